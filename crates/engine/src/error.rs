@@ -1,0 +1,142 @@
+//! What can go wrong, where, why, and what to do about it.
+
+use std::{error, fmt, ops::Range, sync::Arc};
+
+/// A range of a source text that errors and steps point at.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file's name, as the person typed it.
+    pub file: Arc<str>,
+    /// The whole text of the file.
+    pub text: Arc<str>,
+    /// The bytes meant.
+    pub span: Range<usize>,
+}
+
+impl Place {
+    /// The line, counted from one.
+    #[must_use]
+    pub fn line(&self) -> usize {
+        self.before().matches('\n').count() + 1
+    }
+
+    /// The column in characters, counted from one.
+    #[must_use]
+    pub fn column(&self) -> usize {
+        self.before().rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1
+    }
+
+    fn before(&self) -> &str {
+        self.text.get(..self.span.start).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line(), self.column())
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Who has to act, which decides heading and exit code (docs/exit-codes.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The command line asks for something impossible or not supported.
+    Usage,
+    /// The Dockerfile, context or ignore file is wrong.
+    Input,
+    /// A run step ended with a failure of its own.
+    Step,
+    /// A base image, tag, container or stage is nowhere to be found.
+    NotFound,
+    /// This machine does not let galley do it; `galley doctor` tells more.
+    Machine,
+    /// The disk or the store: full, broken, newer than this program.
+    Store,
+    /// Ctrl-C.
+    Cancelled,
+    /// Only look-ups were allowed and one missed: enter the user namespace and start over.
+    NeedsExecution,
+    /// A bug of galley.
+    Internal,
+}
+
+/// An error as the person sees it.
+#[derive(Debug)]
+pub struct Error {
+    /// Who has to act.
+    pub kind: ErrorKind,
+    /// What failed and why, lower case, no full stop.
+    pub message: String,
+    /// Where in the Dockerfile.
+    pub place: Option<Place>,
+    /// Said at the place, under the source line.
+    pub label: Option<String>,
+    /// What to do, one hint each.
+    pub help: Vec<String>,
+    /// Why, from below.
+    pub source: Option<Box<dyn error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind` that says `message`.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), place: None, label: None, help: Vec::new(), source: None }
+    }
+
+    /// Adds the place, unless a closer one is known already.
+    #[must_use]
+    pub fn at(mut self, place: &Place) -> Self {
+        self.place.get_or_insert_with(|| place.clone());
+        self
+    }
+
+    /// Adds what is said under the source line.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// Adds a hint what to do.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help.push(help.into());
+        self
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_counts_lines_and_characters() {
+        let place = Place { file: "Dockerfile".into(), text: "FROM a\n# é RUN x\n".into(), span: 12..15 };
+        assert_eq!(place.to_string(), "Dockerfile:2:5");
+    }
+}

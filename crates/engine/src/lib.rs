@@ -1,0 +1,23 @@
+//! The engine: from a Dockerfile and options to snapshots, images and containers.
+//!
+//! ```text
+//! text ─ dockerfile ─▶ AST ─ plan ─▶ Plan ─ build ─▶ snapshots ─ image ─▶ local store / tar / directory
+//! ```
+//!
+//! Plain values go in and out at each arrow. What happens meanwhile is one stream of [`events`]. What the engine needs
+//! from outside (base images, something that runs a process) it asks through [`ports`]; it never prints, never reads the
+//! environment, never exits.
+
+#![forbid(unsafe_code)]
+
+pub mod cancel;
+pub mod error;
+pub mod events;
+pub mod plan;
+pub mod ports;
+pub mod snapshot;
+
+pub use cancel::Cancel;
+pub use error::{Error, ErrorKind, Place};
+pub use events::{Event, Events};
+pub use snapshot::Snapshot;

@@ -1,0 +1,278 @@
+//! The plan: the directed graph of steps that the asked target needs, and nothing else.
+//!
+//! A step makes files; metadata instructions only change the image config, which is evaluated here, once. Equal steps on
+//! equal parents are one step.
+
+use std::path::PathBuf;
+
+use galley_oci::config::ImageConfig;
+use galley_oci::platform::Platform;
+use serde::Serialize;
+
+use crate::{error::Place, ports::BaseImage};
+
+/// The number of a step: its index in [`Plan::steps`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct StepId(pub usize);
+
+/// The number of a build context: its index in [`Plan::contexts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContextId(pub usize);
+
+/// Steps in an order in which each comes after what it needs.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// All steps.
+    pub steps: Vec<Step>,
+    /// The directories that steps copy from; the first is the main context.
+    pub contexts: Vec<ContextSource>,
+    /// What to make: one image a platform.
+    pub targets: Vec<Target>,
+    /// Found while planning, to be told once.
+    pub warnings: Vec<PlanWarning>,
+}
+
+/// A warning with its place.
+#[derive(Clone, Debug)]
+pub struct PlanWarning {
+    /// Lower case, no full stop.
+    pub message: String,
+    /// Where.
+    pub place: Option<Place>,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+/// A directory on this machine that files are copied from, read when a step first needs it.
+#[derive(Clone, Debug)]
+pub struct ContextSource {
+    /// `.` for the main context, else the name given with --build-context.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// The ignore file's text and name, when there is one.
+    pub ignore: Option<(String, Vec<u8>)>,
+}
+
+/// One step: an operation on a parent snapshot.
+#[derive(Debug)]
+pub struct Step {
+    /// Its own number.
+    pub id: StepId,
+    /// The snapshot below; none is the empty one.
+    pub parent: Option<StepId>,
+    /// What to do.
+    pub operation: Operation,
+    /// As BuildKit names it: `[builder 3/6] RUN go mod download`.
+    pub name: String,
+    /// Where it was written.
+    pub place: Option<Place>,
+    /// The stage's lower-cased name, or its number.
+    pub stage: String,
+    /// Skip records for this step: --no-cache.
+    pub no_cache: bool,
+}
+
+/// What a step does.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    /// The layers of a base image.
+    Base(BaseImage),
+    /// A process.
+    Run(RunOp),
+    /// COPY, and ADD of files.
+    Copy(CopyOp),
+    /// WORKDIR: a directory that must be there.
+    Workdir(WorkdirOp),
+}
+
+/// Where files come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A directory of this machine.
+    Context(ContextId),
+    /// A stage's or an image's snapshot.
+    Step(StepId),
+}
+
+/// Which network a run step sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Network {
+    /// One private network for the whole build.
+    #[default]
+    Default,
+    /// Loopback alone.
+    None,
+    /// The machine's own.
+    Host,
+}
+
+/// A process to run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RunOp {
+    /// The command with its arguments, shell included.
+    pub arguments: Vec<Vec<u8>>,
+    /// In order; build arguments first as BuildKit does.
+    pub environment: Vec<(String, String)>,
+    /// Absolute.
+    pub working_directory: Vec<u8>,
+    /// As the config says: empty, `name`, `uid:gid`, …
+    pub user: String,
+    /// In the order written.
+    pub mounts: Vec<RunMount>,
+    /// Heredoc scripts, mounted read-only.
+    pub scripts: Vec<Script>,
+    /// Which network.
+    pub network: Network,
+    /// The host name inside.
+    pub hostname: String,
+}
+
+/// A file that exists only while the step runs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Script {
+    /// Absolute.
+    pub path: Vec<u8>,
+    /// What it holds.
+    pub content: Vec<u8>,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// A `--mount` of RUN, expanded and checked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RunMount {
+    /// Absolute.
+    pub target: Vec<u8>,
+    /// What appears there.
+    pub kind: MountKind,
+}
+
+/// What kind of mount.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum MountKind {
+    /// Part of a stage, an image or a context.
+    Bind {
+        /// Whose files.
+        from: Source,
+        /// Path below its root.
+        source: Vec<u8>,
+        /// Writes are allowed and thrown away.
+        writable: bool,
+    },
+    /// A directory that outlives the build.
+    Cache {
+        /// Its name.
+        id: String,
+        /// How several steps share it.
+        sharing: Sharing,
+        /// What it starts with.
+        from: Option<(Source, Vec<u8>)>,
+        /// Read only.
+        read_only: bool,
+        /// Permission bits of the directory, when new.
+        mode: Option<u32>,
+        /// Its owner.
+        uid: Option<u32>,
+        /// Its group.
+        gid: Option<u32>,
+    },
+    /// Memory.
+    Tmpfs {
+        /// In bytes.
+        size: Option<u64>,
+    },
+    /// A secret given on the command line; its value is never in a key.
+    Secret {
+        /// Its name.
+        id: String,
+        /// As a file at the target.
+        file: bool,
+        /// As an environment variable.
+        environment: Option<String>,
+        /// Absent is an error.
+        required: bool,
+        /// Permission bits.
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+}
+
+/// How steps that run at once share a cache mount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Sharing {
+    /// All at once.
+    #[default]
+    Shared,
+    /// Each its own.
+    Private,
+    /// One after the other.
+    Locked,
+}
+
+/// Files to copy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CopyOp {
+    /// From where.
+    pub from: Source,
+    /// Path patterns, as expanded, in the order written.
+    pub sources: Vec<Vec<u8>>,
+    /// Files written in the Dockerfile itself.
+    pub inline: Vec<InlineFile>,
+    /// Absolute, with the trailing slash when one was written.
+    pub destination: Vec<u8>,
+    /// `--chown`, expanded.
+    pub chown: Option<String>,
+    /// `--chmod`: octal bits.
+    pub chmod: Option<u16>,
+    /// ADD: archives are unpacked.
+    pub unpack: bool,
+}
+
+/// A heredoc of COPY or ADD.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct InlineFile {
+    /// The heredoc's name.
+    pub name: Vec<u8>,
+    /// Its text, expanded unless quoted.
+    pub content: Vec<u8>,
+}
+
+/// A directory to make.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WorkdirOp {
+    /// Absolute.
+    pub path: Vec<u8>,
+    /// The user whose directory it becomes, when it is new.
+    pub user: String,
+}
+
+/// An image to make.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The last step; none for an image without files.
+    pub step: Option<StepId>,
+    /// For which platform.
+    pub platform: Platform,
+    /// The config, complete but for `rootfs`, `history` and `created`.
+    pub config: ImageConfig,
+    /// The base image's layers and history, which stay as they are.
+    pub base: Option<BaseImage>,
+    /// One item for each instruction after the base.
+    pub history: Vec<HistoryItem>,
+}
+
+/// What the image's history will say of one instruction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryItem {
+    /// The step whose layer it made; none for metadata.
+    pub step: Option<StepId>,
+    /// `created_by`, as BuildKit writes it.
+    pub created_by: String,
+    /// `comment`.
+    pub comment: String,
+}

@@ -1,0 +1,155 @@
+//! What the engine asks from outside: base images, and something that runs a process on a snapshot.
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use galley_oci::{Tree, config::ImageConfig, platform::Platform, reference::Reference};
+use galley_store::{ImageLayer, TempDir};
+
+use crate::{
+    Cancel, Error, Snapshot,
+    events::Stream,
+    plan::{Network, RunOp},
+};
+
+/// A base image that was found: what a plan needs of it.
+#[derive(Clone, Debug)]
+pub struct BaseImage {
+    /// As written in the Dockerfile, for display.
+    pub name: String,
+    /// The image's id: the digest of its config.
+    pub id: galley_oci::Digest,
+    /// Environment, user, working directory, history, ONBUILD triggers.
+    pub config: ImageConfig,
+    /// Lowest first; in the store already, or fetched when first needed.
+    pub layers: Vec<ImageLayer>,
+}
+
+/// Where base images come from: the local store, later registries.
+pub trait ImageSource: Sync {
+    /// The image `reference` names, for `platform`; `None` when this source does not have it.
+    fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Option<BaseImage>, Error>;
+}
+
+/// A user resolved against the snapshot's /etc/passwd and /etc/group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResolvedUser {
+    /// User id.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// Home directory, `/` when unknown.
+    pub home: Vec<u8>,
+}
+
+/// A mount of a run step with its source at hand.
+#[derive(Clone, Debug)]
+pub struct ResolvedMount {
+    /// Absolute path inside.
+    pub target: Vec<u8>,
+    /// What appears there.
+    pub source: MountSource,
+}
+
+/// What a mount shows.
+#[derive(Clone)]
+pub enum MountSource {
+    /// A path inside another snapshot (a stage or an image); writes are thrown away after the step.
+    Snapshot {
+        /// Whose.
+        snapshot: Snapshot,
+        /// Path below its root, symlinks resolved.
+        path: Vec<u8>,
+        /// May be written to.
+        writable: bool,
+    },
+    /// A directory or file of the host: a cache mount, or a directory holding the selected part of a context.
+    Host {
+        /// Where.
+        path: PathBuf,
+        /// May be written to.
+        writable: bool,
+        /// Writes go to a scratch layer and are thrown away (`rw` binds of a context).
+        discard: bool,
+    },
+    /// Memory.
+    Tmpfs {
+        /// In bytes.
+        size: Option<u64>,
+    },
+    /// A file with these bytes, in memory only: secrets and heredoc scripts.
+    File {
+        /// Content.
+        content: Arc<[u8]>,
+        /// Permission bits.
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+}
+
+impl fmt::Debug for MountSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Snapshot { snapshot, path, .. } => {
+                write!(f, "Snapshot({}, {})", snapshot.id(), String::from_utf8_lossy(path))
+            }
+            Self::Host { path, .. } => write!(f, "Host({})", path.display()),
+            Self::Tmpfs { size } => write!(f, "Tmpfs({size:?})"),
+            Self::File { content, .. } => write!(f, "File({} bytes)", content.len()),
+        }
+    }
+}
+
+/// One run step, ready to be executed.
+#[derive(Debug)]
+pub struct RunRequest<'a> {
+    /// What lies below.
+    pub snapshot: &'a Snapshot,
+    /// Command, environment, working directory.
+    pub operation: &'a RunOp,
+    /// Whom it runs as.
+    pub user: ResolvedUser,
+    /// In the order written.
+    pub mounts: Vec<ResolvedMount>,
+    /// Secrets given as environment variables, never part of a key.
+    pub secret_env: Vec<(String, Arc<[u8]>)>,
+    /// Which network it sees.
+    pub network: Network,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself.
+    Code(i32),
+    /// By a signal.
+    Signal(i32),
+}
+
+/// What a run step left behind.
+#[derive(Debug)]
+pub struct RunOutcome {
+    /// How it ended.
+    pub exit: Exit,
+    /// The changed files: a temporary directory holding `diff/`, and its tree as scanned.
+    pub changes: Option<(TempDir, Tree)>,
+    /// Largest resident set of the step, in bytes.
+    pub memory_bytes_max: u64,
+    /// Processor time of the step.
+    pub cpu: Duration,
+}
+
+/// Something that runs a step: the sandbox here, a cluster later, a fake in tests.
+pub trait Runner: Sync {
+    /// Runs it to its end. `output` gets what it writes, as it comes.
+    fn run(
+        &self,
+        request: RunRequest<'_>,
+        output: &(dyn Fn(Stream, &[u8]) + Sync),
+        cancel: &Cancel,
+    ) -> Result<RunOutcome, Error>;
+}
