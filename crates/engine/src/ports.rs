@@ -2,11 +2,11 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use galley_oci::{Tree, config::ImageConfig, platform::Platform, reference::Reference};
+use galley_oci::{Digest, Tree, config::ImageConfig, platform::Platform, reference::Reference};
 use galley_store::{ImageLayer, TempDir};
 
 use crate::{
-    Cancel, Error, Snapshot,
+    Cancel, Error, ErrorKind, Snapshot,
     events::Stream,
     plan::{Network, RunOp},
 };
@@ -17,7 +17,7 @@ pub struct BaseImage {
     /// As written in the Dockerfile, for display.
     pub name: String,
     /// The image's id: the digest of its config.
-    pub id: galley_oci::Digest,
+    pub id: Digest,
     /// Environment, user, working directory, history, ONBUILD triggers.
     pub config: ImageConfig,
     /// Lowest first; in the store already, or fetched when first needed.
@@ -28,6 +28,41 @@ pub struct BaseImage {
 pub trait ImageSource: Sync {
     /// The image `reference` names, for `platform`; `None` when this source does not have it.
     fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Option<BaseImage>, Error>;
+
+    /// The image that `--build-context NAME=oci-layout://…` points at; `None` when the layout does not have it.
+    fn layout(&self, layout: &LayoutReference, _platform: &Platform) -> Result<Option<BaseImage>, Error> {
+        let message = format!("cannot read {layout}: this image source reads no OCI layouts");
+        Err(Error::new(ErrorKind::Usage, message))
+    }
+
+    /// Names of images that this source has and that look like `name`, best first.
+    fn suggest(&self, _name: &str) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// An image in an OCI layout directory of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayoutReference {
+    /// The directory that holds `index.json`.
+    pub path: PathBuf,
+    /// `:tag`, compared with the annotation `org.opencontainers.image.ref.name`.
+    pub tag: Option<String>,
+    /// `@sha256:…`, of a manifest or an index.
+    pub digest: Option<Digest>,
+}
+
+impl fmt::Display for LayoutReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "oci-layout://{}", self.path.display())?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
 }
 
 /// A user resolved against the snapshot's /etc/passwd and /etc/group.

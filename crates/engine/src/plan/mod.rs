@@ -3,11 +3,15 @@
 //! A step makes files; metadata instructions only change the image config, which is evaluated here, once. Equal steps on
 //! equal parents are one step.
 
+mod options;
+
 use std::path::PathBuf;
 
 use galley_oci::config::ImageConfig;
 use galley_oci::platform::Platform;
 use serde::Serialize;
+
+pub use self::options::{BuildContext, Entitlement, NoCache, PlanOptions};
 
 use crate::{error::Place, ports::BaseImage};
 
@@ -31,6 +35,9 @@ pub struct Plan {
     pub targets: Vec<Target>,
     /// Found while planning, to be told once.
     pub warnings: Vec<PlanWarning>,
+    /// `SOURCE_DATE_EPOCH`, when a build argument or a global ARG gives it: `created` of the image and of its new
+    /// history.
+    pub epoch: Option<i64>,
 }
 
 /// A warning with its place.
@@ -113,8 +120,11 @@ pub enum Network {
 pub struct RunOp {
     /// The command with its arguments, shell included.
     pub arguments: Vec<Vec<u8>>,
-    /// In order; build arguments first as BuildKit does.
+    /// The image's variables and the build arguments in one list, each name once, at the place of its last assignment,
+    /// as BuildKit orders them.
     pub environment: Vec<(String, String)>,
+    /// Proxy settings that come after `environment`; never part of a key.
+    pub proxies: Vec<(String, String)>,
     /// Absolute.
     pub working_directory: Vec<u8>,
     /// As the config says: empty, `name`, `uid:gid`, …

@@ -1,0 +1,110 @@
+//! What the person asked for, as plain data: nothing here is read from the environment.
+
+use galley_oci::platform::Platform;
+
+use crate::{
+    plan::{ContextSource, Network},
+    ports::LayoutReference,
+};
+
+/// Everything a plan depends on, apart from base images.
+#[derive(Clone, Debug)]
+pub struct PlanOptions {
+    /// The Dockerfile's name, as messages should show it.
+    pub dockerfile_name: String,
+    /// Its text.
+    pub dockerfile: Vec<u8>,
+    /// `--target`: a stage's name or number; the last stage without it.
+    pub target: Option<String>,
+    /// `--build-arg`, values already looked up; the last of several with one name wins.
+    pub build_args: Vec<(String, String)>,
+    /// The main context.
+    pub context: ContextSource,
+    /// `--build-context NAME=…`; the last of several with one name wins.
+    pub build_contexts: Vec<(String, BuildContext)>,
+    /// What to build for.
+    pub platform: Platform,
+    /// Whether `--platform` was given: it then decides the config's platform, else the base image does.
+    pub platform_given: bool,
+    /// `--label`, which wins over LABEL.
+    pub labels: Vec<(String, String)>,
+    /// `--no-cache`, `--no-cache-filter`.
+    pub no_cache: NoCache,
+    /// `--network`: what RUN sees without a flag of its own.
+    pub network: Network,
+    /// `--allow`.
+    pub allow: Vec<Entitlement>,
+    /// `--secret`: the ids that have a value.
+    pub secrets: Vec<String>,
+    /// The host name in steps.
+    pub hostname: String,
+}
+
+impl PlanOptions {
+    /// The options of `galley build` without flags.
+    #[must_use]
+    pub fn new(name: impl Into<String>, dockerfile: impl Into<Vec<u8>>, context: ContextSource, platform: Platform) -> Self {
+        Self {
+            dockerfile_name: name.into(),
+            dockerfile: dockerfile.into(),
+            target: None,
+            build_args: Vec::new(),
+            context,
+            build_contexts: Vec::new(),
+            platform,
+            platform_given: false,
+            labels: Vec::new(),
+            no_cache: NoCache::None,
+            network: Network::Default,
+            allow: Vec::new(),
+            secrets: Vec::new(),
+            hostname: "buildkitsandbox".to_owned(),
+        }
+    }
+
+    /// The value given with `--build-arg`.
+    pub(super) fn build_arg(&self, name: &str) -> Option<&str> {
+        self.build_args.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A context that has a name.
+#[derive(Clone, Debug)]
+pub enum BuildContext {
+    /// `oci-layout://PATH[:TAG][@DIGEST]`
+    Layout(LayoutReference),
+    /// `docker-image://REFERENCE`
+    Image(String),
+    /// A directory of this machine, with its own ignore file.
+    Directory(ContextSource),
+}
+
+/// Which steps ignore records of earlier builds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NoCache {
+    /// No step does.
+    #[default]
+    None,
+    /// All do: `--no-cache`.
+    All,
+    /// Those of these stages: `--no-cache-filter`.
+    Stages(Vec<String>),
+}
+
+impl NoCache {
+    /// Whether the stage of this name (none for one without) is meant.
+    pub(super) fn covers(&self, stage: Option<&str>) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Stages(names) => stage.is_some_and(|stage| names.iter().any(|name| name.eq_ignore_ascii_case(stage))),
+        }
+    }
+}
+
+/// A right that steps get only when the person says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entitlement {
+    /// `network.host`: RUN may ask for the machine's own network.
+    NetworkHost,
+}
