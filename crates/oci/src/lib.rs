@@ -1,11 +1,32 @@
 //! The vocabulary of images: digests, references, image JSON, file trees, tar and compression.
 //!
 //! Everything here is pure: bytes, readers and writers go in and out; no disk, no network, no environment.
+//!
+//! | what | where |
+//! |---|---|
+//! | files, described | [`tree`]; several layers of them seen as one: [`stack`]; the smallest layer between two: [`minimal()`] |
+//! | what things are called | [`digest`], [`reference`], [`platform`], [`media_type`], [`time`] |
+//! | documents | [`image`] |
+//! | bytes | [`compress`] |
 
 #![forbid(unsafe_code)]
 
+pub mod compress;
 pub mod digest;
+pub mod image;
+pub mod media_type;
+pub mod minimal;
+pub mod platform;
+pub mod reference;
+pub mod stack;
+pub mod time;
 pub mod tree;
 
 pub use digest::{Blake3, Digest, Sha256};
-pub use tree::{Entry, Kind, Meta, Time, Tree};
+pub use image::{Descriptor, Healthcheck, History, ImageConfig, Index, Manifest, RootFs, RunConfig};
+pub use minimal::minimal;
+pub use platform::Platform;
+pub use reference::Reference;
+pub use stack::{Found, Last, ResolveError, Stack};
+pub use time::Time;
+pub use tree::{Entry, Kind, Meta, Tree};

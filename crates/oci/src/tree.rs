@@ -5,16 +5,17 @@
 //! `a-b`), so every directory is followed by all that is below it. The first entry is the root, whose path is empty.
 //! Paths are relative, bytes, without `.`, `..` or empty components.
 
+mod decode;
+mod encode;
+mod normal;
+#[cfg(test)]
+mod tests;
+
 use std::{cmp::Ordering, num::NonZeroU32};
 
-/// A point in time as files carry it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Time {
-    /// Seconds since 1970, negative before.
-    pub seconds: i64,
-    /// Nanoseconds within the second.
-    pub nanoseconds: u32,
-}
+pub use crate::time::Time;
+pub use decode::{DecodeTreeError, MAX_PATH_BYTES, MAX_TREE_PATH_BYTES};
+pub use encode::{FORMAT_VERSION, Times};
 
 /// Extended attributes, sorted by name.
 pub type Xattrs = Vec<(Box<[u8]>, Box<[u8]>)>;
@@ -104,12 +105,23 @@ pub struct Tree {
 
 impl Tree {
     /// A tree of `entries`, in any order. The last of several entries with one path wins, as in an archive.
+    ///
+    /// What cannot be told apart afterwards is made equal: hard-link groups are numbered by the order of their first
+    /// paths and a group of one is none, extended attributes are sorted, symbolic links have mode 0777 and whiteouts
+    /// no attributes.
     #[must_use]
     pub fn from_entries(mut entries: Vec<Entry>) -> Self {
         entries.sort_by(|a, b| compare_paths(&a.path, &b.path));
         entries.reverse();
-        entries.dedup_by(|later, earlier| later.path == earlier.path);
+        entries.dedup_by(|earlier, later| earlier.path == later.path);
         entries.reverse();
+        Self::from_sorted(entries)
+    }
+
+    /// A tree of `entries` that are sorted already and have unique paths.
+    pub(crate) fn from_sorted(mut entries: Vec<Entry>) -> Self {
+        debug_assert!(entries.is_sorted_by(|a, b| compare_paths(&a.path, &b.path).is_lt()));
+        normal::normalise(&mut entries);
         Self { entries }
     }
 
@@ -117,6 +129,12 @@ impl Tree {
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// The entries themselves.
+    #[must_use]
+    pub fn into_entries(self) -> Vec<Entry> {
+        self.entries
     }
 
     /// The entry at `path`.
@@ -129,37 +147,120 @@ impl Tree {
     pub fn position(&self, path: &[u8]) -> Result<usize, usize> {
         self.entries.binary_search_by(|entry| compare_paths(&entry.path, path))
     }
+
+    /// The entries directly in `dir`, in order.
+    pub fn children(&self, dir: &[u8]) -> impl Iterator<Item = &Entry> {
+        self.child_indexes(dir).map(|index| &self.entries[index])
+    }
+
+    /// The indexes of the entries directly in `dir`, in order.
+    pub(crate) fn child_indexes(&self, dir: &[u8]) -> impl Iterator<Item = usize> {
+        let range = self.range_below(dir);
+        let (mut next, end, wanted) = (range.start, range.end, depth(dir) + 1);
+        std::iter::from_fn(move || {
+            while next < end {
+                let path = &self.entries[next].path;
+                if depth(path) == wanted {
+                    let index = next;
+                    next = index + subtree_length(&self.entries[index..end], path);
+                    return Some(index);
+                }
+                next += 1;
+            }
+            None
+        })
+    }
+
+    /// `dir` itself and everything below it: one contiguous slice. Empty when there is nothing.
+    #[must_use]
+    pub fn below(&self, dir: &[u8]) -> &[Entry] {
+        &self.entries[self.range_below(dir)]
+    }
+
+    /// Where [`Tree::below`] lies among the entries.
+    #[must_use]
+    pub fn range_below(&self, dir: &[u8]) -> std::ops::Range<usize> {
+        let (Ok(start) | Err(start)) = self.position(dir);
+        start..start + subtree_length(&self.entries[start..], dir)
+    }
+
+    /// BLAKE3 of the canonical encoding without times: what names a layer.
+    #[must_use]
+    pub fn layer_id(&self) -> crate::Digest {
+        crate::Digest::blake3(&self.encode_with(Times::Omit))
+    }
+
+    /// BLAKE3 of the canonical encoding with times: guards the stored form.
+    #[must_use]
+    pub fn integrity(&self) -> crate::Digest {
+        crate::Digest::blake3(&self.encode())
+    }
+}
+
+impl Entry {
+    /// The last component of the path; empty for the root.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        file_name(&self.path)
+    }
+
+    /// Whether this is a directory, opaque or not.
+    #[must_use]
+    pub const fn is_directory(&self) -> bool {
+        matches!(self.kind, Kind::Directory { .. })
+    }
 }
 
 /// The order of a tree: component by component, each component by its bytes.
 #[must_use]
 pub fn compare_paths(a: &[u8], b: &[u8]) -> Ordering {
-    let rank = |byte: &u8| if *byte == b'/' { 0 } else { u16::from(*byte) + 1 };
-    a.iter().map(rank).cmp(b.iter().map(rank))
+    let rank = |byte: u8| if byte == b'/' { 0 } else { u16::from(byte) + 1 };
+    match a.iter().zip(b).find(|(a, b)| a != b) {
+        Some((&a, &b)) => rank(a).cmp(&rank(b)),
+        None => a.len().cmp(&b.len()),
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Whether `path` is `dir` or below it.
+#[must_use]
+pub fn is_within(path: &[u8], dir: &[u8]) -> bool {
+    dir.is_empty() || path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
 
-    fn directory(path: &str, mode: u16) -> Entry {
-        Entry { path: path.as_bytes().into(), meta: Meta::new(mode), kind: Kind::Directory { opaque: false } }
+/// The directory that holds `path`; `None` for the root.
+#[must_use]
+pub fn parent(path: &[u8]) -> Option<&[u8]> {
+    match path.iter().rposition(|&byte| byte == b'/') {
+        Some(slash) => Some(&path[..slash]),
+        None if path.is_empty() => None,
+        None => Some(b""),
     }
+}
 
-    #[test]
-    fn a_directory_is_followed_by_what_it_holds() {
-        let paths = ["a-b", "a/b", "", "a", "a/b/c", "a.b"];
-        let tree = Tree::from_entries(paths.iter().map(|path| directory(path, 0o755)).collect());
-        let sorted: Vec<_> = tree.entries().iter().map(|entry| &*entry.path).collect();
-        assert_eq!(sorted, [&b""[..], b"a", b"a/b", b"a/b/c", b"a-b", b"a.b"]);
-        assert_eq!(tree.position(b"a/b/c"), Ok(3));
-        assert_eq!(tree.position(b"a/c"), Err(4));
-    }
+/// The last component of `path`.
+#[must_use]
+pub fn file_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
+}
 
-    #[test]
-    fn the_last_entry_of_a_path_wins() {
-        let tree = Tree::from_entries(vec![directory("a", 0o700), directory("b", 0o1), directory("a", 0o755)]);
-        assert_eq!(tree.get(b"a").map(|entry| entry.meta.mode), Some(0o755));
-        assert_eq!(tree.entries().len(), 2);
+/// `name` in `dir`.
+#[must_use]
+pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
+    match dir {
+        [] => name.to_vec(),
+        dir => [dir, b"/", name].concat(),
     }
+}
+
+/// How many components `path` has.
+fn depth(path: &[u8]) -> usize {
+    match path {
+        [] => 0,
+        path => 1 + path.iter().filter(|&&byte| byte == b'/').count(),
+    }
+}
+
+/// How many of `entries`, which start at or after `dir`, are `dir` or below it.
+pub(crate) fn subtree_length(entries: &[Entry], dir: &[u8]) -> usize {
+    entries.partition_point(|entry| is_within(&entry.path, dir))
 }

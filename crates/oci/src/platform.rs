@@ -1,0 +1,236 @@
+//! Which machine an image is for.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Operating system, architecture and variant, in Go's words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Platform {
+    /// `amd64`, `arm64`, …
+    pub architecture: String,
+    /// `linux`, …
+    pub os: String,
+    /// Only on Windows.
+    #[serde(rename = "os.version", skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
+    /// Only on Windows.
+    #[serde(rename = "os.features", skip_serializing_if = "Option::is_none")]
+    pub os_features: Option<Vec<String>>,
+    /// `v7` of `arm`, …
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// What this program does not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// Why a text is no platform.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParsePlatformError {
+    /// Not one to three words between slashes.
+    #[error("platform {0:?} is not written as os/architecture or os/architecture/variant")]
+    Format(String),
+    /// A single word that is neither a known system nor a known architecture.
+    #[error(
+        "platform {0:?} is neither a known operating system nor a known architecture: write os/architecture"
+    )]
+    Unknown(String),
+}
+
+const SYSTEMS: &[&str] = &[
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "wasip1",
+    "windows",
+    "zos",
+];
+
+const ARCHITECTURES: &[&str] = &[
+    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le",
+    "riscv64", "s390x", "wasm",
+];
+
+impl Platform {
+    /// A platform without a variant.
+    #[must_use]
+    pub fn new(os: &str, architecture: &str) -> Self {
+        let (architecture, variant) = normalise_architecture(architecture, "");
+        Self { architecture, os: normalise_system(os), variant, ..Self::default() }
+    }
+
+    /// The platform that this program was compiled for, always with Linux as its system.
+    #[must_use]
+    pub fn of_this_machine() -> Self {
+        Self::new("linux", std::env::consts::ARCH)
+    }
+
+    /// The same platform in the usual words: `x86_64` becomes `amd64`, the default variants vanish.
+    #[must_use]
+    pub fn normalised(&self) -> Self {
+        let (architecture, variant) =
+            normalise_architecture(&self.architecture, self.variant.as_deref().unwrap_or_default());
+        Self { architecture, variant, os: normalise_system(&self.os), ..self.clone() }
+    }
+
+    /// How well an image for `image` runs here: 0 is best, `None` is not at all. Older variants of ARM run on newer
+    /// ones, and 32-bit programs on amd64 and arm64.
+    #[must_use]
+    pub fn rank(&self, image: &Self) -> Option<usize> {
+        let (own, image) = (self.normalised(), image.normalised());
+        let wanted = (image.architecture.as_str(), image.variant.as_deref().unwrap_or_default());
+        let runnable = own.runnable();
+        let position =
+            runnable.iter().position(|(architecture, variant)| (*architecture, variant.as_str()) == wanted);
+        position.filter(|_| own.os == image.os)
+    }
+
+    /// Whether an image for `image` is exactly for this platform.
+    #[must_use]
+    pub fn matches(&self, image: &Self) -> bool {
+        self.rank(image) == Some(0)
+    }
+
+    fn runnable(&self) -> Vec<(&str, String)> {
+        let variant = self.variant.clone().unwrap_or_default();
+        let arm = |newest: u8| (5..=newest).rev().map(|version| ("arm", format!("v{version}")));
+        match (self.architecture.as_str(), variant.as_str()) {
+            ("amd64", _) => {
+                let level = variant.strip_prefix('v').and_then(|level| level.parse::<u8>().ok()).unwrap_or(1);
+                let lower = (2..=level.min(9)).rev().map(|level| ("amd64", format!("v{level}")));
+                lower.chain([("amd64", String::new()), ("386", String::new())]).collect()
+            }
+            ("arm64", "") => [("arm64", String::new())].into_iter().chain(arm(8)).collect(),
+            ("arm", "v8") => arm(8).collect(),
+            ("arm", "v7") => arm(7).collect(),
+            ("arm", "v6") => arm(6).collect(),
+            (other, _) => vec![(other, variant)],
+        }
+    }
+}
+
+fn normalise_system(os: &str) -> String {
+    match os.to_ascii_lowercase().as_str() {
+        "macos" => "darwin".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn normalise_architecture(architecture: &str, variant: &str) -> (String, Option<String>) {
+    let variant = variant.to_ascii_lowercase();
+    let (architecture, variant) = match (architecture.to_ascii_lowercase().as_str(), variant.as_str()) {
+        ("i386" | "i686" | "x86", _) => ("386".to_owned(), String::new()),
+        ("x86_64" | "x86-64" | "amd64", "v1" | "") => ("amd64".to_owned(), String::new()),
+        ("x86_64" | "x86-64", _) => ("amd64".to_owned(), variant),
+        ("aarch64" | "arm64", "8" | "v8" | "v8.0" | "") => ("arm64".to_owned(), String::new()),
+        ("aarch64", _) => ("arm64".to_owned(), variant),
+        ("armhf", _) | ("arm", "" | "7") => ("arm".to_owned(), "v7".to_owned()),
+        ("armel", _) | ("arm", "6") => ("arm".to_owned(), "v6".to_owned()),
+        ("arm", "5") => ("arm".to_owned(), "v5".to_owned()),
+        ("arm", "8") => ("arm".to_owned(), "v8".to_owned()),
+        ("powerpc64", _) => ("ppc64".to_owned(), variant),
+        ("powerpc64le", _) => ("ppc64le".to_owned(), variant),
+        (other, _) => (other.to_owned(), variant),
+    };
+    (architecture, Some(variant).filter(|variant| !variant.is_empty()))
+}
+
+impl FromStr for Platform {
+    type Err = ParsePlatformError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let word = |part: &&str| {
+            !part.is_empty()
+                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+        };
+        let parts: Vec<&str> = text.split('/').collect();
+        if !parts.iter().all(|part| word(&part)) {
+            return Err(ParsePlatformError::Format(text.to_owned()));
+        }
+        let here = Self::of_this_machine();
+        let (os, architecture, variant) = match parts[..] {
+            [one] => {
+                let architecture = Self::new("linux", one);
+                if ARCHITECTURES.contains(&architecture.architecture.as_str()) {
+                    return Ok(architecture);
+                }
+                if !SYSTEMS.contains(&normalise_system(one).as_str()) {
+                    return Err(ParsePlatformError::Unknown(text.to_owned()));
+                }
+                (one, here.architecture.as_str(), "")
+            }
+            [os, architecture] => (os, architecture, ""),
+            [os, architecture, variant] => (os, architecture, variant),
+            _ => return Err(ParsePlatformError::Format(text.to_owned())),
+        };
+        let variant = Some(variant.to_owned()).filter(|variant| !variant.is_empty());
+        let platform =
+            Self { architecture: architecture.to_owned(), os: os.to_owned(), variant, ..Self::default() };
+        Ok(platform.normalised())
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        match &self.variant {
+            Some(variant) => write!(f, "/{variant}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Platform {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn usual_words() {
+        for (text, wanted) in [
+            ("linux/x86_64", "linux/amd64"),
+            ("linux/arm64/v8", "linux/arm64"),
+            ("linux/arm", "linux/arm/v7"),
+            ("aarch64", "linux/arm64"),
+            ("armhf", "linux/arm/v7"),
+            ("Linux/AMD64/v1", "linux/amd64"),
+            ("macos/arm64", "darwin/arm64"),
+            ("linux/amd64/v3", "linux/amd64/v3"),
+        ] {
+            assert_eq!(parse(text).to_string(), wanted, "{text}");
+        }
+        for bad in ["", "linux/", "a/b/c/d", "linux/am d64", "pdp11"] {
+            assert!(bad.parse::<Platform>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_platform_ranks_best() {
+        let rank = |own: &str, image: &str| parse(own).rank(&parse(image));
+        assert_eq!(rank("linux/amd64", "linux/amd64"), Some(0));
+        assert_eq!(rank("linux/amd64", "linux/386"), Some(1));
+        assert_eq!(rank("linux/amd64", "linux/amd64/v3"), None);
+        assert_eq!(rank("linux/amd64/v3", "linux/amd64/v2"), Some(1));
+        assert_eq!(rank("linux/arm/v7", "linux/arm/v6"), Some(1));
+        assert_eq!(rank("linux/arm/v6", "linux/arm/v7"), None);
+        assert!(rank("linux/arm64", "linux/arm/v7") < rank("linux/arm64", "linux/arm/v6"));
+        assert_eq!(rank("linux/amd64", "windows/amd64"), None);
+        assert!(!parse("linux/amd64").matches(&parse("linux/386")));
+    }
+}
