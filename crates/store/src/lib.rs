@@ -1,1 +1,35 @@
+//! The store on disk: blobs, layers, records, images; trees to files and back.
+//!
+//! The truth is in content-addressed files that are written whole or not at all: under `tmp/` first, then renamed.
+//! docs/internals/store-format.md has the format byte for byte, the locks, and what survives a power cut.
+//!
+//! | | |
+//! |---|---|
+//! | opening, temporary files, the barrier | [`Store`], [`TempDir`] |
+//! | bytes by SHA-256 | [`BlobWriter`] |
+//! | trees with their bytes | [`Layer`], [`Origins`] |
+//! | finished steps and exports | [`Record`], [`Export`] |
+
 #![forbid(unsafe_code)]
+
+mod blobs;
+mod durability;
+mod error;
+mod failpoint;
+mod files;
+mod layers;
+mod lock;
+mod origins;
+mod records;
+mod store;
+mod temp;
+
+pub use blobs::{BlobWriter, SMALL_BLOB_BYTES_MAX};
+pub use error::StoreError;
+pub use files::remove::remove_tree;
+pub use layers::Layer;
+pub use lock::{FileLock, LockMode};
+pub use origins::{Origin, Origins};
+pub use records::{Export, Key, KeyLock, Record};
+pub use store::{FORMAT, OpenOptions, Store};
+pub use temp::TempDir;

@@ -1,0 +1,114 @@
+//! What survives a power cut: stamps, and the one barrier at the end of a build that wrote something.
+//!
+//! A process that is killed costs nothing, because renames decide. A power cut can lose what the kernel had not written
+//! yet, even behind a rename. So what is written carries a stamp: the id of the boot and the clock since then. Under
+//! the same boot a stamp is always good; under another only when a barrier of its boot came after it.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Mutex, PoisonError, atomic::Ordering},
+};
+
+use fs_err as fs;
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::{Store, StoreError, error::At, store::read_small};
+
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+const BARRIER_BYTES_MAX: usize = 64;
+
+/// When something was written: under which boot, and how long after it began.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Stamp {
+    pub(crate) boot: String,
+    pub(crate) nanoseconds: u64,
+}
+
+/// The barriers known so far, by boot.
+#[derive(Debug)]
+pub(crate) struct Durability {
+    folder: PathBuf,
+    barriers: Mutex<HashMap<String, u64>>,
+}
+
+impl Durability {
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self { folder, barriers: Mutex::default() }
+    }
+
+    /// When the last barrier of `boot` began; zero when there was none.
+    fn barrier(&self, boot: &str) -> u64 {
+        let mut barriers = self.barriers.lock().unwrap_or_else(PoisonError::into_inner);
+        *barriers.entry(boot.to_owned()).or_insert_with(|| self.read(boot).unwrap_or(0))
+    }
+
+    /// A boot id from a record is foreign bytes: what is no plain id names no file.
+    fn read(&self, boot: &str) -> Option<u64> {
+        let plain = !boot.is_empty() && boot.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        let bytes = read_small(&self.folder.join(plain.then_some(boot)?), BARRIER_BYTES_MAX).ok()??;
+        std::str::from_utf8(&bytes).ok()?.trim_end().parse().ok()
+    }
+
+    fn remember(&self, stamp: &Stamp) {
+        let mut barriers = self.barriers.lock().unwrap_or_else(PoisonError::into_inner);
+        barriers.insert(stamp.boot.clone(), stamp.nanoseconds);
+    }
+}
+
+impl Store {
+    /// Makes everything written so far survive a power cut; does nothing when nothing was written or used that is
+    /// younger than the last barrier. Called once, at the end of a build, before its tags.
+    pub fn barrier(&self) -> Result<(), StoreError> {
+        if !self.inner.dirty.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let stamp = self.stamp();
+        self.sync_all().inspect_err(|_| self.mark_dirty())?;
+        self.commit_point("barrier", || self.write_barrier(&stamp)).inspect_err(|_| self.mark_dirty())?;
+        self.inner.durability.remember(&stamp);
+        Ok(())
+    }
+
+    fn sync_all(&self) -> Result<(), StoreError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(self.root(), flags, Mode::empty()).at("open", self.root())?;
+        rustix::fs::syncfs(folder).at("write back", self.root())
+    }
+
+    fn write_barrier(&self, stamp: &Stamp) -> Result<(), StoreError> {
+        let path = self.inner.durability.folder.join(&stamp.boot);
+        self.write_durably(&path, format!("{}\n", stamp.nanoseconds).as_bytes())
+    }
+
+    /// What is written now gets this.
+    pub(crate) fn stamp(&self) -> Stamp {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+        let nanoseconds = seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0);
+        Stamp { boot: self.boot().to_owned(), nanoseconds }
+    }
+
+    /// Whether what carries `stamp` is all there. What only this boot vouches for makes the next barrier necessary.
+    pub(crate) fn is_whole(&self, stamp: &Stamp) -> bool {
+        if stamp.nanoseconds <= self.inner.durability.barrier(&stamp.boot) && stamp.nanoseconds > 0 {
+            return true;
+        }
+        let ours = !stamp.boot.is_empty() && stamp.boot == self.boot();
+        if ours {
+            self.mark_dirty();
+        }
+        ours
+    }
+
+    pub(crate) fn mark_dirty(&self) {
+        self.inner.dirty.store(true, Ordering::Release);
+    }
+
+    /// Without /proc no stamp ever matches, which costs records but is never wrong.
+    fn boot(&self) -> &str {
+        let read = || fs::read_to_string(BOOT_ID).unwrap_or_default().trim_end().to_owned();
+        self.inner.boot.get_or_init(read)
+    }
+}

@@ -1,0 +1,196 @@
+//! What can go wrong on disk: what failed, on which path, why.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use galley_oci::Digest;
+
+/// An error of the store. Causes are kept as sources and not repeated in the text.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The kernel refused an operation on a file.
+    #[error("cannot {doing} {}", path.display())]
+    Io {
+        /// The operation, as a verb.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The store was written by a newer program.
+    #[error(
+        "the store at {} has format {found} and this galley knows up to {known}: use a newer galley, \
+         or another folder with --root", root.display()
+    )]
+    NewerFormat {
+        /// The store.
+        root: PathBuf,
+        /// Its format.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// The files in the store have owners that mean something else under our id map.
+    #[error(
+        "the store at {} was made with the id map {found:?} and this process has {ours:?}, so its files would have \
+         wrong owners: use another folder with --root, or restore the old ranges in /etc/subuid and /etc/subgid",
+        root.display()
+    )]
+    OtherIdMap {
+        /// The store.
+        root: PathBuf,
+        /// Its id map.
+        found: String,
+        /// Ours.
+        ours: String,
+    },
+    /// A file of the store does not hold what it should.
+    #[error("{what} {} is damaged: {reason}", path.display())]
+    Damaged {
+        /// What it is.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Content is not what its digest says.
+    #[error("content has digest {found} instead of {expected}")]
+    DigestMismatch {
+        /// What was asked for.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// A source file is not any more what it was when the tree was made.
+    #[error("{} changed while the build used it: run the build again when nothing writes to it", path.display())]
+    FileChanged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A layer whose bytes lived in another process.
+    #[error("layer {layer} has no bytes in the store: the step that made it must be executed again")]
+    NoBytes {
+        /// The layer.
+        layer: Digest,
+    },
+    /// A tree names a file whose content nobody gave.
+    #[error("no origin was given for the file {} of layer {layer}", path.display())]
+    NoOrigin {
+        /// The layer.
+        layer: Digest,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A layer has no such file.
+    #[error("layer {layer} has no file number {index}")]
+    NoSuchEntry {
+        /// The layer.
+        layer: Digest,
+        /// The entry asked for.
+        index: usize,
+    },
+    /// An archive holds something that cannot be unpacked safely, or at all.
+    #[error("the archive entry {} cannot be unpacked: {reason}", path.display())]
+    BadEntry {
+        /// The entry's name.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// An archive cannot be read.
+    #[error("cannot read the archive after {entries} entries")]
+    BadArchive {
+        /// How far it was read.
+        entries: usize,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Something from outside is larger than galley accepts.
+    #[error("{} is too large: {what} is limited to {limit}", path.display())]
+    Limit {
+        /// What is limited.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+        /// Where it was exceeded.
+        path: PathBuf,
+    },
+    /// A file that a layer cannot hold.
+    #[error("{} cannot become part of a layer: {reason}", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A name is in use.
+    #[error("the name {name:?} is in use by {holder}")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// By whom.
+        holder: String,
+    },
+    /// A name with characters that names may not have.
+    #[error(
+        "{name:?} is not a name: use letters, digits, `_`, `.` and `-`, the first a letter or digit, 128 at most"
+    )]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// A prefix that more than one id has.
+    #[error("{prefix:?} is the beginning of {count} ids: give more digits")]
+    Ambiguous {
+        /// What was asked for.
+        prefix: String,
+        /// How many have it.
+        count: usize,
+    },
+}
+
+impl StoreError {
+    /// Whether the disk (or the quota) is full.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. }
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+
+    pub(crate) fn damaged(what: &'static str, path: &Path, reason: impl ToString) -> Self {
+        Self::Damaged { what, path: path.to_owned(), reason: reason.to_string() }
+    }
+}
+
+/// Adds what was done, and on which path, to an error of the kernel.
+pub(crate) trait At<T> {
+    fn at(self, doing: &'static str, path: impl AsRef<Path>) -> Result<T, StoreError>;
+}
+
+impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
+    fn at(self, doing: &'static str, path: impl AsRef<Path>) -> Result<T, StoreError> {
+        self.map_err(|error| StoreError::Io { doing, path: path.as_ref().to_owned(), source: error.into() })
+    }
+}
+
+/// `None` for a file that is not there.
+pub(crate) trait Absent<T> {
+    fn absent(self) -> Result<Option<T>, rustix::io::Errno>;
+}
+
+impl<T> Absent<T> for Result<T, rustix::io::Errno> {
+    fn absent(self) -> Result<Option<T>, rustix::io::Errno> {
+        match self {
+            Ok(value) => Ok(Some(value)),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! How overlayfs and devices are written on disk: as root with the kernel's own means, in a user namespace with those
+//! that are allowed there.
+
+use std::{ffi::CStr, os::fd::BorrowedFd};
+
+use galley_oci::Kind;
+use rustix::{
+    fs::{FileType, Mode, OFlags, XattrFlags},
+    io::Errno,
+};
+
+/// The prefix of overlayfs' own attributes for root.
+const TRUSTED_PREFIX: &str = "trusted.overlay.";
+/// The same in a user namespace (mount option `userxattr`).
+const USER_PREFIX: &str = "user.overlay.";
+
+/// Which of the two ways this store uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dialect {
+    user_namespace: bool,
+}
+
+impl Dialect {
+    pub(crate) const fn new(user_namespace: bool) -> Self {
+        Self { user_namespace }
+    }
+
+    /// The attribute that makes a directory hide what is below it.
+    const fn opaque(self) -> &'static str {
+        if self.user_namespace { "user.overlay.opaque" } else { "trusted.overlay.opaque" }
+    }
+
+    /// Makes the open directory opaque.
+    pub(crate) fn make_opaque(self, directory: BorrowedFd<'_>) -> Result<(), Errno> {
+        rustix::fs::fsetxattr(directory, self.opaque(), b"y", XattrFlags::empty())
+    }
+
+    /// The open directory is opaque no longer, if it was; says whether it was.
+    pub(crate) fn make_transparent(self, directory: BorrowedFd<'_>) -> Result<bool, Errno> {
+        match rustix::fs::fremovexattr(directory, self.opaque()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NODATA | Errno::NOTSUP) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Hides `name` of lower layers. The kernel lets everybody make this one device.
+    pub(crate) fn make_whiteout(self, directory: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+        rustix::fs::mknodat(directory, name, FileType::CharacterDevice, Mode::empty(), 0)
+    }
+
+    /// Makes a device, or an empty file in its place where that is not allowed: the tree has the truth.
+    pub(crate) fn make_device(
+        self,
+        directory: BorrowedFd<'_>,
+        name: &CStr,
+        kind: &Kind,
+    ) -> Result<(), Errno> {
+        let (file_type, major, minor) = match *kind {
+            Kind::CharDevice { major, minor } => (FileType::CharacterDevice, major, minor),
+            Kind::BlockDevice { major, minor } => (FileType::BlockDevice, major, minor),
+            _ => return Err(Errno::INVAL),
+        };
+        // On disk, a character device 0:0 would be a whiteout.
+        let allowed = !self.user_namespace && (major, minor) != (0, 0);
+        let device = rustix::fs::makedev(major, minor);
+        let mode = Mode::from_raw_mode(0o600);
+        match allowed.then(|| rustix::fs::mknodat(directory, name, file_type, mode, device)) {
+            Some(Err(Errno::PERM)) | None => {
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+                rustix::fs::openat(directory, name, flags, mode).map(drop)
+            }
+            Some(made) => made,
+        }
+    }
+}
+
+/// What an attribute of overlayfs says, without its prefix; `None` for other attributes.
+pub(crate) fn overlay_attribute(name: &[u8]) -> Option<&[u8]> {
+    name.strip_prefix(TRUSTED_PREFIX.as_bytes()).or_else(|| name.strip_prefix(USER_PREFIX.as_bytes()))
+}

@@ -1,0 +1,22 @@
+//! Trees to files and back, relative to directory handles, never through a link that leads out.
+//!
+//! | | |
+//! |---|---|
+//! | [`cursor`] | opens directories below a root |
+//! | [`attributes`], [`xattrs`] | mode, owner, time, extended attributes |
+//! | [`content`] | the bytes of one file |
+//! | [`materialise`], [`conform`], [`unpack`] | tree or archive to files |
+//! | [`scan`], [`walk`], [`hash`] | files to tree |
+
+pub(crate) mod attributes;
+pub(crate) mod conform;
+pub(crate) mod content;
+pub(crate) mod cursor;
+pub(crate) mod dialect;
+pub(crate) mod listing;
+pub(crate) mod materialise;
+pub(crate) mod open;
+pub(crate) mod remove;
+pub(crate) mod xattrs;
+
+pub(crate) use dialect::Dialect;

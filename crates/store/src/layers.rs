@@ -1,0 +1,365 @@
+//! Layers: a tree, and its bytes as a directory, by reference to other layers, or known to this process only.
+
+use std::{
+    fmt,
+    fs::File,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use fs_err as fs;
+use galley_oci::{Digest, Tree};
+use rustix::fs::RenameFlags;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Store, StoreError, TempDir,
+    durability::Stamp,
+    error::At,
+    files::{self, conform, content::Source, materialise, open, remove},
+    origins::{Origin, Origins, REFERENCES_BYTES_MAX, References, Resolved, path_of},
+    records::read_stamped,
+    store::{json, read_small},
+    temp::rename_new,
+};
+
+/// The largest encoded tree that is read: about ten million entries.
+const TREE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// A layer of the store. Clones share the decoded tree.
+#[derive(Clone)]
+pub struct Layer(Arc<Inner>);
+
+struct Inner {
+    id: Digest,
+    integrity: Digest,
+    folder: PathBuf,
+    tree: OnceLock<Arc<Tree>>,
+    references: OnceLock<Option<Arc<References>>>,
+    /// Origins that only this process knows.
+    origins: Mutex<Option<Arc<Resolved>>>,
+}
+
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Layer({})", self.id())
+    }
+}
+
+/// The `info` file of a layer.
+#[derive(Deserialize, Serialize)]
+struct Info {
+    integrity: Digest,
+    stamp: Stamp,
+}
+
+impl Layer {
+    /// BLAKE3 of the tree without times.
+    #[must_use]
+    pub fn id(&self) -> &Digest {
+        &self.0.id
+    }
+
+    /// BLAKE3 of the tree with times.
+    #[must_use]
+    pub fn integrity(&self) -> &Digest {
+        &self.0.integrity
+    }
+
+    /// The tree, read and checked when first asked for.
+    pub fn tree(&self) -> Result<Arc<Tree>, StoreError> {
+        if let Some(tree) = self.0.tree.get() {
+            return Ok(Arc::clone(tree));
+        }
+        let path = self.0.folder.join("tree");
+        let damaged = |reason: String| StoreError::damaged("the tree", &path, reason);
+        let bytes = read_small(&path, TREE_BYTES_MAX)?.ok_or_else(|| damaged("it vanished".to_owned()))?;
+        let found = Digest::blake3(&bytes);
+        if found != self.0.integrity {
+            return Err(damaged(format!("its digest is {found} instead of {}", self.0.integrity)));
+        }
+        let tree = Arc::new(Tree::decode(&bytes).map_err(|error| damaged(error.to_string()))?);
+        Ok(Arc::clone(self.0.tree.get_or_init(|| tree)))
+    }
+
+    fn new(folder: PathBuf, id: Digest, integrity: Digest) -> Self {
+        Self(Arc::new(Inner {
+            id,
+            integrity,
+            folder,
+            tree: OnceLock::new(),
+            references: OnceLock::new(),
+            origins: Mutex::new(None),
+        }))
+    }
+
+    fn diff(&self) -> PathBuf {
+        self.0.folder.join("diff")
+    }
+
+    fn has_diff(&self) -> bool {
+        rustix::fs::lstat(self.diff()).is_ok()
+    }
+
+    fn known_origins(&self) -> Option<Arc<Resolved>> {
+        self.0.origins.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The references on disk. They never change once they are there, but may come later and may go for a directory.
+    fn references(&self) -> Result<Option<Arc<References>>, StoreError> {
+        if let Some(Some(references)) = self.0.references.get() {
+            return Ok(Some(Arc::clone(references)));
+        }
+        let path = self.0.folder.join("refs");
+        let Some(bytes) = read_small(&path, REFERENCES_BYTES_MAX)? else { return Ok(None) };
+        let references = References::decode(&bytes);
+        let references =
+            references.ok_or_else(|| StoreError::damaged("the list of references", &path, "checksum"))?;
+        let references = Arc::new(references);
+        let _ = self.0.references.set(Some(Arc::clone(&references)));
+        Ok(Some(references))
+    }
+
+    /// Reads a layer's `info`; the stamp is for the caller to judge.
+    fn load(folder: PathBuf, id: &Digest) -> Result<Option<(Self, Stamp)>, StoreError> {
+        let info = read_stamped::<Info>(&folder.join("info"))?;
+        Ok(info.map(|info| (Self::new(folder, *id, info.integrity), info.stamp)))
+    }
+}
+
+/// What a commit brings along.
+enum Bytes {
+    Directory(TempDir),
+    Origins(Resolved),
+}
+
+impl Store {
+    /// The layer `id`, when its tree is in the store; its bytes may be elsewhere, see [`has_bytes`](Self::has_bytes).
+    pub fn layer(&self, id: &Digest) -> Result<Option<Layer>, StoreError> {
+        if let Some(layer) = self.cached_layer(id) {
+            return Ok(Some(layer));
+        }
+        let Some((layer, stamp)) = Layer::load(self.layer_path(id), id)? else { return Ok(None) };
+        Ok(self.is_whole(&stamp).then(|| self.cache_layer(layer)))
+    }
+
+    /// Makes `temp/diff` the directory of the layer `tree`, by renaming it. What the tree does not list is removed
+    /// first and what it lists beyond the directory (whiteouts, directories above) is added, so that one layer means
+    /// one directory. A layer that the store has already stays as it is, its times too.
+    pub fn commit_dir(&self, temp: TempDir, tree: Tree) -> Result<Layer, StoreError> {
+        conform::conform(&temp.diff(), &tree, self.dialect())?;
+        self.commit(tree, Bytes::Directory(temp))
+    }
+
+    /// Makes a layer of `tree` whose bytes stay where they are.
+    pub fn commit_origins(&self, tree: Tree, origins: Origins) -> Result<Layer, StoreError> {
+        let origins = origins.resolve(self, &tree)?;
+        self.commit(tree, Bytes::Origins(origins))
+    }
+
+    /// Whether the content of every file of `layer` can be read.
+    #[must_use]
+    pub fn has_bytes(&self, layer: &Layer) -> bool {
+        layer.has_diff() || layer.known_origins().is_some() || self.has_references(layer)
+    }
+
+    /// Gives `layer` a directory of its own, so that it depends on no other file and no other layer.
+    pub fn own_bytes(&self, layer: &Layer) -> Result<(), StoreError> {
+        if layer.has_diff() {
+            return Ok(());
+        }
+        let _lock = self.lock_key(layer.id())?;
+        if layer.has_diff() {
+            return Ok(());
+        }
+        let temp = self.temp_dir("materialise")?;
+        let tree = layer.tree()?;
+        materialise::materialise(&tree, &temp.diff(), self.dialect(), &|index| {
+            self.open_origin(layer, index)
+        })?;
+        self.attach_directory(layer, &temp)?;
+        crate::blobs::remove_present(&layer.0.folder.join("refs"))?;
+        *layer.0.origins.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(())
+    }
+
+    /// The directory of `layer` for an overlay mount; made when it is missing.
+    pub fn lower_dir(&self, layer: &Layer) -> Result<PathBuf, StoreError> {
+        self.own_bytes(layer)?;
+        Ok(layer.diff())
+    }
+
+    /// Opens the content of the file that is entry `index` of the layer's tree, wherever it is.
+    pub fn open_file(&self, layer: &Layer, index: usize) -> Result<File, StoreError> {
+        let tree = layer.tree()?;
+        let unknown = StoreError::NoSuchEntry { layer: *layer.id(), index };
+        let entry = tree.entries().get(index).ok_or(unknown)?;
+        if matches!(entry.kind, galley_oci::Kind::File { size: 0, .. }) {
+            return open::empty();
+        }
+        if layer.has_diff() {
+            return open::inside(&layer.diff(), &entry.path);
+        }
+        Ok(self.open_origin(layer, index)?.file)
+    }
+
+    fn open_origin(&self, layer: &Layer, index: usize) -> Result<Source, StoreError> {
+        match self.origin(layer, index)? {
+            Some(Origin::Layer { layer: from, index }) => {
+                let path = from.tree()?.entries().get(index).map(|entry| path_of(&entry.path));
+                let path = from.diff().join(path.unwrap_or_default());
+                Ok(Source { file: self.open_file(&from, index)?, path, immutable: true })
+            }
+            Some(Origin::Path(path)) => Ok(Source { file: open::plain(&path)?, path, immutable: false }),
+            Some(Origin::Bytes(bytes)) => {
+                Ok(Source { file: open::memory(&bytes)?, path: PathBuf::from("a heredoc"), immutable: false })
+            }
+            None => Ok(Source { file: self.open_file(layer, index)?, path: layer.diff(), immutable: true }),
+        }
+    }
+
+    /// Where else the bytes of a file are; `None` when they are in the layer's own directory.
+    pub(crate) fn origin(&self, layer: &Layer, index: usize) -> Result<Option<Origin>, StoreError> {
+        if layer.has_diff() {
+            return Ok(None);
+        }
+        if let Some(origin) = layer.known_origins().and_then(|origins| origins.get(index).cloned()) {
+            return Ok(Some(origin));
+        }
+        let references = layer.references()?.ok_or(StoreError::NoBytes { layer: *layer.id() })?;
+        let no_entry = StoreError::NoSuchEntry { layer: *layer.id(), index };
+        let (id, index) = references.get(index).ok_or(no_entry)?;
+        let layer = self.layer(id)?.ok_or(StoreError::NoBytes { layer: *id })?;
+        Ok(Some(Origin::Layer { layer, index }))
+    }
+
+    fn has_references(&self, layer: &Layer) -> bool {
+        let Ok(Some(references)) = layer.references() else { return false };
+        references.layers.iter().all(|id| self.layer(id).ok().flatten().is_some_and(|layer| layer.has_diff()))
+    }
+
+    fn commit(&self, tree: Tree, bytes: Bytes) -> Result<Layer, StoreError> {
+        let id = tree.layer_id();
+        loop {
+            if let Some(layer) = self.layer(&id)? {
+                self.adopt(&layer, &tree, bytes)?;
+                return Ok(layer);
+            }
+            let temp = self.temp_dir("layer")?;
+            let integrity = self.write_layer(temp.path(), &tree, &bytes)?;
+            if !self.rename_layer(temp.path(), &id)? {
+                self.take_back(temp.path(), &bytes)?;
+                continue;
+            }
+            let layer = Layer::new(self.layer_path(&id), id, integrity);
+            let _ = layer.0.tree.set(Arc::new(tree));
+            if let Bytes::Origins(origins) = bytes {
+                layer.0.origins.lock().unwrap_or_else(PoisonError::into_inner).replace(Arc::new(origins));
+            }
+            return Ok(self.cache_layer(layer));
+        }
+    }
+
+    /// Lays out a whole layer folder at `folder`.
+    fn write_layer(&self, folder: &Path, tree: &Tree, bytes: &Bytes) -> Result<Digest, StoreError> {
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.join(name);
+            fs::write(&path, bytes).at("write", &path)
+        };
+        let encoded = tree.encode();
+        let integrity = Digest::blake3(&encoded);
+        write("tree", &encoded)?;
+        match bytes {
+            Bytes::Directory(temp) => {
+                rustix::fs::rename(temp.diff(), folder.join("diff")).at("rename", temp.diff())?;
+            }
+            Bytes::Origins(origins) => {
+                if let Some(references) = origins.references() {
+                    write("refs", &references.encode())?;
+                }
+            }
+        }
+        write("info", &json(&Info { integrity, stamp: self.stamp() }))?;
+        Ok(integrity)
+    }
+
+    /// Puts a layer folder in its place; `false` when another process was first.
+    fn rename_layer(&self, from: &Path, id: &Digest) -> Result<bool, StoreError> {
+        let to = self.layer_path(id);
+        self.mark_dirty();
+        if self.commit_point("layer-rename", || rename_new(from, &to))? {
+            return Ok(true);
+        }
+        // What is there is either new and good, or left over from a power cut and not to be trusted.
+        let _lock = self.lock_key(id)?;
+        if self.layer(id)?.is_some() {
+            return Ok(false);
+        }
+        let cwd = rustix::fs::CWD;
+        rustix::fs::renameat_with(cwd, from, cwd, &to, RenameFlags::EXCHANGE).at("replace", &to)?;
+        remove::remove_tree(from)?;
+        Ok(true)
+    }
+
+    /// Another process committed the same layer first: our directory may still be of use.
+    fn take_back(&self, folder: &Path, bytes: &Bytes) -> Result<(), StoreError> {
+        if let Bytes::Directory(temp) = bytes {
+            rustix::fs::rename(folder.join("diff"), temp.diff()).at("rename", folder)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a known layer the bytes of its twin, if it has none.
+    fn adopt(&self, layer: &Layer, twin: &Tree, bytes: Bytes) -> Result<(), StoreError> {
+        if self.has_bytes(layer) {
+            return Ok(());
+        }
+        match bytes {
+            Bytes::Directory(temp) => {
+                let _lock = self.lock_key(layer.id())?;
+                materialise::restamp(&temp.diff(), twin, &*layer.tree()?)?;
+                self.attach_directory(layer, &temp)
+            }
+            Bytes::Origins(origins) => self.attach_origins(layer, origins),
+        }
+    }
+
+    fn attach_origins(&self, layer: &Layer, origins: Resolved) -> Result<(), StoreError> {
+        if let Some(references) = origins.references() {
+            self.restamp_info(layer)?;
+            self.write_whole(&layer.0.folder.join("refs"), &references.encode())?;
+        }
+        layer.0.origins.lock().unwrap_or_else(PoisonError::into_inner).replace(Arc::new(origins));
+        Ok(())
+    }
+
+    /// The stamp is renewed first: should a power cut take the new bytes, the whole layer is not trusted.
+    fn attach_directory(&self, layer: &Layer, temp: &TempDir) -> Result<(), StoreError> {
+        self.restamp_info(layer)?;
+        self.commit_point("layer-rename", || rename_new(&temp.diff(), &layer.diff())).map(drop)
+    }
+
+    fn restamp_info(&self, layer: &Layer) -> Result<(), StoreError> {
+        self.mark_dirty();
+        let info = Info { integrity: *layer.integrity(), stamp: self.stamp() };
+        self.write_whole(&layer.0.folder.join("info"), &json(&info))
+    }
+
+    pub(crate) fn layer_path(&self, id: &Digest) -> PathBuf {
+        self.root().join("layers").join(id.hex())
+    }
+
+    /// How overlay whiteouts, opaque directories and devices are written here.
+    pub(crate) fn dialect(&self) -> files::Dialect {
+        files::Dialect::new(self.in_user_namespace())
+    }
+
+    fn cached_layer(&self, id: &Digest) -> Option<Layer> {
+        self.inner.layers.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    fn cache_layer(&self, layer: Layer) -> Layer {
+        let mut layers = self.inner.layers.lock().unwrap_or_else(PoisonError::into_inner);
+        layers.entry(*layer.id()).or_insert(layer).clone()
+    }
+}

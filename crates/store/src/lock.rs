@@ -1,0 +1,78 @@
+//! Kernel locks: they die with their holder, and no process that a step starts inherits one (close-on-exec).
+
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use crate::{StoreError, error::At};
+
+/// How a lock is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockMode {
+    /// Many may hold it.
+    Shared,
+    /// One may hold it.
+    Exclusive,
+}
+
+/// A held lock on a file; dropped, it is free again.
+#[derive(Debug)]
+pub struct FileLock {
+    _file: OwnedFd,
+    remove: Option<PathBuf>,
+}
+
+impl FileLock {
+    /// Waits for the lock on `path`, which is created when missing.
+    pub(crate) fn wait(path: &Path, mode: LockMode) -> Result<Self, StoreError> {
+        loop {
+            if let Some(lock) = Self::attempt(path, mode, true)? {
+                return Ok(lock);
+            }
+        }
+    }
+
+    /// Takes the lock on `path` unless another process or thread holds it.
+    pub(crate) fn attempt_now(path: &Path, mode: LockMode) -> Result<Option<Self>, StoreError> {
+        Self::attempt(path, mode, false)
+    }
+
+    /// The file goes when the lock does: for locks whose names are many.
+    pub(crate) fn removed_on_drop(mut self, path: &Path) -> Self {
+        self.remove = Some(path.to_owned());
+        self
+    }
+
+    /// `None` when another holds it, or when its last holder removed the file between our open and our lock.
+    fn attempt(path: &Path, mode: LockMode, wait: bool) -> Result<Option<Self>, StoreError> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = rustix::fs::open(path, flags, Mode::from_raw_mode(0o600)).at("open the lock", path)?;
+        match rustix::io::retry_on_intr(|| rustix::fs::flock(&file, operation(mode, wait))) {
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            other => other.at("lock", path)?,
+        }
+        let removed = rustix::fs::fstat(&file).at("examine the lock", path)?.st_nlink == 0;
+        Ok((!removed).then_some(Self { _file: file, remove: None }))
+    }
+}
+
+const fn operation(mode: LockMode, wait: bool) -> FlockOperation {
+    match (mode, wait) {
+        (LockMode::Shared, true) => FlockOperation::LockShared,
+        (LockMode::Shared, false) => FlockOperation::NonBlockingLockShared,
+        (LockMode::Exclusive, true) => FlockOperation::LockExclusive,
+        (LockMode::Exclusive, false) => FlockOperation::NonBlockingLockExclusive,
+    }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Before the lock goes: whoever waits for it sees that the file is gone and starts over.
+        if let Some(path) = &self.remove {
+            let _ = rustix::fs::unlink(path);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Opening a store: its folder, its version, its id map.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, AtomicU64},
+    },
+};
+
+use fs_err as fs;
+use galley_oci::Digest;
+use rustix::fs::Mode;
+use serde::{Deserialize, Serialize};
+
+use crate::{Layer, StoreError, durability::Durability, error::At, temp::Session};
+
+/// The format this program writes, and the newest it reads.
+pub const FORMAT: u32 = 1;
+
+/// The largest version file that is read.
+const VERSION_BYTES_MAX: usize = 64 * 1024;
+
+/// The folders of a store, all made when it is.
+const FOLDERS: [&str; 16] = [
+    "barriers",
+    "blobs",
+    "blobs/sha256",
+    "containers",
+    "containers/names",
+    "contexts",
+    "exports",
+    "history",
+    "images",
+    "layers",
+    "locks",
+    "mounts",
+    "records",
+    "refs",
+    "tmp",
+    "volumes",
+];
+
+/// What a store must know of the process that opens it.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// Empty for root; in a user namespace its map as `inside:outside:count,…`.
+    pub id_map: String,
+    /// Where a test wants the process to die; `None` outside of tests. See [`Store::failpoint`].
+    pub failpoint: Option<String>,
+}
+
+/// An open store. Clones share one state; any number of processes may have the same store open.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) root: PathBuf,
+    pub(crate) options: OpenOptions,
+    pub(crate) durability: Durability,
+    /// Something was written, or used, that no barrier covers yet.
+    pub(crate) dirty: AtomicBool,
+    pub(crate) session: Mutex<Option<Session>>,
+    pub(crate) temp_count: AtomicU64,
+    pub(crate) layers: Mutex<HashMap<Digest, Layer>>,
+    pub(crate) boot: OnceLock<String>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Store({})", self.inner.root.display())
+    }
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Version {
+    format: u32,
+    id_map: String,
+}
+
+impl Store {
+    /// Opens the store at `root`, which is created when missing. Opening an existing one reads one small file.
+    pub fn open(root: &Path, options: OpenOptions) -> Result<Self, StoreError> {
+        let root = std::path::absolute(root).at("find the absolute path of", root)?;
+        let store = Self { inner: Arc::new(Inner::new(root, options)) };
+        let path = store.root().join("version");
+        let version = match read_small(&path, VERSION_BYTES_MAX)? {
+            Some(bytes) => bytes,
+            None => store.create(&path)?,
+        };
+        store.check(&path, &version)?;
+        Ok(store)
+    }
+
+    /// The store's folder, absolute.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
+    /// Whether this store is used from inside a user namespace: `user.overlay.*` instead of `trusted.overlay.*`, and
+    /// placeholders instead of devices.
+    #[must_use]
+    pub fn in_user_namespace(&self) -> bool {
+        !self.inner.options.id_map.is_empty()
+    }
+
+    /// The id map that the store was opened with.
+    #[must_use]
+    pub fn id_map(&self) -> &str {
+        &self.inner.options.id_map
+    }
+
+    /// Makes the folders and the version file; of two processes that do so at once, one writes the version.
+    fn create(&self, path: &Path) -> Result<Vec<u8>, StoreError> {
+        fs::create_dir_all(self.root()).at("create the store", self.root())?;
+        rustix::fs::chmod(self.root(), Mode::from_raw_mode(0o700)).at("set the mode of", self.root())?;
+        for folder in FOLDERS {
+            let folder = self.root().join(folder);
+            fs::create_dir_all(&folder).at("create", &folder)?;
+        }
+        let version = Version { format: FORMAT, id_map: self.inner.options.id_map.clone() };
+        self.write_new(path, &json(&version))?;
+        let written = read_small(path, VERSION_BYTES_MAX)?;
+        written.ok_or_else(|| StoreError::damaged("the version file", path, "it vanished"))
+    }
+
+    fn check(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let damaged = |error: serde_json::Error| StoreError::damaged("the version file", path, error);
+        let value: serde_json::Value = serde_json::from_slice(bytes).map_err(damaged)?;
+        let found = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        if found > u64::from(FORMAT) {
+            let found = u32::try_from(found).unwrap_or(u32::MAX);
+            return Err(StoreError::NewerFormat { root: self.root().to_owned(), found, known: FORMAT });
+        }
+        let version: Version = serde_json::from_value(value).map_err(damaged)?;
+        let ours = self.inner.options.id_map.clone();
+        if version.id_map == ours {
+            Ok(())
+        } else {
+            Err(StoreError::OtherIdMap { root: self.root().to_owned(), found: version.id_map, ours })
+        }
+    }
+}
+
+impl Inner {
+    fn new(root: PathBuf, options: OpenOptions) -> Self {
+        let durability = Durability::new(root.join("barriers"));
+        Self {
+            root,
+            options,
+            durability,
+            dirty: AtomicBool::new(false),
+            session: Mutex::new(None),
+            temp_count: AtomicU64::new(0),
+            layers: Mutex::new(HashMap::new()),
+            boot: OnceLock::new(),
+        }
+    }
+}
+
+/// JSON of our own types, which cannot fail to be written.
+pub(crate) fn json(value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec(value).unwrap_or_default(); // ok: string keys and no foreign serialisers
+    bytes.push(b'\n');
+    bytes
+}
+
+/// The whole of a small file, `None` when it is not there.
+pub(crate) fn read_small(path: &Path, bytes_max: usize) -> Result<Option<Vec<u8>>, StoreError> {
+    use std::io::Read;
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).at("open", path),
+    };
+    let mut bytes = Vec::new();
+    file.take(bytes_max as u64 + 1).read_to_end(&mut bytes).at("read", path)?;
+    if bytes.len() > bytes_max {
+        return Err(StoreError::Limit { what: "its size", limit: bytes_max as u64, path: path.to_owned() });
+    }
+    Ok(Some(bytes))
+}

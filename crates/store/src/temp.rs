@@ -1,0 +1,166 @@
+//! Temporary files: everything is written under `tmp/` first and renamed when it is whole.
+//!
+//! Each process has one folder there, made when it is first needed, beside a file that it keeps locked. A folder whose
+//! lock can be taken belongs to a dead process and is removed by the next process that needs a folder.
+
+use std::{
+    ffi::OsStr,
+    io::Write,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::{PoisonError, atomic::Ordering},
+};
+
+use fs_err as fs;
+use rustix::fs::{Mode, RenameFlags};
+
+use crate::{
+    Store, StoreError,
+    error::At,
+    files::remove,
+    lock::{FileLock, LockMode},
+};
+
+/// The folder of one process.
+#[derive(Debug)]
+pub(crate) struct Session {
+    folder: PathBuf,
+    _lock: FileLock,
+}
+
+impl Session {
+    fn begin(tmp: &Path) -> Result<Self, StoreError> {
+        let folder = tmp.join(random_name()?);
+        let lock_path = folder.with_extension("lock");
+        let lock = FileLock::wait(&lock_path, LockMode::Exclusive)?.removed_on_drop(&lock_path);
+        rustix::fs::mkdir(&folder, Mode::from_raw_mode(0o700)).at("create", &folder)?;
+        Ok(Self { folder, _lock: lock })
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = remove::remove_tree(&self.folder);
+    }
+}
+
+/// A directory under `tmp/`, removed when dropped, whatever is in it.
+#[derive(Debug)]
+pub struct TempDir {
+    path: PathBuf,
+    // Keeps the session, and so its lock, as long as the directory is used.
+    _store: Store,
+}
+
+impl TempDir {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The `diff` in it, which [`Store::commit_dir`] takes.
+    #[must_use]
+    pub fn diff(&self) -> PathBuf {
+        self.path.join("diff")
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = remove::remove_tree(&self.path);
+    }
+}
+
+impl Store {
+    /// An empty directory of mode 0700 under `tmp/`; `purpose` is the beginning of its name.
+    pub fn temp_dir(&self, purpose: &str) -> Result<TempDir, StoreError> {
+        let path = self.temp_path(purpose)?;
+        rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700)).at("create", &path)?;
+        Ok(TempDir { path, _store: self.clone() })
+    }
+
+    /// A path under `tmp/` that nothing has yet.
+    pub(crate) fn temp_path(&self, purpose: &str) -> Result<PathBuf, StoreError> {
+        let mut session = self.inner.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = self.inner.temp_count.fetch_add(1, Ordering::Relaxed);
+        if let Some(session) = &*session {
+            return Ok(session.folder.join(format!("{purpose}-{number}")));
+        }
+        let tmp = self.root().join("tmp");
+        let begun = Session::begin(&tmp)?;
+        sweep(&tmp)?;
+        let path = begun.folder.join(format!("{purpose}-{number}"));
+        *session = Some(begun);
+        Ok(path)
+    }
+
+    /// Writes the file `path` whole or not at all, replacing what was there.
+    pub(crate) fn write_whole(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let temp = self.write_temp(bytes, false)?;
+        rustix::fs::rename(&temp, path).at("rename a temporary file to", path)
+    }
+
+    /// Like [`write_whole`](Self::write_whole), and it survives a power cut from here on.
+    pub(crate) fn write_durably(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let temp = self.write_temp(bytes, true)?;
+        rustix::fs::rename(&temp, path).at("rename a temporary file to", path)?;
+        let folder = path.parent().unwrap_or(path);
+        fs::File::open(folder).and_then(|folder| folder.sync_all()).at("write back", folder)
+    }
+
+    /// Writes the file `path` unless there is one; says whether it did.
+    pub(crate) fn write_new(&self, path: &Path, bytes: &[u8]) -> Result<bool, StoreError> {
+        let temp = self.write_temp(bytes, true)?;
+        let written = rename_new(&temp, path);
+        if !matches!(written, Ok(true)) {
+            let _ = rustix::fs::unlink(&temp);
+        }
+        written
+    }
+
+    fn write_temp(&self, bytes: &[u8], durably: bool) -> Result<PathBuf, StoreError> {
+        let path = self.temp_path("file")?;
+        let mut file = fs::File::create_new(&path).at("create", &path)?;
+        let written = file.write_all(bytes).and_then(|()| if durably { file.sync_data() } else { Ok(()) });
+        if written.is_err() {
+            let _ = rustix::fs::unlink(&path);
+        }
+        written.at("write", &path)?;
+        Ok(path)
+    }
+}
+
+/// Renames unless the target exists; says whether it did.
+pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<bool, StoreError> {
+    use rustix::io::Errno;
+    match rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(false),
+        Err(error) => Err(error).at("rename a temporary file to", to),
+    }
+}
+
+/// Removes the folders of dead processes. What cannot be removed (files of mapped ids, seen from outside the user
+/// namespace) is left for the next process inside.
+fn sweep(tmp: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(tmp).at("list", tmp)? {
+        let path = entry.at("list", tmp)?.path();
+        if path.extension() != Some(OsStr::from_bytes(b"lock")) {
+            continue;
+        }
+        let Some(lock) = FileLock::attempt_now(&path, LockMode::Exclusive)? else { continue };
+        if remove::remove_tree(&path.with_extension("")).is_ok() {
+            drop(lock.removed_on_drop(&path));
+        }
+    }
+    Ok(())
+}
+
+/// Sixteen hex digits that nobody else has.
+fn random_name() -> Result<String, StoreError> {
+    let mut bytes = [0_u8; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .at("get random bytes for", "a temporary name")?;
+    Ok(format!("{:016x}", u64::from_le_bytes(bytes)))
+}
