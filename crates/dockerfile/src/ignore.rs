@@ -1,0 +1,255 @@
+//! `.dockerignore`, and the exclusions of COPY: which paths of a tree count.
+//!
+//! The last pattern that matches a path, or a folder above it, decides; `!` takes back. Patterns are paths from the
+//! root of the context: `foo` is only the `foo` at the top, unlike in .gitignore. `*` stops at `/`, `**` does not.
+//!
+//! Paths are bytes, relative, cleaned, with `/` between names. A walker goes like this:
+//!
+//! ```text
+//! let state = ignore.root();
+//! for each entry of a folder:  let (ignored, below) = ignore.check(&state, path);
+//!     a folder that is ignored and not ignore.may_readmit_below(path): skip it whole
+//!     a folder otherwise: walk it with `below`; it is part of the context itself if not ignored,
+//!                         or as soon as something below it is
+//! ```
+
+use crate::error::Error;
+use crate::glob::{self, Characters, Token, bad_pattern};
+use crate::span::Span;
+
+/// The largest ignore file that is read.
+pub const MAX_BYTES: usize = 4 << 20;
+
+/// An ordered list of patterns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ignore {
+    patterns: Vec<Pattern>,
+}
+
+/// What is known about a folder: which patterns match it or one above it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FolderState {
+    matched: Vec<bool>,
+}
+
+/// One pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pattern {
+    /// `!`: what it matches is not ignored.
+    readmits: bool,
+    matcher: Matcher,
+}
+
+/// The shape decides the rule, as in Docker's matcher: where `**` leads or trails and nothing else is special, the
+/// text alone is compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Matcher {
+    Exact(Vec<u8>),
+    /// `prefix**`
+    Prefix(Vec<u8>),
+    /// `**suffix`
+    Suffix(Vec<u8>),
+    Tokens(Vec<Token>),
+}
+
+impl Ignore {
+    /// Reads an ignore file. Comments have their `#` in the first column.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        if bytes.len() > MAX_BYTES {
+            return Err(Error::new(crate::ErrorKind::TooLarge { limit: MAX_BYTES }, Span::default()));
+        }
+        let mark = b"\xEF\xBB\xBF";
+        let text = bytes.strip_prefix(mark).unwrap_or(bytes);
+        let mut offset = bytes.len() - text.len();
+        let mut patterns = Vec::new();
+        for line in text.split(|&byte| byte == b'\n') {
+            let span = Span::new(offset, offset + line.len());
+            offset += line.len() + 1;
+            if !line.starts_with(b"#") {
+                patterns.extend(Pattern::new(&without_leading_slash(line), span)?);
+            }
+        }
+        Ok(Self { patterns })
+    }
+
+    /// Patterns given one by one, as with `--exclude`.
+    pub fn from_patterns<'a>(patterns: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, Error> {
+        let read = patterns.into_iter().map(|pattern| Pattern::new(pattern, Span::new(0, pattern.len())));
+        Ok(Self { patterns: read.filter_map(Result::transpose).collect::<Result<_, _>>()? })
+    }
+
+    /// Whether there are no patterns.
+    pub fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
+    /// Whether some pattern begins with `!`.
+    pub fn has_exceptions(&self) -> bool {
+        self.patterns.iter().any(|pattern| pattern.readmits)
+    }
+
+    /// Whether a path is ignored, by itself or with a folder above it. The root never is.
+    pub fn matches(&self, path: &[u8]) -> bool {
+        if matches!(path, b"" | b".") {
+            return false;
+        }
+        let mut state = self.root();
+        let mut ignored = false;
+        let ends = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| at);
+        for end in ends.chain([path.len()]) {
+            (ignored, state) = self.check(&state, path.get(..end).unwrap_or_default());
+        }
+        ignored
+    }
+
+    /// The state above everything.
+    pub fn root(&self) -> FolderState {
+        FolderState { matched: vec![false; self.patterns.len()] }
+    }
+
+    /// Whether an entry of a folder is ignored, and, if it is a folder, the state for its entries. `path` is the whole
+    /// path from the root.
+    pub fn check(&self, folder: &FolderState, path: &[u8]) -> (bool, FolderState) {
+        let mut ignored = false;
+        let mut matched = Vec::with_capacity(self.patterns.len());
+        for (index, pattern) in self.patterns.iter().enumerate() {
+            let above = folder.matched.get(index).copied().unwrap_or_default();
+            // A pattern that would change nothing is not looked at, and does not count for what is below: Docker
+            // does the same, and its results depend on it.
+            let matches = above || (pattern.readmits == ignored && pattern.matcher.matches(path));
+            matched.push(matches);
+            if matches {
+                ignored = !pattern.readmits;
+            }
+        }
+        (ignored, FolderState { matched })
+    }
+
+    /// Whether something below an ignored folder could be taken back by a `!` pattern. `false` is certain, so that the
+    /// folder can be skipped whole.
+    pub fn may_readmit_below(&self, folder: &[u8]) -> bool {
+        let below = [folder, b"/"].concat();
+        self.patterns.iter().any(|pattern| pattern.readmits && pattern.matcher.could_match_below(&below))
+    }
+}
+
+impl Pattern {
+    /// `None` for a blank pattern.
+    fn new(text: &[u8], span: Span) -> Result<Option<Self>, Error> {
+        let text = text.trim_ascii();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let cleaned = clean(text);
+        let (readmits, body) = match cleaned.strip_prefix(b"!") {
+            Some([]) => return Err(bad_pattern(text, "`!` needs a pattern behind it", span)),
+            Some(body) => (true, body),
+            None => (false, cleaned.as_slice()),
+        };
+        let matcher = Matcher::new(body).map_err(|reason| bad_pattern(text, reason, span))?;
+        Ok(Some(Self { readmits, matcher }))
+    }
+}
+
+impl Matcher {
+    fn new(text: &[u8]) -> Result<Self, &'static str> {
+        let tokens = tokens(text)?;
+        let plain = |tokens: &[Token]| tokens.iter().all(|token| matches!(token, Token::Literal(_)));
+        if text.contains(&b'\\') {
+            return Ok(Self::Tokens(tokens));
+        }
+        if plain(&tokens) && !text.contains(&b']') {
+            return Ok(Self::Exact(text.to_vec()));
+        }
+        if let (Some(suffix), Some((_, rest))) = (text.strip_prefix(b"**"), tokens.split_first()) {
+            if plain(rest) && !suffix.contains(&b']') {
+                return Ok(Self::Suffix(suffix.to_vec()));
+            }
+        }
+        if let (Some(prefix), Some((Token::Everything, rest))) =
+            (text.strip_suffix(b"**"), tokens.split_last())
+        {
+            if plain(rest) && !prefix.contains(&b']') {
+                return Ok(Self::Prefix(prefix.to_vec()));
+            }
+        }
+        Ok(Self::Tokens(tokens))
+    }
+
+    fn matches(&self, path: &[u8]) -> bool {
+        match self {
+            Self::Exact(text) => path == text,
+            Self::Prefix(prefix) => path.starts_with(prefix),
+            // `**/foo` is also the `foo` at the top.
+            Self::Suffix(suffix) => path.ends_with(suffix) || suffix.strip_prefix(b"/") == Some(path),
+            Self::Tokens(tokens) => glob::matches(tokens, path),
+        }
+    }
+
+    /// Whether some path that begins with these bytes could match.
+    fn could_match_below(&self, below: &[u8]) -> bool {
+        match self {
+            Self::Exact(text) => text.starts_with(below),
+            Self::Prefix(prefix) => prefix.starts_with(below) || below.starts_with(prefix),
+            Self::Suffix(_) => true,
+            Self::Tokens(tokens) => glob::could_match_below(tokens, below),
+        }
+    }
+}
+
+fn tokens(text: &[u8]) -> Result<Vec<Token>, &'static str> {
+    let star = u32::from('*');
+    let mut tokens = Vec::new();
+    let mut characters = Characters::new(text);
+    while let Some(character) = characters.next() {
+        if character == star && characters.peek() == Some(star) {
+            characters.next();
+            if characters.peek() == Some(u32::from('/')) {
+                characters.next();
+            }
+            let last = characters.peek().is_none();
+            tokens.push(if last { Token::Everything } else { Token::Folders });
+        } else {
+            tokens.push(glob::single(character, &mut characters)?);
+        }
+    }
+    Ok(tokens)
+}
+
+/// What the reader of ignore files does before the matcher sees a pattern: `/foo` is `foo`, `! foo` is `!foo`.
+fn without_leading_slash(line: &[u8]) -> Vec<u8> {
+    let line = line.trim_ascii();
+    let (mark, body) =
+        line.strip_prefix(b"!").map_or((&b""[..], line), |rest| (&b"!"[..], rest.trim_ascii()));
+    if body.is_empty() {
+        return mark.to_vec();
+    }
+    let cleaned = clean(body);
+    let relative = if cleaned.len() > 1 { cleaned.strip_prefix(b"/").unwrap_or(&cleaned) } else { &cleaned };
+    [mark, relative].concat()
+}
+
+/// Go's `filepath.Clean`: no `.`, no `//`, no `name/..`, no trailing slash.
+pub(crate) fn clean(path: &[u8]) -> Vec<u8> {
+    let rooted = path.starts_with(b"/");
+    let mut names: Vec<&[u8]> = Vec::new();
+    for name in path.split(|&byte| byte == b'/') {
+        match name {
+            b"" | b"." => {}
+            b".." if names.last().is_some_and(|last| *last != b"..") => {
+                names.pop();
+            }
+            b".." if rooted => {}
+            _ => names.push(name),
+        }
+    }
+    let joined = names.join(&b'/');
+    match (rooted, joined.is_empty()) {
+        (true, _) => [b"/", joined.as_slice()].concat(),
+        (false, true) => b".".to_vec(),
+        (false, false) => joined,
+    }
+}
+
+#[cfg(test)]
+mod tests;
