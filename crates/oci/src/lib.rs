@@ -7,13 +7,15 @@
 //! | files, described | [`tree`]; several layers of them seen as one: [`stack`]; the smallest layer between two: [`minimal()`] |
 //! | what things are called | [`digest`], [`reference`], [`platform`], [`media_type`], [`time`] |
 //! | documents | [`image`] |
-//! | bytes | [`compress`] |
+//! | bytes | [`archive`], [`layer`], [`compress`] |
 
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod compress;
 pub mod digest;
 pub mod image;
+pub mod layer;
 pub mod media_type;
 pub mod minimal;
 pub mod platform;
@@ -24,6 +26,7 @@ pub mod tree;
 
 pub use digest::{Blake3, Digest, Sha256};
 pub use image::{Descriptor, Healthcheck, History, ImageConfig, Index, Manifest, RootFs, RunConfig};
+pub use layer::{TimePolicy, write_layer};
 pub use minimal::minimal;
 pub use platform::Platform;
 pub use reference::Reference;

@@ -1,0 +1,174 @@
+//! A tree written as the tar of a layer.
+
+use std::{
+    collections::HashMap,
+    io::{self, Read, Write},
+    num::NonZeroU32,
+};
+
+use crate::{
+    Blake3, Time,
+    archive::{EntryHeader, EntryKind, WriteArchiveError, Writer},
+    tree::{Entry, Kind, Meta, Tree},
+};
+
+/// What becomes of file times. Tar holds whole seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimePolicy {
+    /// They stay.
+    #[default]
+    Keep,
+    /// All become this.
+    Set(Time),
+    /// Later ones become this.
+    Clamp(Time),
+}
+
+impl TimePolicy {
+    /// The time that is written for `time`.
+    #[must_use]
+    pub fn apply(self, time: Time) -> Time {
+        match self {
+            Self::Keep => time,
+            Self::Set(set) => set,
+            Self::Clamp(latest) => time.min(latest),
+        }
+        .truncated()
+    }
+}
+
+/// Why a layer was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteLayerError {
+    /// The archive could not be written, or a file has another length than the tree says.
+    #[error(transparent)]
+    Archive(#[from] WriteArchiveError),
+    /// The content of a file could not be had.
+    #[error("cannot open {path:?}")]
+    Open {
+        /// The path in the layer, for people.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file has other content than the tree says.
+    #[error("the content of {path:?} changed while the layer was being written: build again")]
+    Changed {
+        /// The path in the layer, for people.
+        path: String,
+    },
+}
+
+/// The attributes of a root directory that is not written.
+const PLAIN_ROOT_MODE: u16 = 0o755;
+
+/// Writes `tree` as a tar archive. `content` gives the bytes of the file entry at an index, once for each group of hard
+/// links. Length and BLAKE3 of every file are checked on the way. The root is written only when it is not 0755 0:0.
+pub fn write_layer(
+    tree: &Tree,
+    times: TimePolicy,
+    content: &mut dyn FnMut(usize) -> io::Result<Box<dyn Read>>,
+    out: &mut dyn Write,
+) -> Result<(), WriteLayerError> {
+    let mut layer = LayerWriter { archive: Writer::new(out), times, first_names: HashMap::new() };
+    for (index, entry) in tree.entries().iter().enumerate() {
+        if !(entry.path.is_empty() && is_plain_root(&entry.meta)) {
+            layer.entry(entry, &mut || content(index))?;
+        }
+        if entry.kind == (Kind::Directory { opaque: true }) {
+            layer.archive.opaque(&entry.path)?;
+        }
+    }
+    layer.archive.finish()?;
+    Ok(())
+}
+
+fn is_plain_root(meta: &Meta) -> bool {
+    (meta.mode, meta.uid, meta.gid) == (PLAIN_ROOT_MODE, 0, 0) && meta.xattrs.is_none()
+}
+
+struct LayerWriter<'t, W> {
+    archive: Writer<W>,
+    times: TimePolicy,
+    /// The first path of each group of hard links.
+    first_names: HashMap<NonZeroU32, &'t [u8]>,
+}
+
+impl<'t, W: Write> LayerWriter<'t, W> {
+    fn entry(
+        &mut self,
+        entry: &'t Entry,
+        open: &mut dyn FnMut() -> io::Result<Box<dyn Read>>,
+    ) -> Result<(), WriteLayerError> {
+        let kind = match &entry.kind {
+            Kind::Whiteout => return Ok(self.archive.whiteout(&entry.path)?),
+            Kind::File { size, digest, links } => {
+                match links.and_then(|group| self.first_names.get(&group)) {
+                    Some(&target) => EntryKind::HardLink { target },
+                    None => {
+                        self.first_names.extend(links.map(|group| (group, &*entry.path)));
+                        return self.file(entry, *size, digest, open);
+                    }
+                }
+            }
+            Kind::Directory { .. } => EntryKind::Directory,
+            Kind::Symlink { target } => EntryKind::Symlink { target },
+            &Kind::CharDevice { major, minor } => EntryKind::CharDevice { major, minor },
+            &Kind::BlockDevice { major, minor } => EntryKind::BlockDevice { major, minor },
+            Kind::Fifo => EntryKind::Fifo,
+        };
+        Ok(self.archive.entry(&self.header(entry, kind), None)?)
+    }
+
+    fn file(
+        &mut self,
+        entry: &Entry,
+        size: u64,
+        digest: &[u8; 32],
+        open: &mut dyn FnMut() -> io::Result<Box<dyn Read>>,
+    ) -> Result<(), WriteLayerError> {
+        let path = || String::from_utf8_lossy(&entry.path).into_owned();
+        let header = self.header(entry, EntryKind::File { size });
+        // Nothing to read, and nothing that could have changed unnoticed but the length, which is in the tree.
+        let content = if size == 0 {
+            Box::new(io::empty())
+        } else {
+            open().map_err(|source| WriteLayerError::Open { path: path(), source })?
+        };
+        let mut content = Hashing { content, hasher: Blake3::new() };
+        self.archive.entry(&header, Some(&mut content))?;
+        if content.hasher.finish().bytes() == digest {
+            Ok(())
+        } else {
+            Err(WriteLayerError::Changed { path: path() })
+        }
+    }
+
+    fn header<'e>(&self, entry: &'e Entry, kind: EntryKind<'e>) -> EntryHeader<'e> {
+        let Meta { mode, uid, gid, mtime, xattrs } = &entry.meta;
+        EntryHeader {
+            path: &entry.path,
+            kind,
+            mode: *mode,
+            uid: *uid,
+            gid: *gid,
+            mtime: self.times.apply(*mtime).seconds,
+            xattrs: xattrs.as_deref(),
+        }
+    }
+}
+
+/// Hashes what is read.
+struct Hashing {
+    content: Box<dyn Read>,
+    hasher: Blake3,
+}
+
+impl Read for Hashing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.content.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        Ok(read)
+    }
+}
