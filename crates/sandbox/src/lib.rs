@@ -1,0 +1,43 @@
+//! Linux processes in namespaces: what a build step and a container run in.
+//!
+//! The crate knows the kernel, not images, Dockerfiles or the store. It is the only one with unsafe code.
+//!
+//! * [`init`] — first call in `main`: the program runs itself again for hidden roles.
+//! * [`Spec`] — plain data: root, mounts, process, identity, limits. [`Spec::new`] has Docker's defaults.
+//! * [`Spawner`] — starts sandboxes through one helper process (the zygote), from any thread. [`Child`] — one of them.
+//! * [`userns`] — an ordinary user becomes root over its own ranges of ids.
+//! * [`net`] — network namespaces, `pasta`, published ports.
+//! * [`probe`] — what this machine allows, found by trying.
+//!
+//! How the parts work together is told in docs/internals/sandbox.md.
+
+mod capabilities;
+mod child;
+mod error;
+mod exe;
+mod init;
+mod outcome;
+mod pty;
+mod raw;
+mod seccomp;
+mod setup;
+mod spawner;
+mod spec;
+mod sys;
+mod wire;
+mod zygote;
+
+pub mod net;
+pub mod userns;
+
+pub use capabilities::Capabilities;
+pub use child::Child;
+pub use error::{Error, ExecCause, ExecError, SetupError, SetupStep};
+pub use init::init;
+pub use outcome::{Exit, MadeMountPoint, MountPointKind, Outcome, Usage};
+pub use pty::Pty;
+pub use spawner::{Handles, Spawner};
+pub use spec::{
+    DEFAULT_SHM_SIZE, Layers, Mount, Network, Resource, Root, Seccomp, Source, Spec, TtySize, Ulimit, User,
+    Writable,
+};

@@ -1,0 +1,173 @@
+//! A running sandbox, seen from galley.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use crate::error::Error;
+use crate::outcome::{MadeMountPoint, Outcome};
+use crate::pty::Pty;
+use crate::sys;
+use crate::wire::{self, Setup, Status};
+
+/// A sandbox whose program has been started.
+///
+/// All methods may be called from several threads. Dropping it kills the sandbox if it still runs.
+#[derive(Debug)]
+pub struct Child {
+    pidfd: OwnedFd,
+    status: OwnedFd,
+    made: Vec<MadeMountPoint>,
+    pty: Option<Pty>,
+    outcome: Mutex<Option<Outcome>>,
+}
+
+/// Largest status message; the real ones are a few hundred bytes.
+const STATUS_MAX: usize = 4096;
+/// Largest report of a set-up: the list of made mount points, with long paths.
+const SETUP_MAX: usize = 16 << 20;
+
+impl Child {
+    /// Reads what the helper process and the child report until the program runs.
+    pub(crate) fn await_start(setup: OwnedFd, status: OwnedFd) -> Result<Self, Error> {
+        let mut files = Vec::new();
+        let pidfd = match receive_status(&status, &mut files)? {
+            Status::Started => files.pop().ok_or_else(|| lost("waiting for its pidfd"))?,
+            Status::NotStarted(error) => return Err(error.into()),
+            Status::Ended(_) => return Err(lost("waiting for the start of a sandbox")),
+        };
+        let (made, terminal) = await_exec(&setup)?;
+        let pty = terminal.map(Pty::from_master);
+        Ok(Self { pidfd, status, made, pty, outcome: Mutex::new(None) })
+    }
+
+    /// The process id of the first process, as galley sees it; `None` once it is gone.
+    pub fn id(&self) -> Option<u32> {
+        let info = fs_err::read_to_string(fdinfo(self.pidfd.as_fd())).ok()?;
+        let line = info.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+        line.trim().parse().ok()
+    }
+
+    /// A file that becomes readable when the first process ends.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Mount points that did not exist and were made, in order.
+    pub fn made_mount_points(&self) -> &[MadeMountPoint] {
+        &self.made
+    }
+
+    /// The terminal, when the spec asked for one and it was not taken yet.
+    pub fn take_pty(&mut self) -> Option<Pty> {
+        self.pty.take()
+    }
+
+    /// Sends a signal to the first process. As for any first process of a pid namespace, one that it has no handler
+    /// for is ignored, SIGKILL and SIGSTOP excepted.
+    pub fn signal(&self, signal: i32) -> Result<(), Error> {
+        match sys::pidfd_signal(self.pidfd.as_fd(), signal) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            other => other.map_err(|source| Error::Signal { signal, source }),
+        }
+    }
+
+    /// Kills every process of the sandbox and waits until they are gone.
+    pub fn kill_tree(&self) -> Result<Outcome, Error> {
+        self.signal(libc::SIGKILL)?;
+        self.wait()
+    }
+
+    /// Waits for the end of the sandbox: of its first process, and of all others, which are killed then.
+    pub fn wait(&self) -> Result<Outcome, Error> {
+        self.wait_until(None)?.ok_or_else(|| lost("waiting for the end of a sandbox"))
+    }
+
+    /// The same, but not longer than this; `None` when it still runs.
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<Outcome>, Error> {
+        self.wait_until(Some(timeout))
+    }
+
+    fn wait_until(&self, timeout: Option<Duration>) -> Result<Option<Outcome>, Error> {
+        if let Some(timeout) = timeout
+            && !readable(self.pidfd.as_fd(), timeout)?
+        {
+            return Ok(None);
+        }
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        if outcome.is_none() {
+            let Status::Ended(ended) = receive_status(&self.status, &mut Vec::new())? else {
+                return Err(lost("waiting for the end of a sandbox"));
+            };
+            *outcome = Some(ended);
+        }
+        Ok(*outcome)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Without effect when it has ended: the pidfd keeps its number from being given to another process.
+        let _ = self.kill_tree();
+    }
+}
+
+fn fdinfo(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(&fd))
+}
+
+fn lost(action: &'static str) -> Error {
+    Error::Spawner { action, source: io::ErrorKind::UnexpectedEof.into() }
+}
+
+fn receive_status(socket: &OwnedFd, files: &mut Vec<OwnedFd>) -> Result<Status, Error> {
+    let mut buffer = [0; STATUS_MAX];
+    let failed = |source| Error::Spawner { action: "waiting for a sandbox", source };
+    let length = wire::receive(socket, &mut buffer, files).map_err(|e| failed(e.into()))?;
+    serde_json::from_slice(&buffer[..length]).map_err(|_| failed(io::ErrorKind::UnexpectedEof.into()))
+}
+
+/// Reads the child's reports, one JSON text after the other, until it closes its end: by exec or by ending.
+fn await_exec(setup: &OwnedFd) -> Result<(Vec<MadeMountPoint>, Option<OwnedFd>), Error> {
+    let (text, mut files) = read_reports(setup)?;
+    let mut ready = None;
+    for report in serde_json::Deserializer::from_slice(&text).into_iter::<Setup>() {
+        match report.map_err(|_| lost("reading the report of a sandbox"))? {
+            Setup::Ready { made } => ready = Some(made),
+            Setup::Failed(error) => return Err(error.into()),
+            Setup::Exec(error) => return Err(error.into()),
+        }
+    }
+    let made = ready.ok_or_else(|| lost("setting a sandbox up: its process ended early"))?;
+    Ok((made, files.pop()))
+}
+
+fn read_reports(setup: &OwnedFd) -> Result<(Vec<u8>, Vec<OwnedFd>), Error> {
+    let (mut text, mut files, mut buffer) = (Vec::new(), Vec::new(), [0; 4096]);
+    loop {
+        let length = wire::receive(setup, &mut buffer, &mut files).map_err(|source| Error::Spawner {
+            action: "waiting for the report of a sandbox",
+            source: source.into(),
+        })?;
+        if length == 0 {
+            return Ok((text, files));
+        }
+        text.extend_from_slice(&buffer[..length]);
+        if text.len() > SETUP_MAX {
+            return Err(lost("reading the report of a sandbox, which has no end"));
+        }
+    }
+}
+
+fn readable(file: BorrowedFd<'_>, timeout: Duration) -> Result<bool, Error> {
+    let timeout = Timespec::try_from(timeout).ok();
+    let mut polled = [PollFd::from_borrowed_fd(file, PollFlags::IN)];
+    match rustix::event::poll(&mut polled, timeout.as_ref()) {
+        Ok(count) => Ok(count > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(Error::Spawner { action: "waiting for a sandbox", source: error.into() }),
+    }
+}

@@ -1,0 +1,252 @@
+//! What can go wrong, named after the step that failed.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::raw;
+
+/// Any failure of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The sandbox could not be made; the program was never started.
+    #[error("cannot set up the sandbox: {0}")]
+    Setup(#[from] SetupError),
+    /// The sandbox stood, but the program could not be executed in it.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    /// The helper process that makes sandboxes could not be started.
+    #[error("cannot start the sandbox helper: {action}: {source}")]
+    StartSpawner {
+        /// What was being done.
+        action: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The conversation with the helper process broke.
+    #[error("lost the sandbox helper while {action}: {source}")]
+    Spawner {
+        /// What was being done.
+        action: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The spec cannot be carried out as it stands.
+    #[error("invalid sandbox: {0}")]
+    Spec(&'static str),
+    /// A signal could not be sent to a sandbox.
+    #[error("cannot send signal {signal} to the sandbox: {source}")]
+    Signal {
+        /// Which.
+        signal: i32,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A terminal could not be used.
+    #[error("cannot {action} the terminal: {source}")]
+    Terminal {
+        /// What was being done.
+        action: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The user namespace could not be made or entered.
+    #[error(transparent)]
+    UserNs(#[from] crate::userns::UserNsError),
+    /// The network namespace could not be made or used.
+    #[error(transparent)]
+    Net(#[from] crate::net::NetError),
+    /// A trial of the kernel's abilities could not even be run.
+    #[error("cannot try what this machine allows: {action}: {source}")]
+    Probe {
+        /// What was being done.
+        action: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// The exit code that Docker's commands give for this failure: 127 and 126 for a program that cannot be
+    /// executed, else 125.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Exec(error) => error.exit_code(),
+            _ => 125,
+        }
+    }
+}
+
+/// A step of the sandbox's set-up that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{step}{}: {}", self.at(), io::Error::from_raw_os_error(self.errno))]
+pub struct SetupError {
+    /// Which step.
+    pub step: SetupStep,
+    /// The path it was about.
+    #[serde(with = "raw::option")]
+    pub path: Option<PathBuf>,
+    /// The kernel's answer.
+    pub errno: i32,
+}
+
+impl SetupError {
+    fn at(&self) -> String {
+        self.path.as_ref().map(|path| format!(" {}", path.display())).unwrap_or_default()
+    }
+}
+
+/// The steps of the set-up, in about the order they happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "Display says what each is")]
+pub enum SetupStep {
+    CloneProcess,
+    ReadSpec,
+    CloseFiles,
+    NewSession,
+    JoinNetwork,
+    NewNetwork,
+    MountStaging,
+    OpenLower,
+    OpenUpper,
+    OpenWork,
+    MountOverlay,
+    BindRoot,
+    AttachRoot,
+    OpenSource,
+    CloneMount,
+    SetMountFlags,
+    ResolveTarget,
+    MakeMountPoint,
+    Attach,
+    MountTmpfs,
+    WriteFile,
+    MountProc,
+    MountDev,
+    MakeDevice,
+    MountDevpts,
+    MountMqueue,
+    MountSys,
+    MaskPath,
+    ReadonlyPath,
+    ReadonlyRoot,
+    PivotRoot,
+    DetachHost,
+    SetHostname,
+    OpenTerminal,
+    ConnectStreams,
+    ChangeDirectory,
+    SetLimits,
+    SetOomScore,
+    LoadSeccomp,
+    DropBounding,
+    SetGroups,
+    SetIds,
+    SetCapabilities,
+    SetNoNewPrivileges,
+    TieToParent,
+}
+
+impl std::fmt::Display for SetupStep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::CloneProcess => "clone the process into new namespaces",
+            Self::ReadSpec => "read the sandbox description",
+            Self::CloseFiles => "close inherited files",
+            Self::NewSession => "start a session",
+            Self::JoinNetwork => "join the network namespace",
+            Self::NewNetwork => "make a network namespace",
+            Self::MountStaging => "mount the staging file system",
+            Self::OpenLower => "open the lower directory",
+            Self::OpenUpper => "open the upper directory",
+            Self::OpenWork => "open the work directory",
+            Self::MountOverlay => "mount the overlay",
+            Self::BindRoot => "bind the root directory",
+            Self::AttachRoot => "attach the root file system",
+            Self::OpenSource => "open the source of the mount",
+            Self::CloneMount => "clone the source of the mount",
+            Self::SetMountFlags => "set the flags of the mount at",
+            Self::ResolveTarget => "find the mount point",
+            Self::MakeMountPoint => "make the mount point",
+            Self::Attach => "mount at",
+            Self::MountTmpfs => "mount a tmpfs for",
+            Self::WriteFile => "write the file for",
+            Self::MountProc => "mount /proc",
+            Self::MountDev => "mount /dev",
+            Self::MakeDevice => "make the device",
+            Self::MountDevpts => "mount /dev/pts",
+            Self::MountMqueue => "mount /dev/mqueue",
+            Self::MountSys => "mount /sys",
+            Self::MaskPath => "mask",
+            Self::ReadonlyPath => "make read-only",
+            Self::ReadonlyRoot => "make the root read-only",
+            Self::PivotRoot => "change to the new root",
+            Self::DetachHost => "detach the host's file systems",
+            Self::SetHostname => "set the host name",
+            Self::OpenTerminal => "open a terminal",
+            Self::ConnectStreams => "connect the standard streams",
+            Self::ChangeDirectory => "change to the working directory",
+            Self::SetLimits => "set the resource limits",
+            Self::SetOomScore => "set the out-of-memory score",
+            Self::LoadSeccomp => "load the system call filter",
+            Self::DropBounding => "drop capabilities",
+            Self::SetGroups => "set the supplementary groups",
+            Self::SetIds => "set the user and group",
+            Self::SetCapabilities => "set the capabilities",
+            Self::SetNoNewPrivileges => "forbid new privileges",
+            Self::TieToParent => "tie the process to its parent",
+        })
+    }
+}
+
+/// Why the program could not be executed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("exec {}: {}", self.program.to_string_lossy(), self.reason())]
+pub struct ExecError {
+    /// The program as asked for.
+    #[serde(with = "raw")]
+    pub program: OsString,
+    /// What is in the way.
+    pub cause: ExecCause,
+    /// The kernel's answer.
+    pub errno: i32,
+}
+
+/// The kinds of [`ExecError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExecCause {
+    /// No such file, or not in any directory of PATH.
+    NotFound,
+    /// The file is there, its interpreter (of a script, or the dynamic linker) is not.
+    NoInterpreter,
+    /// The file is there and cannot be executed.
+    NotExecutable,
+}
+
+impl ExecError {
+    /// 127 when the program is not found, 126 when it cannot be executed.
+    pub fn exit_code(&self) -> i32 {
+        match self.cause {
+            ExecCause::NotFound | ExecCause::NoInterpreter => 127,
+            ExecCause::NotExecutable => 126,
+        }
+    }
+
+    fn reason(&self) -> String {
+        match self.cause {
+            ExecCause::NotFound if self.program.to_string_lossy().contains('/') => {
+                "no such file or directory".to_owned()
+            }
+            ExecCause::NotFound => "executable file not found in $PATH".to_owned(),
+            ExecCause::NoInterpreter => {
+                "the file exists, but its script interpreter or dynamic linker does not".to_owned()
+            }
+            ExecCause::NotExecutable => match self.errno {
+                libc::ENOEXEC => "exec format error (not a program for this machine)".to_owned(),
+                errno => io::Error::from_raw_os_error(errno).to_string(),
+            },
+        }
+    }
+}

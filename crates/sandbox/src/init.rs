@@ -1,0 +1,21 @@
+//! The roles in which the program runs itself again.
+
+use std::ffi::{CStr, OsString};
+
+/// First argument of the process that makes sandboxes.
+pub(crate) const ZYGOTE: &CStr = c"__galley-zygote";
+
+/// Runs the hidden role that the program was started for, if any, and then does not return.
+///
+/// Has to be the first call in `main`, before any thread exists: the roles fork.
+pub fn init() {
+    let mut args = std::env::args_os().skip(1);
+    let Some(role) = args.next() else { return };
+    if is(&role, ZYGOTE) {
+        crate::sys::exit_now(crate::zygote::run());
+    }
+}
+
+fn is(arg: &OsString, role: &CStr) -> bool {
+    arg.as_encoded_bytes() == role.to_bytes()
+}

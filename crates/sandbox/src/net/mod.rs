@@ -1,0 +1,5 @@
+//! Network namespaces, their connection to the world, and published ports.
+
+mod error;
+
+pub use error::NetError;

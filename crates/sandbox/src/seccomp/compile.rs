@@ -1,0 +1,113 @@
+//! Ranges of system call numbers to a program of the kernel's classic BPF.
+
+use libc::{
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter,
+};
+
+use super::Action;
+
+/// Offsets in the kernel's `struct seccomp_data`.
+const NUMBER: u32 = 0;
+const ARCH: u32 = 4;
+/// The low and high half of the first argument, on a little-endian machine.
+const ARGUMENT: (u32, u32) = (16, 20);
+
+const KILL_PROCESS: u32 = 0x8000_0000;
+const ERRNO: u32 = 0x0005_0000;
+const ALLOW: u32 = 0x7fff_0000;
+
+/// Every CLONE_NEW* that `clone` takes.
+const NEW_NAMESPACES: u32 = 0x7e02_0000;
+const AF_ALG: u32 = 38;
+const AF_VSOCK: u32 = 40;
+/// Linux, with a fixed layout, with a 32-bit `uname`, both, and the question for the present value.
+const PERSONALITIES: [u32; 5] = [0, 0x0008, 0x0002_0000, 0x0002_0008, 0xffff_ffff];
+
+fn statement(code: u32, k: u32) -> sock_filter {
+    sock_filter { code: code as u16, jt: 0, jf: 0, k }
+}
+
+fn jump(condition: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter { code: (BPF_JMP | condition | BPF_K) as u16, jt, jf, k }
+}
+
+fn load(offset: u32) -> sock_filter {
+    statement(BPF_LD | BPF_W | BPF_ABS, offset)
+}
+
+fn give(value: u32) -> sock_filter {
+    statement(BPF_RET | BPF_K, value)
+}
+
+fn fail(errno: i32) -> sock_filter {
+    give(ERRNO | errno as u32)
+}
+
+fn skip(instructions: usize) -> sock_filter {
+    statement(BPF_JMP | BPF_JA, instructions as u32)
+}
+
+/// One section per machine; calls of any other machine end the process, as nothing is known about their numbers.
+pub(super) fn program(sections: &[(u32, Vec<(u32, Action)>)]) -> Vec<sock_filter> {
+    let mut program = vec![load(ARCH)];
+    for (arch, ranges) in sections {
+        let section = search(ranges);
+        program.push(jump(BPF_JEQ, *arch, 1, 0));
+        program.push(skip(section.len() + 1));
+        program.push(load(NUMBER));
+        program.extend(section);
+    }
+    program.push(give(KILL_PROCESS));
+    program
+}
+
+/// Finds the range of the loaded number by halves. A conditional jump reaches 255 instructions, an absolute one any
+/// number, so the upper half is reached through an absolute one.
+fn search(ranges: &[(u32, Action)]) -> Vec<sock_filter> {
+    match ranges {
+        [] => vec![fail(libc::EPERM)],
+        [(_, action)] => leaf(*action),
+        _ => {
+            let (lower, upper) = ranges.split_at(ranges.len() / 2);
+            let pivot = upper[0].0;
+            let lower = search(lower);
+            let mut code = vec![jump(BPF_JGE, pivot, 0, 1), skip(lower.len())];
+            code.extend(lower);
+            code.extend(search(upper));
+            code
+        }
+    }
+}
+
+fn leaf(action: Action) -> Vec<sock_filter> {
+    match action {
+        Action::Allow => vec![give(ALLOW)],
+        Action::Errno(errno) => vec![fail(errno)],
+        Action::CheckClone => vec![
+            load(ARGUMENT.0),
+            statement(BPF_ALU | BPF_AND | BPF_K, NEW_NAMESPACES),
+            jump(BPF_JEQ, 0, 0, 1),
+            give(ALLOW),
+            fail(libc::EPERM),
+        ],
+        // The kernel takes the low half of the argument alone.
+        Action::CheckSocket => vec![
+            load(ARGUMENT.0),
+            jump(BPF_JEQ, AF_ALG, 2, 0),
+            jump(BPF_JEQ, AF_VSOCK, 1, 0),
+            give(ALLOW),
+            fail(libc::EPERM),
+        ],
+        Action::CheckPersonality => personality(),
+    }
+}
+
+fn personality() -> Vec<sock_filter> {
+    let mut code = vec![load(ARGUMENT.1), jump(BPF_JEQ, 0, 1, 0), fail(libc::EPERM), load(ARGUMENT.0)];
+    for (index, value) in PERSONALITIES.iter().enumerate() {
+        let to_allow = PERSONALITIES.len() - index;
+        code.push(jump(BPF_JEQ, *value, to_allow as u8, 0));
+    }
+    code.extend([fail(libc::EPERM), give(ALLOW)]);
+    code
+}

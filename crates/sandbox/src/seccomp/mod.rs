@@ -1,0 +1,99 @@
+//! Docker's default system call filter, compiled to classic BPF.
+//!
+//! The program looks at the architecture of the call first, since a process of one machine can make calls of another
+//! (i386 programs on x86-64), then searches the number by halves. Denied calls fail with EPERM, calls that the table
+//! does not know with ENOSYS: programs then fall back to older ones, as they do on an older kernel.
+
+mod compile;
+mod profile;
+#[cfg(test)]
+mod tests;
+
+use crate::capabilities::Capabilities;
+
+/// What the profile says about a system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// Allowed to all.
+    Allow,
+    /// Allowed with any of these capabilities.
+    With(&'static [&'static str]),
+    /// Without CAP_SYS_ADMIN: no new namespaces.
+    Clone,
+    /// Without CAP_SYS_ADMIN: not there (its flags are behind a pointer, which a filter cannot follow).
+    Clone3,
+    /// No sockets to the hypervisor or into the kernel's cryptography.
+    Socket,
+    /// Only what changes the layout or name of the machine harmlessly.
+    Personality,
+}
+
+/// What the filter does with a system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Allow,
+    /// Fails with this error.
+    Errno(i32),
+    /// Looks at the flags.
+    CheckClone,
+    /// Looks at the address family.
+    CheckSocket,
+    /// Looks at the value.
+    CheckPersonality,
+}
+
+impl Rule {
+    fn action(self, capabilities: Capabilities) -> Action {
+        let admin = capabilities.contains("SYS_ADMIN");
+        match self {
+            Self::Allow => Action::Allow,
+            Self::With(any) if any.iter().any(|name| capabilities.contains(name)) => Action::Allow,
+            Self::With(_) => Action::Errno(libc::EPERM),
+            Self::Clone | Self::Clone3 if admin => Action::Allow,
+            Self::Clone => Action::CheckClone,
+            Self::Clone3 => Action::Errno(libc::ENOSYS),
+            Self::Socket => Action::CheckSocket,
+            Self::Personality => Action::CheckPersonality,
+        }
+    }
+}
+
+/// The kernel's names of the machines, from `linux/audit.h`.
+mod audit_arch {
+    pub(super) const X86_64: u32 = 0xc000_003e;
+    pub(super) const I386: u32 = 0x4000_0003;
+    pub(super) const AARCH64: u32 = 0xc000_00b7;
+}
+
+/// The column of a machine in the table.
+type Column = fn(&profile::Row) -> u32;
+
+/// The machines whose calls a process of this machine can make, with their column of the table.
+fn machines() -> Vec<(u32, Column)> {
+    if cfg!(target_arch = "aarch64") {
+        vec![(audit_arch::AARCH64, |row| row.3)]
+    } else {
+        vec![(audit_arch::X86_64, |row| row.1), (audit_arch::I386, |row| row.2)]
+    }
+}
+
+/// The filter for a process with these capabilities.
+pub(crate) fn docker_default(capabilities: Capabilities) -> Vec<libc::sock_filter> {
+    let sections: Vec<_> =
+        machines().into_iter().map(|(arch, column)| (arch, ranges(capabilities, column))).collect();
+    compile::program(&sections)
+}
+
+/// The table as ranges of numbers, each with the number it begins at, from 0 to the end of all numbers.
+fn ranges(capabilities: Capabilities, column: Column) -> Vec<(u32, Action)> {
+    let mut actions = vec![Action::Errno(libc::EPERM); profile::LAST_KNOWN as usize + 1];
+    for row in profile::PROFILE {
+        if let Some(action) = actions.get_mut(column(row) as usize) {
+            *action = row.4.action(capabilities);
+        }
+    }
+    actions.push(Action::Errno(libc::ENOSYS));
+    let mut ranges: Vec<(u32, Action)> = (0..).zip(actions).collect();
+    ranges.dedup_by_key(|range| range.1);
+    ranges
+}

@@ -1,0 +1,79 @@
+//! The last step.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use super::step::Step as _;
+use crate::error::{ExecCause, ExecError, SetupError, SetupStep};
+use crate::sys::{self, CStringArray};
+
+/// Where programs are looked for when the environment has no PATH.
+const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A program with everything exec wants, in the kernel's form.
+pub(crate) struct Program {
+    name: OsString,
+    candidates: Vec<CString>,
+    args: CStringArray,
+    env: CStringArray,
+}
+
+impl Program {
+    pub(crate) fn new(args: &[OsString], env: &[OsString]) -> Result<Self, SetupError> {
+        let name = args.first().cloned().unwrap_or_default();
+        Ok(Self {
+            candidates: candidates(&name, env)?,
+            name,
+            args: CStringArray::new(c_strings(args)?),
+            env: CStringArray::new(c_strings(env)?),
+        })
+    }
+
+    /// Becomes the program, or says why that is impossible.
+    pub(crate) fn exec(self) -> ExecError {
+        let (mut cause, mut errno) = (ExecCause::NotFound, libc::ENOENT);
+        for candidate in &self.candidates {
+            let error = sys::exec_path(candidate, &self.args, &self.env).raw_os_error().unwrap_or_default();
+            match error {
+                libc::ENOENT | libc::ENOTDIR if !exists(candidate) => {}
+                libc::ENOENT => (cause, errno) = (ExecCause::NoInterpreter, error),
+                // As a shell does: a directory or a file without permission does not end the search.
+                libc::EACCES => (cause, errno) = (ExecCause::NotExecutable, error),
+                _ => {
+                    (cause, errno) = (ExecCause::NotExecutable, error);
+                    break;
+                }
+            }
+        }
+        ExecError { program: self.name, cause, errno }
+    }
+}
+
+fn exists(path: &CString) -> bool {
+    rustix::fs::stat(path.as_c_str()).is_ok()
+}
+
+fn c_strings(strings: &[OsString]) -> Result<Vec<CString>, SetupError> {
+    strings.iter().map(|string| c_string(string.as_bytes())).collect()
+}
+
+fn c_string(bytes: &[u8]) -> Result<CString, SetupError> {
+    CString::new(bytes)
+        .map_err(|_| rustix::io::Errno::INVAL)
+        .step_at(SetupStep::ReadSpec, OsStr::from_bytes(bytes))
+}
+
+fn candidates(name: &OsStr, env: &[OsString]) -> Result<Vec<CString>, SetupError> {
+    if name.as_bytes().contains(&b'/') || name.is_empty() {
+        return Ok(vec![c_string(name.as_bytes())?]);
+    }
+    let path = env.iter().find_map(|entry| entry.as_bytes().strip_prefix(b"PATH="));
+    let in_directory = |directory: &[u8]| {
+        let directory = if directory.is_empty() { b"." } else { directory };
+        let mut full = OsString::from_vec(directory.to_vec());
+        full.push("/");
+        full.push(name);
+        c_string(full.as_bytes())
+    };
+    path.unwrap_or(DEFAULT_PATH).split(|&byte| byte == b':').map(in_directory).collect()
+}

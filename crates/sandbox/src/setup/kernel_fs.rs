@@ -1,0 +1,138 @@
+//! /proc, /dev and /sys, as the OCI runtime specification and Docker have them.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, Dev, FileType, Mode, makedev, mkdirat, mknodat, symlinkat};
+use rustix::mount::MountAttrFlags;
+
+use super::mounts::Builder;
+use super::staging::{INERT, RDONLY, Staging, attach, clone_mount, new_mount};
+use super::step::Step as _;
+use crate::error::{SetupError, SetupStep};
+use crate::spec::{Network, Spec};
+use crate::sys;
+
+/// The devices of every sandbox.
+const DEVICES: [(&str, u32, u32); 6] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+/// Links of every /dev.
+const LINKS: [(&str, &str); 6] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// Group `tty` of Debian, Fedora, Alpine and all others: owner of terminals.
+const TTY_GROUP: &str = "5";
+
+pub(crate) fn mount_all(builder: &mut Builder, spec: &Spec) -> Result<(), SetupError> {
+    let proc = new_mount("proc", &[], INERT).step(SetupStep::MountProc)?;
+    builder.attach(proc.as_fd(), Path::new("/proc"))?;
+    mount_dev(builder, spec)?;
+    mount_sys(builder, spec)
+}
+
+/// Masked and read-only paths, after everything that could cover them.
+pub(crate) fn restrict_paths(builder: &mut Builder, spec: &Spec) -> Result<(), SetupError> {
+    for path in &spec.readonly_paths {
+        builder.make_readonly(path)?;
+    }
+    for path in &spec.masked_paths {
+        builder.mask(path)?;
+    }
+    Ok(())
+}
+
+/// The directory itself forbids device files, so CAP_MKNOD makes nothing that opens; each device is a mount.
+fn mount_dev(builder: &mut Builder, spec: &Spec) -> Result<(), SetupError> {
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let options = [("mode", "0755"), ("size", "65536k")];
+    let dev = new_mount("tmpfs", &options, flags).step(SetupStep::MountDev)?;
+    builder.attach(dev.as_fd(), Path::new("/dev"))?;
+    for (name, major, minor) in DEVICES {
+        mount_device(&mut builder.staging, &dev, name, makedev(major, minor))
+            .step_at(SetupStep::MakeDevice, Path::new("/dev").join(name))?;
+    }
+    for (name, target) in LINKS {
+        symlinkat(target, &dev, name).step_at(SetupStep::MountDev, name)?;
+    }
+    for name in ["pts", "shm", "mqueue"] {
+        mkdirat(&dev, name, Mode::from_raw_mode(0o755)).step_at(SetupStep::MountDev, name)?;
+    }
+    let shm = [("mode", "1777"), ("size", &spec.shm_size.to_string())];
+    let shm = new_mount("tmpfs", &shm, INERT).step(SetupStep::MountDev)?;
+    attach(shm.as_fd(), dev.as_fd(), "shm").step(SetupStep::MountDev)?;
+    mount_mqueue(&dev)?;
+    mount_devpts(&dev, spec)
+}
+
+fn mount_device(staging: &mut Staging, dev: &OwnedFd, name: &str, device: Dev) -> std::io::Result<()> {
+    let mount = staging.device(name, device)?;
+    mknodat(dev, name, FileType::RegularFile, Mode::from_raw_mode(0o644), 0)?;
+    attach(mount.as_fd(), dev.as_fd(), name)
+}
+
+fn mount_mqueue(dev: &OwnedFd) -> Result<(), SetupError> {
+    match new_mount("mqueue", &[], INERT) {
+        // A kernel without POSIX message queues.
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+        result => {
+            let mqueue = result.step(SetupStep::MountMqueue)?;
+            attach(mqueue.as_fd(), dev.as_fd(), "mqueue").step(SetupStep::MountMqueue)
+        }
+    }
+}
+
+fn mount_devpts(dev: &OwnedFd, spec: &Spec) -> Result<(), SetupError> {
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let options = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", TTY_GROUP)];
+    let devpts = match new_mount("devpts", &options, flags) {
+        // The group is not mapped in a user namespace with few ids.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => new_mount("devpts", &options[..2], flags),
+        result => result,
+    };
+    let devpts = devpts.step(SetupStep::MountDevpts)?;
+    attach(devpts.as_fd(), dev.as_fd(), "pts").step(SetupStep::MountDevpts)?;
+    if spec.tty.is_some() {
+        mknodat(dev, "console", FileType::RegularFile, Mode::from_raw_mode(0o600), 0)
+            .step(SetupStep::OpenTerminal)?;
+    }
+    Ok(())
+}
+
+/// sysfs shows the devices of one network namespace and can be mounted by its owner only; else the host's is bound.
+fn mount_sys(builder: &mut Builder, spec: &Spec) -> Result<(), SetupError> {
+    let flags = INERT | MountAttrFlags::MOUNT_ATTR_RDONLY;
+    match new_mount("sysfs", &[], flags) {
+        Err(_) if spec.network == Network::Host && builder.in_user_namespace => {
+            let sys = clone_mount(CWD, "/sys", true).step(SetupStep::MountSys)?;
+            sys::add_mount_flags(sys.as_fd(), RDONLY | u64::from(INERT.bits()), true)
+                .step(SetupStep::MountSys)?;
+            builder.attach(sys.as_fd(), Path::new("/sys"))
+        }
+        result => {
+            let sys = result.step(SetupStep::MountSys)?;
+            builder.attach(sys.as_fd(), Path::new("/sys"))?;
+            mount_cgroup(builder, flags)
+        }
+    }
+}
+
+/// The sandbox's own part of the unified hierarchy, read-only. Hosts with the old ones show none.
+fn mount_cgroup(builder: &mut Builder, flags: MountAttrFlags) -> Result<(), SetupError> {
+    const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
+    let is_unified = |fs: rustix::fs::StatFs| fs.f_type as u64 == CGROUP2_SUPER_MAGIC;
+    if !rustix::fs::statfs("/sys/fs/cgroup").is_ok_and(is_unified) {
+        return Ok(());
+    }
+    match new_mount("cgroup2", &[], flags) {
+        Ok(cgroup) => builder.attach(cgroup.as_fd(), Path::new("/sys/fs/cgroup")),
+        // An outer container may keep the hierarchy to itself; nothing in a build needs it.
+        Err(_) => Ok(()),
+    }
+}

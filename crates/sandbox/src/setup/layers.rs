@@ -1,0 +1,121 @@
+//! Layers as one file system.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
+    fsmount, fsopen,
+};
+
+use super::staging::{self, NODEV, clone_mount};
+use super::step::Step as _;
+use crate::error::{SetupError, SetupStep};
+use crate::spec::{Layers, Writable};
+use crate::sys;
+
+/// Options that make what a step writes independent of the kernel's own defaults, so that a layer can be moved to any
+/// other place: no redirects, no index, no copy-up of attributes alone.
+const PORTABLE: [(&str, &str); 4] =
+    [("redirect_dir", "nofollow"), ("index", "off"), ("xino", "off"), ("metacopy", "off")];
+
+/// A view of the layers, not attached anywhere yet.
+pub(crate) fn mount(layers: &Layers, in_user_namespace: bool) -> Result<OwnedFd, SetupError> {
+    match (layers.lowers.as_slice(), &layers.writable) {
+        ([], None) => empty(),
+        ([], Some(writable)) => bind(&writable.upper, false),
+        ([lower], None) => bind(lower, true),
+        _ => overlay(layers, in_user_namespace),
+    }
+}
+
+fn empty() -> Result<OwnedFd, SetupError> {
+    let flags = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV;
+    staging::new_mount("tmpfs", &[("mode", "0755")], flags).step(SetupStep::BindRoot)
+}
+
+fn bind(path: &Path, readonly: bool) -> Result<OwnedFd, SetupError> {
+    let mount = clone_mount(CWD, path, false).step_at(SetupStep::BindRoot, path)?;
+    let flags = NODEV | if readonly { staging::RDONLY } else { 0 };
+    sys::add_mount_flags(mount.as_fd(), flags, false).step_at(SetupStep::BindRoot, path)?;
+    Ok(mount)
+}
+
+/// Directories go to the kernel as open files, by their name in /proc/self/fd: any byte and any length are fine, and
+/// the host's paths do not show in the sandbox's table of mounts.
+struct Directories {
+    lowers: Vec<OwnedFd>,
+    writable: Option<(OwnedFd, OwnedFd)>,
+}
+
+impl Directories {
+    fn open(layers: &Layers) -> Result<Self, SetupError> {
+        let lowers =
+            layers.lowers.iter().map(|path| open(path, SetupStep::OpenLower)).collect::<Result<_, _>>()?;
+        let writable = layers.writable.as_ref().map(open_writable).transpose()?;
+        Ok(Self { lowers, writable })
+    }
+}
+
+fn open(path: &Path, step: SetupStep) -> Result<OwnedFd, SetupError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).step_at(step, path)
+}
+
+fn open_writable(writable: &Writable) -> Result<(OwnedFd, OwnedFd), SetupError> {
+    Ok((open(&writable.upper, SetupStep::OpenUpper)?, open(&writable.work, SetupStep::OpenWork)?))
+}
+
+fn name(file: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
+fn overlay(layers: &Layers, in_user_namespace: bool) -> Result<OwnedFd, SetupError> {
+    let directories = Directories::open(layers)?;
+    let path = layers.writable.as_ref().map(|writable| &writable.upper).or(layers.lowers.first());
+    let result = mount_overlay(&directories, in_user_namespace);
+    match path {
+        Some(path) => result.step_at(SetupStep::MountOverlay, path),
+        None => result.step(SetupStep::MountOverlay),
+    }
+}
+
+fn mount_overlay(directories: &Directories, in_user_namespace: bool) -> io::Result<OwnedFd> {
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let context = context.as_fd();
+    for (key, value) in PORTABLE {
+        fsconfig_set_string(context, key, value)?;
+    }
+    if in_user_namespace {
+        fsconfig_set_flag(context, "userxattr")?;
+    }
+    add_lowers(context, directories)?;
+    if let Some((upper, work)) = &directories.writable {
+        fsconfig_set_string(context, "upperdir", name(upper))?;
+        fsconfig_set_string(context, "workdir", name(work))?;
+        // The store decides what reaches the disk when; kernels before 5.10 do not know the word.
+        let _ = fsconfig_set_flag(context, "volatile");
+    }
+    fsconfig_create(context)?;
+    Ok(fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NODEV)?)
+}
+
+/// One by one, which has no limit of length. Kernels before 6.8 take only one string of at most 255 bytes: relative to
+/// /proc/self/fd that is enough for some eighty layers.
+fn add_lowers(context: BorrowedFd<'_>, directories: &Directories) -> io::Result<()> {
+    for (index, lower) in directories.lowers.iter().enumerate() {
+        match fsconfig_set_string(context, "lowerdir+", name(lower)) {
+            Err(rustix::io::Errno::INVAL) if index == 0 => return add_lowers_at_once(context, directories),
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+fn add_lowers_at_once(context: BorrowedFd<'_>, directories: &Directories) -> io::Result<()> {
+    let numbers: Vec<String> = directories.lowers.iter().map(|lower| lower.as_raw_fd().to_string()).collect();
+    rustix::process::chdir("/proc/self/fd")?;
+    Ok(fsconfig_set_string(context, "lowerdir", numbers.join(":"))?)
+}

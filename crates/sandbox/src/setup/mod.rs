@@ -1,0 +1,176 @@
+//! The child's side: from a fresh clone in new namespaces to exec, one step after the other.
+//!
+//! [`sandbox`] is the sequence; every step has its own error. The child reports to galley over the setup socket,
+//! which exec closes.
+
+mod exec;
+mod kernel_fs;
+mod layers;
+mod mounts;
+mod path;
+mod process;
+mod staging;
+mod step;
+mod terminal;
+
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::mount::{UnmountFlags, unmount};
+use serde::de::DeserializeOwned;
+
+use crate::error::{ExecError, SetupError, SetupStep};
+use crate::outcome::MadeMountPoint;
+use crate::spawner::HelperProgram;
+use crate::spec::{Network, Spec};
+use crate::sys;
+use crate::wire::{self, Setup};
+use crate::zygote::Inherited;
+
+use self::mounts::Builder;
+use self::step::Step as _;
+
+/// One request with its open files.
+pub(crate) struct Request {
+    helper: bool,
+    description: OwnedFd,
+    setup: OwnedFd,
+    /// Where the helper process reports the end of the child.
+    pub(crate) status: OwnedFd,
+    streams: [OwnedFd; 3],
+    extra: Option<OwnedFd>,
+}
+
+impl Request {
+    /// Sorts the files of a message; `None` when they are not what a request has.
+    pub(crate) fn from_files(kind: u8, files: Vec<OwnedFd>) -> Option<Self> {
+        let mut files = files.into_iter();
+        Some(Self {
+            helper: kind == wire::HELPER,
+            description: files.next()?,
+            setup: files.next()?,
+            status: files.next()?,
+            streams: [files.next()?, files.next()?, files.next()?],
+            extra: files.next(),
+        })
+    }
+
+    /// The namespaces that every child of this kind gets. The network is decided later, by the spec.
+    pub(crate) fn namespaces(&self) -> u64 {
+        let all = libc::CLONE_NEWNS
+            | libc::CLONE_NEWPID
+            | libc::CLONE_NEWIPC
+            | libc::CLONE_NEWUTS
+            | libc::CLONE_NEWCGROUP;
+        if self.helper { 0 } else { all as u64 }
+    }
+
+    fn describe<T: DeserializeOwned>(&self) -> Result<T, SetupError> {
+        let mut text = Vec::new();
+        let mut file = std::fs::File::from(self.description.try_clone().step(SetupStep::ReadSpec)?);
+        file.read_to_end(&mut text).step(SetupStep::ReadSpec)?;
+        serde_json::from_slice(&text).map_err(std::io::Error::from).step(SetupStep::ReadSpec)
+    }
+
+    fn report(&self, report: &Setup, files: &[BorrowedFd<'_>]) {
+        // galley being gone is noticed by the helper process, which ends this one too.
+        let Ok(text) = serde_json::to_vec(report) else { return };
+        let mut rest = text.as_slice();
+        let mut files = files;
+        while !rest.is_empty() {
+            let Ok(sent) = wire::send(&self.setup, rest, files) else { return };
+            (rest, files) = (&rest[sent..], &[]);
+        }
+    }
+}
+
+/// Becomes the child of a request.
+pub(crate) fn run(request: Request, inherited: &Inherited) -> ! {
+    let result = if request.helper { helper(&request, inherited) } else { sandbox(&request, inherited) };
+    let code = match result {
+        Ok(error) => {
+            let code = error.exit_code();
+            request.report(&Setup::Exec(error), &[]);
+            code
+        }
+        Err(error) => {
+            request.report(&Setup::Failed(error), &[]);
+            125
+        }
+    };
+    sys::exit_now(code)
+}
+
+/// Everything from the clone to exec; returns only why exec did not happen.
+fn sandbox(request: &Request, inherited: &Inherited) -> Result<ExecError, SetupError> {
+    let spec: Spec = request.describe()?;
+    rustix::process::setsid().step(SetupStep::NewSession)?;
+    sys::join_new_session_keyring();
+    enter_network(&spec, request.extra.as_ref())?;
+
+    let made = build_root(&spec, inherited)?;
+    rustix::system::sethostname(spec.hostname.as_bytes()).step(SetupStep::SetHostname)?;
+    let terminal = spec.tty.map(|size| terminal::open(size, spec.user.uid)).transpose()?;
+
+    // Prepared while the process may still do everything, because afterwards nothing may fail half-way unseen.
+    let program = exec::Program::new(&spec.args, &spec.env)?;
+    let master: Vec<BorrowedFd<'_>> = terminal.iter().map(|terminal| terminal.master.as_fd()).collect();
+    request.report(&Setup::Ready { made }, &master);
+    terminal::connect(terminal.as_ref(), &request.streams, &spec.user)?;
+    process::restrict(&spec, inherited)?;
+    Ok(program.exec())
+}
+
+/// A program of the host, beside the sandboxes: no namespaces, no restrictions.
+fn helper(request: &Request, inherited: &Inherited) -> Result<ExecError, SetupError> {
+    let spec: HelperProgram = request.describe()?;
+    let program = exec::Program::new(&spec.args, &spec.env)?;
+    request.report(&Setup::Ready { made: Vec::new() }, &[]);
+    terminal::connect(None, &request.streams, &crate::spec::User::default())?;
+    process::reset(inherited)?;
+    if let Some(extra) = &request.extra {
+        sys::place_descriptor(extra.as_fd(), wire::CONTROL).step(SetupStep::CloseFiles)?;
+    }
+    Ok(program.exec())
+}
+
+fn enter_network(spec: &Spec, netns: Option<&OwnedFd>) -> Result<(), SetupError> {
+    use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
+    match (spec.network, netns) {
+        (Network::Host, _) => Ok(()),
+        (Network::Shared, Some(netns)) => {
+            move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
+                .step(SetupStep::JoinNetwork)
+        }
+        (Network::Shared, None) => Err(rustix::io::Errno::BADF).step(SetupStep::JoinNetwork),
+        (Network::None, _) => {
+            // SAFETY: a new network namespace invalidates no descriptor.
+            unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.step(SetupStep::NewNetwork)?;
+            sys::loopback_up().step(SetupStep::NewNetwork)
+        }
+    }
+}
+
+/// Mounts everything and makes it the root of the process; the host's files are out of reach afterwards.
+fn build_root(spec: &Spec, inherited: &Inherited) -> Result<Vec<MadeMountPoint>, SetupError> {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0));
+    let mut builder = Builder::new(&spec.root, inherited.may_make_devices)?;
+    kernel_fs::mount_all(&mut builder, spec)?;
+    for mount in &spec.mounts {
+        builder.mount(mount)?;
+    }
+    kernel_fs::restrict_paths(&mut builder, spec)?;
+    if spec.readonly_root {
+        builder.make_root_readonly()?;
+    }
+    pivot(builder.root())?;
+    Ok(builder.into_made())
+}
+
+fn pivot(root: BorrowedFd<'_>) -> Result<(), SetupError> {
+    rustix::process::fchdir(root).step(SetupStep::PivotRoot)?;
+    // The old root ends up on top of the new one, at the same place, from where it is detached with all below it.
+    rustix::process::pivot_root(".", ".").step(SetupStep::PivotRoot)?;
+    unmount(".", UnmountFlags::DETACH).step(SetupStep::DetachHost)?;
+    rustix::process::chdir("/").step(SetupStep::DetachHost)
+}

@@ -1,0 +1,166 @@
+//! The new root and what is mounted in it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType};
+use rustix::mount::MountAttrFlags;
+
+use super::staging::{INERT, NODEV, RDONLY, Staging, attach_at, clone_mount, new_mount};
+use super::step::Step as _;
+use super::{layers, path};
+use crate::error::{SetupError, SetupStep};
+use crate::outcome::{MadeMountPoint, MountPointKind};
+use crate::spec::{Layers, Mount, Root, Source};
+use crate::sys;
+
+/// A root under construction. Mount points are looked up inside it; missing ones are made and remembered.
+pub(crate) struct Builder {
+    root: OwnedFd,
+    pub(crate) staging: Staging,
+    pub(crate) in_user_namespace: bool,
+    made: Vec<MadeMountPoint>,
+}
+
+impl Builder {
+    pub(crate) fn new(root: &Root, may_make_devices: bool) -> Result<Self, SetupError> {
+        let mut staging = Staging::mount(may_make_devices)?;
+        let in_user_namespace = !may_make_devices;
+        let root = match root {
+            Root::Layers(layers) => layers::mount(layers, in_user_namespace)?,
+            Root::Directory(directory) => root_directory(directory)?,
+        };
+        staging.park(root.as_fd()).step(SetupStep::AttachRoot)?;
+        Ok(Self { root, staging, in_user_namespace, made: Vec::new() })
+    }
+
+    pub(crate) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    pub(crate) fn into_made(self) -> Vec<MadeMountPoint> {
+        self.made
+    }
+
+    /// What is at a path of the new root.
+    pub(crate) fn open(&self, path: &Path) -> io::Result<OwnedFd> {
+        path::open(self.root.as_fd(), path)
+    }
+
+    /// Attaches a mount at a path of the new root.
+    pub(crate) fn attach(&mut self, mount: BorrowedFd<'_>, target: &Path) -> Result<(), SetupError> {
+        let kind = match path::file_type(mount).step_at(SetupStep::Attach, target)? {
+            FileType::Directory => MountPointKind::Directory,
+            _ => MountPointKind::File,
+        };
+        let point = path::open_or_make(self.root.as_fd(), target, kind, &mut self.made)
+            .step_at(SetupStep::MakeMountPoint, target)?;
+        if self.is_root(point.as_fd()) {
+            return Err(rustix::io::Errno::BUSY).step_at(SetupStep::Attach, target);
+        }
+        attach_at(mount, point.as_fd()).step_at(SetupStep::Attach, target)
+    }
+
+    /// Makes one mount of the spec.
+    pub(crate) fn mount(&mut self, mount: &Mount) -> Result<(), SetupError> {
+        let target = mount.target.as_path();
+        let made = match &mount.source {
+            Source::Bind { path, subpath, recursive } => bind(path, subpath, *recursive)?,
+            Source::Tmpfs { size, mode, noexec } => {
+                tmpfs(*size, *mode, *noexec).step_at(SetupStep::MountTmpfs, target)?
+            }
+            Source::Layers { layers, subpath } => self.layers(layers, subpath)?,
+            Source::File { content, mode, uid, gid } => {
+                self.staging.file(content, *mode, (*uid, *gid)).step_at(SetupStep::WriteFile, target)?
+            }
+        };
+        let recursive = matches!(mount.source, Source::Bind { recursive: true, .. });
+        let flags = NODEV | if mount.readonly { RDONLY } else { 0 };
+        sys::add_mount_flags(made.as_fd(), flags, recursive).step_at(SetupStep::SetMountFlags, target)?;
+        self.attach(made.as_fd(), target)
+    }
+
+    fn layers(&mut self, layers: &Layers, subpath: &Path) -> Result<OwnedFd, SetupError> {
+        let view = layers::mount(layers, self.in_user_namespace)?;
+        if subpath.as_os_str().is_empty() {
+            return Ok(view);
+        }
+        self.staging.park(view.as_fd()).step_at(SetupStep::MountStaging, subpath)?;
+        let part = path::open(view.as_fd(), subpath).step_at(SetupStep::OpenSource, subpath)?;
+        clone_mount(part.as_fd(), "", false).step_at(SetupStep::CloneMount, subpath)
+    }
+
+    /// Hides a path behind an empty directory or file, if it exists.
+    pub(crate) fn mask(&mut self, target: &Path) -> Result<(), SetupError> {
+        let Some(found) = self.find(target, SetupStep::MaskPath)? else { return Ok(()) };
+        let is_directory = path::file_type(found.as_fd()).ok() == Some(FileType::Directory);
+        let cover = if is_directory { self.staging.empty_directory() } else { self.staging.null() };
+        let cover = cover.step_at(SetupStep::MaskPath, target)?;
+        attach_at(cover.as_fd(), found.as_fd()).step_at(SetupStep::MaskPath, target)
+    }
+
+    /// Makes a path and everything below it read-only, if it exists.
+    pub(crate) fn make_readonly(&mut self, target: &Path) -> Result<(), SetupError> {
+        let Some(found) = self.find(target, SetupStep::ReadonlyPath)? else { return Ok(()) };
+        let view = clone_mount(found.as_fd(), "", true).step_at(SetupStep::ReadonlyPath, target)?;
+        sys::add_mount_flags(view.as_fd(), RDONLY, true).step_at(SetupStep::ReadonlyPath, target)?;
+        attach_at(view.as_fd(), found.as_fd()).step_at(SetupStep::ReadonlyPath, target)
+    }
+
+    /// Makes the root itself, not what is mounted in it, read-only.
+    pub(crate) fn make_root_readonly(&self) -> Result<(), SetupError> {
+        sys::add_mount_flags(self.root.as_fd(), RDONLY, false).step(SetupStep::ReadonlyRoot)
+    }
+
+    fn find(&self, target: &Path, step: SetupStep) -> Result<Option<OwnedFd>, SetupError> {
+        match self.open(target) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(None),
+            Err(error) => Err(error).step_at(step, target),
+        }
+    }
+
+    fn is_root(&self, point: BorrowedFd<'_>) -> bool {
+        match (rustix::fs::fstat(point), rustix::fs::fstat(&self.root)) {
+            (Ok(a), Ok(b)) => (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino),
+            _ => true,
+        }
+    }
+}
+
+fn root_directory(directory: &Path) -> Result<OwnedFd, SetupError> {
+    let mount = clone_mount(CWD, directory, false).step_at(SetupStep::BindRoot, directory)?;
+    sys::add_mount_flags(mount.as_fd(), NODEV, false).step_at(SetupStep::BindRoot, directory)?;
+    Ok(mount)
+}
+
+fn bind(source: &Path, subpath: &Path, recursive: bool) -> Result<OwnedFd, SetupError> {
+    let mut place = rustix::fs::open(
+        source,
+        rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )
+    .step_at(SetupStep::OpenSource, source)?;
+    let whole = source.join(subpath);
+    if !subpath.as_os_str().is_empty() {
+        place = path::open(place.as_fd(), subpath).step_at(SetupStep::OpenSource, &whole)?;
+    }
+    match clone_mount(place.as_fd(), "", recursive) {
+        // A user namespace may not uncover what its parent has mounted over: then all of it comes along.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) && !recursive => {
+            clone_mount(place.as_fd(), "", true)
+        }
+        result => result,
+    }
+    .step_at(SetupStep::CloneMount, &whole)
+}
+
+fn tmpfs(size: Option<u64>, mode: u32, noexec: bool) -> io::Result<OwnedFd> {
+    let (size, mode) = (size.map(|size| size.to_string()), format!("{mode:o}"));
+    let mut options = vec![("mode", mode.as_str())];
+    options.extend(size.as_deref().map(|size| ("size", size)));
+    let flags = if noexec { INERT } else { MountAttrFlags::MOUNT_ATTR_NOSUID };
+    new_mount("tmpfs", &options, flags)
+}

@@ -1,0 +1,91 @@
+//! The process itself: directory, limits, filter, identity.
+
+use rustix::fs::Mode;
+use rustix::process::{Resource as Limit, setrlimit};
+
+use super::step::Step as _;
+use crate::error::{SetupError, SetupStep};
+use crate::seccomp;
+use crate::spec::{Resource, Seccomp, Spec};
+use crate::sys;
+use crate::zygote::Inherited;
+
+/// The mask of new files' permissions, as in Docker.
+const UMASK: u32 = 0o022;
+/// Bits of a capability set.
+const CAPABILITIES_MAX: usize = 64;
+
+/// Takes everything away that the program should not have. The order matters: the filter needs rights that go next,
+/// and changing the user comes after everything that only root may do.
+pub(crate) fn restrict(spec: &Spec, inherited: &Inherited) -> Result<(), SetupError> {
+    reset(inherited)?;
+    limits(spec)?;
+    // Root may enter any directory; a user may own one that root of a user namespace cannot enter.
+    let early = rustix::process::chdir(spec.cwd.as_path());
+    if spec.no_new_privileges {
+        rustix::thread::set_no_new_privs(true).step(SetupStep::SetNoNewPrivileges)?;
+    }
+    if spec.seccomp == Seccomp::Default {
+        sys::load_filter(&seccomp::docker_default(spec.capabilities)).step(SetupStep::LoadSeccomp)?;
+    }
+    identity(spec)?;
+    if early.is_err() {
+        rustix::process::chdir(spec.cwd.as_path()).step_at(SetupStep::ChangeDirectory, &spec.cwd)?;
+    }
+    Ok(())
+}
+
+/// What every program should find as if it were started by a shell.
+pub(crate) fn reset(inherited: &Inherited) -> Result<(), SetupError> {
+    sys::reset_signals();
+    rustix::process::umask(Mode::from_raw_mode(UMASK));
+    setrlimit(Limit::Nofile, inherited.open_files).step(SetupStep::SetLimits)
+}
+
+fn limits(spec: &Spec) -> Result<(), SetupError> {
+    for limit in &spec.ulimits {
+        sys::set_limit(kernel_number(limit.resource), limit.soft, limit.hard).step(SetupStep::SetLimits)?;
+    }
+    if let Some(score) = spec.oom_score_adj {
+        let path = "/proc/self/oom_score_adj";
+        fs_err::write(path, score.to_string()).step_at(SetupStep::SetOomScore, path)?;
+    }
+    Ok(())
+}
+
+/// The kernel's numbers; the C libraries disagree about their type.
+fn kernel_number(resource: Resource) -> u32 {
+    match resource {
+        Resource::Cpu => 0,
+        Resource::Fsize => 1,
+        Resource::Data => 2,
+        Resource::Stack => 3,
+        Resource::Core => 4,
+        Resource::Rss => 5,
+        Resource::Nproc => 6,
+        Resource::Nofile => 7,
+        Resource::Memlock => 8,
+        Resource::Locks => 10,
+        Resource::Sigpending => 11,
+        Resource::Msgqueue => 12,
+        Resource::Nice => 13,
+        Resource::Rtprio => 14,
+        Resource::Rttime => 15,
+    }
+}
+
+fn identity(spec: &Spec) -> Result<(), SetupError> {
+    sys::clear_ambient().step(SetupStep::DropBounding)?;
+    for number in (0..CAPABILITIES_MAX).filter(|&number| !spec.capabilities.has(number)) {
+        if !sys::drop_bounding(number).step(SetupStep::DropBounding)? {
+            break;
+        }
+    }
+    let user = &spec.user;
+    sys::set_groups(&user.groups).step(SetupStep::SetGroups)?;
+    sys::set_gid(user.gid).step(SetupStep::SetIds)?;
+    sys::set_uid(user.uid).step(SetupStep::SetIds)?;
+    // Exec gives root everything the bounding set leaves, and others nothing.
+    let bits = if user.uid == 0 { spec.capabilities.bits() } else { 0 };
+    sys::set_capabilities(bits).step(SetupStep::SetCapabilities)
+}

@@ -1,0 +1,62 @@
+//! The three standard streams: a terminal of the sandbox, or what galley gave.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::fs::{FileType, Gid, Mode, OFlags, Uid, fchown};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
+
+use super::path;
+use super::step::Step as _;
+use crate::error::{SetupError, SetupStep};
+use crate::pty;
+use crate::spec::{TtySize, User};
+use crate::sys;
+
+/// Both sides of a terminal.
+pub(crate) struct Terminal {
+    pub(crate) master: OwnedFd,
+    slave: OwnedFd,
+}
+
+/// Opens the first terminal of the sandbox, after pivot_root, and shows it as /dev/console.
+pub(crate) fn open(size: TtySize, uid: u32) -> Result<Terminal, SetupError> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let master = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty()).step(SetupStep::OpenTerminal)?;
+    unlockpt(&master).step(SetupStep::OpenTerminal)?;
+    let peer = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let slave = ioctl_tiocgptpeer(&master, peer).step(SetupStep::OpenTerminal)?;
+    pty::set_size(slave.as_fd(), size).step(SetupStep::OpenTerminal)?;
+    fchown(&slave, Some(Uid::from_raw(uid)), None).step(SetupStep::OpenTerminal)?;
+    let console =
+        super::staging::clone_mount(rustix::fs::CWD, "/dev/pts/0", false).step(SetupStep::OpenTerminal)?;
+    super::staging::attach(console.as_fd(), rustix::fs::CWD, "/dev/console").step(SetupStep::OpenTerminal)?;
+    Ok(Terminal { master, slave })
+}
+
+/// Puts the streams at 0, 1 and 2; nothing else survives exec.
+pub(crate) fn connect(
+    terminal: Option<&Terminal>,
+    given: &[OwnedFd; 3],
+    user: &User,
+) -> Result<(), SetupError> {
+    for (number, given) in given.iter().enumerate() {
+        let stream = terminal.map_or(given, |terminal| &terminal.slave);
+        if terminal.is_none() {
+            give_pipe_to(given, user);
+        }
+        sys::place_descriptor(stream.as_fd(), number as i32).step(SetupStep::ConnectStreams)?;
+    }
+    if let Some(terminal) = terminal {
+        rustix::process::ioctl_tiocsctty(&terminal.slave).step(SetupStep::OpenTerminal)?;
+    }
+    debug_assert!(given.iter().all(|given| given.as_raw_fd() > 2));
+    sys::close_on_exec_from(3).step(SetupStep::CloseFiles)
+}
+
+/// A user other than root can open /dev/stdout again only when the pipe is theirs (web servers log that way).
+fn give_pipe_to(stream: &OwnedFd, user: &User) {
+    if user.uid != 0 && path::file_type(stream.as_fd()).ok() == Some(FileType::Fifo) {
+        // Pipes made by somebody else stay theirs; writing to them works all the same.
+        let _ = fchown(stream, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
+    }
+}

@@ -1,0 +1,162 @@
+//! galley's end of the helper process that forks every sandbox.
+//!
+//! ```text
+//! galley (threads) ── control: one packet per sandbox, with its files ──▶ zygote (one thread, pid 1 of its namespace)
+//!    ▲  ▲                                                                    │ clone3 into new namespaces
+//!    │  └────────── status: started + pidfd, ended + usage ──────────────────┤
+//!    └───────────── setup: ready / failed, end of file = exec happened ──── child (pid 1 of the sandbox)
+//! ```
+//!
+//! The helper is the first process of a pid namespace: when it ends, for whatever reason, the kernel kills every
+//! sandbox. It ends when the control socket closes, which the kernel does when galley is gone.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{MemfdFlags, Mode, OFlags};
+use serde::Serialize;
+
+use crate::child::Child;
+use crate::error::Error;
+use crate::spec::{Network, Spec};
+use crate::sys::{self, CStringArray, Fork};
+use crate::{exe, init, wire};
+
+/// Starts sandboxes; one per galley process, shared by all threads.
+///
+/// Dropping it kills every sandbox that still runs.
+#[derive(Debug)]
+pub struct Spawner {
+    control: Option<OwnedFd>,
+    pidfd: OwnedFd,
+}
+
+/// The open files of one sandbox. A missing stream is /dev/null.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Handles<'a> {
+    /// Standard input.
+    pub stdin: Option<BorrowedFd<'a>>,
+    /// Standard output.
+    pub stdout: Option<BorrowedFd<'a>>,
+    /// Standard error.
+    pub stderr: Option<BorrowedFd<'a>>,
+    /// The network namespace to join with [`Network::Shared`].
+    pub netns: Option<BorrowedFd<'a>>,
+}
+
+impl Spawner {
+    /// Starts the helper process. The caller needs the right to make namespaces: root, or the first user of a user
+    /// namespace.
+    pub fn start() -> Result<Self, Error> {
+        let failed = |action| move |source: io::Error| Error::StartSpawner { action, source };
+        let program =
+            exe::pinned_readonly().or_else(|_| exe::pinned()).map_err(failed("open own program"))?;
+        let (control, theirs) = wire::packet_pair().map_err(|e| failed("make a socket pair")(e.into()))?;
+        let args = CStringArray::new(vec![c"galley".to_owned(), init::ZYGOTE.to_owned()]);
+        let env = CStringArray::new(vec![]);
+        // SAFETY: everything that needs memory was made above; the child makes system calls until it executes.
+        let fork = unsafe { sys::fork_into(libc::CLONE_NEWPID as u64) };
+        match fork.map_err(failed("clone into a pid namespace"))? {
+            Fork::Child => become_zygote(program.as_fd(), theirs.as_fd(), &args, &env),
+            Fork::Parent { pidfd, .. } => Ok(Self { control: Some(control), pidfd }),
+        }
+    }
+
+    /// Makes a sandbox and starts its program; returns once the program runs.
+    pub fn spawn(&self, spec: &Spec, handles: Handles<'_>) -> Result<Child, Error> {
+        if spec.args.is_empty() {
+            return Err(Error::Spec("there is no program to run"));
+        }
+        let netns = match (spec.network, handles.netns) {
+            (Network::Shared, None) => return Err(Error::Spec("a shared network without its namespace")),
+            (Network::Shared, netns) => netns,
+            (Network::Host | Network::None, _) => None,
+        };
+        self.request(wire::SANDBOX, spec, handles, netns)
+    }
+
+    /// Runs a program of the host as it is, which dies with the helper process like a sandbox does.
+    pub(crate) fn spawn_helper(&self, program: &HelperProgram, handles: Handles<'_>) -> Result<Child, Error> {
+        self.request(wire::HELPER, program, handles, handles.netns)
+    }
+
+    fn request(
+        &self,
+        kind: u8,
+        description: &impl Serialize,
+        handles: Handles<'_>,
+        extra: Option<BorrowedFd<'_>>,
+    ) -> Result<Child, Error> {
+        let failed = |action| move |source: io::Error| Error::Spawner { action, source };
+        let description = memory_file(description).map_err(failed("describing the sandbox"))?;
+        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| failed("opening /dev/null")(e.into()))?;
+        let (setup, their_setup) = wire::stream_pair().map_err(|e| failed("making sockets")(e.into()))?;
+        let (status, their_status) = wire::packet_pair().map_err(|e| failed("making sockets")(e.into()))?;
+        let mut files = vec![
+            description.as_fd(),
+            their_setup.as_fd(),
+            their_status.as_fd(),
+            handles.stdin.unwrap_or(null.as_fd()),
+            handles.stdout.unwrap_or(null.as_fd()),
+            handles.stderr.unwrap_or(null.as_fd()),
+        ];
+        files.extend(extra);
+        self.send(kind, &files).map_err(failed("asking for a sandbox"))?;
+        drop((their_setup, their_status));
+        Child::await_start(setup, status)
+    }
+
+    fn send(&self, kind: u8, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let control = self.control.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+        wire::send(control, &[kind], files)?;
+        Ok(())
+    }
+}
+
+impl Drop for Spawner {
+    fn drop(&mut self) {
+        self.control = None;
+        // Its children are dead once it is: the kernel waits for them when the first process of a pid namespace ends.
+        let _ = rustix::process::waitid(
+            rustix::process::WaitId::PidFd(self.pidfd.as_fd()),
+            rustix::process::WaitIdOptions::EXITED,
+        );
+    }
+}
+
+/// A program of the host with its arguments and environment.
+#[derive(Debug, Serialize, serde::Deserialize)]
+pub(crate) struct HelperProgram {
+    #[serde(with = "crate::raw::list")]
+    pub(crate) args: Vec<std::ffi::OsString>,
+    #[serde(with = "crate::raw::list")]
+    pub(crate) env: Vec<std::ffi::OsString>,
+}
+
+fn memory_file(value: &impl Serialize) -> io::Result<OwnedFd> {
+    let bytes = serde_json::to_vec(value)?;
+    let file = rustix::fs::memfd_create("galley-spec", MemfdFlags::CLOEXEC)?;
+    let mut rest = bytes.as_slice();
+    while !rest.is_empty() {
+        let written = rustix::io::retry_on_intr(|| rustix::io::write(&file, rest))?;
+        rest = &rest[written..];
+    }
+    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
+    Ok(file)
+}
+
+/// After the fork: only system calls.
+fn become_zygote(
+    program: BorrowedFd<'_>,
+    control: BorrowedFd<'_>,
+    args: &CStringArray,
+    env: &CStringArray,
+) -> ! {
+    // A session of its own: keys pressed on the terminal are for galley, which tells the helper what to end.
+    let _ = rustix::process::setsid();
+    if sys::place_descriptor(control, wire::CONTROL).is_ok() {
+        sys::exec_file(program, args, env);
+    }
+    sys::exit_now(127)
+}

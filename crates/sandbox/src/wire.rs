@@ -1,0 +1,88 @@
+//! Messages with open files between galley and its helper process.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ExecError, SetupError};
+use crate::outcome::{MadeMountPoint, Outcome};
+
+/// The descriptor number at which the helper process finds its control socket.
+pub(crate) const CONTROL: i32 = 3;
+/// Open files in one message: the spec, two sockets, three streams, the network namespace.
+pub(crate) const FILES_MAX: usize = 7;
+
+/// The first byte of a request: run a sandbox.
+pub(crate) const SANDBOX: u8 = b'S';
+/// The first byte of a request: run a program of the host beside the sandboxes.
+pub(crate) const HELPER: u8 = b'H';
+
+/// What the helper process reports about one child over its status socket.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Status {
+    /// It exists; its pidfd comes along.
+    Started,
+    /// It could not even be cloned.
+    NotStarted(SetupError),
+    /// It has ended.
+    Ended(Outcome),
+}
+
+/// What a child reports about itself over its setup socket; the socket closes at exec.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Setup {
+    /// Everything stands, exec comes next; the master of the terminal may come along.
+    Ready { made: Vec<MadeMountPoint> },
+    /// It does not stand.
+    Failed(SetupError),
+    /// Exec failed.
+    Exec(ExecError),
+}
+
+/// A pair of connected sockets that keep message boundaries.
+pub(crate) fn packet_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+}
+
+/// A pair of connected byte streams.
+pub(crate) fn stream_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+}
+
+/// Sends bytes (not empty) and open files together.
+pub(crate) fn send(socket: impl AsFd, bytes: &[u8], files: &[BorrowedFd<'_>]) -> Result<usize, Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(files)) {
+        return Err(Errno::TOOBIG);
+    }
+    rustix::io::retry_on_intr(|| {
+        sendmsg(socket.as_fd(), &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)
+    })
+}
+
+/// Receives into `buffer` and appends the open files that come along; 0 bytes mean that the other side is gone.
+pub(crate) fn receive(
+    socket: impl AsFd,
+    buffer: &mut [u8],
+    files: &mut Vec<OwnedFd>,
+) -> Result<usize, Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = rustix::io::retry_on_intr(|| {
+        recvmsg(socket.as_fd(), &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(more) = message {
+            files.extend(more);
+        }
+    }
+    Ok(received.bytes)
+}

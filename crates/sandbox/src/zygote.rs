@@ -1,0 +1,112 @@
+//! The helper process: one thread that forks every sandbox and waits for all of them.
+//!
+//! Being the first process of a pid namespace it adopts and reaps whatever its children leave behind, and takes
+//! everything with it when it ends.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+use crate::error::{SetupError, SetupStep};
+use crate::outcome::{Exit, Outcome, Usage};
+use crate::setup::{self, Request};
+use crate::sys::{self, Fork};
+use crate::wire::{self, Status};
+
+/// What stays the same for all children.
+pub(crate) struct Inherited {
+    /// The limit of open files that galley was started with; the helper itself raises its own.
+    pub(crate) open_files: Rlimit,
+    /// Whether device files can be made: not in a user namespace.
+    pub(crate) may_make_devices: bool,
+}
+
+/// Runs until galley is gone; gives the exit code.
+pub(crate) fn run() -> i32 {
+    // SAFETY: become_zygote placed the control socket at this number, and nothing in this process has used it yet.
+    let control = unsafe { sys::adopt_descriptor(wire::CONTROL) };
+    match prepare(&control).and_then(|(inherited, deaths)| serve(&control, &deaths, &inherited)) {
+        Ok(()) => 0,
+        Err(_) => 1,
+    }
+}
+
+fn prepare(control: &OwnedFd) -> io::Result<(Inherited, OwnedFd)> {
+    rustix::io::fcntl_setfd(control, rustix::io::FdFlags::CLOEXEC)?;
+    let deaths = sys::signal_file(&[libc::SIGCHLD])?;
+    // SAFETY: one thread, and no descriptor of this process depends on its mount namespace.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
+    // Mounts that appear on the host later are still seen here; nothing done here is seen on the host.
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
+    let open_files = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: open_files.maximum, ..open_files };
+    rustix::process::setrlimit(Resource::Nofile, raised)?;
+    let may_make_devices = !crate::userns::in_user_namespace();
+    Ok((Inherited { open_files, may_make_devices }, deaths))
+}
+
+fn serve(control: &OwnedFd, deaths: &OwnedFd, inherited: &Inherited) -> io::Result<()> {
+    let mut waiting = HashMap::new();
+    loop {
+        let mut polled =
+            [PollFd::new(control, PollFlags::IN), PollFd::from_borrowed_fd(deaths.as_fd(), PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut polled, None))?;
+        let [request, death] = polled.map(|file| !file.revents().is_empty());
+        if death {
+            reap(deaths, &mut waiting);
+        }
+        if request && !accept(control, inherited, &mut waiting)? {
+            return Ok(());
+        }
+    }
+}
+
+/// Tells galley about every child that has ended.
+fn reap(deaths: &OwnedFd, waiting: &mut HashMap<i32, OwnedFd>) {
+    while sys::read_signal(deaths.as_fd()).is_some() {}
+    while let Some(ended) = sys::reap_any() {
+        let Some(status) = waiting.remove(&ended.pid) else { continue };
+        let usage = Usage {
+            max_rss_bytes: ended.max_rss_bytes,
+            user_time: ended.user_time,
+            system_time: ended.system_time,
+        };
+        let outcome = Outcome { exit: Exit::from_wait_status(ended.status), usage };
+        report(&status, &Status::Ended(outcome), &[]);
+    }
+}
+
+/// Takes one request; `false` when galley is gone.
+fn accept(control: &OwnedFd, inherited: &Inherited, waiting: &mut HashMap<i32, OwnedFd>) -> io::Result<bool> {
+    let (mut kind, mut files) = ([0], Vec::new());
+    if wire::receive(control, &mut kind, &mut files)? == 0 {
+        return Ok(false);
+    }
+    let Some(request) = Request::from_files(kind[0], files) else { return Ok(true) };
+    // SAFETY: this process has one thread, so the child may do what it likes.
+    match unsafe { sys::fork_into(request.namespaces()) } {
+        Ok(Fork::Child) => setup::run(request, inherited),
+        Ok(Fork::Parent { pid, pidfd }) => {
+            report(&request.status, &Status::Started, &[pidfd.as_fd()]);
+            waiting.insert(pid, request.status);
+        }
+        Err(error) => {
+            let errno = error.raw_os_error().unwrap_or_default();
+            let error = SetupError { step: SetupStep::CloneProcess, path: None, errno };
+            report(&request.status, &Status::NotStarted(error), &[]);
+        }
+    }
+    Ok(true)
+}
+
+fn report(socket: &OwnedFd, status: &Status, files: &[std::os::fd::BorrowedFd<'_>]) {
+    // A failure means that galley no longer listens; its end is noticed on the control socket.
+    if let Ok(text) = serde_json::to_vec(status) {
+        let _ = wire::send(socket, &text, files);
+    }
+}
