@@ -9,26 +9,35 @@
 //! | bytes by SHA-256 | [`BlobWriter`] |
 //! | trees with their bytes | [`Layer`], [`Origins`] |
 //! | finished steps and exports | [`Record`], [`Export`] |
+//! | images and their tags | [`Image`] |
+//! | what changes: cache mounts, volumes, containers | [`CacheMount`], [`ContainerDir`] |
 
 #![forbid(unsafe_code)]
 
 mod blobs;
+mod containers;
 mod durability;
 mod error;
 mod failpoint;
 mod files;
+mod images;
 mod layers;
 mod lock;
+mod mounts;
 mod origins;
 mod records;
 mod store;
+mod tags;
 mod temp;
 
 pub use blobs::{BlobWriter, SMALL_BLOB_BYTES_MAX};
+pub use containers::ContainerDir;
 pub use error::StoreError;
 pub use files::remove::remove_tree;
+pub use images::{Image, ImageLayer};
 pub use layers::Layer;
 pub use lock::{FileLock, LockMode};
+pub use mounts::{CacheMount, Sharing};
 pub use origins::{Origin, Origins};
 pub use records::{Export, Key, KeyLock, Record};
 pub use store::{FORMAT, OpenOptions, Store};

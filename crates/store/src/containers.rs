@@ -1,0 +1,188 @@
+//! Containers: a folder each, with a config that never changes, a state that does, and the files it wrote.
+
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+use crate::{
+    Store, StoreError,
+    blobs::remove_present,
+    error::At,
+    images::names_in,
+    lock::{FileLock, LockMode},
+    mounts::check_name,
+    remove_tree,
+    store::read_small,
+};
+
+/// The largest config or state that is read.
+const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Hex digits of a container's id.
+const ID_DIGITS: usize = 64;
+
+/// The folder of one container.
+#[derive(Clone, Debug)]
+pub struct ContainerDir {
+    store: Store,
+    id: String,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Makes a container with this config and a new id; `name` must be free. Its `upper` has mode 0755, as a root has.
+    pub fn create_container(&self, name: &str, config: &[u8]) -> Result<ContainerDir, StoreError> {
+        check_name(name)?;
+        let _lock = self.lock_names()?;
+        if let Some(holder) = self.container_by_name(name)? {
+            let holder = format!("the container {}", &holder.id[..12]);
+            return Err(StoreError::NameTaken { name: name.to_owned(), holder });
+        }
+        let id = random_id()?;
+        let path = self.root().join("containers").join(&id);
+        let temp = self.temp_dir("container")?;
+        let folder = temp.path().join("folder");
+        for folder in [&folder, &folder.join("upper"), &folder.join("work")] {
+            fs::create_dir(folder).at("create", folder)?;
+            let mode = rustix::fs::Mode::from_raw_mode(0o755);
+            rustix::fs::chmod(folder, mode).at("set the mode of", folder)?;
+        }
+        for (file, bytes) in [("config.json", config), ("name", name.as_bytes())] {
+            let file = folder.join(file);
+            fs::write(&file, bytes).at("write", &file)?;
+        }
+        // The name last: what it names is whole.
+        rustix::fs::rename(&folder, &path).at("rename a folder to", &path)?;
+        self.write_whole(&self.name_path(name), id.as_bytes())?;
+        Ok(ContainerDir { store: self.clone(), id, path })
+    }
+
+    /// The container with this name, this id, or the only one whose id begins with this.
+    pub fn container(&self, name: &str) -> Result<Option<ContainerDir>, StoreError> {
+        if check_name(name).is_err() {
+            return Ok(None);
+        }
+        if let Some(container) = self.container_by_name(name)? {
+            return Ok(Some(container));
+        }
+        if !name.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Ok(None);
+        }
+        let mut found = self.containers()?;
+        found.retain(|container| container.id.starts_with(name));
+        match found.len() {
+            0 | 1 => Ok(found.pop()),
+            count => Err(StoreError::Ambiguous { prefix: name.to_owned(), count }),
+        }
+    }
+
+    /// All containers, by id.
+    pub fn containers(&self) -> Result<Vec<ContainerDir>, StoreError> {
+        let folder = self.root().join("containers");
+        let ids = names_in(&folder)?.into_iter().filter(|name| name.len() == ID_DIGITS);
+        Ok(ids.map(|id| ContainerDir { store: self.clone(), path: folder.join(&id), id }).collect())
+    }
+
+    /// A name whose container is gone (a process died between the two) is free.
+    fn container_by_name(&self, name: &str) -> Result<Option<ContainerDir>, StoreError> {
+        let Some(id) = read_small(&self.name_path(name), ID_DIGITS)? else { return Ok(None) };
+        let plain = id.len() == ID_DIGITS && id.iter().all(u8::is_ascii_hexdigit);
+        let id = String::from_utf8(id).unwrap_or_default();
+        let path = self.root().join("containers").join(&id);
+        Ok((plain && path.exists()).then(|| ContainerDir { store: self.clone(), id, path }))
+    }
+
+    fn name_path(&self, name: &str) -> PathBuf {
+        self.root().join("containers").join("names").join(name)
+    }
+
+    fn lock_names(&self) -> Result<FileLock, StoreError> {
+        FileLock::wait(&self.root().join("locks").join("containers"), LockMode::Exclusive)
+    }
+}
+
+impl ContainerDir {
+    /// 64 hex digits.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the container wrote: the upper directory of its overlay.
+    #[must_use]
+    pub fn upper(&self) -> PathBuf {
+        self.path.join("upper")
+    }
+
+    /// The work directory of its overlay.
+    #[must_use]
+    pub fn work(&self) -> PathBuf {
+        self.path.join("work")
+    }
+
+    /// Its output.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    /// Its name.
+    pub fn name(&self) -> Result<String, StoreError> {
+        let bytes = read_small(&self.path.join("name"), DOCUMENT_BYTES_MAX)?.unwrap_or_default();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// What it was made with.
+    pub fn config(&self) -> Result<Vec<u8>, StoreError> {
+        let path = self.path.join("config.json");
+        let missing = || StoreError::damaged("the container", &path, "its config is missing");
+        read_small(&path, DOCUMENT_BYTES_MAX)?.ok_or_else(missing)
+    }
+
+    /// Its state as last written, `None` when it never was.
+    pub fn state(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        read_small(&self.path.join("state.json"), DOCUMENT_BYTES_MAX)
+    }
+
+    /// Replaces its state, at once.
+    pub fn write_state(&self, state: &[u8]) -> Result<(), StoreError> {
+        self.store.write_whole(&self.path.join("state.json"), state)
+    }
+
+    /// Takes the lock that the process which runs the container holds; `None` when one does.
+    pub fn try_lock(&self) -> Result<Option<FileLock>, StoreError> {
+        FileLock::attempt_now(&self.path.join("lock"), LockMode::Exclusive)
+    }
+
+    /// Waits until nobody runs the container.
+    pub fn wait_lock(&self) -> Result<FileLock, StoreError> {
+        FileLock::wait(&self.path.join("lock"), LockMode::Exclusive)
+    }
+
+    /// Removes the container and its files. It must not run.
+    pub fn remove(self) -> Result<(), StoreError> {
+        let name = self.name()?;
+        let _lock = self.store.lock_names()?;
+        // Out of sight first: a killed process leaves garbage under tmp/, not half a container.
+        let temp = self.store.temp_dir("container")?;
+        let gone = temp.path().join("folder");
+        rustix::fs::rename(&self.path, &gone).at("remove", &self.path)?;
+        if check_name(&name).is_ok() {
+            remove_present(&self.store.name_path(&name))?;
+        }
+        remove_tree(&gone)
+    }
+}
+
+fn random_id() -> Result<String, StoreError> {
+    let mut bytes = [0_u8; ID_DIGITS / 2];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    filled.at("get random bytes for", "a container id")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

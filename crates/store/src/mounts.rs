@@ -1,0 +1,181 @@
+//! Cache mounts and volumes: directories that steps and containers write to. They are no part of any identity.
+
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use galley_oci::Digest;
+
+use crate::{
+    Store, StoreError,
+    error::At,
+    images::names_in,
+    lock::{FileLock, LockMode},
+    remove_tree,
+};
+
+/// Who may use a cache mount at the same time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Sharing {
+    /// Everybody, at once.
+    #[default]
+    Shared,
+    /// One; others get another directory meanwhile.
+    Private,
+    /// One; others wait.
+    Locked,
+}
+
+/// A cache mount in use: free for others, as its sharing says, when dropped.
+#[derive(Debug)]
+pub struct CacheMount {
+    path: PathBuf,
+    _lock: FileLock,
+}
+
+impl CacheMount {
+    /// The directory to mount.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Store {
+    /// The cache mount `id`. `init` fills the directory (which exists, empty, with mode 0700) when the mount is new;
+    /// no one else sees it before that is done.
+    pub fn cache_mount<E: From<StoreError>>(
+        &self,
+        id: &str,
+        sharing: Sharing,
+        init: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<CacheMount, E> {
+        let folder = self.mount_path(id);
+        self.describe_mount(&folder, id)?;
+        let (number, lock) = lock_mount(&folder, sharing)?;
+        let path = folder.join(format!("{number}"));
+        if !path.exists() {
+            self.init_mount(&folder, &path, init)?;
+        }
+        Ok(CacheMount { path, _lock: lock })
+    }
+
+    /// Empties the cache mount `id`, for `--no-cache`; directories in use stay. Says whether all went.
+    pub fn remove_cache_mount(&self, id: &str) -> Result<bool, StoreError> {
+        let folder = self.mount_path(id);
+        if !folder.exists() {
+            return Ok(true);
+        }
+        let mut all = true;
+        for name in names_in(&folder)?.iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) {
+            let lock_path = folder.join(format!("{name}.lock"));
+            match FileLock::attempt_now(&lock_path, LockMode::Exclusive)? {
+                Some(_lock) => remove_tree(&folder.join(name))?,
+                None => all = false,
+            }
+        }
+        Ok(all)
+    }
+
+    /// The ids of all cache mounts, sorted.
+    pub fn cache_mounts(&self) -> Result<Vec<String>, StoreError> {
+        let folder = self.root().join("mounts");
+        let id = |name: &String| fs::read_to_string(folder.join(name).join("id")).ok();
+        let mut ids: Vec<_> = names_in(&folder)?.iter().filter_map(id).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// The directory of the volume `name`, made when it is missing and `create` is given.
+    pub fn volume(&self, name: &str, create: bool) -> Result<Option<PathBuf>, StoreError> {
+        check_name(name)?;
+        let path = self.root().join("volumes").join(name);
+        match rustix::fs::stat(&path) {
+            Ok(_) => Ok(Some(path)),
+            Err(_) if create => {
+                fs::create_dir_all(&path).at("create the volume", &path)?;
+                let mode = rustix::fs::Mode::from_raw_mode(0o755);
+                rustix::fs::chmod(&path, mode).at("set the mode of", &path)?;
+                Ok(Some(path))
+            }
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(error) => Err(error).at("examine the volume", &path),
+        }
+    }
+
+    /// The names of all volumes, sorted.
+    pub fn volumes(&self) -> Result<Vec<String>, StoreError> {
+        names_in(&self.root().join("volumes"))
+    }
+
+    /// Removes a volume and all in it.
+    pub fn remove_volume(&self, name: &str) -> Result<(), StoreError> {
+        check_name(name)?;
+        remove_tree(&self.root().join("volumes").join(name))
+    }
+
+    /// Makes the mount's folder, and notes its id there for people.
+    fn describe_mount(&self, folder: &Path, id: &str) -> Result<(), StoreError> {
+        if folder.exists() {
+            return Ok(());
+        }
+        fs::create_dir_all(folder).at("create", folder)?;
+        self.write_whole(&folder.join("id"), id.as_bytes())
+    }
+
+    /// Fills a new directory beside its place and renames it, so that a killed process leaves no half of it.
+    fn init_mount<E: From<StoreError>>(
+        &self,
+        folder: &Path,
+        path: &Path,
+        init: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<(), E> {
+        // Sharers wait here for the first, who fills it.
+        let _alone = FileLock::wait(&folder.join("init.lock"), LockMode::Exclusive)?;
+        if path.exists() {
+            return Ok(());
+        }
+        let temp = self.temp_dir("mount")?;
+        let data = temp.path().join("data");
+        fs::create_dir(&data).at("create", &data)?;
+        init(&data)?;
+        rustix::fs::rename(&data, path).at("rename a directory to", path)?;
+        Ok(())
+    }
+
+    fn mount_path(&self, id: &str) -> PathBuf {
+        self.root().join("mounts").join(Digest::blake3(id.as_bytes()).hex())
+    }
+}
+
+/// The number of the directory to use, and the lock on it.
+fn lock_mount(folder: &Path, sharing: Sharing) -> Result<(u32, FileLock), StoreError> {
+    let lock_path = |number: u32| folder.join(format!("{number}.lock"));
+    let mode = match sharing {
+        Sharing::Shared => LockMode::Shared,
+        Sharing::Locked => LockMode::Exclusive,
+        Sharing::Private => {
+            let mut number = 0;
+            loop {
+                if let Some(lock) = FileLock::attempt_now(&lock_path(number), LockMode::Exclusive)? {
+                    return Ok((number, lock));
+                }
+                number += 1;
+            }
+        }
+    };
+    Ok((0, FileLock::wait(&lock_path(0), mode)?))
+}
+
+/// The longest name that is taken.
+const NAME_BYTES_MAX: usize = 128;
+
+/// Names of volumes and containers, by docker's rule: they become file names, and nothing else may.
+pub(crate) fn check_name(name: &str) -> Result<(), StoreError> {
+    let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let rest = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+    if first && rest && name.len() <= NAME_BYTES_MAX {
+        Ok(())
+    } else {
+        Err(StoreError::BadName { name: name.to_owned() })
+    }
+}

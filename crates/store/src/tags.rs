@@ -1,0 +1,87 @@
+//! Tags: a name of an image. Each is one small file, named by the digest of the name, so that any name fits.
+
+use std::path::{Path, PathBuf};
+
+use galley_oci::{Digest, Reference};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Store, StoreError,
+    blobs::remove_present,
+    images::names_in,
+    store::{json, read_small},
+};
+
+const TAG_BYTES_MAX: usize = 64 * 1024;
+
+#[derive(Deserialize, Serialize)]
+struct TagFile {
+    reference: String,
+    image: Digest,
+}
+
+impl Store {
+    /// Makes `reference` (with tag `latest` when it has none) name the image, instead of what it named before. What the
+    /// image needs survives a power cut from then on: a [`barrier`](Store::barrier) that is still missing comes first.
+    pub fn tag(&self, reference: &Reference, image: &Digest) -> Result<(), StoreError> {
+        let reference = tagged(reference);
+        self.barrier()?;
+        let path = self.tag_path(&reference);
+        let bytes = json(&TagFile { reference: reference.canonical(), image: *image });
+        if read_small(&path, TAG_BYTES_MAX)?.is_some_and(|known| known == bytes) {
+            return Ok(());
+        }
+        self.commit_point("tag", || self.write_durably(&path, &bytes))
+    }
+
+    /// Removes a tag, not the image; says whether it was there.
+    pub fn untag(&self, reference: &Reference) -> Result<bool, StoreError> {
+        remove_present(&self.tag_path(&tagged(reference)))
+    }
+
+    /// The id of the image that `reference` names: by its digest (of the manifest, or of the config) when it has one,
+    /// else by its tag, else by `latest`.
+    pub fn resolve(&self, reference: &Reference) -> Result<Option<Digest>, StoreError> {
+        if let Some(digest) = &reference.digest {
+            return self.image_by_digest(digest);
+        }
+        Ok(read_tag(&self.tag_path(&tagged(reference)))?.map(|(_, image)| image))
+    }
+
+    /// All tags with the ids of their images, by name.
+    pub fn tags(&self) -> Result<Vec<(Reference, Digest)>, StoreError> {
+        let folder = self.root().join("refs");
+        let mut tags = Vec::new();
+        for name in names_in(&folder)? {
+            tags.extend(read_tag(&folder.join(name))?);
+        }
+        tags.sort_by_cached_key(|(reference, _)| reference.canonical());
+        Ok(tags)
+    }
+
+    fn image_by_digest(&self, digest: &Digest) -> Result<Option<Digest>, StoreError> {
+        if self.image(digest)?.is_some() {
+            return Ok(Some(*digest));
+        }
+        let of_manifest = |manifest: &Vec<u8>| Digest::sha256(manifest) == *digest;
+        let images = self.images()?;
+        Ok(images.iter().find(|image| image.manifest.as_ref().is_some_and(of_manifest)).map(|image| image.id))
+    }
+
+    fn tag_path(&self, reference: &Reference) -> PathBuf {
+        let name = Digest::blake3(reference.canonical().as_bytes());
+        self.root().join("refs").join(name.hex())
+    }
+}
+
+/// With a tag and without a digest: what a tag file is named after.
+fn tagged(reference: &Reference) -> Reference {
+    Reference { digest: None, ..reference.clone() }.with_default_tag()
+}
+
+/// A tag that cannot be understood names nothing, as one that a power cut took.
+fn read_tag(path: &Path) -> Result<Option<(Reference, Digest)>, StoreError> {
+    let Some(bytes) = read_small(path, TAG_BYTES_MAX)? else { return Ok(None) };
+    let file = serde_json::from_slice::<TagFile>(&bytes).ok();
+    Ok(file.and_then(|file| Some((file.reference.parse().ok()?, file.image))))
+}
