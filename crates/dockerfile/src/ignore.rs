@@ -161,17 +161,18 @@ impl Matcher {
         if plain(&tokens) && !text.contains(&b']') {
             return Ok(Self::Exact(text.to_vec()));
         }
-        if let (Some(suffix), Some((_, rest))) = (text.strip_prefix(b"**"), tokens.split_first()) {
-            if plain(rest) && !suffix.contains(&b']') {
-                return Ok(Self::Suffix(suffix.to_vec()));
-            }
+        if let (Some(suffix), Some((_, rest))) = (text.strip_prefix(b"**"), tokens.split_first())
+            && plain(rest)
+            && !suffix.contains(&b']')
+        {
+            return Ok(Self::Suffix(suffix.to_vec()));
         }
         if let (Some(prefix), Some((Token::Everything, rest))) =
             (text.strip_suffix(b"**"), tokens.split_last())
+            && plain(rest)
+            && !prefix.contains(&b']')
         {
-            if plain(rest) && !prefix.contains(&b']') {
-                return Ok(Self::Prefix(prefix.to_vec()));
-            }
+            return Ok(Self::Prefix(prefix.to_vec()));
         }
         Ok(Self::Tokens(tokens))
     }

@@ -1,1 +1,154 @@
+//! The rules of ignore files, and that pruning by them loses nothing.
 
+use super::{Ignore, clean};
+use proptest::prelude::*;
+
+fn ignore(text: &str) -> Ignore {
+    Ignore::parse(text.as_bytes()).expect(text)
+}
+
+fn ignored(text: &str, paths: &[&str]) -> Vec<bool> {
+    let ignore = ignore(text);
+    paths.iter().map(|path| ignore.matches(path.as_bytes())).collect()
+}
+
+/// Each row: ignore file, paths that are ignored, paths that are not.
+#[test]
+fn the_rules() {
+    let rows: &[(&str, &[&str], &[&str])] = &[
+        ("foo", &["foo", "foo/a", "foo/a/b"], &["a/foo", "foobar", "fo"]),
+        ("/foo/", &["foo", "foo/a"], &["a/foo"]),
+        ("a/./b/../c//", &["a/c", "a/c/d"], &["a/b"]),
+        ("*.md", &["a.md", "a.md/x"], &["d/a.md"]),
+        ("*/*.md", &["d/a.md"], &["a.md", "d/e/a.md"]),
+        ("**/*.md", &["a.md", "d/a.md", "d/e/a.md"], &["a.mdx"]),
+        ("**", &["a", "a/b"], &[]),
+        ("**/foo", &["foo", "a/foo", "a/foo/b"], &["xfoo", "a/xfoo"]),
+        ("**foo", &["foo", "xfoo", "a/xfoo"], &["foox"]),
+        ("a/**", &["a/b", "a/b/c"], &["a", "b"]),
+        ("a/**/b", &["a/b", "a/x/b", "a/x/y/b", "a/b/c"], &["a/xb", "b"]),
+        ("a**", &["a", "ab", "ab/c"], &["ba"]),
+        ("a?c", &["abc"], &["a/c", "ac"]),
+        ("[a-c]", &["b", "b/x"], &["d"]),
+        ("\\!x", &["!x"], &["x"]),
+        ("a\\*b", &["a*b"], &["axb"]),
+        ("# c\n#d\n  # e", &["# e"], &["# c", "#d", "c"]),
+        ("*\n!a", &["b"], &["a", "a/b"]),
+        ("*\n!a\n", &["b"], &["a"]),
+        ("!a\n*", &["a", "b"], &[]),
+        ("*\n! a/", &["b"], &["a", "a/x"]),
+        ("a\n!a/b", &["a", "a/c"], &["a/b", "a/b/c"]),
+        (
+            "**/*.md\n!README*.md\nREADME-secret.md",
+            &["a.md", "README-secret.md", "d/README.md"],
+            &["README.md"],
+        ),
+        ("*\n!**/*.go", &["a.c", "src", "src/a.c"], &["a.go", "src/a.go"]),
+        ("a.b", &["a.b"], &["axb"]),
+        ("\r\n\t foo \t\r\n", &["foo"], &[" foo"]),
+        ("..", &[".."], &["a"]),
+        (".", &[], &["a", ".a"]),
+        ("/", &[], &["a"]),
+        ("a\n!a\na", &["a"], &[]),
+        ("ü?", &["üß"], &["ü"]),
+    ];
+    for (text, yes, no) in rows {
+        assert_eq!(ignored(text, yes), vec![true; yes.len()], "{text:?} ignores {yes:?}");
+        assert_eq!(ignored(text, no), vec![false; no.len()], "{text:?} does not ignore {no:?}");
+    }
+}
+
+#[test]
+fn the_root_and_the_mark_at_the_start() {
+    assert_eq!(ignored("**\n.", &[".", ""]), [false, false]);
+    assert_eq!(ignored("\u{feff}foo", &["foo"]), [true]);
+    assert_eq!(ignored("\u{feff}# foo", &["# foo"]), [false]);
+}
+
+#[test]
+fn paths_need_not_be_text() {
+    let ignore = Ignore::parse(b"\xFF*\n").expect("pattern");
+    assert!(ignore.matches(b"\xFFa") && !ignore.matches(b"\xFEa"));
+}
+
+#[test]
+fn errors_name_the_line() {
+    for (text, message, range) in [
+        ("ok\n!\n", "`!` is not a valid pattern: `!` needs a pattern behind it", 3..4),
+        ("[a\n", "`[a` is not a valid pattern: `[` is not closed", 0..2),
+        ("a\\", "`a\\` is not a valid pattern: nothing follows the last `\\`", 0..2),
+    ] {
+        let error = Ignore::parse(text.as_bytes()).expect_err(text);
+        assert_eq!((error.message().as_str(), error.span().range()), (message, range));
+    }
+}
+
+#[test]
+fn folders_that_hold_no_exception_can_be_skipped() {
+    let rows: &[(&str, &[&str], &[&str])] = &[
+        ("*", &[], &["a", "a/b"]),
+        ("*\n!a/b/c", &["a", "a/b"], &["b", "a/c", "a/b/c", "ab"]),
+        ("*\n!a/*/c", &["a", "a/x"], &["b", "a/x/y"]),
+        ("*\n!**/keep", &["a", "a/b"], &[]),
+        ("*\n!a/**", &["a", "a/b"], &["b"]),
+        ("*\n!a/**/b", &["a", "a/x/y"], &["b"]),
+        ("*\n!a[bc]/d", &["ab", "ac"], &["ad", "a"]),
+    ];
+    for (text, walked, skipped) in rows {
+        let ignore = ignore(text);
+        assert!(walked.iter().all(|path| ignore.may_readmit_below(path.as_bytes())), "{text:?}: {walked:?}");
+        assert!(
+            skipped.iter().all(|path| !ignore.may_readmit_below(path.as_bytes())),
+            "{text:?}: {skipped:?}"
+        );
+    }
+}
+
+#[test]
+fn exclusions_of_copy_are_read_without_comments() {
+    let ignore = Ignore::from_patterns([&b"#a"[..], b" ", b"!#a/b"]).expect("patterns");
+    assert!(ignore.matches(b"#a/c") && !ignore.matches(b"#a/b"));
+    assert!(ignore.has_exceptions() && !ignore.is_empty());
+}
+
+#[test]
+fn cleaning_is_lexical() {
+    for (path, cleaned) in [
+        ("", "."),
+        (".", "."),
+        ("/", "/"),
+        ("//a", "/a"),
+        ("a/..", "."),
+        ("a/../..", ".."),
+        ("/..", "/"),
+        ("../a/./b/", "../a/b"),
+        ("a//b", "a/b"),
+    ] {
+        assert_eq!(clean(path.as_bytes()), cleaned.as_bytes(), "{path:?}");
+    }
+}
+
+/// Small alphabets, so that patterns and paths meet.
+fn pattern_file() -> impl Strategy<Value = String> {
+    prop::collection::vec("!?[ab*?/]{1,6}", 0..6).prop_map(|lines| lines.join("\n"))
+}
+
+proptest! {
+    #[test]
+    fn foreign_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), path in prop::collection::vec(any::<u8>(), 0..40)) {
+        if let Ok(ignore) = Ignore::parse(&bytes) {
+            let _ = (ignore.matches(&path), ignore.may_readmit_below(&path));
+        }
+    }
+
+    /// What a walker skips has nothing below it that counts.
+    #[test]
+    fn pruning_is_sound(text in pattern_file(), folder in "[ab](/[ab]){0,2}", below in "[ab](/[ab]){0,2}") {
+        if let Ok(ignore) = Ignore::parse(text.as_bytes()) {
+            let path = format!("{folder}/{below}");
+            if ignore.matches(folder.as_bytes()) && !ignore.may_readmit_below(folder.as_bytes()) {
+                prop_assert!(ignore.matches(path.as_bytes()), "{text:?} {folder} {path}");
+            }
+        }
+    }
+}
