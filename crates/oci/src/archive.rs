@@ -20,3 +20,9 @@ pub use reader::{
 };
 pub use sparse::MAX_SPARSE_PIECES;
 pub use writer::{EntryHeader, EntryKind, WriteArchiveError, Writer};
+
+/// Whether `prefix` begins with the header of an archive's entry.
+#[must_use]
+pub fn is_header(prefix: &[u8]) -> bool {
+    prefix.first_chunk().is_some_and(block::is_sealed)
+}

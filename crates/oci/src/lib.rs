@@ -7,7 +7,7 @@
 //! | files, described | [`tree`]; several layers of them seen as one: [`stack`]; the smallest layer between two: [`minimal()`] |
 //! | what things are called | [`digest`], [`reference`], [`platform`], [`media_type`], [`time`] |
 //! | documents | [`image`] |
-//! | bytes | [`archive`], [`layer`], [`compress`] |
+//! | bytes | [`archive`], [`layer`], [`compress`]; all at once: [`sink`] |
 
 #![forbid(unsafe_code)]
 
@@ -20,6 +20,7 @@ pub mod media_type;
 pub mod minimal;
 pub mod platform;
 pub mod reference;
+pub mod sink;
 pub mod stack;
 pub mod time;
 pub mod tree;
@@ -30,6 +31,7 @@ pub use layer::{TimePolicy, write_layer};
 pub use minimal::minimal;
 pub use platform::Platform;
 pub use reference::Reference;
+pub use sink::{BlobOptions, LayerBlob, LayerSink};
 pub use stack::{Found, Last, ResolveError, Stack};
 pub use time::Time;
 pub use tree::{Entry, Kind, Meta, Tree};

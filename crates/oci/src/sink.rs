@@ -1,0 +1,194 @@
+//! From the tar of a layer to its diffID and its blob, in one pass.
+//!
+//! ```text
+//! tar ─▶ LayerSink ─┬─▶ thread: SHA-256 ─────────────────────────▶ diffID
+//!                   └─▶ gzip threads ─▶ thread: SHA-256, output ─▶ blob
+//! ```
+//! The channels between are bounded: a slow output slows the writer down instead of filling memory.
+
+use std::{
+    io::{self, Write},
+    thread::{self, JoinHandle},
+};
+
+use crossbeam_channel::{Sender, bounded};
+
+use crate::{
+    Descriptor, Digest, Sha256,
+    compress::{Compression, Compressor},
+};
+
+const CHUNK_BYTES: usize = 256 << 10;
+const CHUNKS_UNDER_WAY: usize = 4;
+
+/// How a layer becomes a blob.
+#[derive(Clone, Copy, Debug)]
+pub struct BlobOptions<'a> {
+    /// How it is compressed.
+    pub compression: Compression,
+    /// The level, when not the default.
+    pub level: Option<i32>,
+    /// On how many threads.
+    pub threads: usize,
+    /// What the descriptor says.
+    pub media_type: &'a str,
+}
+
+/// What a layer has become.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerBlob {
+    /// SHA-256 of the tar.
+    pub diff_id: Digest,
+    /// Length of the tar.
+    pub tar_size: u64,
+    /// Names the blob, when one was written.
+    pub blob: Option<Descriptor>,
+}
+
+/// Takes the tar of a layer.
+#[derive(Debug)]
+pub struct LayerSink<W: Write + Send + 'static> {
+    /// What was written since the last chunk went off.
+    chunk: Vec<u8>,
+    tar: Stage<Sha256>,
+    tar_size: u64,
+    blob: Option<(Compressor<Stage<Blob<W>>>, String)>,
+}
+
+/// The end of the line: what arrives is counted, hashed and written.
+#[derive(Debug)]
+struct Blob<W> {
+    out: W,
+    /// Not when the blob is the tar itself, whose digest is known.
+    hasher: Option<Sha256>,
+    size: u64,
+}
+
+impl LayerSink<io::Sink> {
+    /// Just the diffID.
+    pub fn diff_id() -> io::Result<Self> {
+        Ok(Self { chunk: Vec::new(), tar: hash_stage()?, tar_size: 0, blob: None })
+    }
+}
+
+impl<W: Write + Send + 'static> LayerSink<W> {
+    /// Writes the blob to `out`.
+    pub fn new(out: W, options: &BlobOptions<'_>) -> io::Result<Self> {
+        let &BlobOptions { compression, level, threads, media_type } = options;
+        let hasher = (compression != Compression::None).then(Sha256::new);
+        let stage = Stage::spawn("blob", Blob { out, hasher, size: 0 }, |blob: &mut Blob<W>, bytes| {
+            blob.size += bytes.len() as u64;
+            blob.hasher.iter_mut().for_each(|hasher| hasher.update(bytes));
+            blob.out.write_all(bytes)
+        })?;
+        let compressor = Compressor::new(stage, compression, level, threads)?;
+        let blob = Some((compressor, media_type.to_owned()));
+        Ok(Self { chunk: Vec::new(), tar: hash_stage()?, tar_size: 0, blob })
+    }
+
+    /// Waits for all threads. Returns what the layer has become, and the output when there is one.
+    pub fn finish(mut self) -> io::Result<(LayerBlob, Option<W>)> {
+        self.pass_on()?;
+        let written = match self.blob {
+            Some((compressor, media_type)) => Some((compressor.finish()?.finish()?, media_type)),
+            None => None,
+        };
+        let diff_id = self.tar.finish()?.finish();
+        let tar_size = self.tar_size;
+        let Some((Blob { out, hasher, size }, media_type)) = written else {
+            return Ok((LayerBlob { diff_id, tar_size, blob: None }, None));
+        };
+        let digest = hasher.map_or(diff_id, Sha256::finish);
+        let blob = Some(Descriptor::new(&media_type, digest, size));
+        Ok((LayerBlob { diff_id, tar_size, blob }, Some(out)))
+    }
+
+    /// Sends the chunk to both sides.
+    fn pass_on(&mut self) -> io::Result<()> {
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_BYTES));
+        self.tar_size += chunk.len() as u64;
+        if let Some((compressor, _)) = &mut self.blob {
+            compressor.write_all(&chunk)?;
+        }
+        self.tar.send(chunk)
+    }
+}
+
+impl<W: Write + Send + 'static> Write for LayerSink<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = &bytes[..bytes.len().min(CHUNK_BYTES - self.chunk.len())];
+        self.chunk.extend_from_slice(taken);
+        if self.chunk.len() == CHUNK_BYTES {
+            self.pass_on()?;
+        }
+        Ok(taken.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn hash_stage() -> io::Result<Stage<Sha256>> {
+    Stage::spawn("diff-id", Sha256::new(), |hasher: &mut Sha256, bytes| {
+        hasher.update(bytes);
+        Ok(())
+    })
+}
+
+/// A thread that takes chunks of bytes.
+#[derive(Debug)]
+struct Stage<T> {
+    chunks: Option<Sender<Vec<u8>>>,
+    thread: Option<JoinHandle<io::Result<T>>>,
+}
+
+impl<T: Send + 'static> Stage<T> {
+    fn spawn(
+        name: &str,
+        mut state: T,
+        mut take: impl FnMut(&mut T, &[u8]) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<Self> {
+        let (chunks, queue) = bounded::<Vec<u8>>(CHUNKS_UNDER_WAY);
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            for chunk in queue {
+                take(&mut state, &chunk)?;
+            }
+            Ok(state)
+        })?;
+        Ok(Self { chunks: Some(chunks), thread: Some(thread) })
+    }
+
+    fn send(&mut self, chunk: Vec<u8>) -> io::Result<()> {
+        match &self.chunks {
+            Some(chunks) if chunks.send(chunk).is_ok() => Ok(()),
+            // The thread has ended before the end: it says why.
+            _ => Err(self.join().err().unwrap_or_else(ended_early)),
+        }
+    }
+
+    fn finish(mut self) -> io::Result<T> {
+        self.join()
+    }
+
+    fn join(&mut self) -> io::Result<T> {
+        self.chunks = None;
+        let result = self.thread.take().map(JoinHandle::join);
+        result.and_then(Result::ok).unwrap_or_else(|| Err(ended_early()))
+    }
+}
+
+fn ended_early() -> io::Error {
+    io::Error::other("a thread of the layer writer ended early")
+}
+
+impl<T: Send + 'static> Write for Stage<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.send(bytes.to_vec())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
