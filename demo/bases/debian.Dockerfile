@@ -1,0 +1,3 @@
+FROM scratch
+ADD debian-slim.tar /
+CMD ["bash"]

@@ -1,0 +1,3 @@
+module example.com/my-awesome-service
+
+go 1.22
