@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
     fsmount, fsopen,
@@ -95,6 +95,7 @@ fn mount_overlay(directories: &Directories, in_user_namespace: bool) -> io::Resu
     if let Some((upper, work)) = &directories.writable {
         fsconfig_set_string(context, "upperdir", name(upper))?;
         fsconfig_set_string(context, "workdir", name(work))?;
+        forget_volatile_mount(work);
         // The store decides what reaches the disk when; kernels before 5.10 do not know the word.
         let _ = fsconfig_set_flag(context, "volatile");
     }
@@ -118,4 +119,13 @@ fn add_lowers_at_once(context: BorrowedFd<'_>, directories: &Directories) -> io:
     let numbers: Vec<String> = directories.lowers.iter().map(|lower| lower.as_raw_fd().to_string()).collect();
     rustix::process::chdir("/proc/self/fd")?;
     Ok(fsconfig_set_string(context, "lowerdir", numbers.join(":"))?)
+}
+
+/// A volatile mount leaves a mark that forbids mounting again, lest a machine that crashed meanwhile goes unnoticed. A
+/// container that starts again does just that; what a crash costs is the business of the directories' owner.
+fn forget_volatile_mount(work: &OwnedFd) {
+    let _ = rustix::fs::unlinkat(work, "work/incompat/volatile/dirty", AtFlags::empty());
+    for directory in ["work/incompat/volatile", "work/incompat"] {
+        let _ = rustix::fs::unlinkat(work, directory, AtFlags::REMOVEDIR);
+    }
 }

@@ -169,8 +169,10 @@ fn build_root(spec: &Spec, inherited: &Inherited) -> Result<Vec<MadeMountPoint>,
 
 fn pivot(root: BorrowedFd<'_>) -> Result<(), SetupError> {
     rustix::process::fchdir(root).step(SetupStep::PivotRoot)?;
-    // The old root ends up on top of the new one, at the same place, from where it is detached with all below it.
+    // The old root ends up on top of the new one, at the same place, and the staging file system on top of that: one
+    // call detaches the uppermost, with all below it in the tree.
     rustix::process::pivot_root(".", ".").step(SetupStep::PivotRoot)?;
+    unmount(".", UnmountFlags::DETACH).step(SetupStep::DetachHost)?;
     unmount(".", UnmountFlags::DETACH).step(SetupStep::DetachHost)?;
     rustix::process::chdir("/").step(SetupStep::DetachHost)
 }

@@ -1,0 +1,15 @@
+//! Real sandboxes on the real kernel.
+//!
+//! The binary is its own helper process, so it has its own `main` that calls [`galley_sandbox::init`] first, and a
+//! small runner: `cargo test -p galley-sandbox --test main [FILTER]`. Tests named `privileged_*` need root; where the
+//! kernel or the user refuses, they are skipped, loudly.
+
+mod fixture;
+mod process;
+mod roots;
+mod runner;
+
+fn main() -> std::process::ExitCode {
+    galley_sandbox::init();
+    runner::run(&[process::TESTS, roots::TESTS])
+}

@@ -1,0 +1,42 @@
+//! A test runner for a binary that cannot have libtest's `main`.
+
+use std::panic::catch_unwind;
+use std::process::ExitCode;
+
+/// A test by name.
+pub(crate) type Test = (&'static str, fn());
+
+/// Lists the functions of a module as tests.
+#[macro_export]
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        pub(crate) const TESTS: &[$crate::runner::Test] = &[$((concat!(module_path!(), "::", stringify!($name)), $name)),*];
+    };
+}
+
+/// Runs the tests whose names contain one of the arguments (all without arguments), one after the other.
+pub(crate) fn run(modules: &[&[Test]]) -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let all = modules.iter().flat_map(|tests| tests.iter());
+    let wanted: Vec<&Test> =
+        all.filter(|test| filters.is_empty() || filters.iter().any(|part| test.0.contains(*part))).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        wanted.iter().for_each(|test| println!("{}: test", test.0));
+        return ExitCode::SUCCESS;
+    }
+    let failed: Vec<&str> = wanted.iter().filter(|test| !passes(test)).map(|test| test.0).collect();
+    println!("{} tests, {} failed {failed:?}", wanted.len(), failed.len());
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn passes((name, test): &Test) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if name.contains("privileged_") && !root {
+        println!("test {name} ... SKIPPED: needs root");
+        return true;
+    }
+    let passed = catch_unwind(test).is_ok();
+    println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+    passed
+}
