@@ -3,15 +3,32 @@
 //! A step makes files; metadata instructions only change the image config, which is evaluated here, once. Equal steps on
 //! equal parents are one step.
 
+mod copy;
+mod display;
+mod environment;
+mod evaluate;
+mod external;
+mod globals;
+mod go_format;
+mod graph;
+mod metadata;
+mod mounts;
 mod options;
+mod path;
+mod planner;
+mod run;
+mod state;
+mod steps;
+mod text;
+mod warnings;
 
 use std::path::PathBuf;
 
-use galley_oci::config::ImageConfig;
-use galley_oci::platform::Platform;
+use galley_oci::{ImageConfig, Platform};
 use serde::Serialize;
 
 pub use self::options::{BuildContext, Entitlement, NoCache, PlanOptions};
+pub use self::planner::plan;
 
 use crate::{error::Place, ports::BaseImage};
 
@@ -43,6 +60,8 @@ pub struct Plan {
 /// A warning with its place.
 #[derive(Clone, Debug)]
 pub struct PlanWarning {
+    /// The name of Docker's rule that says the same, by which `# check=skip=` turns it off.
+    pub rule: Option<&'static str>,
     /// Lower case, no full stop.
     pub message: String,
     /// Where.
@@ -229,7 +248,8 @@ pub enum Sharing {
 pub struct CopyOp {
     /// From where.
     pub from: Source,
-    /// Path patterns, as expanded, in the order written.
+    /// Path patterns below the source's root, as expanded, in the order written: `/a.txt`, `/*.txt`, `/`. `.` and `..`
+    /// are resolved, the root stops `..`.
     pub sources: Vec<Vec<u8>>,
     /// Files written in the Dockerfile itself.
     pub inline: Vec<InlineFile>,

@@ -1,6 +1,6 @@
 //! What the person asked for, as plain data: nothing here is read from the environment.
 
-use galley_oci::platform::Platform;
+use galley_oci::Platform;
 
 use crate::{
     plan::{ContextSource, Network},

@@ -1,0 +1,178 @@
+//! COPY and ADD.
+
+use galley_dockerfile::{
+    Instruction, Word,
+    command::{Add, Copy, CopySource},
+    mode::{self, ModeSpec},
+};
+
+use super::{ContextId, CopyOp, InlineFile, Operation, Source, evaluate::Evaluation, path};
+use crate::Error;
+
+/// What COPY and ADD have in common.
+struct Files<'i> {
+    name: &'static str,
+    from: Source,
+    chown: Option<&'i Word>,
+    chmod: Option<&'i Word>,
+    sources: &'i [CopySource],
+    destination: &'i Word,
+    unpack: bool,
+}
+
+impl Evaluation<'_, '_> {
+    pub(super) fn copy(&mut self, copy: &Copy, instruction: &Instruction) -> Result<(), Error> {
+        if copy.parents {
+            let help = "copy each directory to its place with an instruction of its own";
+            return Err(self.unsupported_flag(instruction, "COPY", "parents", help));
+        }
+        self.refuse_excludes(instruction, "COPY", &copy.excludes)?;
+        self.refuse_link(instruction, "COPY", copy.link, copy.chmod.is_some())?;
+        let from = match &copy.from {
+            None => Source::Context(ContextId(0)),
+            Some(word) => {
+                let from = self.planner.graph.from(self.index, word, &self.text)?;
+                self.planner.source(from, &self.text.place(word.span))?
+            }
+        };
+        self.refuse_remote("COPY", &copy.sources)?;
+        let files = Files {
+            name: "COPY",
+            from,
+            chown: copy.chown.as_ref(),
+            chmod: copy.chmod.as_ref(),
+            sources: &copy.sources,
+            destination: &copy.destination,
+            unpack: false,
+        };
+        self.files(&files, instruction)
+    }
+
+    pub(super) fn add_files(&mut self, add: &Add, instruction: &Instruction) -> Result<(), Error> {
+        self.refuse_excludes(instruction, "ADD", &add.excludes)?;
+        self.refuse_link(instruction, "ADD", add.link, add.chmod.is_some())?;
+        self.refuse_remote("ADD", &add.sources)?;
+        if let Some(checksum) = &add.checksum {
+            let message = "ADD --checksum needs an http(s) or git source";
+            return Err(self.text.wrong(checksum.span, message).help("remove the flag"));
+        }
+        if add.keep_git_dir.is_some() {
+            let help = "it is for git sources, which galley cannot fetch yet: remove the flag";
+            return Err(self.unsupported_flag(instruction, "ADD", "keep-git-dir", help));
+        }
+        let files = Files {
+            name: "ADD",
+            from: Source::Context(ContextId(0)),
+            chown: add.chown.as_ref(),
+            chmod: add.chmod.as_ref(),
+            sources: &add.sources,
+            destination: &add.destination,
+            unpack: add.unpack.unwrap_or(true),
+        };
+        self.files(&files, instruction)
+    }
+
+    fn files(&mut self, files: &Files<'_>, instruction: &Instruction) -> Result<(), Error> {
+        let shown = self.shown(instruction);
+        let chown = files.chown.map(|word| self.expand(word)).transpose()?.filter(|chown| !chown.is_empty());
+        let chmod = files.chmod.map(|word| self.chmod(word)).transpose()?.flatten();
+        let (mut paths, mut inline) = (Vec::new(), Vec::new());
+        for source in files.sources {
+            match source {
+                CopySource::Path(word) => paths.push(self.expand(word)?),
+                CopySource::Heredoc(heredoc) => {
+                    let content = self.with_expander(|expander| expander.heredoc(heredoc))?;
+                    self.warn_undefined(&content.undefined, heredoc.body_span);
+                    let (name, content) = (heredoc.name.clone().into_bytes(), content.text.into_bytes());
+                    inline.push(InlineFile { name, content });
+                }
+            }
+        }
+        let destination = self.expand(files.destination)?;
+        let text = history_text(files, &paths, &inline, (&chown, &chmod), &destination);
+        let operation = CopyOp {
+            from: files.from,
+            sources: paths.iter().map(|path| path::absolute("/", path).into_bytes()).collect(),
+            inline,
+            destination: path::destination(&self.state.directory, &destination).into_bytes(),
+            chown,
+            chmod: chmod.map(|(_, bits)| bits),
+            unpack: files.unpack,
+        };
+        let step = self.step(&shown, instruction.span, Operation::Copy(operation), self.no_cache);
+        self.record(Some(step), text)
+    }
+
+    /// The mode as written, and as bits; nothing when it is empty.
+    fn chmod(&mut self, word: &Word) -> Result<Option<(String, u16)>, Error> {
+        let text = self.expand(word)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        match mode::parse(&text, word.span).map_err(|error| self.text.error(&error))? {
+            ModeSpec::Octal(bits) => Ok(Some((text, u16::try_from(bits).unwrap_or_default()))),
+            ModeSpec::Symbolic(_) => {
+                let help = "write the mode in octal, such as 755";
+                Err(self.text.unsupported(word.span, "a symbolic --chmod", help))
+            }
+        }
+    }
+
+    fn refuse_excludes(&self, at: &Instruction, name: &str, excludes: &[Word]) -> Result<(), Error> {
+        let help = "name the files in .dockerignore, or copy the wanted ones one by one";
+        if excludes.is_empty() { Ok(()) } else { Err(self.unsupported_flag(at, name, "exclude", help)) }
+    }
+
+    /// Docker itself ignores --link beside --chmod, and on an empty stage it changes nothing.
+    fn refuse_link(&self, at: &Instruction, name: &str, link: bool, has_chmod: bool) -> Result<(), Error> {
+        let help = "remove the flag: copying moves no bytes here anyway, and layers are shared by content";
+        let is_plain = !link || has_chmod || self.state.step.is_none();
+        if is_plain { Ok(()) } else { Err(self.unsupported_flag(at, name, "link", help)) }
+    }
+
+    fn refuse_remote(&self, name: &str, sources: &[CopySource]) -> Result<(), Error> {
+        for source in sources {
+            let CopySource::Path(word) = source else { continue };
+            if !is_remote(&word.text) {
+                continue;
+            }
+            return Err(match name {
+                "COPY" => self
+                    .text
+                    .wrong(word.span, format!("COPY cannot fetch `{}`", word.text))
+                    .help("COPY takes files of the context, a stage or an image"),
+                _ => self.text.unsupported(
+                    word.span,
+                    "ADD of a URL or a git repository",
+                    "fetch it in a RUN step, or download it into the context first",
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    fn unsupported_flag(&self, at: &Instruction, name: &str, flag: &str, help: &str) -> Error {
+        let span = at.flags.iter().find(|known| known.name.text == flag).map_or(at.span, |known| known.span);
+        self.text.unsupported(span, &format!("{name} --{flag}"), help)
+    }
+}
+
+fn history_text(
+    files: &Files<'_>,
+    paths: &[String],
+    inline: &[InlineFile],
+    (chown, chmod): (&Option<String>, &Option<(String, u16)>),
+    destination: &str,
+) -> String {
+    let chown = chown.iter().map(|chown| format!("--chown={chown}"));
+    let chmod = chmod.iter().map(|(chmod, _)| format!("--chmod={chmod}"));
+    let inline = inline.iter().map(|file| format!("<<{}", String::from_utf8_lossy(&file.name)));
+    let words = chown.chain(chmod).chain(paths.iter().cloned()).chain(inline).chain([destination.to_owned()]);
+    format!("{} {} # buildkit", files.name, words.collect::<Vec<_>>().join(" "))
+}
+
+/// URLs, and what Docker takes for a git repository.
+fn is_remote(source: &str) -> bool {
+    let lower = source.to_ascii_lowercase();
+    ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|scheme| lower.starts_with(scheme))
+}

@@ -1,0 +1,211 @@
+//! One stage, instruction by instruction.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use galley_dockerfile::{Command, Expander, Instruction, Span, Stage, Word};
+
+use super::{
+    CopyOp, HistoryItem, Operation, Source, StepId,
+    display::{Counter, capitals},
+    external::External,
+    graph::{Base, Node},
+    planner::Planner,
+    state::State,
+    steps::NewStep,
+    text::Text,
+};
+use crate::Error;
+
+/// Written with every history item.
+const COMMENT: &str = "buildkit.dockerfile.v0";
+
+/// Instructions of which only the last one of a stage counts.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) cmd: Option<Span>,
+    pub(super) entrypoint: Option<Span>,
+    pub(super) healthcheck: Option<Span>,
+}
+
+/// A stage while it is evaluated.
+pub(super) struct Evaluation<'p, 'a> {
+    pub(super) planner: &'p mut Planner<'a>,
+    pub(super) state: State,
+    /// Where the current instruction was written.
+    pub(super) text: Text,
+    pub(super) seen: Seen,
+    pub(super) no_cache: bool,
+    /// The stage's number.
+    pub(super) index: usize,
+    stage: String,
+    counter: Counter,
+    is_trigger: bool,
+}
+
+impl<'p, 'a> Evaluation<'p, 'a> {
+    /// FROM.
+    pub(super) fn begin(planner: &'p mut Planner<'a>, stage: &Stage, node: &Node) -> Result<Self, Error> {
+        let mut evaluation = Self {
+            state: State::default(),
+            text: planner.graph.text.clone(),
+            seen: Seen::default(),
+            no_cache: planner.graph.options.no_cache.covers(stage.name.as_deref()),
+            index: stage.index,
+            stage: stage.name.clone().unwrap_or_else(|| stage.index.to_string()),
+            counter: Counter::new(&planner.graph, stage, node),
+            is_trigger: false,
+            planner,
+        };
+        evaluation.state = evaluation.base(stage, node);
+        evaluation.state.begin();
+        Ok(evaluation)
+    }
+
+    fn base(&mut self, stage: &Stage, node: &Node) -> State {
+        let platform = &self.planner.graph.options.platform;
+        match &node.base {
+            Base::Stage(index) => match self.planner.done(*index) {
+                Some(base) => State::stage(base, *index),
+                None => State::scratch(platform),
+            },
+            Base::External(External::Empty) => State::scratch(platform),
+            Base::External(External::Image(image)) => {
+                let name = format!("FROM {}", image.name);
+                let step = self.add(&name, stage.instruction.span, Operation::Base((**image).clone()), false);
+                State::image(Arc::clone(image), step)
+            }
+            Base::External(External::Directory(context)) => {
+                let mut state = State::scratch(platform);
+                let copy = CopyOp {
+                    from: Source::Context(*context),
+                    sources: vec![b"/".to_vec()],
+                    inline: Vec::new(),
+                    destination: b"/".to_vec(),
+                    chown: None,
+                    chmod: None,
+                    unpack: false,
+                };
+                let name = capitals(&stage.instruction.text);
+                state.step = Some(self.add(&name, stage.instruction.span, Operation::Copy(copy), false));
+                state
+            }
+        }
+    }
+
+    /// Everything after FROM, the base's triggers first.
+    pub(super) fn run(mut self, stage: &Stage, node: &Node) -> Result<State, Error> {
+        self.is_trigger = true;
+        for trigger in &node.triggers {
+            self.text = trigger.text.clone();
+            self.instruction(&trigger.instruction)?;
+        }
+        self.is_trigger = false;
+        self.text = self.planner.graph.text.clone();
+        for instruction in stage.instructions.iter().filter(|_| !node.replaced) {
+            self.instruction(instruction)?;
+        }
+        Ok(self.state)
+    }
+
+    fn instruction(&mut self, instruction: &Instruction) -> Result<(), Error> {
+        match &instruction.command {
+            Command::Arg(arg) => self.arg(arg),
+            Command::Env(env) => self.env(env),
+            Command::Run(run) => self.run_step(run, instruction),
+            Command::Copy(copy) => self.copy(copy, instruction),
+            Command::Add(add) => self.add_files(add, instruction),
+            Command::Workdir(workdir) => self.workdir(workdir, instruction),
+            Command::User(user) => self.user(user),
+            Command::Label(label) => self.label(label),
+            Command::Expose(expose) => self.expose(expose),
+            Command::Volume(volume) => self.volume(volume),
+            Command::Shell(shell) => self.shell(shell),
+            Command::StopSignal(signal) => self.stop_signal(signal),
+            Command::Healthcheck(healthcheck) => self.healthcheck(healthcheck, instruction),
+            Command::Entrypoint(line) => self.entrypoint(line, instruction),
+            Command::Cmd(line) => self.cmd(line, instruction),
+            Command::Onbuild(onbuild) => self.onbuild(onbuild),
+            Command::Maintainer(maintainer) => self.maintainer(maintainer),
+            Command::From(_) => Ok(()),
+        }
+    }
+
+    /// A step on top of what is there, which the stage then stands on.
+    pub(super) fn step(&mut self, name: &str, span: Span, operation: Operation, no_cache: bool) -> StepId {
+        let step = self.add(name, span, operation, no_cache);
+        self.state.step = Some(step);
+        step
+    }
+
+    fn add(&mut self, name: &str, span: Span, operation: Operation, no_cache: bool) -> StepId {
+        let name = self.counter.next(self.is_trigger, name);
+        self.planner.steps.add(NewStep {
+            parent: self.state.step,
+            operation,
+            name,
+            place: Some(self.text.place(span)),
+            stage: self.stage.clone(),
+            no_cache,
+        })
+    }
+
+    /// A line of the image's history.
+    pub(super) fn record(&mut self, step: Option<StepId>, created_by: String) -> Result<(), Error> {
+        self.state.history.push(HistoryItem { step, created_by, comment: COMMENT.to_owned() });
+        Ok(())
+    }
+
+    /// A word with its variables filled in.
+    pub(super) fn expand(&mut self, word: &Word) -> Result<String, Error> {
+        let expanded = self.with_expander(|expander| expander.word(word))?;
+        self.warn_undefined(&expanded.undefined, word.span);
+        Ok(expanded.text)
+    }
+
+    /// Several words.
+    pub(super) fn expand_all<'w>(
+        &mut self,
+        words: impl IntoIterator<Item = &'w Word>,
+    ) -> Result<Vec<String>, Error> {
+        words.into_iter().map(|word| self.expand(word)).collect()
+    }
+
+    /// Whatever needs the variables of this place.
+    pub(super) fn with_expander<T>(
+        &self,
+        ask: impl FnOnce(&Expander<'_>) -> Result<T, galley_dockerfile::Error>,
+    ) -> Result<T, Error> {
+        let environment = &self.state.environment;
+        let lookup = |name: &str| environment.get(name).map(ToOwned::to_owned);
+        ask(&Expander::new(self.text.escape, &lookup)).map_err(|error| self.text.error(&error))
+    }
+
+    /// How BuildKit shows an instruction whose words are expanded by the builder.
+    pub(super) fn shown(&self, instruction: &Instruction) -> String {
+        let word = Word::new(instruction.text.as_str(), instruction.span);
+        let expanded = self.with_expander(|expander| expander.word(&word));
+        capitals(&expanded.map_or_else(|_| instruction.text.clone(), |expanded| expanded.text))
+    }
+
+    pub(super) fn warn_undefined(&mut self, undefined: &BTreeSet<String>, span: Span) {
+        for name in undefined {
+            let declared = self.state.args.iter().any(|(known, _)| known == name);
+            if !declared && is_name(name) {
+                let message = format!("the variable `{name}` is not defined, so it is empty");
+                let help = format!("define it with ENV or ARG, or write ${{{name}:-}} if it may be empty");
+                self.warn("UndefinedVar", message, span, &help);
+            }
+        }
+    }
+
+    /// A finding of a rule at a place of the current instruction.
+    pub(super) fn warn(&mut self, rule: &'static str, message: String, span: Span, help: &str) {
+        let place = self.text.place(span);
+        self.planner.warnings.rule(rule, message, place, help);
+    }
+}
+
+/// `$$`, `$1` and the like are not names that ARG could declare.
+fn is_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+}

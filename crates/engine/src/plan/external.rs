@@ -1,0 +1,174 @@
+//! What is not made by this Dockerfile: base images and named contexts.
+
+use std::{collections::HashMap, sync::Arc};
+
+use galley_oci::{Digest, ImageConfig, Platform, Reference};
+
+use super::{BuildContext, ContextId, ContextSource, PlanOptions};
+use crate::{
+    Error, ErrorKind,
+    ports::{BaseImage, ImageSource, LayoutReference},
+};
+
+/// What a name leads to.
+#[derive(Clone, Debug)]
+pub(super) enum External {
+    /// `scratch`.
+    Empty,
+    /// An image, from a named context or an image source.
+    Image(Arc<BaseImage>),
+    /// A directory with a name.
+    Directory(ContextId),
+}
+
+/// Finds names, each once.
+pub(super) struct Externals<'a> {
+    options: &'a PlanOptions,
+    sources: &'a dyn ImageSource,
+    contexts: Vec<ContextSource>,
+    known: HashMap<(String, String), External>,
+}
+
+impl<'a> Externals<'a> {
+    pub(super) fn new(options: &'a PlanOptions, sources: &'a dyn ImageSource) -> Self {
+        Self { options, sources, contexts: vec![options.context.clone()], known: HashMap::new() }
+    }
+
+    /// All directories that steps copy from.
+    pub(super) fn into_contexts(self) -> Vec<ContextSource> {
+        self.contexts
+    }
+
+    /// What `name` means when no stage is called so. Errors have no place yet.
+    pub(super) fn find(&mut self, name: &str, platform: &Platform) -> Result<External, Error> {
+        let key = (name.to_owned(), platform.to_string());
+        if let Some(known) = self.known.get(&key) {
+            return Ok(known.clone());
+        }
+        let found = self.look_up(name, platform)?;
+        self.known.insert(key, found.clone());
+        Ok(found)
+    }
+
+    /// The context that takes a stage's place because it has the stage's name.
+    pub(super) fn replacing(&mut self, stage: &str, platform: &Platform) -> Result<Option<External>, Error> {
+        match self.context(stage, platform) {
+            Some(context) => self.load(stage, &context, platform).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn look_up(&mut self, name: &str, platform: &Platform) -> Result<External, Error> {
+        if name == "scratch" {
+            return Ok(External::Empty);
+        }
+        if let Some(context) = self.context(name, platform) {
+            return self.load(name, &context, platform);
+        }
+        let reference: Reference = name.parse().map_err(|error| {
+            let message = format!("`{name}` is neither a stage above nor the name of an image");
+            Error::new(ErrorKind::Input, message).because(error)
+        })?;
+        self.image(name, &reference, platform)
+    }
+
+    fn image(&self, name: &str, reference: &Reference, platform: &Platform) -> Result<External, Error> {
+        let reference = reference.clone().with_default_tag();
+        match self.sources.resolve(&reference, platform)? {
+            Some(image) => Ok(External::Image(named(image, &reference.canonical()))),
+            None => Err(self.not_found(name, &reference, platform)),
+        }
+    }
+
+    /// `reserved` names never lead to a context, as in Docker.
+    fn context(&self, name: &str, platform: &Platform) -> Option<BuildContext> {
+        if name.eq_ignore_ascii_case("scratch") || name.eq_ignore_ascii_case("context") {
+            return None;
+        }
+        let wanted = context_key(name);
+        let with_platform = format!("{wanted}::{platform}");
+        let contexts = || self.options.build_contexts.iter().rev();
+        let exact = contexts().find(|(known, _)| *known == with_platform);
+        let found = exact.or_else(|| contexts().find(|(known, _)| context_key(known) == wanted))?;
+        Some(found.1.clone())
+    }
+
+    fn load(&mut self, name: &str, context: &BuildContext, platform: &Platform) -> Result<External, Error> {
+        match context {
+            BuildContext::Directory(directory) => Ok(External::Directory(self.directory(directory))),
+            BuildContext::Image(image) if image == "scratch" => Ok(External::Empty),
+            BuildContext::Image(image) => {
+                let reference: Reference = image.parse().map_err(|error| {
+                    let message = format!("--build-context {name}=docker-image://{image} does not name an image");
+                    Error::new(ErrorKind::Usage, message).because(error)
+                })?;
+                self.image(image, &reference, platform)
+            }
+            BuildContext::Layout(layout) => self.layout(name, layout, platform),
+        }
+    }
+
+    fn layout(&self, name: &str, layout: &LayoutReference, platform: &Platform) -> Result<External, Error> {
+        let display = name.parse::<Reference>().map_or_else(|_| name.to_owned(), |name| name.with_default_tag().canonical());
+        match self.sources.layout(layout, platform)? {
+            Some(image) => Ok(External::Image(named(image, &display))),
+            None => {
+                let message = format!("--build-context {name}={layout} holds no such image for {platform}");
+                Err(Error::new(ErrorKind::NotFound, message)
+                    .help(format!("`skopeo list-tags oci:{}` shows what it holds", layout.path.display())))
+            }
+        }
+    }
+
+    fn directory(&mut self, directory: &ContextSource) -> ContextId {
+        let known = self.contexts.iter().skip(1).position(|known| known.name == directory.name);
+        ContextId(known.map_or_else(
+            || {
+                self.contexts.push(directory.clone());
+                self.contexts.len() - 1
+            },
+            |index| index + 1,
+        ))
+    }
+
+    fn not_found(&self, name: &str, reference: &Reference, platform: &Platform) -> Error {
+        let names: Vec<&str> = self.options.build_contexts.iter().map(|(name, _)| name.as_str()).collect();
+        let contexts = if names.is_empty() {
+            "no --build-context was given".to_owned()
+        } else {
+            format!("--build-context gives {}", names.join(", "))
+        };
+        let error = Error::new(ErrorKind::NotFound, format!("image `{name}` is nowhere to be found"))
+            .label("this image")
+            .help(format!("looked for {reference} ({platform}) in the local store; {contexts}; no stage above has this name"))
+            .help(format!(
+                "galley cannot pull from registries yet: pass --build-context {name}=oci-layout://DIRECTORY, \
+                 or put it into the local store with `galley load` or `galley build -t {name}`"
+            ));
+        match self.sources.suggest(name) {
+            similar if similar.is_empty() => error,
+            similar => error.help(format!("the local store has {}", similar.join(", "))),
+        }
+    }
+}
+
+fn named(image: BaseImage, name: &str) -> Arc<BaseImage> {
+    Arc::new(BaseImage { name: name.to_owned(), ..image })
+}
+
+/// `alpine`, `alpine:latest` and `docker.io/library/alpine` are one context.
+fn context_key(name: &str) -> String {
+    let familiar = name.parse::<Reference>().map(|reference| reference.familiar());
+    let familiar = familiar.unwrap_or_else(|_| name.to_lowercase());
+    familiar.strip_suffix(":latest").map(ToOwned::to_owned).unwrap_or(familiar)
+}
+
+/// An image without layers, for the places that need a snapshot where there is none.
+pub(super) fn empty_image() -> BaseImage {
+    BaseImage {
+        name: "scratch".to_owned(),
+        id: Digest::sha256(b""),
+        config: ImageConfig::default(),
+        layers: Vec::new(),
+    }
+}

@@ -1,0 +1,128 @@
+//! ARGs before the first FROM, and what the build itself predefines.
+
+use galley_dockerfile::{Command, Expander, Instruction, Stages};
+
+use super::{PlanOptions, environment::Environment, text::Text, warnings::Warnings};
+use crate::Error;
+
+/// Names that need no declaration: proxies for every RUN, and what steers the build itself.
+const PREDEFINED: [&str; 10] = [
+    "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "ftp_proxy",
+    "no_proxy", "all_proxy",
+];
+
+/// Variables of the global scope: the platform's, then the file's ARGs.
+pub(super) fn globals(options: &PlanOptions, stages: &Stages, text: &Text) -> Result<Environment, Error> {
+    let mut environment = platform_args(options, stages);
+    for instruction in &stages.global_args {
+        let Command::Arg(arg) = &instruction.command else { continue };
+        for definition in &arg.definitions {
+            let name = definition.name.text.as_str();
+            let value = match (options.build_arg(name), &definition.default) {
+                (Some(given), _) => given.to_owned(),
+                (None, Some(default)) => {
+                    let lookup = |name: &str| environment.get(name).map(ToOwned::to_owned);
+                    let expanded = Expander::new(text.escape, &lookup).word(default);
+                    expanded.map_err(|error| text.error(&error))?.text
+                }
+                (None, None) => continue,
+            };
+            environment.set(name, &value);
+        }
+    }
+    Ok(environment)
+}
+
+fn platform_args(options: &PlanOptions, stages: &Stages) -> Environment {
+    let platform = &options.platform;
+    let variant = platform.variant.as_deref().unwrap_or_default();
+    let version = platform.os_version.as_deref().unwrap_or_default();
+    let last = stages.stages.last().and_then(|stage| stage.name.as_deref());
+    let target = options.target.as_deref().or(last).unwrap_or("default");
+    let full = platform.to_string();
+    let mut environment = Environment::default();
+    // Only this machine's platform is built, so both groups say the same.
+    for (name, value) in [
+        ("BUILDPLATFORM", full.as_str()),
+        ("BUILDOS", &platform.os),
+        ("BUILDOSVERSION", version),
+        ("BUILDARCH", &platform.architecture),
+        ("BUILDVARIANT", variant),
+        ("TARGETPLATFORM", &full),
+        ("TARGETOS", &platform.os),
+        ("TARGETOSVERSION", version),
+        ("TARGETARCH", &platform.architecture),
+        ("TARGETVARIANT", variant),
+        ("TARGETSTAGE", target),
+    ] {
+        environment.set(name, options.build_arg(name).unwrap_or(value));
+    }
+    environment
+}
+
+/// Proxy settings of the command line, in both spellings, as BuildKit adds them to every RUN.
+pub(super) fn proxies(options: &PlanOptions) -> Vec<(String, String)> {
+    let mut proxies = Vec::new();
+    for upper in PREDEFINED.iter().take(PREDEFINED.len() / 2) {
+        let lower = upper.to_lowercase();
+        // Of both spellings the lower one wins, as in BuildKit.
+        let value = options.build_arg(&lower).or_else(|| options.build_arg(upper)).unwrap_or_default();
+        if !value.is_empty() {
+            proxies.push(((*upper).to_owned(), value.to_owned()));
+            proxies.push((lower, value.to_owned()));
+        }
+    }
+    proxies
+}
+
+/// `SOURCE_DATE_EPOCH`, from the command line or a global ARG.
+pub(super) fn epoch(options: &PlanOptions, globals: &Environment) -> Result<Option<i64>, Error> {
+    let name = "SOURCE_DATE_EPOCH";
+    let value = options.build_arg(name).or_else(|| globals.get(name)).unwrap_or_default();
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let wrong = || {
+        let message = format!("{name} is `{value}`, not a number of seconds since 1970");
+        Error::new(crate::ErrorKind::Usage, message)
+            .help("names of stages and contexts are not supported here yet; give the number: $(git log -1 --pretty=%ct)")
+    };
+    value.parse().map(Some).map_err(|_| wrong())
+}
+
+/// Tells of `--build-arg`s that nothing declares.
+pub(super) fn warn_unused(options: &PlanOptions, stages: &Stages, triggers: &[String], warnings: &mut Warnings) {
+    let declared = declared_names(stages);
+    for (name, _) in &options.build_args {
+        let known = PREDEFINED.contains(&name.as_str())
+            || name.starts_with("BUILDKIT_")
+            || name == "SOURCE_DATE_EPOCH"
+            || super::globals::is_platform_arg(name)
+            || declared.contains(&name.as_str())
+            || triggers.contains(name);
+        if !known {
+            let message = format!("build argument `{name}` was not consumed: no ARG declares it");
+            let help = format!("add `ARG {name}` to the stage that should see it, or leave the argument out");
+            warnings.add(None, message, None, &help);
+        }
+    }
+}
+
+fn declared_names(stages: &Stages) -> Vec<&str> {
+    let of_stages = stages.stages.iter().flat_map(|stage| &stage.instructions);
+    stages.global_args.iter().chain(of_stages).flat_map(names_of).collect()
+}
+
+/// The names an ARG declares.
+pub(super) fn names_of(instruction: &Instruction) -> Vec<&str> {
+    match &instruction.command {
+        Command::Arg(arg) => arg.definitions.iter().map(|definition| definition.name.text.as_str()).collect(),
+        Command::Onbuild(onbuild) => names_of(&onbuild.trigger),
+        _ => Vec::new(),
+    }
+}
+
+fn is_platform_arg(name: &str) -> bool {
+    let kind = name.strip_prefix("TARGET").or_else(|| name.strip_prefix("BUILD"));
+    kind.is_some_and(|kind| ["PLATFORM", "OS", "OSVERSION", "ARCH", "VARIANT", "STAGE"].contains(&kind))
+}

@@ -1,0 +1,193 @@
+//! From a Dockerfile and options to a plan.
+
+use std::collections::BTreeMap;
+
+use galley_dockerfile::{Dockerfile, Source as SourceText, Stages, directive::Check, parse};
+
+use super::{
+    HistoryItem, Plan, PlanOptions, StepId, Target,
+    environment::Environment,
+    evaluate::Evaluation,
+    external::{External, Externals, empty_image},
+    globals,
+    graph::{From, Graph, Node},
+    state::State,
+    steps::{NewStep, Steps},
+    text::Text,
+    warnings::Warnings,
+};
+use crate::{Error, ErrorKind, Place, plan::Operation, ports::ImageSource};
+
+/// More stages than anybody writes; a limit so that a hostile file cannot take all memory.
+pub const STAGES_MAX: usize = 10_000;
+
+/// Plans what the asked target needs. Nothing is read but the options and what `sources` answers.
+pub fn plan(options: &PlanOptions, sources: &dyn ImageSource) -> Result<Plan, Error> {
+    let source = read_source(options)?;
+    let plain = Text::new(source.name(), source.text(), '\\');
+    let dockerfile = parse(&source).map_err(|error| plain.error(&error))?;
+    let text = plain.with_escape(dockerfile.escape);
+    let mut warnings = Warnings::new(check(options, &dockerfile)?);
+    for warning in &dockerfile.warnings {
+        warnings.parser(warning, &text);
+    }
+    let stages = dockerfile.into_stages().map_err(|error| text.error(&error))?;
+    check_stages(&stages, &text, &mut warnings)?;
+    let globals = globals::globals(options, &stages, &text)?;
+    let graph = Graph { options, text: &text, stages: &stages, globals: &globals };
+    let target = graph.target()?;
+    let mut externals = Externals::new(options, sources);
+    let nodes = graph.needed(target, &mut externals, &mut warnings)?;
+    let epoch = globals::epoch(options, &globals)?;
+    warn_unused(options, &stages, &nodes, &mut warnings);
+    let mut planner = Planner {
+        proxies: globals::proxies(options),
+        steps: Steps::default(),
+        done: BTreeMap::new(),
+        externals,
+        warnings,
+        graph,
+    };
+    for (index, node) in &nodes {
+        planner.evaluate(*index, node)?;
+    }
+    planner.finish(target, epoch)
+}
+
+fn read_source(options: &PlanOptions) -> Result<SourceText, Error> {
+    let name = options.dockerfile_name.as_str();
+    SourceText::new(name, options.dockerfile.as_slice()).map_err(|error| {
+        let lossy = SourceText::lossy(name, &options.dockerfile);
+        Text::new(name, lossy.text(), '\\').error(&error)
+    })
+}
+
+/// `# check=`, unless a build argument says otherwise.
+fn check(options: &PlanOptions, dockerfile: &Dockerfile) -> Result<Check, Error> {
+    let name = "BUILDKIT_DOCKERFILE_CHECK";
+    match options.build_arg(name) {
+        Some(value) => Check::parse(value).map_err(|option| {
+            Error::new(ErrorKind::Usage, format!("build argument {name} has an unknown option `{option}`"))
+        }),
+        None => Ok(dockerfile.directives.check.clone().unwrap_or_default()),
+    }
+}
+
+fn check_stages(stages: &Stages, text: &Text, warnings: &mut Warnings) -> Result<(), Error> {
+    if let Some(stage) = stages.stages.get(STAGES_MAX) {
+        return Err(text.wrong(stage.instruction.span, format!("more than {STAGES_MAX} stages")));
+    }
+    let mut names = std::collections::BTreeSet::new();
+    for word in stages.stages.iter().filter_map(|stage| stage.from.name.as_ref()) {
+        let name = word.text.as_str();
+        if !names.insert(name) {
+            let message = format!("more than one stage is called `{name}`: the last one above counts");
+            warnings.rule("DuplicateStageName", message, text.place(word.span), "give each stage a name of its own");
+        }
+        if matches!(name, "scratch" | "context") {
+            let message = format!("`{name}` is a reserved name");
+            warnings.rule("ReservedStageName", message, text.place(word.span), "choose another name for the stage");
+        }
+    }
+    Ok(())
+}
+
+fn warn_unused(options: &PlanOptions, stages: &Stages, nodes: &BTreeMap<usize, Node>, warnings: &mut Warnings) {
+    let triggers = nodes.values().flat_map(|node| &node.triggers);
+    let names = triggers.flat_map(|trigger| globals::names_of(&trigger.instruction)).map(ToOwned::to_owned);
+    globals::warn_unused(options, stages, &names.collect::<Vec<_>>(), warnings);
+}
+
+/// What grows while stages are evaluated.
+pub(super) struct Planner<'a> {
+    pub(super) graph: Graph<'a>,
+    pub(super) externals: Externals<'a>,
+    pub(super) steps: Steps,
+    pub(super) warnings: Warnings,
+    pub(super) proxies: Vec<(String, String)>,
+    done: BTreeMap<usize, State>,
+}
+
+impl Planner<'_> {
+    /// The variables of the global scope.
+    pub(super) fn globals(&self) -> &Environment {
+        self.graph.globals
+    }
+
+    /// A stage that was evaluated.
+    pub(super) fn done(&self, index: usize) -> Option<&State> {
+        self.done.get(&index)
+    }
+
+    fn evaluate(&mut self, index: usize, node: &Node) -> Result<(), Error> {
+        let Some(stage) = self.graph.stages.stages.get(index) else { return Ok(()) };
+        let state = Evaluation::begin(self, stage, node)?.run(stage, node)?;
+        self.done.insert(index, state);
+        Ok(())
+    }
+
+    /// The source that `--from` means; places and errors point at its word.
+    pub(super) fn source(&mut self, from: From, place: &Place) -> Result<super::Source, Error> {
+        let external = match from {
+            From::Stage(index) => match self.done(index).and_then(|state| state.step) {
+                Some(step) => return Ok(super::Source::Step(step)),
+                None => External::Empty,
+            },
+            From::Name(name) => {
+                let platform = &self.graph.options.platform;
+                self.externals.find(&name, platform).map_err(|error| error.at(place))?
+            }
+        };
+        Ok(match external {
+            External::Directory(context) => super::Source::Context(context),
+            External::Image(image) => super::Source::Step(self.base((*image).clone(), place)),
+            External::Empty => super::Source::Step(self.base(empty_image(), place)),
+        })
+    }
+
+    fn base(&mut self, image: crate::ports::BaseImage, place: &Place) -> StepId {
+        self.steps.add(NewStep {
+            parent: None,
+            name: format!("FROM {}", image.name),
+            operation: Operation::Base(image),
+            place: Some(place.clone()),
+            stage: String::new(),
+            no_cache: false,
+        })
+    }
+
+    fn finish(mut self, target: usize, epoch: Option<i64>) -> Result<Plan, Error> {
+        let history = self.history(target);
+        let Some(mut state) = self.done.remove(&target) else {
+            return Err(Error::new(ErrorKind::Internal, "the target stage was not planned"));
+        };
+        let options = self.graph.options;
+        state.config.config.labels.extend(options.labels.iter().cloned());
+        if options.platform_given {
+            state.config.os.clone_from(&options.platform.os);
+            state.config.architecture.clone_from(&options.platform.architecture);
+            state.config.variant.clone_from(&options.platform.variant);
+        }
+        let platform = state.config.platform().normalised();
+        let base = state.base.map(|base| (*base).clone());
+        let target = Target { step: state.step, platform, config: state.config, base, history };
+        Ok(Plan {
+            steps: self.steps.finish(),
+            contexts: self.externals.into_contexts(),
+            targets: vec![target],
+            warnings: self.warnings.finish()?,
+            epoch,
+        })
+    }
+
+    /// What the stage and all stages below it add to the base image's history, oldest first.
+    fn history(&self, target: usize) -> Vec<HistoryItem> {
+        let mut parts = Vec::new();
+        let mut next = Some(target);
+        while let Some(state) = next.and_then(|index| self.done.get(&index)) {
+            parts.push(&state.history);
+            next = state.inherited;
+        }
+        parts.into_iter().rev().flatten().cloned().collect()
+    }
+}

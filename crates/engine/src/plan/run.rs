@@ -1,0 +1,111 @@
+//! RUN.
+
+use galley_dockerfile::{
+    Expander, Instruction,
+    command::{self, Program, Run, Security},
+};
+
+use super::{
+    Entitlement, MountKind, Network, Operation, RunMount, RunOp, Script,
+    display::{capitals, summary},
+    evaluate::Evaluation,
+};
+use crate::Error;
+
+/// Where here-documents that begin with `#!` are mounted.
+const SCRIPT_DIRECTORY: &str = "/dev/pipes";
+
+/// What a RUN executes.
+struct Execution {
+    arguments: Vec<String>,
+    scripts: Vec<Script>,
+}
+
+impl Evaluation<'_, '_> {
+    pub(super) fn run_step(&mut self, run: &Run, instruction: &Instruction) -> Result<(), Error> {
+        if run.security == Some(Security::Insecure) {
+            return Err(self.text.unsupported(
+                instruction.span,
+                "RUN --security=insecure",
+                "remove the flag; steps run with Docker's default capabilities",
+            ));
+        }
+        let mounts = self.mounts(run)?;
+        let network = self.network(run, instruction)?;
+        let name = self.run_name(run, instruction, &mounts);
+        let Execution { arguments, scripts } = self.run_program(run);
+        let args = self.state.args_for_history().into_iter();
+        let text: Vec<String> = args.chain(arguments.iter().cloned()).collect();
+        let operation = RunOp {
+            arguments: arguments.into_iter().map(String::into_bytes).collect(),
+            environment: self.state.environment.to_vec(),
+            proxies: self.planner.proxies.clone(),
+            working_directory: super::path::absolute("/", &self.state.directory).into_bytes(),
+            user: self.state.config.config.user.clone(),
+            mounts,
+            scripts,
+            network,
+            hostname: self.hostname(),
+        };
+        let step = self.step(&name, instruction.span, Operation::Run(operation), self.no_cache);
+        self.record(Some(step), format!("RUN {} # buildkit", text.join(" ")))
+    }
+
+    fn run_program(&self, run: &Run) -> Execution {
+        let in_shell = |text: String| self.shell_program().into_iter().chain([text]).collect();
+        match run.program() {
+            Program::Exec(arguments) => Execution { arguments, scripts: Vec::new() },
+            Program::Shell(text) => Execution { arguments: in_shell(text), scripts: Vec::new() },
+            Program::Script { name, body } => {
+                let path = format!("{SCRIPT_DIRECTORY}/{name}");
+                let script = Script { path: path.clone().into_bytes(), content: body.into_bytes(), mode: 0o755 };
+                Execution { arguments: in_shell(path), scripts: vec![script] }
+            }
+        }
+    }
+
+    fn network(&self, run: &Run, instruction: &Instruction) -> Result<Network, Error> {
+        let options = self.planner.graph.options;
+        match run.network {
+            None | Some(command::Network::Default) => Ok(options.network),
+            Some(command::Network::None) => Ok(Network::None),
+            Some(command::Network::Host) if options.allow.contains(&Entitlement::NetworkHost) => Ok(Network::Host),
+            Some(command::Network::Host) => Err(self
+                .text
+                .wrong(instruction.span, "RUN --network=host is not allowed")
+                .label("asks for the machine's own network")
+                .help("pass --allow network.host if you trust this Dockerfile with it")),
+        }
+    }
+
+    fn hostname(&self) -> String {
+        let options = self.planner.graph.options;
+        let given = options.build_arg("BUILDKIT_SANDBOX_HOSTNAME").filter(|given| !given.is_empty());
+        given.unwrap_or(&options.hostname).to_owned()
+    }
+
+    /// As BuildKit shows it: variables filled in where they are known, secrets as stars.
+    fn run_name(&self, run: &Run, instruction: &Instruction, mounts: &[RunMount]) -> String {
+        let is_secret = |name: &str| {
+            mounts.iter().any(|mount| {
+                matches!(&mount.kind, MountKind::Secret { environment: Some(secret), .. } if secret == name)
+            })
+        };
+        let lookup = |name: &str| {
+            let stars = is_secret(name).then(|| "****".to_owned());
+            stars.or_else(|| self.state.environment.get(name).map(ToOwned::to_owned))
+        };
+        let mut text = instruction.text.clone();
+        if let (Some(first), true) = (run.heredocs.first(), is_heredoc_alone(run)) {
+            text = format!("{text} ({})", summary(&first.body));
+        }
+        capitals(&Expander::new(self.text.escape, &lookup).for_display(&text))
+    }
+}
+
+/// `RUN <<EOF`, with nothing else on the line.
+fn is_heredoc_alone(run: &Run) -> bool {
+    let line = run.line.arguments(&[]).join(" ");
+    let rest = line.trim_start_matches(|character: char| character.is_ascii_digit());
+    rest.starts_with("<<") && !rest.contains(char::is_whitespace)
+}

@@ -1,0 +1,53 @@
+//! The text that instructions were written in, so that steps and errors can point at it.
+
+use std::{ops::Range, sync::Arc};
+
+use galley_dockerfile::Span;
+
+use crate::{Error, ErrorKind, Place};
+
+/// A Dockerfile, or a trigger that a base image carries.
+#[derive(Clone, Debug)]
+pub(super) struct Text {
+    file: Arc<str>,
+    text: Arc<str>,
+    /// The escape character of words.
+    pub(super) escape: char,
+}
+
+impl Text {
+    pub(super) fn new(file: &str, text: &str, escape: char) -> Self {
+        Self { file: file.into(), text: text.into(), escape }
+    }
+
+    /// The same text with another escape character.
+    pub(super) fn with_escape(self, escape: char) -> Self {
+        Self { escape, ..self }
+    }
+
+    /// A place in this text.
+    pub(super) fn place(&self, span: Span) -> Place {
+        let Range { start, end } = span.range();
+        Place { file: Arc::clone(&self.file), text: Arc::clone(&self.text), span: start..end }
+    }
+
+    /// An error of the language, drawn here.
+    pub(super) fn error(&self, error: &galley_dockerfile::Error) -> Error {
+        let drawn =
+            Error::new(ErrorKind::Input, error.message()).at(&self.place(error.span())).label(error.label());
+        match error.help() {
+            Some(help) => drawn.help(help),
+            None => drawn,
+        }
+    }
+
+    /// Something wrong that only the planner can see.
+    pub(super) fn wrong(&self, span: Span, message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Input, message).at(&self.place(span))
+    }
+
+    /// Something that Docker has and galley does not have yet.
+    pub(super) fn unsupported(&self, span: Span, what: &str, help: &str) -> Error {
+        self.wrong(span, format!("{what} is not supported yet")).label("not supported yet").help(help)
+    }
+}
