@@ -1,0 +1,63 @@
+# The one door: what is done here by hand and by CI is done with these targets. Each installs what it needs, by apt-get,
+# and only when it is missing; `demo/need` does that and says so.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+RELEASE_LIMIT_MB := 15
+
+.PHONY: help demo test soak lint fmt bench release clean \
+	install-rust install-compiler install-lint install-test install-bench
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: install-rust ## build galley, base images and every example; run them; print the sizes (takes minutes, ~4 GB)
+	demo/run.sh
+
+test: install-rust install-compiler install-lint install-test ## everything that must hold before a commit
+	.ci/checks
+
+soak: install-rust install-compiler install-test ## what takes longer: ignored tests, many random cases, the demo
+	PROPTEST_CASES=20000 cargo test --workspace --release -- --include-ignored
+	demo/run.sh
+
+lint: install-rust install-compiler install-lint ## formats, lints and scripts, without running anything
+	.ci/checks lint
+
+fmt: install-rust ## format the sources
+	cargo fmt --all
+
+bench: release install-bench ## print galley's figures beside other builders'
+	bench/run.sh
+
+release: install-rust install-compiler ## dist/galley: one static binary
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target $(HOST) -p galley-cli
+	mkdir -p dist
+	cp $(TARGET)/$(HOST)/release/galley dist/galley
+	@if readelf -lW dist/galley | grep -q INTERP; then echo "dist/galley is not static" >&2; exit 1; fi
+	@size=$$(stat -c %s dist/galley); \
+	if (( size > $(RELEASE_LIMIT_MB) * 1024 * 1024 )); then \
+		echo "dist/galley has $$size bytes, more than $(RELEASE_LIMIT_MB) MiB" >&2; exit 1; \
+	fi; \
+	echo "dist/galley: static, $$((size / 1024)) KiB"
+
+clean: ## remove what was built here (the demo's cache stays: rm -r ~/.cache/galley-demo)
+	rm -rf $(TARGET) dist
+
+install-rust:
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust as https://rustup.rs says; rustup then fetches the version of rust-toolchain.toml by itself" >&2; exit 1; }
+
+install-compiler:
+	@demo/need cc=gcc /usr/include/stdio.h=libc6-dev readelf=binutils git
+
+install-lint:
+	@demo/need shellcheck
+
+install-test: install-compiler
+	@demo/need /bin/busybox=busybox-static newuidmap=uidmap tar xz=xz-utils
+
+install-bench: install-test
+	@demo/need buildah curl python3
