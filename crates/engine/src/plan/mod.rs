@@ -306,3 +306,6 @@ pub struct HistoryItem {
     /// `comment`.
     pub comment: String,
 }
+
+#[cfg(test)]
+mod tests;
