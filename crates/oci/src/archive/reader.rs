@@ -327,7 +327,7 @@ impl<R: Read> Reader<R> {
     /// Prepares the content of a regular file and returns its length.
     fn file(&mut self, extensions: &Extensions, block: &Block, path: &[u8]) -> Result<u64, ReadArchiveError> {
         let stored = match extensions.get(b"size") {
-            Some(size) => pax::decimal(size).filter(|_| !size.is_empty()).ok_or_else(|| bad(path, "size"))?,
+            Some(size) => pax::decimal(size).ok_or_else(|| bad(path, "size"))?,
             None => unsigned(block, SIZE, "size")?,
         };
         self.content = Remaining { stored, padding: padding(stored), sparse: None };
@@ -456,7 +456,7 @@ fn raw_name(extensions: &Extensions, block: &Block) -> Vec<u8> {
 fn meta(extensions: &Extensions, block: &Block, path: &[u8]) -> Result<Meta, ReadArchiveError> {
     let id = |key: &[u8], field, what| {
         let id = match extensions.get(key) {
-            Some(text) => pax::decimal(text).filter(|_| !text.is_empty()).ok_or_else(|| bad(path, what))?,
+            Some(text) => pax::decimal(text).ok_or_else(|| bad(path, what))?,
             None => unsigned(block, field, what)?,
         };
         u32::try_from(id).map_err(|_| bad(path, what))

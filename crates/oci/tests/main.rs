@@ -1,0 +1,5 @@
+//! Tests of the crate against what other programs wrote, and its speed.
+
+mod archive_foreign;
+mod archive_go;
+mod helpers;
