@@ -130,6 +130,19 @@ pub enum StoreError {
         /// Why.
         reason: &'static str,
     },
+    /// An owner that the user namespace does not have.
+    #[error(
+        "{} is owned by {uid}:{gid}, which is outside of this user's id ranges: add longer ranges to /etc/subuid and \
+         /etc/subgid", path.display()
+    )]
+    UnmappedOwner {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
     /// A name is in use.
     #[error("the name {name:?} is in use by {holder}")]
     NameTaken {

@@ -8,6 +8,8 @@
 //! | opening, temporary files, the barrier | [`Store`], [`TempDir`] |
 //! | bytes by SHA-256 | [`BlobWriter`] |
 //! | trees with their bytes | [`Layer`], [`Origins`] |
+//! | directories and archives to trees | [`Store::scan`], [`Store::unpack`] |
+//! | build contexts | [`Store::walk_context`], [`ContextFilter`] |
 //! | finished steps and exports | [`Record`], [`Export`] |
 //! | images and their tags | [`Image`] |
 //! | what changes: cache mounts, volumes, containers | [`CacheMount`], [`ContainerDir`] |
@@ -16,6 +18,7 @@
 
 mod blobs;
 mod containers;
+mod context;
 mod durability;
 mod error;
 mod failpoint;
@@ -32,13 +35,18 @@ mod temp;
 
 pub use blobs::{BlobWriter, SMALL_BLOB_BYTES_MAX};
 pub use containers::ContainerDir;
+pub use context::{ContextFilter, ContextTree, Decision, KeepAll};
 pub use error::StoreError;
-pub use files::remove::remove_tree;
+pub use files::{
+    remove::remove_tree,
+    scan::ScanOptions,
+    unpack::{UnpackLimits, UnpackOptions},
+};
 pub use images::{Image, ImageLayer};
 pub use layers::Layer;
 pub use lock::{FileLock, LockMode};
 pub use mounts::{CacheMount, Sharing};
 pub use origins::{Origin, Origins};
-pub use records::{Export, Key, KeyLock, Record};
+pub use records::{Export, ExportBlob, Key, KeyLock, Record};
 pub use store::{FORMAT, OpenOptions, Store};
 pub use temp::TempDir;

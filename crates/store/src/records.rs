@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use galley_oci::{Descriptor, Digest, Time};
+use galley_oci::{Digest, Time};
 use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -42,12 +42,21 @@ pub struct Record {
 }
 
 /// What is remembered of a layer that was written as an archive.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
     /// SHA-256 of the archive, uncompressed.
     pub diff_id: Digest,
     /// The compressed blob, when one was made.
-    pub blob: Option<Descriptor>,
+    pub blob: Option<ExportBlob>,
+}
+
+/// The compressed form of an exported layer. Its media type follows from the key.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct ExportBlob {
+    /// SHA-256 of the blob.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -64,7 +73,7 @@ struct RecordFile {
 struct ExportFile {
     diff_id: Digest,
     #[serde(skip_serializing_if = "Option::is_none")]
-    blob: Option<Descriptor>,
+    blob: Option<ExportBlob>,
     stamp: Stamp,
 }
 

@@ -62,6 +62,11 @@ impl Cursor {
         Ok(self.current.as_ref().map_or(self.root.as_fd(), |(_, handle)| handle.as_fd()))
     }
 
+    /// Closes the directory opened last: it may be another one soon.
+    pub(crate) fn forget(&mut self) {
+        self.current = None;
+    }
+
     /// The directory above `path`, and the name of `path` in it.
     pub(crate) fn parent(&mut self, path: &[u8]) -> Result<(BorrowedFd<'_>, CString), StoreError> {
         let (parent, name) = split(path);

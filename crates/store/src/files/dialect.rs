@@ -1,13 +1,15 @@
 //! How overlayfs and devices are written on disk: as root with the kernel's own means, in a user namespace with those
 //! that are allowed there.
 
-use std::{ffi::CStr, os::fd::BorrowedFd};
+use std::{ffi::CStr, os::fd::BorrowedFd, path::Path};
 
-use galley_oci::Kind;
+use galley_oci::{Kind, Meta};
 use rustix::{
     fs::{FileType, Mode, OFlags, XattrFlags},
     io::Errno,
 };
+
+use crate::{StoreError, error::At};
 
 /// The prefix of overlayfs' own attributes for root.
 const TRUSTED_PREFIX: &str = "trusted.overlay.";
@@ -42,6 +44,14 @@ impl Dialect {
             Err(Errno::NODATA | Errno::NOTSUP) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Explains why a file could not get its attributes.
+    pub(crate) fn owned(self, set: Result<(), Errno>, path: &Path, meta: &Meta) -> Result<(), StoreError> {
+        if self.user_namespace && set == Err(Errno::INVAL) {
+            return Err(StoreError::UnmappedOwner { path: path.to_owned(), uid: meta.uid, gid: meta.gid });
+        }
+        set.at("set the attributes of", path)
     }
 
     /// Hides `name` of lower layers. The kernel lets everybody make this one device.

@@ -51,7 +51,7 @@ pub(crate) fn finish_directory(
     if opaque {
         dialect.make_opaque(directory).at("make opaque", &host_path)?;
     }
-    attributes::set_open(directory, &entry.meta).at("set the attributes of", &host_path)
+    dialect.owned(attributes::set_open(directory, &entry.meta), &host_path, &entry.meta)
 }
 
 /// Sets the times of the files below `root`, which are those of `have`, to those of `want`.
@@ -139,7 +139,7 @@ impl Writer {
         if size > 0 {
             content::copy(open(index)?, &mut file, size, digest)?;
         }
-        attributes::set_open(file.as_fd(), &entry.meta).at("set the attributes of", &host_path)?;
+        self.dialect.owned(attributes::set_open(file.as_fd(), &entry.meta), &host_path, &entry.meta)?;
         if let Some(group) = links {
             self.first_names.insert(group, entry.path.clone());
         }

@@ -13,10 +13,14 @@ pub(crate) mod conform;
 pub(crate) mod content;
 pub(crate) mod cursor;
 pub(crate) mod dialect;
+pub(crate) mod hash;
 pub(crate) mod listing;
 pub(crate) mod materialise;
 pub(crate) mod open;
 pub(crate) mod remove;
+pub(crate) mod scan;
+pub(crate) mod unpack;
+pub(crate) mod walk;
 pub(crate) mod xattrs;
 
 pub(crate) use dialect::Dialect;

@@ -70,6 +70,12 @@ pub(crate) fn of_image(attributes: Xattrs) -> Option<Box<Xattrs>> {
     (!kept.is_empty()).then(|| Box::new(kept))
 }
 
+/// What of `attributes` belongs to a build context: not those that only root sees, or two users would get two trees.
+pub(crate) fn of_context(mut attributes: Xattrs) -> Option<Box<Xattrs>> {
+    attributes.retain(|(name, _)| !name.starts_with(b"trusted."));
+    of_image(attributes)
+}
+
 /// Version 3 of the capability attribute names the user namespace that it counts in; in the image it counts where the
 /// image runs, which is what version 2 says.
 fn capability_v2(value: Box<[u8]>) -> Box<[u8]> {

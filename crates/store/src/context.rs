@@ -1,0 +1,280 @@
+//! Build contexts: a directory of the host becomes a tree, and files that did not change are not read again.
+
+mod index;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    ffi::CStr,
+    num::NonZeroU32,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use fs_err as fs;
+use galley_oci::{Entry, Kind, Meta, Tree, tree::Xattrs};
+use rustix::fs::FileType;
+
+use crate::{
+    Store, StoreError,
+    error::At,
+    files::{
+        hash::{Hashed, Hasher, Job, hashing},
+        walk::{Found, Visit, Visitor, walk},
+        xattrs,
+    },
+};
+use index::{Index, Moment, Row};
+
+/// What a filter says about a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is part of the context.
+    Keep,
+    /// It is not, and nothing below it is: a directory is not even listed.
+    Skip,
+    /// It is not, but something below it may be; then it is there for that one's sake.
+    SkipButLookInside,
+}
+
+/// Says what of a directory is the context: the ignore file, and what the plan needs.
+pub trait ContextFilter {
+    /// Of `path`, relative to the context. Directories come before what they hold.
+    fn decide(&self, path: &[u8], is_directory: bool) -> Decision;
+}
+
+/// Keeps everything.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeepAll;
+
+impl ContextFilter for KeepAll {
+    fn decide(&self, _path: &[u8], _is_directory: bool) -> Decision {
+        Decision::Keep
+    }
+}
+
+/// A context as it was found.
+#[derive(Clone, Debug)]
+pub struct ContextTree {
+    /// All that the filter kept, owned by 0:0.
+    pub tree: Tree,
+    /// The directory, links resolved: what `tree`'s paths are relative to.
+    pub root: PathBuf,
+}
+
+impl ContextTree {
+    /// Where the file at `path` of the tree is on this machine.
+    #[must_use]
+    pub fn host_path(&self, path: &[u8]) -> PathBuf {
+        self.root.join(crate::origins::path_of(path))
+    }
+}
+
+impl Store {
+    /// The tree of the build context in `dir`, with the digest of every file that `filter` keeps. A file is read when
+    /// its device, inode, size, mtime or ctime is not as it was when it was read last, or is so young that a later
+    /// change could look the same. Sockets are left out, and so is the store itself.
+    pub fn walk_context(&self, dir: &Path, filter: &dyn ContextFilter) -> Result<ContextTree, StoreError> {
+        let root = fs::canonicalize(dir).at("find", dir)?;
+        let index_path = self.index_path(&root);
+        let index = Index::read(&index_path)?;
+        let started = Moment::now();
+        let ((entries, mut rows, same), hashed) = hashing(|hasher| {
+            let mut context = Context::new(hasher, filter, &index, self.path_below(&root));
+            walk(&root, &mut context)?;
+            Ok((context.entries, context.rows, context.same))
+        })?;
+        let read = !hashed.is_empty();
+        let tree = finish(entries, &mut rows, same, hashed);
+        if read && index.needs(&rows, started) {
+            self.write_whole(&index_path, &index.updated(rows, started))?;
+        }
+        Ok(ContextTree { tree, root })
+    }
+
+    fn index_path(&self, root: &Path) -> PathBuf {
+        use std::os::unix::ffi::OsStrExt;
+        let name = galley_oci::Digest::blake3(root.as_os_str().as_bytes());
+        self.root().join("contexts").join(name.hex())
+    }
+
+    /// Where the store is below `root`, if it is.
+    fn path_below(&self, root: &Path) -> Option<Box<[u8]>> {
+        use std::os::unix::ffi::OsStrExt;
+        let store = fs::canonicalize(self.root()).ok()?;
+        Some(store.strip_prefix(root).ok()?.as_os_str().as_bytes().into())
+    }
+}
+
+struct Context<'a, 'scope, 'env> {
+    hasher: &'a mut Hasher<'scope, 'env>,
+    filter: &'a dyn ContextFilter,
+    index: &'a Index,
+    /// The store's own path, when it is below the context.
+    store: Option<Box<[u8]>>,
+    entries: Vec<Entry>,
+    /// The row of each file entry that was examined, with its entry's index.
+    rows: Vec<(usize, Row)>,
+    linked: HashMap<(u64, u64), (NonZeroU32, usize)>,
+    /// Later names of a file, with the index of the first.
+    same: Vec<(usize, usize)>,
+    /// The directories that the walk is in; those that nothing was kept of are not among the entries yet.
+    above: Vec<Option<Entry>>,
+    /// The last look-up, from which the next usually follows.
+    hint: usize,
+}
+
+impl<'a, 'scope, 'env> Context<'a, 'scope, 'env> {
+    fn new(
+        hasher: &'a mut Hasher<'scope, 'env>,
+        filter: &'a dyn ContextFilter,
+        index: &'a Index,
+        store: Option<Box<[u8]>>,
+    ) -> Self {
+        Self {
+            hasher,
+            filter,
+            index,
+            store,
+            entries: Vec::new(),
+            rows: Vec::new(),
+            linked: HashMap::new(),
+            same: Vec::new(),
+            above: Vec::new(),
+            hint: 0,
+        }
+    }
+
+    /// Adds an entry behind the directories above it.
+    fn push(&mut self, found: &Found<'_>, meta: Meta, kind: Kind) {
+        self.entries.extend(self.above.iter_mut().filter_map(Option::take));
+        self.entries.push(Entry { path: found.path.into(), meta, kind });
+    }
+
+    fn regular(&mut self, found: &Found<'_>, parent: &Arc<OwnedFd>, name: &CStr) {
+        let stat = found.stat;
+        let mut links = None;
+        // The parents go first, so that the index is this entry's.
+        self.entries.extend(self.above.iter_mut().filter_map(Option::take));
+        let index = self.entries.len();
+        let inode = (found.device(), stat.stx_ino);
+        let mut first = index;
+        if stat.stx_nlink > 1 {
+            let next =
+                u32::try_from(self.linked.len()).ok().and_then(|count| NonZeroU32::MIN.checked_add(count));
+            let number;
+            (number, first) = *self.linked.entry(inode).or_insert((next.unwrap_or(NonZeroU32::MAX), index));
+            links = Some(number);
+        }
+        let mut row = Row::new(inode, stat);
+        let known = self.index.find(&row, &mut self.hint);
+        row.digest = known.unwrap_or_default();
+        self.push(
+            found,
+            of_root(found.meta()),
+            Kind::File { size: stat.stx_size, digest: row.digest, links },
+        );
+        if first != index {
+            self.same.push((index, first));
+            return;
+        }
+        self.rows.push((index, row));
+        if known.is_none() {
+            let job = Job {
+                index: self.rows.len() - 1,
+                parent: Arc::clone(parent),
+                name: name.into(),
+                path: found.host_path(),
+                size: stat.stx_size,
+            };
+            self.hasher.add(job);
+        }
+    }
+}
+
+impl Visitor for Context<'_, '_, '_> {
+    fn consider(&mut self, path: &[u8], is_directory: bool) -> Visit {
+        if self.store.as_deref() == Some(path) {
+            return Visit::Skip;
+        }
+        match self.filter.decide(path, is_directory) {
+            Decision::Keep => Visit::Report,
+            Decision::SkipButLookInside if is_directory => Visit::Pass,
+            Decision::Skip | Decision::SkipButLookInside => Visit::Skip,
+        }
+    }
+
+    fn directory(&mut self, found: &Found<'_>, handle: &OwnedFd, visit: Visit) -> Result<(), StoreError> {
+        let attributes =
+            xattrs::read(handle.as_fd()).at("read the extended attributes of", found.host_path())?;
+        let meta = Meta { xattrs: xattrs::of_context(attributes), ..of_root(found.meta()) };
+        let kind = Kind::Directory { opaque: false };
+        if visit == Visit::Pass {
+            self.above.push(Some(Entry { path: found.path.into(), meta, kind }));
+        } else {
+            self.push(found, meta, kind);
+            self.above.push(None);
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self) {
+        self.above.pop();
+    }
+
+    fn file(&mut self, found: &Found<'_>, parent: &Arc<OwnedFd>, name: &CStr) -> Result<(), StoreError> {
+        let (major, minor) = (found.stat.stx_rdev_major, found.stat.stx_rdev_minor);
+        let kind = match found.file_type() {
+            FileType::RegularFile => {
+                self.regular(found, parent, name);
+                return Ok(());
+            }
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(parent, name, Vec::new())
+                    .at("read the link", found.host_path())?;
+                Kind::Symlink { target: target.to_bytes().into() }
+            }
+            FileType::CharacterDevice => Kind::CharDevice { major, minor },
+            FileType::BlockDevice => Kind::BlockDevice { major, minor },
+            FileType::Fifo => Kind::Fifo,
+            _ => return Ok(()),
+        };
+        self.push(found, of_root(found.meta()), kind);
+        Ok(())
+    }
+}
+
+/// A context's files belong to nobody in particular, so to root, as BuildKit has it.
+fn of_root(meta: Meta) -> Meta {
+    Meta { uid: 0, gid: 0, ..meta }
+}
+
+/// Brings what was read into entries and rows. Rows of files with attributes go: they do not tell those.
+fn finish(
+    mut entries: Vec<Entry>,
+    rows: &mut Vec<(usize, Row)>,
+    same: Vec<(usize, usize)>,
+    hashed: Vec<Hashed>,
+) -> Tree {
+    for hashed in hashed {
+        let (index, row) = &mut rows[hashed.index];
+        let entry = &mut entries[*index];
+        // A file that grew between the look and the reading is as long as what was read; its row must not be kept.
+        let changed = hashed.size != row.size;
+        row.digest = hashed.digest;
+        entry.meta.xattrs = xattrs::of_context(hashed.xattrs);
+        row.keep = !changed && entry.meta.xattrs.is_none();
+        if let Kind::File { size, digest, .. } = &mut entry.kind {
+            (*size, *digest) = (hashed.size, hashed.digest);
+        }
+    }
+    for (index, first) in same {
+        let (kind, attributes): (Kind, Option<Box<Xattrs>>) =
+            (entries[first].kind.clone(), entries[first].meta.xattrs.clone());
+        entries[index].kind = kind;
+        entries[index].meta.xattrs = attributes;
+    }
+    Tree::from_entries(entries)
+}

@@ -1,0 +1,429 @@
+//! An archive becomes a directory and its tree.
+//!
+//! The tree grows with the directory and decides where things go: links that an archive made itself are followed in the
+//! tree, below the root, and what reaches the kernel is a path without links. So no archive writes outside.
+
+use std::{
+    collections::BTreeMap,
+    ffi::CString,
+    fs::File,
+    io::{Read, Write},
+    num::NonZeroU32,
+    os::fd::{AsFd, BorrowedFd},
+    path::PathBuf,
+};
+
+use galley_oci::{
+    Entry, Kind, Meta, Time, Tree,
+    archive::{Item, ItemKind, Reader, Whiteouts},
+    tree::compare_paths,
+};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+
+use super::{
+    Dialect, attributes, content,
+    cursor::{Cursor, split},
+    materialise::finish_directory,
+    remove,
+};
+use crate::{Store, StoreError, TempDir, error::At, origins::path_of};
+
+const NEW_FILE: OFlags = OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::CLOEXEC);
+
+/// As the kernel does; more is a loop.
+const LINKS_MAX: usize = 40;
+
+/// What an archive may need at most.
+#[derive(Clone, Copy, Debug)]
+pub struct UnpackLimits {
+    /// Entries.
+    pub entries: u64,
+    /// Bytes of all files together.
+    pub bytes: u64,
+}
+
+impl Default for UnpackLimits {
+    fn default() -> Self {
+        Self { entries: 4 << 20, bytes: 1 << 40 }
+    }
+}
+
+/// How an archive is unpacked.
+#[derive(Clone, Copy, Debug)]
+pub struct UnpackOptions {
+    /// [`Whiteouts::Read`] for a layer, [`Whiteouts::Plain`] for any other archive.
+    pub whiteouts: Whiteouts,
+    /// What it may need.
+    pub limits: UnpackLimits,
+}
+
+impl UnpackOptions {
+    /// For the archive of a layer.
+    #[must_use]
+    pub fn layer() -> Self {
+        Self { whiteouts: Whiteouts::Read, limits: UnpackLimits::default() }
+    }
+
+    /// For any other archive: `.wh.` names are names like others.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self { whiteouts: Whiteouts::Plain, limits: UnpackLimits::default() }
+    }
+}
+
+impl Store {
+    /// Unpacks a plain tar archive into `into/diff`, which is made, and gives the tree of it. Directories above entries
+    /// that the archive leaves out have mode 0755, owner 0:0 and the time of the entry. Stops after the end of the archive,
+    /// so that a reader that hashes must read the rest itself.
+    pub fn unpack(
+        &self,
+        reader: &mut dyn Read,
+        into: &TempDir,
+        options: &UnpackOptions,
+    ) -> Result<Tree, StoreError> {
+        let root = into.diff();
+        rustix::fs::mkdir(&root, Mode::from_raw_mode(0o700)).at("create", &root)?;
+        let mut unpacker = Unpacker {
+            at: Cursor::open(&root)?,
+            linked: Cursor::open(&root)?,
+            dialect: self.dialect(),
+            entries: BTreeMap::new(),
+            groups: 0,
+            parent: None,
+            bytes_left: options.limits.bytes,
+            buffer: vec![0; content::BUFFER_BYTES],
+        };
+        unpacker.unpack(reader, options)?;
+        unpacker.finish()
+    }
+}
+
+/// A path in the order of trees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Key(Box<[u8]>);
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        compare_paths(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+struct Unpacker {
+    at: Cursor,
+    /// For the targets of hard links.
+    linked: Cursor,
+    dialect: Dialect,
+    /// What is on disk, by real path.
+    entries: BTreeMap<Key, (Meta, Kind)>,
+    /// Hard-link groups so far.
+    groups: u32,
+    /// The directory asked for last and where it really is.
+    parent: Option<(Box<[u8]>, Box<[u8]>)>,
+    bytes_left: u64,
+    buffer: Vec<u8>,
+}
+
+impl Unpacker {
+    fn unpack(&mut self, input: &mut dyn Read, options: &UnpackOptions) -> Result<(), StoreError> {
+        let mut reader = Reader::new(input, options.whiteouts);
+        let mut count = 0;
+        loop {
+            let failed = |source| StoreError::BadArchive { entries: count, source: Box::new(source) };
+            let Some(item) = reader.next_item().map_err(failed)? else { return Ok(()) };
+            count += 1;
+            if count as u64 > options.limits.entries {
+                let limit = options.limits.entries;
+                return Err(StoreError::Limit {
+                    what: "the number of entries",
+                    limit,
+                    path: path_of(&item.path),
+                });
+            }
+            self.item(item, &mut reader, options)?;
+        }
+    }
+
+    fn item<R: Read>(
+        &mut self,
+        item: Item,
+        reader: &mut Reader<R>,
+        options: &UnpackOptions,
+    ) -> Result<(), StoreError> {
+        let path = self.real(&item)?;
+        match item.kind {
+            ItemKind::Directory => self.directory(path, item.meta),
+            ItemKind::File { size } => {
+                let left = self.bytes_left.checked_sub(size);
+                let limit = options.limits.bytes;
+                let too_much =
+                    || StoreError::Limit { what: "the sum of its files", limit, path: path_of(&path) };
+                self.bytes_left = left.ok_or_else(too_much)?;
+                self.file(path, item.meta, size, &mut reader.content())
+            }
+            ItemKind::HardLink { target } => self.hard_link(path, &item.path, &target),
+            ItemKind::Symlink { target } => self.special(path, item.meta, Kind::Symlink { target }),
+            ItemKind::CharDevice { major, minor } => {
+                self.special(path, item.meta, Kind::CharDevice { major, minor })
+            }
+            ItemKind::BlockDevice { major, minor } => {
+                self.special(path, item.meta, Kind::BlockDevice { major, minor })
+            }
+            ItemKind::Fifo => self.special(path, item.meta, Kind::Fifo),
+            ItemKind::Whiteout => self.whiteout(path),
+            ItemKind::OpaqueMarker => self.opaque(path),
+        }
+    }
+
+    /// Where an entry goes: its parent with links followed, then its own name. Missing parents are made.
+    fn real(&mut self, item: &Item) -> Result<Box<[u8]>, StoreError> {
+        if item.path.is_empty() {
+            return Ok(item.path.clone());
+        }
+        let (parent, name) = split(&item.path);
+        if self.parent.as_ref().is_none_or(|(asked, _)| **asked != *parent) {
+            let found =
+                self.resolve(parent, Some(item.meta.mtime)).map_err(|reason| bad(&item.path, reason))?;
+            let found = found.ok_or_else(|| bad(&item.path, "its directory is missing"))?;
+            self.make_parents(&found, item.meta.mtime)?;
+            self.parent = Some((parent.into(), found));
+        }
+        let found = self.parent.as_ref().map_or(&b""[..], |(_, found)| found);
+        Ok(join(found, name))
+    }
+
+    /// Follows all links in `path`, `..` not leading above the root. With `implied`, the end may be missing; else `None`.
+    fn resolve(&self, path: &[u8], implied: Option<Time>) -> Result<Option<Box<[u8]>>, &'static str> {
+        let mut done: Box<[u8]> = Box::default();
+        let mut todo: Vec<Box<[u8]>> = components(path);
+        let mut links = 0;
+        while let Some(name) = todo.pop() {
+            if *name == *b".." {
+                done = split(&done).0.into();
+                continue;
+            }
+            let next = join(&done, &name);
+            match self.entries.get(&Key(next.clone())).map(|(_, kind)| kind) {
+                Some(Kind::Directory { .. }) => done = next,
+                // A whiteout gives way to a directory that hides what the whiteout hid.
+                None | Some(Kind::Whiteout) if implied.is_some() => done = next,
+                None => return Ok(None),
+                Some(Kind::Symlink { target }) => {
+                    links += 1;
+                    if links > LINKS_MAX {
+                        return Err("its path leads through a loop of links");
+                    }
+                    if target.first() == Some(&b'/') {
+                        done = Box::default();
+                    }
+                    todo.extend(components(target));
+                }
+                Some(_) => return Err("a file that is no directory is above it"),
+            }
+        }
+        Ok(Some(done))
+    }
+
+    fn make_parents(&mut self, path: &[u8], mtime: Time) -> Result<(), StoreError> {
+        if matches!(self.kind(path), Some(Kind::Directory { .. })) || path.is_empty() {
+            return Ok(());
+        }
+        self.make_parents(split(path).0, mtime)?;
+        self.directory(path.into(), Meta { mtime, ..Meta::new(0o755) })
+    }
+
+    fn kind(&self, path: &[u8]) -> Option<&Kind> {
+        self.entries.get(&Key(path.into())).map(|(_, kind)| kind)
+    }
+
+    fn directory(&mut self, path: Box<[u8]>, meta: Meta) -> Result<(), StoreError> {
+        let opaque = match self.kind(&path) {
+            Some(&Kind::Directory { opaque }) => {
+                self.entries.insert(Key(path), (meta, Kind::Directory { opaque }));
+                return Ok(());
+            }
+            Some(Kind::Whiteout) => true,
+            _ => false,
+        };
+        if !path.is_empty() {
+            let host_path = self.make_room(&path)?;
+            let (parent, name) = self.at.parent(&path)?;
+            rustix::fs::mkdirat(parent, &*name, Mode::from_raw_mode(0o700)).at("create", host_path)?;
+        }
+        self.entries.insert(Key(path), (meta, Kind::Directory { opaque }));
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        path: Box<[u8]>,
+        meta: Meta,
+        size: u64,
+        input: &mut dyn Read,
+    ) -> Result<(), StoreError> {
+        let host_path = self.make_room(&path)?;
+        let (parent, name) = self.at.parent(&path)?;
+        let created = rustix::fs::openat(parent, &*name, NEW_FILE, Mode::from_raw_mode(0o600));
+        let mut file = File::from(created.at("create", &host_path)?);
+        let mut hasher = galley_oci::Blake3::new();
+        let mut left = size;
+        while left > 0 {
+            let want = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+            let buffer = &mut self.buffer[..want];
+            input.read_exact(buffer).at("read from the archive", path_of(&path))?;
+            hasher.update(buffer);
+            file.write_all(buffer).at("write", &host_path)?;
+            left -= want as u64;
+        }
+        self.dialect.owned(attributes::set_open(file.as_fd(), &meta), &host_path, &meta)?;
+        let digest = *hasher.finish().bytes();
+        self.entries.insert(Key(path), (meta, Kind::File { size, digest, links: None }));
+        Ok(())
+    }
+
+    fn hard_link(&mut self, path: Box<[u8]>, named: &[u8], target: &[u8]) -> Result<(), StoreError> {
+        let missing = || bad(named, format!("it is a hard link to {}, which is not in it", show(target)));
+        let (parent, name) = split(target);
+        let parent = self.resolve(parent, None).map_err(|reason| bad(named, reason))?.ok_or_else(missing)?;
+        let target = join(&parent, name);
+        if target == path {
+            return Err(bad(named, "it is a hard link to itself"));
+        }
+        let (meta, mut kind) = self.entries.get(&Key(target.clone())).cloned().ok_or_else(missing)?;
+        match &mut kind {
+            Kind::Directory { .. } | Kind::Whiteout => return Err(missing()),
+            Kind::File { links, .. } => {
+                if links.is_none() {
+                    self.groups += 1;
+                    *links = NonZeroU32::new(self.groups);
+                }
+                self.entries.insert(Key(target.clone()), (meta.clone(), kind.clone()));
+            }
+            // Two names of a link or device are two of them: nobody can tell.
+            _ => {}
+        }
+        let host_path = self.make_room(&path)?;
+        // Making room may have removed the target, when it was below.
+        if !self.entries.contains_key(&Key(target.clone())) {
+            return Err(missing());
+        }
+        let (from, first_name) = self.linked.parent(&target)?;
+        let (to, name) = self.at.parent(&path)?;
+        rustix::fs::linkat(from, &*first_name, to, &*name, AtFlags::empty())
+            .at("create the hard link", host_path)?;
+        self.entries.insert(Key(path), (meta, kind));
+        Ok(())
+    }
+
+    fn special(&mut self, path: Box<[u8]>, meta: Meta, kind: Kind) -> Result<(), StoreError> {
+        let host_path = self.make_room(&path)?;
+        let dialect = self.dialect;
+        let (parent, name) = self.at.parent(&path)?;
+        make_special(dialect, parent, &name, &kind).at("create", &host_path)?;
+        let set = match kind {
+            Kind::Symlink { .. } => attributes::set_link(parent, &name, &meta),
+            _ => attributes::set_special(parent, &name, &meta),
+        };
+        dialect.owned(set, &host_path, &meta)?;
+        self.entries.insert(Key(path), (meta, kind));
+        Ok(())
+    }
+
+    /// Applies to lower layers only: what this layer has at the path stays, a directory hides all that is below it.
+    fn whiteout(&mut self, path: Box<[u8]>) -> Result<(), StoreError> {
+        match self.entries.get_mut(&Key(path.clone())) {
+            Some((_, Kind::Directory { opaque })) => *opaque = true,
+            Some(_) => {}
+            None => {
+                let host_path = self.at.host_path(&path);
+                let dialect = self.dialect;
+                let (parent, name) = self.at.parent(&path)?;
+                dialect.make_whiteout(parent, &name).at("create a whiteout at", host_path)?;
+                self.entries.insert(Key(path), (Meta::new(0), Kind::Whiteout));
+            }
+        }
+        Ok(())
+    }
+
+    fn opaque(&mut self, path: Box<[u8]>) -> Result<(), StoreError> {
+        if !matches!(self.kind(&path), Some(Kind::Directory { .. })) {
+            self.directory(path.clone(), Meta::new(0o755))?;
+        }
+        if let Some((_, Kind::Directory { opaque })) = self.entries.get_mut(&Key(path)) {
+            *opaque = true;
+        }
+        Ok(())
+    }
+
+    /// A later entry replaces an earlier one, with everything below it. Gives the host's path.
+    fn make_room(&mut self, path: &[u8]) -> Result<PathBuf, StoreError> {
+        let host_path = self.at.host_path(path);
+        let key = Key(path.into());
+        let Some((_, kind)) = self.entries.remove(&key) else { return Ok(host_path) };
+        if let Kind::Directory { .. } = kind {
+            let below = |other: &Key| {
+                other.0.len() > path.len() && other.0.starts_with(path) && other.0[path.len()] == b'/'
+            };
+            let gone: Vec<_> =
+                self.entries.range(key..).map(|(key, _)| key.clone()).take_while(below).collect();
+            gone.iter().for_each(|key| drop(self.entries.remove(key)));
+        }
+        self.parent = None;
+        self.at.forget();
+        self.linked.forget();
+        let (parent, name) = self.at.parent(path)?;
+        remove::remove_at(parent, &name).at("replace", &host_path)?;
+        Ok(host_path)
+    }
+
+    /// Directories get their attributes last, deepest first.
+    fn finish(mut self) -> Result<Tree, StoreError> {
+        let first = self.entries.values().next().map_or(Time::default(), |(meta, _)| meta.mtime);
+        let root = || (Meta { mtime: first, ..Meta::new(0o755) }, Kind::Directory { opaque: false });
+        self.entries.entry(Key(Box::default())).or_insert_with(root);
+        let entries: Vec<_> =
+            self.entries.into_iter().map(|(path, (meta, kind))| Entry { path: path.0, meta, kind }).collect();
+        for entry in entries.iter().rev() {
+            if let Kind::Directory { opaque } = entry.kind {
+                finish_directory(&mut self.at, entry, opaque, self.dialect)?;
+            }
+        }
+        Ok(Tree::from_entries(entries))
+    }
+}
+
+fn make_special(
+    dialect: Dialect,
+    parent: BorrowedFd<'_>,
+    name: &CString,
+    kind: &Kind,
+) -> Result<(), rustix::io::Errno> {
+    match kind {
+        Kind::Symlink { target } => rustix::fs::symlinkat(&**target, parent, &**name),
+        Kind::Fifo => rustix::fs::mknodat(parent, &**name, FileType::Fifo, Mode::from_raw_mode(0o600), 0),
+        _ => dialect.make_device(parent, name, kind),
+    }
+}
+
+/// The components of a path, last first, without empty ones and `.`.
+fn components(path: &[u8]) -> Vec<Box<[u8]>> {
+    let parts = path.rsplit(|&byte| byte == b'/');
+    parts.filter(|part| !part.is_empty() && *part != b".").map(Box::from).collect()
+}
+
+fn join(directory: &[u8], name: &[u8]) -> Box<[u8]> {
+    if directory.is_empty() { name.into() } else { [directory, b"/", name].concat().into() }
+}
+
+fn bad(path: &[u8], reason: impl Into<String>) -> StoreError {
+    StoreError::BadEntry { path: path_of(path), reason: reason.into() }
+}
+
+fn show(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}

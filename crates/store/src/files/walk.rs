@@ -1,0 +1,207 @@
+//! Walks a directory tree in the order of trees, by handles, with one `statx` for each file.
+
+use std::{
+    ffi::CStr,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::Arc,
+    vec,
+};
+
+use galley_oci::{Meta, Time, tree::MAX_PATH_BYTES};
+use rustix::{
+    fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, StatxTimestamp},
+    io::Errno,
+};
+
+use super::{
+    cursor::open_below,
+    listing::{self, Name},
+};
+use crate::{
+    StoreError,
+    error::{Absent, At},
+    origins::path_of,
+};
+
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Directories that are deeper give their handle back while the walk is below them.
+const OPEN_DEPTH_MAX: usize = 64;
+
+/// What is done with a directory entry before it is examined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Visit {
+    /// Report it; a directory is entered.
+    Report,
+    /// A directory is entered and reported all the same; the visitor knows that it is there for the sake of others.
+    Pass,
+    /// As if it were not there.
+    Skip,
+}
+
+/// Gets what the walk finds. Paths are relative to the root, which is the empty one.
+pub(crate) trait Visitor {
+    /// What to do with `path`.
+    fn consider(&mut self, path: &[u8], is_directory: bool) -> Visit;
+
+    /// A directory, before what it holds.
+    fn directory(&mut self, found: &Found<'_>, handle: &OwnedFd, visit: Visit) -> Result<(), StoreError>;
+
+    /// A directory and everything in it is done.
+    fn leave(&mut self);
+
+    /// Anything else.
+    fn file(&mut self, found: &Found<'_>, parent: &Arc<OwnedFd>, name: &CStr) -> Result<(), StoreError>;
+}
+
+/// A file that was found.
+pub(crate) struct Found<'a> {
+    pub(crate) path: &'a [u8],
+    pub(crate) stat: &'a Statx,
+    root: &'a Path,
+}
+
+impl Found<'_> {
+    /// The host's path, for messages.
+    pub(crate) fn host_path(&self) -> PathBuf {
+        self.root.join(path_of(self.path))
+    }
+
+    pub(crate) fn file_type(&self) -> FileType {
+        FileType::from_raw_mode(self.stat.stx_mode.into())
+    }
+
+    /// Mode, owner and time as they are.
+    pub(crate) fn meta(&self) -> Meta {
+        let mtime = time(&self.stat.stx_mtime);
+        Meta {
+            mode: self.stat.stx_mode & 0o7777,
+            uid: self.stat.stx_uid,
+            gid: self.stat.stx_gid,
+            mtime,
+            xattrs: None,
+        }
+    }
+
+    /// Which file system it is on.
+    pub(crate) fn device(&self) -> u64 {
+        u64::from(self.stat.stx_dev_major) << 32 | u64::from(self.stat.stx_dev_minor)
+    }
+}
+
+pub(crate) fn time(stamp: &StatxTimestamp) -> Time {
+    Time { seconds: stamp.tv_sec, nanoseconds: stamp.tv_nsec }
+}
+
+/// Walks everything below `root`, which is reported first. What vanishes meanwhile is left out.
+pub(crate) fn walk(root: &Path, visitor: &mut dyn Visitor) -> Result<(), StoreError> {
+    let handle = rustix::fs::open(root, DIRECTORY, Mode::empty()).at("open", root)?;
+    let stat =
+        rustix::fs::statx(&handle, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).at("examine", root)?;
+    let mut walk = Walk { root, path: Vec::new(), frames: Vec::new(), handle: Arc::new(handle) };
+    let handle = Arc::clone(&walk.handle);
+    walk.enter(handle, &stat, Visit::Report, visitor)?;
+    while let Some(frame) = walk.frames.last_mut() {
+        match frame.names.next() {
+            Some(name) => walk.step(&name, visitor)?,
+            None => {
+                walk.frames.pop();
+                visitor.leave();
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Walk<'a> {
+    root: &'a Path,
+    /// Of what is looked at now; a prefix of it belongs to each frame.
+    path: Vec<u8>,
+    frames: Vec<Frame>,
+    handle: Arc<OwnedFd>,
+}
+
+/// A directory that the walk is in.
+struct Frame {
+    path_bytes: usize,
+    handle: Option<Arc<OwnedFd>>,
+    names: vec::IntoIter<Name>,
+}
+
+impl Walk<'_> {
+    fn step(&mut self, name: &Name, visitor: &mut dyn Visitor) -> Result<(), StoreError> {
+        let parent = self.parent()?;
+        if !self.path.is_empty() {
+            self.path.push(b'/');
+        }
+        self.path.extend_from_slice(name.name.to_bytes());
+        if self.path.len() > MAX_PATH_BYTES {
+            let limit = MAX_PATH_BYTES as u64;
+            return Err(StoreError::Limit { what: "the length of a path", limit, path: self.host_path() });
+        }
+        let mut stat = None;
+        if name.kind == FileType::Unknown {
+            stat = self.stat(&parent, &name.name)?;
+        }
+        let kind = stat.as_ref().map_or(name.kind, |stat| FileType::from_raw_mode(stat.stx_mode.into()));
+        let visit = visitor.consider(&self.path, kind == FileType::Directory);
+        if visit == Visit::Skip {
+            return Ok(());
+        }
+        if stat.is_none() {
+            stat = self.stat(&parent, &name.name)?;
+        }
+        let Some(stat) = stat else { return Ok(()) };
+        if FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory {
+            let opened = rustix::fs::openat(&*parent, &*name.name, DIRECTORY, Mode::empty());
+            let Some(handle) = opened.absent().at("open", self.host_path())? else { return Ok(()) };
+            return self.enter(Arc::new(handle), &stat, visit, visitor);
+        }
+        visitor.file(&Found { path: &self.path, stat: &stat, root: self.root }, &parent, &name.name)
+    }
+
+    /// The handle of the innermost directory, whose path `self.path` is afterwards.
+    fn parent(&mut self) -> Result<Arc<OwnedFd>, StoreError> {
+        let root = Arc::clone(&self.handle);
+        let Some(frame) = self.frames.last_mut() else { return Ok(root) };
+        self.path.truncate(frame.path_bytes);
+        if let Some(handle) = &frame.handle {
+            return Ok(Arc::clone(handle));
+        }
+        let handle = open_below(root.as_fd(), &self.path).at("open", self.root.join(path_of(&self.path)))?;
+        let handle = Arc::new(handle);
+        frame.handle = Some(Arc::clone(&handle));
+        Ok(handle)
+    }
+
+    fn enter(
+        &mut self,
+        handle: Arc<OwnedFd>,
+        stat: &Statx,
+        visit: Visit,
+        visitor: &mut dyn Visitor,
+    ) -> Result<(), StoreError> {
+        visitor.directory(&Found { path: &self.path, stat, root: self.root }, &handle, visit)?;
+        let names = listing::sorted(handle.as_fd()).at("list", self.host_path())?;
+        if self.frames.len() >= OPEN_DEPTH_MAX
+            && let Some(frame) = self.frames.last_mut()
+        {
+            frame.handle = None;
+        }
+        let path_bytes = self.path.len();
+        self.frames.push(Frame { path_bytes, handle: Some(handle), names: names.into_iter() });
+        Ok(())
+    }
+
+    fn stat(&self, parent: &OwnedFd, name: &CStr) -> Result<Option<Statx>, StoreError> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        let stat: Result<_, Errno> = rustix::fs::statx(parent, name, flags, StatxFlags::BASIC_STATS);
+        stat.absent().at("examine", self.host_path())
+    }
+
+    fn host_path(&self) -> PathBuf {
+        self.root.join(path_of(&self.path))
+    }
+}
