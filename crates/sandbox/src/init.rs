@@ -5,6 +5,9 @@ use std::ffi::{CStr, OsString};
 /// First argument of the process that makes sandboxes.
 pub(crate) const ZYGOTE: &CStr = c"__galley-zygote";
 
+/// First argument of the process that tries what a user namespace allows.
+pub(crate) const PROBE: &CStr = c"__galley-probe";
+
 /// Runs the hidden role that the program was started for, if any, and then does not return.
 ///
 /// Has to be the first call in `main`, before any thread exists: the roles fork.
@@ -13,6 +16,9 @@ pub fn init() {
     let Some(role) = args.next() else { return };
     if is(&role, ZYGOTE) {
         crate::sys::exit_now(crate::zygote::run());
+    }
+    if is(&role, PROBE) {
+        crate::sys::exit_now(crate::probe::run(args));
     }
 }
 

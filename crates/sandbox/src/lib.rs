@@ -28,6 +28,7 @@ mod wire;
 mod zygote;
 
 pub mod net;
+pub mod probe;
 pub mod userns;
 
 pub use capabilities::Capabilities;

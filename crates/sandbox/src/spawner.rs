@@ -51,6 +51,9 @@ impl Spawner {
         let failed = |action| move |source: io::Error| Error::StartSpawner { action, source };
         let program =
             exe::pinned_readonly().or_else(|_| exe::pinned()).map_err(failed("open own program"))?;
+        // Out of the way of the number that the control socket gets.
+        let program = rustix::io::fcntl_dupfd_cloexec(program, wire::CONTROL + 1)
+            .map_err(|e| failed("open own program")(e.into()))?;
         let (control, theirs) = wire::packet_pair().map_err(|e| failed("make a socket pair")(e.into()))?;
         let args = CStringArray::new(vec![c"galley".to_owned(), init::ZYGOTE.to_owned()]);
         let env = CStringArray::new(vec![]);

@@ -2,14 +2,18 @@
 //!
 //! The binary is its own helper process, so it has its own `main` that calls [`galley_sandbox::init`] first, and a
 //! small runner: `cargo test -p galley-sandbox --test main [FILTER]`. Tests named `privileged_*` need root; where the
-//! kernel or the user refuses, they are skipped, loudly.
+//! kernel or the user refuses, they are skipped, loudly. One of them runs all of the others again as an ordinary user.
 
 mod fixture;
 mod process;
 mod roots;
 mod runner;
+mod user;
 
 fn main() -> std::process::ExitCode {
     galley_sandbox::init();
-    runner::run(&[process::TESTS, roots::TESTS])
+    if let Some(code) = user::enter() {
+        return code;
+    }
+    runner::run(&[process::TESTS, roots::TESTS, user::TESTS])
 }

@@ -1,8 +1,16 @@
 //! User namespaces: an ordinary user as root over its own ranges of ids.
+//!
+//! galley enters one by running itself again inside ([`enter_and_reexec`]); from then on the same code runs as for
+//! root. The child waits until `newuidmap` and `newgidmap`, which are setuid, have written its maps. It keeps the
+//! user's supplementary groups, which may be what lets it read the context; every sandbox replaces them.
 
+mod enter;
 mod error;
+mod maps;
 
+pub use enter::{MARKER, enter_and_reexec, entered};
 pub use error::UserNsError;
+pub use maps::{IdMaps, IdRange};
 
 /// Whether the process is in a user namespace other than the machine's first one.
 ///

@@ -1,0 +1,132 @@
+//! Which rung of the ladder carries.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::init;
+use crate::spawner::{Handles, Spawner};
+use crate::spec::{Layers, Root, Spec, Writable};
+use crate::userns::{self, IdMaps};
+
+/// How sandboxes can be made on this machine, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rung {
+    /// As this user: root (of the machine, or of the user namespace this process is in), with mounts.
+    Root,
+    /// In a user namespace with the user's ranges of ids.
+    UserRange,
+}
+
+/// The result of a trial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// The best rung that works; none of the supported ones otherwise.
+    pub rung: Option<Rung>,
+    /// Why the better ones do not work.
+    pub obstacles: Vec<Obstacle>,
+}
+
+/// Why a rung does not carry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// Which rung.
+    pub rung: Rung,
+    /// The error met.
+    pub error: String,
+}
+
+/// Where the trial inside a user namespace leaves its result.
+const RESULT: &str = "result";
+const PROGRAM: &str = "/galley-trial";
+
+/// Tries to make a sandbox with its layers in `folder`, which has to exist.
+///
+/// Takes some 10 ms; the result holds until the next boot.
+pub fn trial(folder: &Path) -> Result<Trial, Error> {
+    let mut obstacles = Vec::new();
+    for (rung, attempt) in [(Rung::Root, here as fn(&Path) -> _), (Rung::UserRange, in_user_namespace)] {
+        let directory = Scratch::new(folder)?;
+        match attempt(&directory.0) {
+            Ok(()) => return Ok(Trial { rung: Some(rung), obstacles }),
+            Err(error) => obstacles.push(Obstacle { rung, error }),
+        }
+    }
+    Ok(Trial { rung: None, obstacles })
+}
+
+/// A directory that goes away with its owner.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join(format!(".trial-{}", std::process::id()));
+        let _ = fs_err::remove_dir_all(&path);
+        fs_err::create_dir(&path)
+            .map_err(|source| Error::Probe { action: "make a directory in the store", source })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs_err::remove_dir_all(&self.0);
+    }
+}
+
+/// Tries as the user that this process is.
+fn here(directory: &Path) -> Result<(), String> {
+    let path = |name: &str| directory.join(name);
+    let names = ["lower", "lower2", "upper", "work"];
+    for name in names {
+        fs_err::create_dir(path(name)).map_err(|error| error.to_string())?;
+    }
+    let writable = Writable { upper: path("upper"), work: path("work") };
+    let layers = Layers { lowers: vec![path("lower"), path("lower2")], writable: Some(writable) };
+    let result = attempt(layers);
+    // The kernel's work directory can be entered by root only, so it goes while this process is root.
+    for name in names {
+        let _ = fs_err::remove_dir_all(path(name));
+    }
+    result
+}
+
+fn attempt(layers: Layers) -> Result<(), String> {
+    let spawner = Spawner::start().map_err(|error| error.to_string())?;
+    let spec = Spec::new(Root::Layers(layers), vec![PROGRAM.into()]);
+    match spawner.spawn(&spec, Handles::default()) {
+        Err(Error::Exec(_)) => Ok(()),
+        Err(error) => Err(error.to_string()),
+        Ok(_) => Err(format!("{PROGRAM} exists in an empty directory")),
+    }
+}
+
+/// Tries again as root of a user namespace, in a process of its own.
+fn in_user_namespace(directory: &Path) -> Result<(), String> {
+    if rustix::process::geteuid().is_root() {
+        return Err("not tried: this user is root already".to_owned());
+    }
+    let maps = IdMaps::for_current_user().map_err(|error| error.to_string())?;
+    let role = OsString::from(init::PROBE.to_str().unwrap_or_default());
+    let args = ["galley".into(), role, directory.as_os_str().to_owned()];
+    let path = std::env::var_os("PATH").map(|value| ("PATH".into(), value));
+    userns::enter_and_reexec(&maps, args, path).map_err(|error| error.to_string())?;
+    match fs_err::read_to_string(directory.join(RESULT)) {
+        Ok(text) if text.is_empty() => Ok(()),
+        Ok(text) => Err(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err("the trial process ended early".to_owned())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The role of the process inside: tries, and leaves the error, or nothing.
+pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> i32 {
+    let Some(directory) = args.next().map(PathBuf::from) else { return 2 };
+    let text = here(&directory).err().unwrap_or_default();
+    i32::from(fs_err::write(directory.join(RESULT), text).is_err())
+}

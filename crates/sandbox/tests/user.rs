@@ -1,0 +1,109 @@
+//! Everything again as an ordinary user, in a user namespace.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, ExitCode, Stdio};
+
+use galley_sandbox::probe::{Rung, Status, doctor, trial};
+use galley_sandbox::userns::{self, IdMaps};
+
+use crate::fixture::{Kitchen, output};
+
+crate::tests![
+    privileged_trial_and_doctor,
+    privileged_ids_are_mapped,
+    privileged_refusals_are_told,
+    privileged_all_again_as_an_ordinary_user,
+];
+
+/// Set for the copy of this program that is an ordinary user.
+const ORDINARY: &str = "GALLEY_TEST_ORDINARY";
+
+/// An ordinary user's first act: to enter the user namespace.
+pub(crate) fn enter() -> Option<ExitCode> {
+    if std::env::var_os(ORDINARY).is_none() || userns::entered() {
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let trial = trial(folder.path()).unwrap();
+    assert_eq!(trial.rung, Some(Rung::UserRange), "{trial:?}");
+    for fact in doctor(folder.path()) {
+        println!("{fact:?}");
+        assert_ne!(fact.status, Status::Bad);
+    }
+    let maps = IdMaps::for_current_user().unwrap();
+    let exit = userns::enter_and_reexec(&maps, std::env::args_os(), std::env::vars_os()).unwrap();
+    Some(ExitCode::from(exit.code() as u8))
+}
+
+/// Makes an ordinary user with ranges of ids in a mount namespace of its own, with device files that it may open, and
+/// runs a command as that user. The machine's own tables stay as they are.
+const AS_USER: &str = r#"
+    set -e
+    dir=$1; shift
+    { cat /etc/passwd; echo galley-test:x:4242:4242::/tmp:/bin/sh; } > $dir/passwd
+    echo galley-test:2000000:65536 | tee $dir/subuid > $dir/subgid
+    for file in passwd subuid subgid; do chmod 644 $dir/$file; mount --bind $dir/$file /etc/$file; done
+    mount -t tmpfs -o mode=755 tmpfs $dir/dev
+    mknod -m 666 $dir/dev/tun c 10 200; mknod -m 666 $dir/dev/fuse c 10 229
+    mount --bind $dir/dev/tun /dev/net/tun; mount --bind $dir/dev/fuse /dev/fuse
+    exec setpriv --reuid=4242 --regid=4242 --clear-groups "$@"
+"#;
+
+fn as_user(variable: &str, arguments: &[&str]) -> std::process::Output {
+    let folder = tempfile::tempdir().unwrap();
+    let (program, dev) = (folder.path().join("tests"), folder.path().join("dev"));
+    fs_err::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    fs_err::create_dir(dev).unwrap();
+    for path in [folder.path(), &program] {
+        fs_err::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", AS_USER, "sh"]).arg(folder.path()).arg(&program).args(arguments);
+    command.current_dir("/").env(variable, "1").stdin(Stdio::null()).output().unwrap()
+}
+
+fn privileged_all_again_as_an_ordinary_user() {
+    if userns::in_user_namespace() {
+        return;
+    }
+    let output = as_user(ORDINARY, &[]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    println!("{}", text.replace("test main", "    test (user) main"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("privileged_says_hello ... ok"));
+}
+
+fn privileged_trial_and_doctor() {
+    let folder = tempfile::tempdir().unwrap();
+    let trial = trial(folder.path()).unwrap();
+    assert_eq!((trial.rung, trial.obstacles.len()), (Some(Rung::Root), 0));
+    assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 0, "a trial leaves nothing");
+    let facts = doctor(folder.path());
+    assert_eq!(facts[0].value, "as root");
+    // An overlay on an overlay is what a trial has to find out about.
+    let kitchen = Kitchen::new();
+    let _ = output(&kitchen.spec(&["true"]));
+}
+
+fn privileged_ids_are_mapped() {
+    let kitchen = Kitchen::new();
+    let mut spec = kitchen.shell("touch /f; chown 65534:65534 /f; id; cat /proc/self/uid_map | wc -l");
+    spec.user.groups = vec![0, 1, 65534];
+    let text = output(&spec);
+    assert!(text.contains("groups=0,1,65534"), "{text}");
+    let lines = if userns::in_user_namespace() { "2\n" } else { "1\n" };
+    assert!(text.ends_with(lines), "{text}");
+}
+
+/// Without ranges the error names the table and the command.
+fn privileged_refusals_are_told() {
+    if userns::in_user_namespace() {
+        return;
+    }
+    let error = userns::UserNsError::NoRange { path: "/etc/subuid".into(), user: "ann".into(), uid: 7 };
+    assert_eq!(
+        error.to_string(),
+        "/etc/subuid has no range for user ann (uid 7); add one as root: usermod --add-subuids 100000-165535 \
+         --add-subgids 100000-165535 ann"
+    );
+}
