@@ -10,12 +10,22 @@
 
 #![forbid(unsafe_code)]
 
+pub mod blobs;
+pub mod build;
+mod cache;
 pub mod cancel;
+mod clock;
+mod contexts;
 pub mod error;
 pub mod events;
+pub mod export;
+pub mod images;
+pub mod import;
 pub mod plan;
 pub mod ports;
+pub mod schedule;
 pub mod snapshot;
+mod steps;
 
 pub use cancel::Cancel;
 pub use error::{Error, ErrorKind, Place};

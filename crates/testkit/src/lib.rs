@@ -1,1 +1,11 @@
+//! Fixtures and fakes for galley's own tests. A dev-dependency only; nothing here reaches the product.
+
 #![forbid(unsafe_code)]
+
+mod environment;
+mod layout;
+mod rootfs;
+
+pub use environment::TestEnv;
+pub use layout::write_layout;
+pub use rootfs::{BUSYBOX, TarEntry, busybox_rootfs, rootfs_tar};

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# make bench: galley's figures beside those of Debian's buildah and docker, and of BuildKit where $PEERS has its binaries.
+# Everything that is needed is installed by make; nothing is fetched from a registry.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+exec python3 bench/bench.py "$@"

@@ -1,0 +1,105 @@
+//! kill -9 at every named point: nothing half-visible, nothing left running, and the next build equals the clean one.
+
+use std::{
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
+
+use fs_err as fs;
+
+use super::Kitchen;
+
+const DOCKERFILE: &str = "FROM busybox\nCOPY f /f\nRUN cat /f > /g\nRUN echo end > /h\n";
+
+fn kitchen() -> Option<Kitchen> {
+    let kitchen = Kitchen::new()?;
+    kitchen.dockerfile(DOCKERFILE);
+    kitchen.env.write("f", "content");
+    kitchen.env.write(".dockerignore", "out*\n");
+    Some(kitchen)
+}
+
+fn build_and_digest(kitchen: &Kitchen) -> Vec<u8> {
+    kitchen.build(&["--reproducible", "-t", "x", "-o", "type=image", "-o", "type=oci,dest=out.tar", "."]);
+    fs::read(kitchen.env.work().join("out.tar")).unwrap()
+}
+
+#[test]
+fn killed_at_any_named_point_the_next_build_equals_the_clean_one() {
+    let Some(clean) = kitchen() else { return };
+    let expected = build_and_digest(&clean);
+    for point in ["layer-rename", "record-rename", "image", "tag", "barrier", "export"] {
+        let Some(kitchen) = kitchen() else { return };
+        let arguments = ["--reproducible", "-t", "x", "-o", "type=image", "-o", "type=oci,dest=out.tar", "."];
+        let output = kitchen.build_command(&arguments).env("GALLEY_FAILPOINT", point).output().unwrap();
+        assert!(!output.status.success(), "the build was not killed at {point}");
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&output.status), Some(9), "at {point}");
+        assert!(!kitchen.env.work().join("out.tar").exists(), "half an output after {point}");
+        assert_eq!(leftovers(&kitchen), Vec::<String>::new(), "after {point}");
+        assert!(build_and_digest(&kitchen) == expected, "another image after a kill at {point}");
+    }
+}
+
+#[test]
+fn killed_while_a_step_runs_nothing_stays_behind() {
+    let Some(kitchen) = kitchen() else { return };
+    kitchen.dockerfile("FROM busybox\nRUN echo started > /started; sleep 4713; true\n");
+    let mut child = kitchen.build_command(&["-t", "x", "."]).stderr(Stdio::null()).spawn().unwrap();
+    wait_for("the step", || !processes("sleep\u{0}4713").is_empty());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_for("the end of the step", || processes("sleep\u{0}4713").is_empty());
+    wait_for("the end of galley's helpers", || leftovers(&kitchen).is_empty());
+    kitchen.dockerfile(DOCKERFILE);
+    kitchen.build(&["-t", "x", "."]);
+    assert_eq!(
+        fs::read_dir(kitchen.env.store().join("tmp")).unwrap().count(),
+        0,
+        "temporary files were not swept"
+    );
+}
+
+#[test]
+fn ctrl_c_ends_the_whole_process_tree() {
+    let Some(kitchen) = kitchen() else { return };
+    kitchen.dockerfile(
+        "FROM busybox\nRUN (trap '' INT TERM; sleep 4714) & trap '' INT TERM; sleep 4714; true\n",
+    );
+    let child = kitchen.build_command(&["-t", "x", "."]).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for("the step", || processes("sleep\u{0}4714").len() >= 2);
+    let pid = child.id().to_string();
+    kitchen.env.run("kill", &["-INT", &pid]);
+    let start = Instant::now();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", super::text(&output));
+    assert!(start.elapsed() < Duration::from_secs(3), "it took {:?}", start.elapsed());
+    assert_eq!(processes("sleep\u{0}4714"), Vec::<String>::new());
+    assert_eq!(leftovers(&kitchen), Vec::<String>::new());
+}
+
+fn wait_for(what: &str, done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(20), "waited 20 s for {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Command lines (with NUL between words) that hold `text`.
+fn processes(text: &str) -> Vec<String> {
+    let numbers = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let command_lines = numbers.filter_map(|path| fs::read(path.join("cmdline")).ok());
+    let lines = command_lines.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    lines.filter(|line| line.contains(text)).collect()
+}
+
+/// Mounts and processes that know the test's store.
+fn leftovers(kitchen: &Kitchen) -> Vec<String> {
+    let store = kitchen.env.store().display().to_string();
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mut left: Vec<String> =
+        mounts.lines().filter(|line| line.contains(&store)).map(str::to_owned).collect();
+    left.extend(processes(&store));
+    left
+}

@@ -1,0 +1,151 @@
+//! Containers: `run` and its companions.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use super::{Kitchen, succeeded, text};
+
+fn kitchen() -> Option<Kitchen> {
+    let kitchen = Kitchen::new()?;
+    kitchen.dockerfile(
+        "FROM busybox\nENV FROM_IMAGE=yes\nWORKDIR /w\nCMD [\"sh\", \"-c\", \"echo hello; exit 3\"]\n",
+    );
+    kitchen.build(&["-t", "app", "."]);
+    Some(kitchen)
+}
+
+#[test]
+fn exit_codes_are_dockers() {
+    let Some(kitchen) = kitchen() else { return };
+    let code = |arguments: &[&str]| {
+        kitchen.command(&[&["run", "--rm"], arguments].concat()).output().unwrap().status.code()
+    };
+    assert_eq!(code(&["app"]), Some(3));
+    assert_eq!(code(&["app", "no-such-program"]), Some(127));
+    assert_eq!(code(&["app", "/etc/passwd"]), Some(126));
+    assert_eq!(code(&["app", "sh", "-c", "kill -9 $$"]), Some(137));
+    assert_eq!(code(&["no-such-image"]), Some(125));
+    assert_eq!(code(&["--no-such-flag", "app"]), Some(125));
+}
+
+#[test]
+fn flags_mean_what_they_mean_in_docker() {
+    let Some(kitchen) = kitchen() else { return };
+    kitchen.env.write("shared/f", "from the host");
+    let volume = format!("{}:/v", kitchen.env.work().join("shared").display());
+    let said = kitchen.galley(&[
+        "run",
+        "--rm",
+        "-e",
+        "A=1",
+        "-v",
+        &volume,
+        "-w",
+        "/tmp",
+        "-u",
+        "65534",
+        "--entrypoint",
+        "sh",
+        "app",
+        "-c",
+        "echo $A $FROM_IMAGE $PWD $(id -u) $(cat /v/f)",
+    ]);
+    assert_eq!(said, "1 yes /tmp 65534 from the host\n");
+    assert_eq!(kitchen.galley(&["ps", "-aq"]), "", "--rm left a container");
+}
+
+#[test]
+fn standard_input_goes_in() {
+    let Some(kitchen) = kitchen() else { return };
+    let mut child = kitchen.command(&["run", "--rm", "-i", "app", "cat"]);
+    let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"through").unwrap();
+    let output = succeeded(child.wait_with_output().unwrap());
+    assert_eq!(output.stdout, b"through");
+}
+
+#[test]
+fn named_volumes_outlive_containers() {
+    let Some(kitchen) = kitchen() else { return };
+    kitchen.galley(&["run", "--rm", "-v", "data:/d", "app", "sh", "-c", "echo kept > /d/f"]);
+    assert_eq!(kitchen.galley(&["run", "--rm", "-v", "data:/d", "app", "cat", "/d/f"]), "kept\n");
+}
+
+#[test]
+fn a_detached_container_is_listed_logged_and_stopped() {
+    let Some(kitchen) = kitchen() else { return };
+    let script = "echo started; trap 'echo stopped; exit 0' TERM; while true; do sleep 0.1; done";
+    let id = kitchen.galley(&["run", "-d", "--name", "web", "app", "sh", "-c", script]);
+    assert_eq!(id.trim().len(), 64);
+    wait_for(|| kitchen.galley(&["logs", "web"]) == "started\n");
+    assert_eq!(kitchen.galley(&["ps", "--format", "{{.Names}} {{.Image}}"]), "web app\n");
+    kitchen.galley(&["stop", "web"]);
+    assert_eq!(kitchen.galley(&["logs", "web"]), "started\nstopped\n");
+    assert_eq!(kitchen.galley(&["ps", "-q"]), "");
+    assert_eq!(kitchen.galley(&["ps", "-a", "--format", "{{.Status}}"]).split(' ').next(), Some("Exited"));
+    let again = kitchen.command(&["run", "--name", "web", "app"]).output().unwrap();
+    assert_eq!(again.status.code(), Some(125), "{}", text(&again));
+    kitchen.galley(&["rm", "web"]);
+    assert_eq!(kitchen.galley(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn a_published_port_answers() {
+    let Some(kitchen) = kitchen() else { return };
+    let serve = "while true; do printf 'HTTP/1.0 200 OK\\r\\n\\r\\nPONG' | nc -l -p 8080; done";
+    kitchen.dockerfile("FROM busybox\nRUN ln -s busybox /bin/nc; ln -s busybox /bin/printf\n");
+    kitchen.build(&["-t", "pong", "."]);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let publish = format!("127.0.0.1:{port}:8080");
+    kitchen.galley(&["run", "-d", "--name", "pong", "-p", &publish, "pong", "sh", "-c", serve]);
+    let mut answer = String::new();
+    wait_for(|| {
+        answer.clear();
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+        stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        let asked = stream.write_all(b"GET /ping HTTP/1.0\r\n\r\n");
+        asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.ends_with("PONG")
+    });
+    kitchen.galley(&["stop", "-t", "0", "pong"]);
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "the port is still open");
+    kitchen.galley(&["rm", "pong"]);
+}
+
+#[test]
+fn a_container_is_created_exported_and_removed() {
+    let Some(kitchen) = kitchen() else { return };
+    kitchen.galley(&["create", "--name", "temp", "app"]);
+    let output = succeeded(kitchen.command(&["export", "temp"]).output().unwrap());
+    let files = super::read_tar(&output.stdout);
+    assert!(files.contains_key("bin/busybox") && files.contains_key("w"));
+    kitchen.galley(&["rm", "temp"]);
+    assert_eq!(kitchen.galley(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn images_are_listed_tagged_and_removed() {
+    let Some(kitchen) = kitchen() else { return };
+    kitchen.galley(&["tag", "app", "other:v1"]);
+    let mut listed: Vec<_> = kitchen
+        .galley(&["images", "--format", "{{.Repository}}:{{.Tag}}"])
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    listed.sort();
+    assert_eq!(listed, ["app:latest", "other:v1"]);
+    assert!(kitchen.galley(&["history", "app"]).contains("CMD [\"sh\" \"-c\" \"echo hello; exit 3\"]"));
+    assert!(kitchen.galley(&["rmi", "other:v1"]).contains("Untagged: other:v1"));
+    assert_eq!(kitchen.galley(&["images", "--format", "{{.Repository}}"]), "app\n");
+}
+
+fn wait_for(mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(20), "waited 20 s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

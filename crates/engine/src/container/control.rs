@@ -1,0 +1,106 @@
+//! How other galley processes reach the one that supervises a container: a named pipe in the container's folder.
+//!
+//! A pipe and not a socket, whose path may have only a hundred bytes; and not a signal to a process id, which may be
+//! somebody else's by then.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    thread,
+};
+
+use fs_err as fs;
+use rustix::{
+    fs::{CWD, FileType, Mode, OFlags},
+    io::Errno,
+};
+
+use crate::{Error, ErrorKind};
+
+/// What a supervisor may be asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Pass a signal on to the container's first process.
+    Signal(i32),
+    /// Ask the program to end in its own way.
+    Stop,
+    /// End every process of the container.
+    Kill,
+}
+
+impl Request {
+    fn line(self) -> String {
+        match self {
+            Self::Signal(signal) => format!("signal {signal}\n"),
+            Self::Stop => "stop\n".to_owned(),
+            Self::Kill => "kill\n".to_owned(),
+        }
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        match line.split_once(' ') {
+            Some(("signal", number)) => number.parse().ok().map(Self::Signal),
+            None if line == "stop" => Some(Self::Stop),
+            None if line == "kill" => Some(Self::Kill),
+            _ => None,
+        }
+    }
+}
+
+/// Listens on the pipe at `path` until this process ends, and calls `act` for each request.
+pub(super) fn listen(path: &Path, act: impl Fn(Request) + Send + 'static) -> Result<(), Error> {
+    let failed = |source: std::io::Error| {
+        Error::new(ErrorKind::Store, format!("cannot listen on {}", path.display())).because(source)
+    };
+    match rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(failed(errno.into())),
+    }
+    // Open for writing too: so the pipe never ends while nobody else has it open.
+    let pipe = fs::OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+    let requests = move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if let Some(request) = Request::parse(&line) {
+                act(request);
+            }
+        }
+    };
+    thread::Builder::new().name("control".to_owned()).spawn(requests).map(drop).map_err(failed)
+}
+
+/// Sends a request to whoever listens on the pipe at `path`; `false` when nobody does.
+pub(super) fn send(path: &Path, request: Request) -> Result<bool, Error> {
+    let failed = |source: std::io::Error| {
+        Error::new(ErrorKind::Store, format!("cannot reach the container by {}", path.display()))
+            .because(source)
+    };
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
+        Ok(pipe) => {
+            std::fs::File::from(pipe).write_all(request.line().as_bytes()).map_err(failed)?;
+            Ok(true)
+        }
+        Err(Errno::NXIO | Errno::NOENT) => Ok(false),
+        Err(errno) => Err(failed(errno.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Duration};
+
+    use super::*;
+
+    #[test]
+    fn requests_arrive_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control");
+        assert!(!send(&path, Request::Stop).unwrap(), "nobody listens yet");
+        let (sender, receiver) = mpsc::channel();
+        listen(&path, move |request| sender.send(request).unwrap()).unwrap();
+        for request in [Request::Stop, Request::Signal(15), Request::Kill] {
+            assert!(send(&path, request).unwrap());
+            assert_eq!(receiver.recv_timeout(Duration::from_secs(5)), Ok(request));
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! `galley create`: from an image and options to the folder of a container.
+
+use galley_oci::RunConfig;
+use galley_store::Store;
+
+use super::{
+    Container, ContainerConfig, ContainerMount, CreateOptions, MountFrom, VolumeOption, damaged_config,
+    names, options::VolumeSource, store_failed,
+};
+use crate::{Error, ErrorKind, clock, images};
+
+/// What Docker gives a container that has no PATH of its own.
+const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// SIGTERM, unless the image says otherwise.
+const DEFAULT_STOP_SIGNAL: i32 = 15;
+
+/// Creates a container; nothing runs yet.
+pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Error> {
+    let image = images::find(store, &options.image)?;
+    let defaults = images::config(&image)?.config;
+    let arguments = arguments(options, &defaults)?;
+    let mut config = ContainerConfig {
+        image: options.image.clone(),
+        image_id: image.id,
+        arguments,
+        environment: environment(options, &defaults),
+        working_directory: working_directory(options, &defaults),
+        user: options.user.clone().unwrap_or_else(|| defaults.user.clone()),
+        hostname: options.hostname.clone().unwrap_or_default(),
+        mounts: Vec::new(),
+        ports: options.ports.clone(),
+        network: options.network,
+        tty: options.tty,
+        open_stdin: options.interactive,
+        remove: options.remove,
+        stop_signal: stop_signal(options, &defaults),
+        labels: defaults.labels.clone().into_iter().chain(options.labels.clone()).collect(),
+        created: clock::now().rfc3339(),
+    };
+    let name = name(store, options)?;
+    config.mounts = mounts(store, options, &defaults)?;
+    let bytes = serde_json::to_vec(&config).map_err(damaged_config)?;
+    let folder = store.create_container(&name, &bytes).map_err(|error| {
+        Error::new(ErrorKind::Usage, format!("cannot create the container {name:?}")).because(error)
+    })?;
+    Container::read(folder)
+}
+
+fn name(store: &Store, options: &CreateOptions) -> Result<String, Error> {
+    let Some(name) = &options.name else {
+        let seed = format!("{:?} {}", clock::now(), std::process::id());
+        let taken = |name: &str| store.container(name).is_ok_and(|found| found.is_some());
+        return Ok(names::name_for(&galley_oci::Digest::blake3(seed.as_bytes()), &taken));
+    };
+    if names::is_valid(name) {
+        return Ok(name.clone());
+    }
+    Err(Error::new(ErrorKind::Usage, format!("{name:?} cannot be the name of a container"))
+        .help("use letters, digits, dots, dashes and underscores, a letter or digit first"))
+}
+
+/// The entry point, then what was typed, or else the image's CMD.
+fn arguments(options: &CreateOptions, defaults: &RunConfig) -> Result<Vec<String>, Error> {
+    let (mut arguments, cmd) = match &options.entrypoint {
+        Some(program) if program.is_empty() => (Vec::new(), Vec::new()),
+        Some(program) => (vec![program.clone()], Vec::new()),
+        None => (defaults.entrypoint.clone(), defaults.cmd.clone()),
+    };
+    arguments.extend(if options.command.is_empty() { cmd } else { options.command.clone() });
+    if arguments.is_empty() {
+        return Err(Error::new(ErrorKind::Usage, format!("image {} names no program to run", options.image))
+            .help("give one after the image, or build the image with CMD or ENTRYPOINT"));
+    }
+    Ok(arguments)
+}
+
+/// PATH and TERM as Docker adds them, the image's variables, then those that were typed, each in its old place.
+fn environment(options: &CreateOptions, defaults: &RunConfig) -> Vec<String> {
+    let mut variables: Vec<String> = vec![DEFAULT_PATH.to_owned()];
+    if options.tty {
+        variables.push("TERM=xterm".to_owned());
+    }
+    let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
+    for variable in defaults.env.iter().chain(&options.environment) {
+        match variables.iter_mut().find(|known| name(known) == name(variable)) {
+            Some(known) => known.clone_from(variable),
+            None => variables.push(variable.clone()),
+        }
+    }
+    variables
+}
+
+fn working_directory(options: &CreateOptions, defaults: &RunConfig) -> String {
+    let wanted = options.working_directory.clone().unwrap_or_else(|| defaults.working_dir.clone());
+    if wanted.is_empty() { "/".to_owned() } else { wanted }
+}
+
+fn stop_signal(options: &CreateOptions, defaults: &RunConfig) -> i32 {
+    let from_image = galley_dockerfile::signal::number(&defaults.stop_signal);
+    options.stop_signal.or(from_image).unwrap_or(DEFAULT_STOP_SIGNAL)
+}
+
+/// What was asked for with `-v`, then a volume for every VOLUME of the image that has none yet.
+fn mounts(
+    store: &Store,
+    options: &CreateOptions,
+    defaults: &RunConfig,
+) -> Result<Vec<ContainerMount>, Error> {
+    let asked = options.volumes.iter().cloned();
+    let from_image = defaults.volumes.iter().filter(|target| {
+        !options
+            .volumes
+            .iter()
+            .any(|volume| volume.target.trim_end_matches('/') == target.trim_end_matches('/'))
+    });
+    let anonymous = |target: &String| VolumeOption {
+        source: VolumeSource::Anonymous,
+        target: target.clone(),
+        read_only: false,
+    };
+    asked.chain(from_image.map(anonymous)).map(|volume| mount(store, volume)).collect()
+}
+
+fn mount(store: &Store, volume: VolumeOption) -> Result<ContainerMount, Error> {
+    let source = match volume.source {
+        VolumeSource::Path(path) => {
+            // As docker: a folder that is not there is made.
+            if !path.exists() {
+                fs_err::create_dir_all(&path).map_err(|error| {
+                    Error::new(
+                        ErrorKind::Usage,
+                        format!("cannot make the folder {} to mount", path.display()),
+                    )
+                    .because(error)
+                })?;
+            }
+            MountFrom::Path(path)
+        }
+        VolumeSource::Volume(name) => {
+            store.volume(&name, true).map_err(store_failed)?;
+            MountFrom::Volume(name)
+        }
+        VolumeSource::Anonymous => {
+            let seed = format!("{:?} {} {}", clock::now(), std::process::id(), volume.target);
+            let name = galley_oci::Digest::blake3(seed.as_bytes()).hex();
+            store.volume(&name, true).map_err(store_failed)?;
+            MountFrom::Anonymous(name)
+        }
+    };
+    Ok(ContainerMount { target: volume.target, source, read_only: volume.read_only })
+}

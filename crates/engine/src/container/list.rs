@@ -1,0 +1,116 @@
+//! `galley ps`, and finding a container by what was typed.
+
+use galley_oci::Time;
+use galley_store::{ContainerDir, Store};
+
+use super::{ContainerConfig, ContainerState, Phase, read_config, read_state, store_failed};
+use crate::{Error, ErrorKind};
+
+/// The exit code of a container whose supervisor was killed: it took the container with it, by SIGKILL.
+const KILLED: i32 = 137;
+
+/// A container of the store.
+#[derive(Debug)]
+pub struct Container {
+    /// Its folder.
+    pub folder: ContainerDir,
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub config: ContainerConfig,
+    /// What became of it, as written.
+    pub state: ContainerState,
+    /// What is true now.
+    pub status: Status,
+}
+
+/// Whether a container runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Never started.
+    Created,
+    /// Since then.
+    Running {
+        /// When it started.
+        started: Option<Time>,
+    },
+    /// Ended.
+    Exited {
+        /// 128 + n for signal n.
+        code: i32,
+        /// When it ended; none when its supervisor was killed.
+        finished: Option<Time>,
+    },
+}
+
+/// All containers, the newest first.
+pub fn list(store: &Store) -> Result<Vec<Container>, Error> {
+    let mut containers = Vec::new();
+    for folder in store.containers().map_err(store_failed)? {
+        // One that is being removed just now is passed over.
+        if let Ok(container) = Container::read(folder) {
+            containers.push(container);
+        }
+    }
+    containers.sort_by(|a, b| b.config.created.cmp(&a.config.created));
+    Ok(containers)
+}
+
+/// The container that `name` means: its name, its id, or the start of its id.
+pub fn find(store: &Store, name: &str) -> Result<Container, Error> {
+    let folder = store.container(name).map_err(|error| {
+        Error::new(ErrorKind::Usage, format!("{name:?} names no single container")).because(error)
+    })?;
+    let missing = || {
+        Error::new(ErrorKind::NotFound, format!("no such container: {name}"))
+            .help("`galley ps -a` lists all of them")
+    };
+    Container::read(folder.ok_or_else(missing)?)
+}
+
+impl Container {
+    pub(super) fn read(folder: ContainerDir) -> Result<Self, Error> {
+        // The lock first: a state read later is at least as new.
+        let held = folder.try_lock().map_err(store_failed)?.is_none();
+        let (config, state) = (read_config(&folder)?, read_state(&folder)?);
+        let status = status(held, &state);
+        Ok(Self { name: folder.name().map_err(store_failed)?, folder, config, state, status })
+    }
+
+    /// Whether its program runs.
+    #[must_use]
+    pub const fn is_running(&self) -> bool {
+        matches!(self.status, Status::Running { .. })
+    }
+
+    /// The first twelve digits of its id.
+    #[must_use]
+    pub fn short_id(&self) -> &str {
+        &self.folder.id()[..12]
+    }
+}
+
+fn status(held: bool, state: &ContainerState) -> Status {
+    let time = |text: &Option<String>| text.as_deref().and_then(Time::parse_rfc3339);
+    match (held, state.phase) {
+        (true, Phase::Running) => Status::Running { started: time(&state.started) },
+        (_, Phase::Created) => Status::Created,
+        (false, Phase::Running) => Status::Exited { code: KILLED, finished: None },
+        (_, Phase::Exited) => {
+            Status::Exited { code: state.exit_code.unwrap_or(KILLED), finished: time(&state.finished) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_believed_only_with_its_lock() {
+        let state = |phase| ContainerState { phase, ..ContainerState::default() };
+        assert_eq!(status(true, &state(Phase::Running)), Status::Running { started: None });
+        assert_eq!(status(false, &state(Phase::Running)), Status::Exited { code: 137, finished: None });
+        assert_eq!(status(true, &state(Phase::Created)), Status::Created);
+    }
+}

@@ -1,0 +1,139 @@
+//! A container's log: one JSON object a line, in docker's json-file form, so that nothing of the output is lost: which
+//! stream, when, and lines without an end.
+
+use std::{
+    io::{self, BufRead, Write},
+    sync::{Mutex, PoisonError},
+};
+
+use galley_oci::Time;
+use serde::{Deserialize, Serialize};
+
+use crate::{clock, events::Stream};
+
+/// Output longer than this without a line end is cut into pieces, as docker does.
+const LINE_BYTES_MAX: usize = 16 << 10;
+
+/// One piece of output: a line with its end, or what came before the stream ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// The text. Bytes that are no UTF-8 are replaced, as docker does.
+    pub log: String,
+    /// `stdout` or `stderr`.
+    pub stream: String,
+    /// RFC 3339.
+    pub time: String,
+}
+
+impl LogLine {
+    /// When it was written.
+    #[must_use]
+    pub fn written(&self) -> Option<Time> {
+        Time::parse_rfc3339(&self.time)
+    }
+}
+
+/// Writes the log of one container, from both streams.
+pub(super) struct LogWriter<W> {
+    inner: Mutex<Inner<W>>,
+}
+
+struct Inner<W> {
+    out: W,
+    /// What came of each stream since its last line end.
+    pending: [Vec<u8>; 2],
+}
+
+impl<W: Write> LogWriter<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self { inner: Mutex::new(Inner { out, pending: [Vec::new(), Vec::new()] }) }
+    }
+
+    /// Takes what a stream wrote.
+    pub(super) fn take(&self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let pending = &mut inner.pending[stream as usize];
+            pending.extend_from_slice(piece);
+            if piece.ends_with(b"\n") || pending.len() >= LINE_BYTES_MAX {
+                inner.write(stream)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what has no line end.
+    pub(super) fn finish(&self) -> io::Result<()> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.write(Stream::Stdout)?;
+        inner.write(Stream::Stderr)
+    }
+}
+
+impl<W: Write> Inner<W> {
+    fn write(&mut self, stream: Stream) -> io::Result<()> {
+        let bytes = std::mem::take(&mut self.pending[stream as usize]);
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let name = match stream {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        };
+        let line = LogLine {
+            log: String::from_utf8_lossy(&bytes).into_owned(),
+            stream: name.to_owned(),
+            time: clock::now().rfc3339(),
+        };
+        // One write call for each line, so that a reader never sees half of one.
+        let mut text = serde_json::to_vec(&line)?;
+        text.push(b'\n');
+        self.out.write_all(&text)
+    }
+}
+
+/// The next line of a log; `None` at its present end. A line that is being written waits for the rest.
+pub fn read_line(reader: &mut dyn BufRead, partial: &mut Vec<u8>) -> io::Result<Option<LogLine>> {
+    loop {
+        reader.read_until(b'\n', partial)?;
+        if !partial.ends_with(b"\n") {
+            return Ok(None);
+        }
+        let line = serde_json::from_slice(partial);
+        partial.clear();
+        // A line that a full disk cut short is passed over.
+        if let Ok(line) = line {
+            return Ok(Some(line));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_keep_their_stream_and_partial_ones_wait() {
+        let mut bytes = Vec::new();
+        let log = LogWriter::new(&mut bytes);
+        for (stream, text) in
+            [(Stream::Stdout, "one\ntw"), (Stream::Stderr, "err\n"), (Stream::Stdout, "o\nend")]
+        {
+            log.take(stream, text.as_bytes()).unwrap();
+        }
+        log.finish().unwrap();
+        let (mut reader, mut partial, mut seen) = (&bytes[..], Vec::new(), Vec::new());
+        while let Some(line) = read_line(&mut reader, &mut partial).unwrap() {
+            seen.push((line.stream, line.log));
+        }
+        let expected = [("stdout", "one\n"), ("stderr", "err\n"), ("stdout", "two\n"), ("stdout", "end")];
+        assert_eq!(seen, expected.map(|(stream, text)| (stream.to_owned(), text.to_owned())));
+    }
+
+    #[test]
+    fn half_a_line_is_not_read() {
+        let (mut reader, mut partial) = (&br#"{"log":"x"#[..], Vec::new());
+        assert_eq!(read_line(&mut reader, &mut partial).unwrap(), None);
+        assert_eq!(partial, br#"{"log":"x"#);
+    }
+}

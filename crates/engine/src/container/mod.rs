@@ -1,0 +1,82 @@
+//! Containers: created from an image, run by a supervising process, listed, stopped, exported, removed.
+//!
+//! ```text
+//! containers/<id>/  config.json  what it is, never changed
+//!                   state.json   what became of it
+//!                   lock         held by the process that supervises it: held means running
+//!                   control      a named pipe that the supervisor listens on
+//!                   log          its output
+//!                   upper/ work/ what it changed
+//! ```
+
+mod config;
+mod control;
+mod create;
+mod export;
+mod list;
+mod log;
+mod names;
+mod network;
+mod options;
+mod remove;
+mod root;
+mod spec;
+mod stop;
+mod supervise;
+mod workdir;
+
+use galley_store::{ContainerDir, Store, StoreError};
+
+pub use self::{
+    config::{
+        ContainerConfig, ContainerMount, ContainerState, MountFrom, NetworkMode, Phase, Protocol, PublishedPort,
+    },
+    control::Request,
+    create::create,
+    export::export,
+    list::{Container, Status, find, list},
+    log::{LogLine, read_line},
+    options::{CreateOptions, VolumeOption, VolumeSource},
+    remove::remove,
+    stop::stop,
+    supervise::{NotStarted, Running, Streams, supervise},
+};
+use crate::{Error, ErrorKind};
+
+/// A failure of the store as the person sees it.
+pub(crate) fn store_failed(error: StoreError) -> Error {
+    Error::new(ErrorKind::Store, "cannot use the store's containers").because(error)
+}
+
+fn read_config(folder: &ContainerDir) -> Result<ContainerConfig, Error> {
+    let bytes = folder.config().map_err(store_failed)?;
+    serde_json::from_slice(&bytes).map_err(|error| damaged(folder, error))
+}
+
+fn read_state(folder: &ContainerDir) -> Result<ContainerState, Error> {
+    match folder.state().map_err(store_failed)? {
+        Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| damaged(folder, error)),
+        None => Ok(ContainerState::default()),
+    }
+}
+
+fn write_state(folder: &ContainerDir, state: &ContainerState) -> Result<(), Error> {
+    let bytes = serde_json::to_vec(state).map_err(|error| damaged(folder, error))?;
+    folder.write_state(&bytes).map_err(store_failed)
+}
+
+fn damaged(folder: &ContainerDir, error: serde_json::Error) -> Error {
+    Error::new(ErrorKind::Store, format!("container {} is damaged", &folder.id()[..12])).because(error)
+}
+
+fn damaged_config(error: serde_json::Error) -> Error {
+    Error::new(ErrorKind::Internal, "cannot write the container's config").because(error)
+}
+
+/// The image a container was made of, whose layers must still be there.
+fn snapshot_of(store: &Store, config: &ContainerConfig) -> Result<crate::Snapshot, Error> {
+    let image = store.image(&config.image_id).map_err(store_failed)?.ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, format!("the image {} is not in the store any more", config.image))
+    })?;
+    root::image_snapshot(store, &image)
+}

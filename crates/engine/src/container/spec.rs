@@ -1,0 +1,80 @@
+//! From a container's config to the sandbox it runs in.
+
+use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
+
+use galley_sandbox::{Mount, Source, Spec, TtySize, User};
+use galley_store::Store;
+
+use super::{Container, MountFrom, network::Network, root, snapshot_of, store_failed, workdir};
+use crate::{
+    Error, ErrorKind,
+    ports::ResolvedUser,
+    steps::{files::Files, users::Accounts},
+};
+
+/// Everything the sandbox needs to know.
+pub(super) fn spec(
+    store: &Store,
+    container: &Container,
+    network: &Network,
+    tty_size: TtySize,
+) -> Result<Spec, Error> {
+    let config = &container.config;
+    let snapshot = snapshot_of(store, config)?;
+    let files = Files::of_snapshot(&snapshot)?;
+    let user = Accounts::read(store, &files)?.process(&config.user)?;
+    let root = root::root(store, &snapshot, &container.folder)?;
+    root::prepare_upper(&files, &container.folder)?;
+    workdir::ensure(&files, &container.folder, &config.working_directory)?;
+    let mut spec = Spec::new(root, config.arguments.iter().map(OsString::from).collect());
+    spec.hostname = hostname(container);
+    spec.env = environment(container, &user, &spec.hostname);
+    spec.cwd = PathBuf::from(&config.working_directory);
+    spec.user = User { uid: user.uid, gid: user.gid, groups: user.groups };
+    spec.network = network.mode();
+    spec.tty = config.tty.then_some(tty_size);
+    spec.mounts = network.files(&spec.hostname);
+    for mount in &config.mounts {
+        spec.mounts.push(Mount {
+            target: PathBuf::from(&mount.target),
+            source: Source::Bind {
+                path: source(store, &mount.source)?,
+                subpath: PathBuf::new(),
+                recursive: true,
+            },
+            readonly: mount.read_only,
+        });
+    }
+    Ok(spec)
+}
+
+fn source(store: &Store, from: &MountFrom) -> Result<PathBuf, Error> {
+    match from {
+        MountFrom::Path(path) => Ok(path.clone()),
+        MountFrom::Volume(name) | MountFrom::Anonymous(name) => {
+            let path = store.volume(name, true).map_err(store_failed)?;
+            path.ok_or_else(|| Error::new(ErrorKind::Store, format!("volume {name} cannot be made")))
+        }
+    }
+}
+
+fn hostname(container: &Container) -> String {
+    match container.config.hostname.as_str() {
+        "" => container.short_id().to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// The config's variables, with HOSTNAME and HOME as Docker adds them.
+fn environment(container: &Container, user: &ResolvedUser, hostname: &str) -> Vec<OsString> {
+    let variables = &container.config.environment;
+    let has = |name: &str| variables.iter().any(|variable| variable.split('=').next() == Some(name));
+    let mut environment: Vec<OsString> = variables.iter().map(OsString::from).collect();
+    if !has("HOSTNAME") {
+        environment.push(format!("HOSTNAME={hostname}").into());
+    }
+    if !has("HOME") {
+        environment.push(OsString::from_vec([b"HOME=", &user.home[..]].concat()));
+    }
+    environment
+}

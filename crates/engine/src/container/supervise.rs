@@ -1,0 +1,213 @@
+//! Running a container to its end: the work of the process that holds its lock.
+
+use std::{
+    io::Read,
+    os::fd::{AsFd, BorrowedFd},
+    path::Path,
+    sync::Arc,
+    thread,
+};
+
+use fs_err as fs;
+use galley_sandbox::{Child, Handles, Pty, Spawner, TtySize};
+use galley_store::Store;
+
+use super::{
+    Container, ContainerState, Phase, Request, control, log::LogWriter, network::Network, read_state, remove,
+    spec, store_failed, write_state,
+};
+use crate::{Error, ErrorKind, clock, events::Stream};
+
+/// How much of the output is read at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// The exit code for everything that keeps a container from starting, except a program that cannot be executed.
+const NOT_STARTED: i32 = 125;
+
+/// Where a container's streams lead, and who is told when it runs.
+pub struct Streams<'a> {
+    /// What the program reads; nothing when it is none. With a terminal it is not used: type into [`Running::pty`].
+    pub stdin: Option<BorrowedFd<'a>>,
+    /// The terminal's first size.
+    pub tty_size: TtySize,
+    /// Gets what the program writes.
+    pub output: &'a (dyn Fn(Stream, &[u8]) + Sync),
+    /// Gets what the person should know.
+    pub warn: &'a (dyn Fn(&str) + Sync),
+    /// Called once the program runs.
+    pub started: &'a (dyn Fn(&Running) + Sync),
+}
+
+impl std::fmt::Debug for Streams<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Streams").finish_non_exhaustive()
+    }
+}
+
+/// A container whose program runs; clones may outlive it.
+#[derive(Clone, Debug)]
+pub struct Running {
+    child: Arc<Child>,
+    /// The terminal, when it has one.
+    pub pty: Option<Arc<Pty>>,
+}
+
+impl Running {
+    /// Passes a signal on to the first process. One that is gone gets none.
+    pub fn signal(&self, signal: i32) {
+        // The only failure is that of a process that has ended in between.
+        drop(self.child.signal(signal));
+    }
+
+    /// Ends every process of the container.
+    pub fn kill(&self) {
+        self.signal(9);
+    }
+}
+
+/// A container that did not start, with docker's exit code for it.
+#[derive(Debug)]
+pub struct NotStarted {
+    /// 125, 126 or 127.
+    pub code: i32,
+    /// Why.
+    pub error: Error,
+}
+
+impl From<Error> for NotStarted {
+    fn from(error: Error) -> Self {
+        Self { code: NOT_STARTED, error }
+    }
+}
+
+/// Runs `container` until its program ends; the program's exit code.
+pub fn supervise(store: &Store, container: Container, streams: &Streams<'_>) -> Result<i32, NotStarted> {
+    let name = container.name.clone();
+    let lock = container
+        .folder
+        .try_lock()
+        .map_err(store_failed)?
+        .ok_or_else(|| Error::new(ErrorKind::Usage, format!("container {name} is running already")))?;
+    let mut state = read_state(&container.folder)?;
+    let ended = run(store, &container, streams, &mut state);
+    state.phase = Phase::Exited;
+    state.pid = None;
+    state.finished = Some(clock::now().rfc3339());
+    state.exit_code = Some(match &ended {
+        Ok(code) => *code,
+        Err(failure) => failure.code,
+    });
+    state.error = ended.as_ref().err().map(|failure| failure.error.to_string());
+    write_state(&container.folder, &state)?;
+    drop(lock);
+    if container.config.remove {
+        remove(store, Container::read(container.folder)?, false, true)?;
+    }
+    ended
+}
+
+fn run(
+    store: &Store,
+    container: &Container,
+    streams: &Streams<'_>,
+    state: &mut ContainerState,
+) -> Result<i32, NotStarted> {
+    let spawner = Spawner::start().map_err(not_started)?;
+    let network = Network::open(&container.config, &spawner, streams.warn)?;
+    let spec = spec::spec(store, container, &network, streams.tty_size)?;
+    let (stdout, stderr) = (Pipe::new()?, Pipe::new()?);
+    let handles = Handles {
+        stdin: streams.stdin.filter(|_| container.config.open_stdin),
+        stdout: Some(stdout.write.as_fd()),
+        stderr: Some(stderr.write.as_fd()),
+        netns: network.namespace(),
+    };
+    let mut child = spawner.spawn(&spec, handles).map_err(not_started)?;
+    let pty = child.take_pty().map(Arc::new);
+    let running = Running { child: Arc::new(child), pty };
+    listen(container, &running)?;
+    state.phase = Phase::Running;
+    state.pid = running.child.id();
+    state.started = Some(clock::now().rfc3339());
+    state.ports = network.publish(&container.config.ports)?;
+    write_state(&container.folder, state)?;
+    (streams.started)(&running);
+    let log = open_log(&container.folder.log())?;
+    let outcome = thread::scope(|scope| {
+        match &running.pty {
+            Some(pty) => {
+                drop((stdout, stderr));
+                scope.spawn(|| relay(&mut PtyReader(pty), Stream::Stdout, streams, &log));
+            }
+            None => {
+                for (pipe, stream) in [(stdout, Stream::Stdout), (stderr, Stream::Stderr)] {
+                    let Pipe { mut read, write } = pipe;
+                    // Only the container has it now: the pipe ends when its last process does.
+                    drop(write);
+                    let log = &log;
+                    scope.spawn(move || relay(&mut read, stream, streams, log));
+                }
+            }
+        }
+        running.child.wait()
+    });
+    drop(log.finish());
+    Ok(outcome.map_err(not_started)?.exit.code())
+}
+
+/// Lets `galley stop` and the like reach the container.
+fn listen(container: &Container, running: &Running) -> Result<(), Error> {
+    let (running, stop_signal) = (running.clone(), container.config.stop_signal);
+    control::listen(&container.folder.path().join("control"), move |request| match request {
+        Request::Signal(signal) => running.signal(signal),
+        Request::Stop => running.signal(stop_signal),
+        Request::Kill => running.kill(),
+    })
+}
+
+fn not_started(error: galley_sandbox::Error) -> NotStarted {
+    let code = error.exit_code();
+    let kind = if code == NOT_STARTED { ErrorKind::Machine } else { ErrorKind::Usage };
+    NotStarted { code, error: Error::new(kind, "cannot start the container").because(error) }
+}
+
+fn open_log(path: &Path) -> Result<LogWriter<fs::File>, Error> {
+    let file = fs::OpenOptions::new().create(true).append(true).open(path);
+    Ok(LogWriter::new(
+        file.map_err(|error| Error::new(ErrorKind::Store, "cannot open the container's log").because(error))?,
+    ))
+}
+
+/// Passes on what comes out of `reader` until it ends.
+fn relay(reader: &mut dyn Read, stream: Stream, streams: &Streams<'_>, log: &LogWriter<fs::File>) {
+    let mut buffer = vec![0; READ_BYTES];
+    while let Ok(count @ 1..) = reader.read(&mut buffer) {
+        (streams.output)(stream, &buffer[..count]);
+        // A full disk must not stop the program; what it says still reaches the person.
+        drop(log.take(stream, &buffer[..count]));
+    }
+}
+
+struct PtyReader<'a>(&'a Pty);
+
+impl Read for PtyReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+/// A pipe whose ends no other process inherits by accident.
+struct Pipe {
+    read: std::fs::File,
+    write: std::fs::File,
+}
+
+impl Pipe {
+    fn new() -> Result<Self, Error> {
+        let ends = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+        let (read, write) = ends.map_err(|errno| {
+            Error::new(ErrorKind::Machine, "cannot make a pipe").because(std::io::Error::from(errno))
+        })?;
+        Ok(Self { read: read.into(), write: write.into() })
+    }
+}

@@ -1,0 +1,149 @@
+//! OCI layouts, as an archive or a folder, and the docker archive, which is the same with a `manifest.json`.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    path::Path,
+};
+
+use fs_err as fs;
+use galley_oci::{Descriptor, Index, image::to_compact, reference::Reference};
+use galley_store::Store;
+use serde::Serialize;
+
+use super::{
+    Destination, OutputKind, PackedImage,
+    destination::write_stream,
+    tar::{TarFile, write_failed},
+};
+use crate::{Error, ErrorKind};
+
+const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// Writes `image` under `names` to `destination`.
+pub(super) fn write(
+    store: &Store,
+    kind: OutputKind,
+    image: &PackedImage,
+    names: &[Reference],
+    destination: &Destination,
+) -> Result<(), Error> {
+    let files = Files::new(kind, image, names);
+    match destination {
+        Destination::Folder(folder) => files.write_folder(store, folder),
+        _ => write_stream(destination, || store.failpoint("export"), |out| files.write_tar(store, out)),
+    }
+}
+
+/// Everything an archive holds beside the layers' blobs, which stay in the store until they are copied.
+struct Files<'a> {
+    small: BTreeMap<String, Vec<u8>>,
+    layers: &'a [Descriptor],
+}
+
+impl<'a> Files<'a> {
+    fn new(kind: OutputKind, image: &'a PackedImage, names: &[Reference]) -> Self {
+        let mut small = BTreeMap::new();
+        small.insert(blob_name(&image.descriptor), image.manifest.clone());
+        small.insert(format!("blobs/sha256/{}", image.id().hex()), image.config.clone());
+        small.insert("index.json".to_owned(), to_compact(&index(image, names)));
+        small.insert("oci-layout".to_owned(), LAYOUT.to_vec());
+        if kind == OutputKind::Docker {
+            small.insert("manifest.json".to_owned(), to_compact(&[docker_manifest(image, names)]));
+        }
+        Self { small, layers: &image.layers }
+    }
+
+    fn write_tar(&self, store: &Store, out: &mut dyn Write) -> Result<(), Error> {
+        let mut tar = TarFile::new(out);
+        tar.folder("blobs/")?;
+        tar.folder("blobs/sha256/")?;
+        let mut names: BTreeMap<String, Option<&Descriptor>> =
+            self.layers.iter().map(|layer| (blob_name(layer), Some(layer))).collect();
+        names.extend(self.small.keys().map(|name| (name.clone(), None)));
+        for (name, layer) in names {
+            match layer {
+                Some(layer) => tar.file(&name, 0o444, layer.size, &mut open_blob(store, layer)?)?,
+                None => {
+                    let bytes = self.small.get(&name).map(Vec::as_slice).unwrap_or_default();
+                    let mode = if name.starts_with("blobs/") { 0o444 } else { 0o644 };
+                    tar.file(&name, mode, bytes.len() as u64, &mut &*bytes)?;
+                }
+            }
+        }
+        tar.finish()
+    }
+
+    /// Blobs first, the index last: a layout is valid at every moment.
+    fn write_folder(&self, store: &Store, folder: &Path) -> Result<(), Error> {
+        let cannot = |source| write_failed("the layout", source);
+        fs::create_dir_all(folder.join("blobs/sha256")).map_err(cannot)?;
+        for layer in self.layers {
+            let path = folder.join(blob_name(layer));
+            if !fs::metadata(&path).is_ok_and(|metadata| metadata.len() == layer.size) {
+                place(&path, &mut open_blob(store, layer)?)?;
+            }
+        }
+        let (blobs, entry): (Vec<_>, Vec<_>) =
+            self.small.iter().partition(|(name, _)| name.starts_with("blobs/"));
+        store.failpoint("export");
+        for (name, bytes) in blobs.into_iter().chain(entry) {
+            place(&folder.join(name), &mut &**bytes)?;
+        }
+        Ok(())
+    }
+}
+
+fn place(path: &Path, content: &mut dyn Read) -> Result<(), Error> {
+    let destination = Destination::File(path.to_path_buf());
+    write_stream(
+        &destination,
+        || (),
+        |out| std::io::copy(content, out).map(drop).map_err(|source| write_failed("the layout", source)),
+    )
+}
+
+fn open_blob(store: &Store, layer: &Descriptor) -> Result<fs::File, Error> {
+    let lost = || Error::new(ErrorKind::Store, format!("blob {} is not in the store", layer.digest));
+    let file = store.open_blob(&layer.digest).map_err(|error| lost().because(error))?;
+    file.ok_or_else(|| lost().help("build again: the blob is made anew"))
+}
+
+fn blob_name(blob: &Descriptor) -> String {
+    format!("blobs/{}/{}", blob.digest.algorithm().name(), blob.digest.hex())
+}
+
+/// One entry for each name, as BuildKit writes it; one without a name when there is none.
+fn index(image: &PackedImage, names: &[Reference]) -> Index {
+    let created = image.created.truncated().rfc3339();
+    let entry = |name: Option<&Reference>| {
+        let mut descriptor = image.descriptor.clone();
+        let annotations = &mut descriptor.annotations;
+        annotations.insert("org.opencontainers.image.created".to_owned(), created.clone());
+        if let Some(name) = name {
+            annotations.insert("io.containerd.image.name".to_owned(), name.canonical());
+            let tag = name.tag.clone().unwrap_or_default();
+            annotations.insert("org.opencontainers.image.ref.name".to_owned(), tag);
+        }
+        descriptor
+    };
+    let named: Vec<Descriptor> = names.iter().map(|name| entry(Some(name))).collect();
+    Index::new(if named.is_empty() { vec![entry(None)] } else { named })
+}
+
+/// What `docker load` reads first.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerManifest {
+    config: String,
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+fn docker_manifest(image: &PackedImage, names: &[Reference]) -> DockerManifest {
+    DockerManifest {
+        config: format!("blobs/sha256/{}", image.id().hex()),
+        repo_tags: (!names.is_empty()).then(|| names.iter().map(Reference::familiar).collect()),
+        layers: image.layers.iter().map(blob_name).collect(),
+    }
+}

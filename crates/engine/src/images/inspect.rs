@@ -1,0 +1,36 @@
+//! `galley inspect`: all that is known of an image, in the shape docker gives it.
+
+use galley_oci::Reference;
+use galley_store::{Image, Store};
+use serde_json::{Value, json};
+
+use super::{config, list::size, unreadable};
+use crate::Error;
+
+/// The description of `image` as `docker image inspect` prints it.
+pub fn inspect(store: &Store, image: &Image) -> Result<Value, Error> {
+    let parsed = config(image)?;
+    let tags: Vec<String> = store
+        .tags()
+        .map_err(unreadable)?
+        .iter()
+        .filter(|(_, id)| *id == image.id)
+        .map(|(tag, _): &(Reference, _)| tag.familiar())
+        .collect();
+    let diff_ids: Vec<String> = image.layers.iter().map(|layer| layer.diff_id.to_string()).collect();
+    let comment = parsed.history.last().map(|item| item.comment.clone()).unwrap_or_default();
+    Ok(json!({
+        "Id": image.id.to_string(),
+        "RepoTags": tags,
+        "RepoDigests": [],
+        "Comment": comment,
+        "Created": parsed.created.clone().unwrap_or_default(),
+        "Author": parsed.author.clone().unwrap_or_default(),
+        "Architecture": parsed.architecture,
+        "Variant": parsed.variant.clone().unwrap_or_default(),
+        "Os": parsed.os,
+        "Size": size(store, image)?,
+        "Config": parsed.config,
+        "RootFS": {"Type": "layers", "Layers": diff_ids},
+    }))
+}

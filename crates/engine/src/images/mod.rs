@@ -1,0 +1,80 @@
+//! Images of the store: found by name or id, listed, described, tagged, removed.
+
+mod history;
+mod inspect;
+mod list;
+mod remove;
+
+use galley_oci::{ImageConfig, Reference};
+use galley_store::{Image, Store, StoreError};
+
+pub use self::history::{HistoryLine, history};
+pub use self::inspect::inspect;
+pub use self::list::{ImageSummary, list};
+pub use self::remove::{Removed, remove};
+use crate::{Error, ErrorKind};
+
+/// The image that `name` means: a tag, `name@digest`, an id or the first digits of one.
+pub fn find(store: &Store, name: &str) -> Result<Image, Error> {
+    lookup(store, name)?.ok_or_else(|| no_such_image(store, name))
+}
+
+/// As [`find`]; none is no error.
+pub fn lookup(store: &Store, name: &str) -> Result<Option<Image>, Error> {
+    let by_name = match name.parse::<Reference>() {
+        Ok(reference) => store.resolve(&reference.with_default_tag()).map_err(unreadable)?,
+        Err(_) => None,
+    };
+    let id = match by_name {
+        Some(id) => Some(id),
+        None => store.image_by_prefix(name).map_err(|error| {
+            Error::new(ErrorKind::Usage, format!("{name:?} names no single image")).because(error)
+        })?,
+    };
+    id.map_or(Ok(None), |id| store.image(&id).map_err(unreadable))
+}
+
+/// Gives the image `from` the further name `to`.
+pub fn tag(store: &Store, from: &str, to: &str) -> Result<(), Error> {
+    let image = find(store, from)?;
+    let reference = parse_tag(to)?;
+    store.tag(&reference, &image.id).map_err(|error| {
+        Error::new(ErrorKind::Store, format!("cannot tag {}", reference.familiar())).because(error)
+    })
+}
+
+/// A name that an image may be given: a tag without a digest.
+pub fn parse_tag(name: &str) -> Result<Reference, Error> {
+    let usage = |message: String| Error::new(ErrorKind::Usage, message);
+    let reference: Reference = name
+        .parse()
+        .map_err(|error| usage(format!("{name:?} cannot be the name of an image")).because(error))?;
+    if reference.digest.is_some() {
+        return Err(usage(format!("{name:?} has a digest, which a tag cannot have")).help("write name:tag"));
+    }
+    Ok(reference.with_default_tag())
+}
+
+/// The parsed config of `image`.
+pub fn config(image: &Image) -> Result<ImageConfig, Error> {
+    ImageConfig::parse(&image.config).map_err(|error| {
+        Error::new(ErrorKind::Store, format!("the config of image {} is damaged", image.id.short()))
+            .because(error)
+    })
+}
+
+fn no_such_image(store: &Store, name: &str) -> Error {
+    let error = Error::new(ErrorKind::NotFound, format!("no such image: {name}"));
+    let known: Vec<String> = store.tags().unwrap_or_default().iter().map(|(tag, _)| tag.familiar()).collect();
+    let similar = known.iter().find(|tag| tag.split(':').next() == name.split(':').next());
+    match similar {
+        Some(tag) => error.help(format!("there is {tag}")),
+        None => {
+            error.help("`galley images` lists what is there; galley cannot pull yet, build the image first")
+        }
+    }
+}
+
+pub(crate) fn unreadable(error: StoreError) -> Error {
+    Error::new(ErrorKind::Store, "cannot read the store's images").because(error)
+}
