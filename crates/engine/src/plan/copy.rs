@@ -6,7 +6,7 @@ use galley_dockerfile::{
     mode::{self, ModeSpec},
 };
 
-use super::{ContextId, CopyOp, InlineFile, Operation, Source, evaluate::Evaluation, path};
+use super::{ContextId, CopyOp, InlineFile, Operation, Source, evaluate::Evaluation, path, text::flag_span};
 use crate::Error;
 
 /// What COPY and ADD have in common.
@@ -152,8 +152,7 @@ impl Evaluation<'_, '_> {
     }
 
     fn unsupported_flag(&self, at: &Instruction, name: &str, flag: &str, help: &str) -> Error {
-        let span = at.flags.iter().find(|known| known.name.text == flag).map_or(at.span, |known| known.span);
-        self.text.unsupported(span, &format!("{name} --{flag}"), help)
+        self.text.unsupported(flag_span(at, flag), &format!("{name} --{flag}"), help)
     }
 }
 

@@ -168,7 +168,9 @@ impl Planner<'_> {
             state.config.architecture.clone_from(&options.platform.architecture);
             state.config.variant.clone_from(&options.platform.variant);
         }
-        let platform = state.config.platform().normalised();
+        // Images made without a platform are taken for what was asked for.
+        let known = !state.config.os.is_empty() && !state.config.architecture.is_empty();
+        let platform = if known { state.config.platform().normalised() } else { options.platform.clone() };
         let base = state.base.map(|base| (*base).clone());
         let target = Target { step: state.step, platform, config: state.config, base, history };
         Ok(Plan {

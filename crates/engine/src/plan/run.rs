@@ -9,6 +9,7 @@ use super::{
     Entitlement, MountKind, Network, Operation, RunMount, RunOp, Script,
     display::{capitals, summary},
     evaluate::Evaluation,
+    text::flag_span,
 };
 use crate::Error;
 
@@ -25,7 +26,7 @@ impl Evaluation<'_, '_> {
     pub(super) fn run_step(&mut self, run: &Run, instruction: &Instruction) -> Result<(), Error> {
         if run.security == Some(Security::Insecure) {
             return Err(self.text.unsupported(
-                instruction.span,
+                flag_span(instruction, "security"),
                 "RUN --security=insecure",
                 "remove the flag; steps run with Docker's default capabilities",
             ));
@@ -72,7 +73,7 @@ impl Evaluation<'_, '_> {
             Some(command::Network::Host) if options.allow.contains(&Entitlement::NetworkHost) => Ok(Network::Host),
             Some(command::Network::Host) => Err(self
                 .text
-                .wrong(instruction.span, "RUN --network=host is not allowed")
+                .wrong(flag_span(instruction, "network"), "RUN --network=host is not allowed")
                 .label("asks for the machine's own network")
                 .help("pass --allow network.host if you trust this Dockerfile with it")),
         }

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use galley_dockerfile::Span;
+use galley_dockerfile::{Instruction, Span};
 
 use crate::{Error, ErrorKind, Place};
 
@@ -50,4 +50,9 @@ impl Text {
     pub(super) fn unsupported(&self, span: Span, what: &str, help: &str) -> Error {
         self.wrong(span, format!("{what} is not supported yet")).label("not supported yet").help(help)
     }
+}
+
+/// Where a flag of an instruction stands.
+pub(super) fn flag_span(instruction: &Instruction, flag: &str) -> Span {
+    instruction.flags.iter().find(|known| known.name.text == flag).map_or(instruction.span, |known| known.span)
 }

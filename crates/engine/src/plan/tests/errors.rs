@@ -1,1 +1,219 @@
-//! errors
+//! Every error of the planner, word by word.
+
+use super::{FakeSource, options, shown};
+use crate::plan::{BuildContext, PlanOptions, plan};
+use crate::ports::LayoutReference;
+
+fn error_of(options: &PlanOptions) -> String {
+    let sources = FakeSource::with(&["busybox", "golang:1.22"]);
+    shown(&plan(options, &sources).expect_err("this is wrong"))
+}
+
+#[track_caller]
+fn check(dockerfile: &str, wanted: &str) {
+    assert_eq!(error_of(&options(dockerfile)), wanted, "\n{dockerfile}");
+}
+
+#[test]
+fn what_the_parser_says_is_passed_on() {
+    check(
+        "FROM busybox\nRUM true\n",
+        "unknown instruction `RUM` at Dockerfile:2:1\n  | not an instruction\n  = did you mean `RUN`?",
+    );
+    let mut bytes = b"FROM busybox\nENV A=".to_vec();
+    bytes.push(0xff);
+    assert_eq!(
+        error_of(&options(bytes)),
+        "the file is not UTF-8 text: byte 0xff at Dockerfile:2:7\n  | not UTF-8\n  = save the file as UTF-8"
+    );
+}
+
+#[test]
+fn bases() {
+    check(
+        "FROM golang:1.99\n",
+        "image `golang:1.99` is nowhere to be found at Dockerfile:1:6\n  | this image\n  \
+         = looked for docker.io/library/golang:1.99 (linux/amd64) in the local store; no --build-context was given; \
+         no stage above has this name\n  \
+         = galley cannot pull from registries yet: pass --build-context golang:1.99=oci-layout://DIRECTORY, or put it \
+         into the local store with `galley load` or `galley build -t golang:1.99`\n  \
+         = the local store has docker.io/library/golang:1.22",
+    );
+    check(
+        "FROM nothing\nFROM busybox AS nothing\nFROM scratch\nCOPY --from=0 / /\n",
+        "image `nothing` is nowhere to be found at Dockerfile:1:6\n  | this image\n  \
+         = looked for docker.io/library/nothing:latest (linux/amd64) in the local store; no --build-context was given; \
+         no stage above has this name\n  \
+         = galley cannot pull from registries yet: pass --build-context nothing=oci-layout://DIRECTORY, or put it \
+         into the local store with `galley load` or `galley build -t nothing`\n  \
+         = the stage `nothing` of line 2 does not count here: it is not above this FROM",
+    );
+    check(
+        "FROM busybox AS builder\nFROM bilder\n",
+        "image `bilder` is nowhere to be found at Dockerfile:2:6\n  | this image\n  \
+         = looked for docker.io/library/bilder:latest (linux/amd64) in the local store; no --build-context was given; \
+         no stage above has this name\n  \
+         = galley cannot pull from registries yet: pass --build-context bilder=oci-layout://DIRECTORY, or put it \
+         into the local store with `galley load` or `galley build -t bilder`\n  \
+         = did you mean the stage `builder`?",
+    );
+    check(
+        "ARG BASE\nFROM $BASE\n",
+        "the base image `$BASE` is empty after expansion at Dockerfile:2:6\n  \
+         = only ARGs before the first FROM are visible here; give the ARG a default, or pass --build-arg",
+    );
+    check(
+        "FROM Busybox\n",
+        "`Busybox` is neither a stage above nor the name of an image at Dockerfile:1:6\n  \
+         because image name \"Busybox\" is invalid: repository \"Busybox\" must be lower case",
+    );
+}
+
+#[test]
+fn contexts_that_hold_nothing() {
+    let mut with = options("FROM base\n");
+    let layout = LayoutReference { path: "/layout".into(), tag: Some("v1".to_owned()), digest: None };
+    with.build_contexts.push(("base".to_owned(), BuildContext::Layout(layout)));
+    assert_eq!(
+        error_of(&with),
+        "--build-context base=oci-layout:///layout:v1 holds no such image for linux/amd64 at Dockerfile:1:6\n  \
+         = `skopeo list-tags oci:/layout` shows what it holds"
+    );
+    with.build_contexts.push(("base:latest".to_owned(), BuildContext::Image("Bad:x:y".to_owned())));
+    let error = error_of(&with);
+    assert!(error.starts_with("--build-context base=docker-image://Bad:x:y does not name an image at Dockerfile:1:6"));
+}
+
+#[test]
+fn stages() {
+    check(
+        "FROM busybox AS a\nCOPY --from=a / /\n",
+        "stage `a` needs itself at Dockerfile:2:13\n  | circular reference\n  = copy from a stage above this one",
+    );
+    check(
+        "FROM busybox AS a\nCOPY --from=b / /\nFROM a AS b\n",
+        "stage `b` is needed before it is defined at Dockerfile:2:13\n  | defined at line 3\n  \
+         = move that stage above this one: a stage can only use stages above it",
+    );
+    check(
+        "FROM busybox\nRUN --mount=from=1,target=/x true\nFROM busybox\nCOPY --from=0 / /\n",
+        "stage `1` is needed before it is defined at Dockerfile:2:18\n  | defined at line 3\n  \
+         = move that stage above this one: a stage can only use stages above it",
+    );
+    check(
+        "FROM busybox\nCOPY --from=3 / /\n",
+        "there is no stage number 3 at Dockerfile:2:13\n  = stages count from 0; the last is 0",
+    );
+    check(
+        "FROM busybox\nCOPY --from=$X / /\n",
+        "`COPY --from` does not support variables at Dockerfile:2:13\n  | not supported\n  \
+         = give the image a name with `FROM image:$VERSION AS name`, and use that name",
+    );
+}
+
+#[test]
+fn targets() {
+    let with = |dockerfile: &str, target: &str| {
+        error_of(&PlanOptions { target: Some(target.to_owned()), ..options(dockerfile) })
+    };
+    let two = "FROM busybox AS builder\nFROM busybox AS tests\n";
+    assert_eq!(with(two, "bilder"), "target stage `bilder` is not in Dockerfile\n  = did you mean `builder`?");
+    assert_eq!(with(two, "zzzzz"), "target stage `zzzzz` is not in Dockerfile\n  = the stages are builder, tests");
+    assert_eq!(
+        with("FROM busybox\n", "7"),
+        "target stage `7` is not in Dockerfile\n  = no stage has a name; numbers go from 0 to 0"
+    );
+}
+
+#[test]
+fn what_is_not_there_yet_is_refused_by_name() {
+    let cases = [
+        ("RUN --security=insecure true", 2, 5, "RUN --security=insecure", "remove the flag; steps run with Docker's default capabilities"),
+        ("RUN --mount=type=ssh true", 2, 13, "RUN --mount=type=ssh", "give a deploy key with --secret and RUN --mount=type=secret instead"),
+        ("RUN --mount=type=tmpfs,target=/t,ro true", 2, 13, "a read-only tmpfs mount", "remove `ro`: an empty directory that nothing can be written to is of no use"),
+        ("COPY --parents a /", 2, 6, "COPY --parents", "copy each directory to its place with an instruction of its own"),
+        ("COPY --exclude=x a /", 2, 6, "COPY --exclude", "name the files in .dockerignore, or copy the wanted ones one by one"),
+        ("COPY --link a /", 2, 6, "COPY --link", "remove the flag: copying moves no bytes here anyway, and layers are shared by content"),
+        ("COPY --chmod=u=rwX a /", 2, 14, "a symbolic --chmod", "write the mode in octal, such as 755"),
+        ("ADD https://example.com/a /", 2, 5, "ADD of a URL or a git repository", "fetch it in a RUN step, or download it into the context first"),
+        ("ADD git@example.com:a/b.git /", 2, 5, "ADD of a URL or a git repository", "fetch it in a RUN step, or download it into the context first"),
+        ("ADD --keep-git-dir a /", 2, 5, "ADD --keep-git-dir", "it is for git sources, which galley cannot fetch yet: remove the flag"),
+    ];
+    for (instruction, line, column, what, help) in cases {
+        let wanted = format!(
+            "{what} is not supported yet at Dockerfile:{line}:{column}\n  | not supported yet\n  = {help}"
+        );
+        check(&format!("FROM busybox\n{instruction}\n"), &wanted);
+    }
+    check(
+        "FROM busybox\nRUN --network=host true\n",
+        "RUN --network=host is not allowed at Dockerfile:2:5\n  | asks for the machine's own network\n  \
+         = pass --allow network.host if you trust this Dockerfile with it",
+    );
+    check(
+        "FROM busybox\nRUN --device=gpu true\n",
+        "the flag `--device` of RUN is experimental and not supported at Dockerfile:2:5\n  | not supported\n  \
+         = it exists only in Docker's labs front end (`docker/dockerfile:1-labs`)",
+    );
+}
+
+#[test]
+fn single_values() {
+    check(
+        "FROM busybox\nCOPY https://example.com/a /\n",
+        "COPY cannot fetch `https://example.com/a` at Dockerfile:2:6\n  \
+         = COPY takes files of the context, a stage or an image",
+    );
+    check(
+        "FROM busybox\nADD --checksum=sha256:0 a /\n",
+        "ADD --checksum needs an http(s) or git source at Dockerfile:2:16\n  = remove the flag",
+    );
+    check(
+        "FROM busybox\nRUN --mount=type=tmpfs,target=/ true\n",
+        "the mount's target `/` is the root of the file system at Dockerfile:2:13\n  \
+         = mount to a directory below it",
+    );
+    check(
+        "FROM busybox\nRUN --mount=type=secret,id=key,required true\n",
+        "the secret `key` is required and was not given at Dockerfile:2:13\n  \
+         = pass --secret id=key,src=FILE or --secret id=key,env=NAME",
+    );
+    check(
+        "FROM busybox\nVOLUME $NOTHING\n",
+        "VOLUME `$NOTHING` is empty after expansion at Dockerfile:2:8\n  = write the path of a directory",
+    );
+    check(
+        "FROM --platform=pdp11 busybox\n",
+        "`pdp11` is not a platform at Dockerfile:1:17\n  \
+         because platform \"pdp11\" is neither a known operating system nor a known architecture: write os/architecture\n  \
+         = write linux/amd64",
+    );
+    check(
+        "FROM busybox\nENV A=${B:?needed}\n",
+        "B: needed at Dockerfile:2:7\n  | required here",
+    );
+}
+
+#[test]
+fn source_date_epoch() {
+    let mut with = options("FROM busybox\n");
+    with.build_args.push(("SOURCE_DATE_EPOCH".to_owned(), "yesterday".to_owned()));
+    assert_eq!(
+        error_of(&with),
+        "SOURCE_DATE_EPOCH is `yesterday`, not a number of seconds since 1970\n  \
+         = names of stages and contexts are not supported here yet; give the number: $(git log -1 --pretty=%ct)"
+    );
+}
+
+#[test]
+fn triggers_of_images_are_drawn_on_their_own_text() {
+    let mut config = galley_oci::ImageConfig::default();
+    config.config.on_build = vec!["RUN --mount=type=ssh true".to_owned()];
+    let sources = FakeSource::default().image("base", config);
+    let error = plan(&options("FROM base\n"), &sources).expect_err("ssh is not there");
+    assert_eq!(
+        shown(&error),
+        "RUN --mount=type=ssh is not supported yet at ONBUILD of docker.io/library/base:latest:1:13\n  \
+         | not supported yet\n  = give a deploy key with --secret and RUN --mount=type=secret instead"
+    );
+}
