@@ -455,7 +455,7 @@ impl Warning {
         match self.kind {
             WarningKind::CommentBehindUser { .. } => "ignored",
             WarningKind::EmptyContinuation => "empty line",
-            WarningKind::JsonFellBack { .. } => "taken as shell form",
+            WarningKind::JsonFellBack { .. } => "not valid JSON",
             WarningKind::EscapeBehindShebang => "has no effect",
             WarningKind::HashInArguments { .. } => "part of the value",
             WarningKind::MaintainerDeprecated => "deprecated",
@@ -500,7 +500,7 @@ pub enum WarningKind {
     #[error("empty line inside an instruction; Docker plans to make this an error")]
     EmptyContinuation,
     /// `CMD ['a']`.
-    #[error("the JSON of {instruction} is not valid, so it is run by a shell as it is written")]
+    #[error("the JSON array of {instruction} is not valid, so it is taken as plain text")]
     JsonFellBack {
         /// The instruction.
         instruction: &'static str,

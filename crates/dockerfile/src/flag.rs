@@ -98,7 +98,8 @@ fn kind_of(
         }
         Some((_, kind)) => Ok(*kind),
         None => {
-            let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+            let usable = known.iter().filter(|(_, kind)| *kind != FlagKind::Labs);
+            let names: Vec<&str> = usable.map(|(name, _)| *name).collect();
             let help = match closest(&flag.name.text, &names) {
                 Some(name) => format!("did you mean `--{name}`?"),
                 None if names.is_empty() => format!("{instruction} has no flags"),

@@ -235,7 +235,9 @@ impl<'a> Parser<'a> {
 
     /// The here-documents of ADD, COPY and RUN (also behind ONBUILD) that are not in exec form.
     fn heredocs(&mut self, line: &Args<'_>, head: &Head<'_>, escape: char) -> Result<Vec<Heredoc>, Error> {
-        let inner = (head.name == "ONBUILD").then(|| Head::read(&head.args, escape)).transpose()?;
+        let inner = (head.name == "ONBUILD" && !head.args.is_empty())
+            .then(|| Head::read(&head.args, escape))
+            .transpose()?;
         let carrier = inner.as_ref().unwrap_or(head);
         if !matches!(carrier.name, "ADD" | "COPY" | "RUN")
             || matches!(json::read(&carrier.args), Json::Strings(_))

@@ -10,9 +10,11 @@ pub(crate) fn closest<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
     if written.len() > longest + MAX_DISTANCE * char::MAX.len_utf8() {
         return None;
     }
+    // Nor is it near when nothing of the written word is left.
+    let most = MAX_DISTANCE.min(written.chars().count().saturating_sub(1));
     let measured = known.iter().map(|name| (distance(written, name), *name));
     measured
-        .filter(|&(edits, _)| edits > 0 && edits <= MAX_DISTANCE)
+        .filter(|&(edits, _)| edits > 0 && edits <= most)
         .min_by_key(|&(edits, _)| edits)
         .map(|(_, name)| name)
 }
@@ -53,6 +55,7 @@ mod tests {
     fn the_nearest_name_wins() {
         assert_eq!(closest("FORM", &["FROM", "RUN"]), Some("FROM"));
         assert_eq!(closest("---", &["RUN", "ADD"]), None);
+        assert_eq!(closest("NO", &["ENV", "ADD"]), None);
         assert_eq!(closest(&"x".repeat(1 << 20), &["RUN"]), None);
     }
 }

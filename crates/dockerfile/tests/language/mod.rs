@@ -1,0 +1,7 @@
+//! See the modules.
+
+mod dump;
+mod golden;
+mod parsing;
+mod properties;
+mod speed;

@@ -1,0 +1,3 @@
+//! The language from outside: golden folders, properties, speed.
+
+mod language;
