@@ -1,15 +1,61 @@
 //! What the engine asks from outside: base images, and something that runs a process on a snapshot.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use galley_oci::{Digest, Tree, config::ImageConfig, platform::Platform, reference::Reference};
-use galley_store::{ImageLayer, TempDir};
+use galley_oci::{Digest, ImageConfig, Platform, Reference, Tree};
+use galley_store::{ImageLayer, Store, TempDir};
 
 use crate::{
     Cancel, Error, ErrorKind, Snapshot,
     events::Stream,
     plan::{Network, RunOp},
 };
+
+/// All that a build needs from outside.
+#[derive(Clone, Copy)]
+pub struct Ports<'a> {
+    /// Where results are kept.
+    pub store: &'a Store,
+    /// What runs processes.
+    pub runner: &'a dyn Runner,
+    /// What was given with --secret.
+    pub secrets: &'a Secrets,
+}
+
+impl fmt::Debug for Ports<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ports")
+            .field("store", self.store)
+            .field("secrets", self.secrets)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bytes that no log, record or key may hold; they are not printed either.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<[u8]>);
+
+impl Secret {
+    /// Keeps `bytes` to itself.
+    pub fn new(bytes: impl Into<Arc<[u8]>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The value, for whoever hands it to a process.
+    #[must_use]
+    pub fn expose(&self) -> Arc<[u8]> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Secrets by the id that `RUN --mount=type=secret,id=…` asks for.
+pub type Secrets = BTreeMap<String, Secret>;
 
 /// A base image that was found: what a plan needs of it.
 #[derive(Clone, Debug)]
@@ -151,7 +197,7 @@ pub struct RunRequest<'a> {
     /// In the order written.
     pub mounts: Vec<ResolvedMount>,
     /// Secrets given as environment variables, never part of a key.
-    pub secret_env: Vec<(String, Arc<[u8]>)>,
+    pub secret_env: Vec<(String, Secret)>,
     /// Which network it sees.
     pub network: Network,
 }

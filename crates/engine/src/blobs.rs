@@ -1,0 +1,191 @@
+//! Layers as archives: diffIDs and compressed blobs, made once and remembered.
+//!
+//! The archive of a layer follows from its tree (times included), from what is done to the times, and from the encoder.
+//! So the result is remembered in the store under exactly these, and an image that is exported again reads no file.
+
+use std::{
+    io::{self, BufWriter, Write},
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use galley_oci::{
+    Blake3, BlobOptions, Descriptor, Digest, LayerBlob, LayerSink, TimePolicy,
+    compress::{Compression, encoder_version},
+    media_type, write_layer,
+};
+use galley_store::{BlobWriter, Export, ExportBlob, ImageLayer, Key, Layer, Store};
+
+use crate::{Error, ErrorKind, steps::files::store_error};
+
+/// What is wanted of a layer.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The layer.
+    pub layer: Layer,
+    /// What is done to its times.
+    pub times: TimePolicy,
+}
+
+/// A layer as a compressed blob in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackedLayer {
+    /// SHA-256 of the uncompressed archive.
+    pub diff_id: Digest,
+    /// SHA-256 of the blob.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// The blobs of several layers of images, side by side; in the order given.
+pub fn layer_blobs(
+    store: &Store,
+    layers: &[&ImageLayer],
+    compression: Compression,
+) -> Result<Vec<PackedLayer>, Error> {
+    let wanted = layers.iter().map(|layer| wanted(store, layer)).collect::<Result<Vec<_>, _>>()?;
+    side_by_side(&wanted, |one, threads| pack(store, one, compression, threads))
+}
+
+/// The blob of one layer with its diffID, as the exporters name it.
+pub fn layer_blob(
+    store: &Store,
+    layer: &Layer,
+    times: TimePolicy,
+    compression: Compression,
+) -> Result<LayerBlob, Error> {
+    let wanted = Wanted { layer: layer.clone(), times };
+    let packed = pack(store, &wanted, compression, cores())?;
+    let blob = Descriptor::new(media_type::oci_layer(compression), packed.digest, packed.size);
+    Ok(LayerBlob { diff_id: packed.diff_id, tar_size: 0, blob: Some(blob) })
+}
+
+/// The diffIDs of several layers, side by side; in the order given. No archive is kept.
+pub fn diff_ids(store: &Store, wanted: &[Wanted]) -> Result<Vec<Digest>, Error> {
+    side_by_side(wanted, |one, _| diff_id(store, one))
+}
+
+fn wanted(store: &Store, layer: &ImageLayer) -> Result<Wanted, Error> {
+    let found = store.layer(&layer.layer).map_err(store_error)?;
+    let lost = || Error::new(ErrorKind::Store, format!("the store has lost layer {}", layer.layer));
+    Ok(Wanted { layer: found.ok_or_else(lost)?, times: layer.times })
+}
+
+fn diff_id(store: &Store, wanted: &Wanted) -> Result<Digest, Error> {
+    // The tar of a blob is the same tar.
+    for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+        if let Some(export) = store.export(&export_key(wanted, compression)).map_err(store_error)? {
+            return Ok(export.diff_id);
+        }
+    }
+    let sink = LayerSink::diff_id().map_err(write_error)?;
+    let (made, _) = write(store, wanted, sink)?;
+    let export = Export { diff_id: made.diff_id, blob: None };
+    store.put_export(&export_key(wanted, Compression::None), &export).map_err(store_error)?;
+    Ok(made.diff_id)
+}
+
+fn pack(
+    store: &Store,
+    wanted: &Wanted,
+    compression: Compression,
+    threads: usize,
+) -> Result<PackedLayer, Error> {
+    let key = export_key(wanted, compression);
+    if let Some(Export { diff_id, blob: Some(blob) }) = store.export(&key).map_err(store_error)?
+        && store.blob_size(&blob.digest) == Some(blob.size)
+    {
+        return Ok(PackedLayer { diff_id, digest: blob.digest, size: blob.size });
+    }
+    let out = BufWriter::with_capacity(1 << 20, store.blob_writer().map_err(store_error)?);
+    let media_type = media_type::oci_layer(compression);
+    let options = BlobOptions { compression, level: None, threads, media_type };
+    let sink = LayerSink::new(out, &options).map_err(write_error)?;
+    let (made, out) = write(store, wanted, sink)?;
+    let (digest, size) = commit(out)?;
+    let blob = Some(ExportBlob { digest, size });
+    store.put_export(&key, &Export { diff_id: made.diff_id, blob }).map_err(store_error)?;
+    Ok(PackedLayer { diff_id: made.diff_id, digest, size })
+}
+
+fn commit(out: Option<BufWriter<BlobWriter>>) -> Result<(Digest, u64), Error> {
+    let out = out.ok_or_else(|| Error::new(ErrorKind::Internal, "a blob was made without an output"))?;
+    let writer = out.into_inner().map_err(|error| write_error(error.into_error()))?;
+    writer.commit(None).map_err(store_error)
+}
+
+fn write<W: Write + Send + 'static>(
+    store: &Store,
+    wanted: &Wanted,
+    mut sink: LayerSink<W>,
+) -> Result<(LayerBlob, Option<W>), Error> {
+    let tree = wanted.layer.tree().map_err(store_error)?;
+    let mut content = |index| {
+        let file = store.open_file(&wanted.layer, index).map_err(io::Error::other)?;
+        Ok(Box::new(file) as Box<dyn io::Read>)
+    };
+    write_layer(&tree, wanted.times, &mut content, &mut sink).map_err(|error| {
+        Error::new(ErrorKind::Store, format!("cannot write a layer as an archive: {error}")).because(error)
+    })?;
+    sink.finish().map_err(write_error)
+}
+
+fn write_error(error: io::Error) -> Error {
+    Error::new(ErrorKind::Store, format!("cannot write a layer as an archive: {error}")).because(error)
+}
+
+/// All that the bytes of an archive follow from.
+fn export_key(wanted: &Wanted, compression: Compression) -> Key {
+    let mut hash = Blake3::of("galley.export.v1");
+    hash.digest(wanted.layer.integrity());
+    let (policy, time) = match wanted.times {
+        TimePolicy::Keep => (0, None),
+        TimePolicy::Set(time) => (1, Some(time)),
+        TimePolicy::Clamp(time) => (2, Some(time)),
+    };
+    hash.number(policy).number(time.unwrap_or_default().seconds.cast_unsigned());
+    hash.field(encoder_version(compression).as_bytes()).finish()
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Does `work` for each item on as many threads as there are cores. `work` is told how many threads it may use itself.
+fn side_by_side<T: Sync, R: Send + Sync>(
+    items: &[T],
+    work: impl Fn(&T, usize) -> Result<R, Error> + Sync,
+) -> Result<Vec<R>, Error> {
+    let workers = cores().min(items.len()).max(1);
+    let each = (cores() / workers).max(1);
+    let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
+    let results: Vec<OnceLock<R>> = items.iter().map(|_| OnceLock::new()).collect();
+    let serve = || {
+        while let Some(index) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&index| index < items.len())
+        {
+            match work(&items[index], each) {
+                Ok(result) => drop(results[index].set(result)),
+                Err(error) => {
+                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    next.store(items.len(), Ordering::Relaxed);
+                }
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..workers {
+            scope.spawn(serve);
+        }
+        serve();
+    });
+    if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    let missing = || Error::new(ErrorKind::Internal, "a layer was not written");
+    results.into_iter().map(|result| result.into_inner().ok_or_else(missing)).collect()
+}

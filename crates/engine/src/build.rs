@@ -1,0 +1,313 @@
+//! Executing a plan: look up what is known, make the rest, each thing once.
+//!
+//! For each step: its key ([`cache`]) from the operation and the ids of its inputs; a record under that key names the
+//! layer it made before; else the step is executed under a lock on the key, so that of all threads and processes that
+//! want it one does it and the others find it. A snapshot is known by the layers it is made of, so a step that is run
+//! again and makes the same layer leaves every key after it as it was: everything after it is still cached.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use galley_oci::Time;
+use galley_store::{KeyLock, Layer, Record, Store};
+
+use crate::{
+    Cancel, Error, ErrorKind, Event, Events, Snapshot,
+    cache::Key,
+    clock::now,
+    contexts::Contexts,
+    events::StepInfo,
+    plan::{Operation, Plan, Source, Step, StepId},
+    ports::{Ports, Runner, Secrets},
+    schedule::{self, Done},
+    steps::{base, files::store_error, mounts, work::Work},
+};
+
+pub use crate::steps::run::StepFailure;
+
+/// How often a key that somebody else works on is looked at again.
+const LOCK_POLL: Duration = Duration::from_millis(20);
+
+/// What a build may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Execute what is not known.
+    #[default]
+    Execute,
+    /// Only look up; the first step that has to be executed is an error of kind [`ErrorKind::NeedsExecution`].
+    LookupOnly,
+}
+
+/// What to build.
+#[derive(Clone, Copy, Debug)]
+pub struct BuildRequest<'a> {
+    /// The steps.
+    pub plan: &'a Plan,
+    /// Whether steps may be executed.
+    pub mode: Mode,
+    /// How many steps run at once, see [`schedule::DEFAULT_JOBS`].
+    pub jobs: usize,
+}
+
+/// How a step's result came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It is a base image.
+    Base,
+    /// It was in the store.
+    Cached,
+    /// The step was executed.
+    Executed,
+}
+
+/// A finished step.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What the stage looks like now.
+    pub snapshot: Snapshot,
+    /// What this step added; none for a base.
+    pub layer: Option<Layer>,
+    /// When that layer was made.
+    pub created: Time,
+    /// How.
+    pub way: Way,
+}
+
+/// How much was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Run steps that were executed.
+    pub runs: usize,
+    /// Steps that only move files (COPY, ADD, WORKDIR) that were executed.
+    pub copies: usize,
+    /// Steps that were found in the store.
+    pub hits: usize,
+}
+
+/// A finished build.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// One outcome for each step of the plan, in its order.
+    pub steps: Vec<Outcome>,
+    /// One snapshot for each target of the plan, in its order.
+    pub targets: Vec<Snapshot>,
+    /// How much was done.
+    pub counts: Counts,
+}
+
+impl Built {
+    /// The outcome of a step.
+    #[must_use]
+    pub fn step(&self, id: StepId) -> Option<&Outcome> {
+        self.steps.get(id.0)
+    }
+}
+
+/// Makes everything in the plan.
+pub fn build(
+    request: &BuildRequest<'_>,
+    ports: &Ports<'_>,
+    events: &Events,
+    cancel: &Cancel,
+) -> Result<Built, Error> {
+    let plan = request.plan;
+    events.emit(Event::Planned { steps: plan.steps.iter().map(info).collect() });
+    let builder = Builder::new(request, ports, events);
+    let needs: Vec<Vec<usize>> = plan.steps.iter().map(needs).collect();
+    let steps = schedule::run(&needs, request.jobs.max(1), cancel, &|item, done, stop| {
+        builder.step(&plan.steps[item], done, stop)
+    })?;
+    let target = |step: Option<StepId>| match step {
+        None => Ok(Snapshot::empty()),
+        Some(id) => steps
+            .get(id.0)
+            .map(|outcome: &Outcome| outcome.snapshot.clone())
+            .ok_or_else(|| Error::new(ErrorKind::Internal, format!("the plan has no step {}", id.0))),
+    };
+    let targets = plan.targets.iter().map(|wanted| target(wanted.step)).collect::<Result<_, _>>()?;
+    Ok(Built { counts: builder.counts(), steps, targets })
+}
+
+fn info(step: &Step) -> StepInfo {
+    StepInfo { id: step.id, name: step.name.clone(), place: step.place.as_ref().map(ToString::to_string) }
+}
+
+/// The steps that `step` waits for.
+fn needs(step: &Step) -> Vec<usize> {
+    let mut needs: Vec<usize> = step.parent.iter().map(|id| id.0).collect();
+    needs.extend(sources(&step.operation).into_iter().filter_map(|source| match source {
+        Source::Step(id) => Some(id.0),
+        Source::Context(_) => None,
+    }));
+    needs.sort_unstable();
+    needs.dedup();
+    needs
+}
+
+/// Where an operation takes files from.
+fn sources(operation: &Operation) -> Vec<Source> {
+    match operation {
+        Operation::Base(_) | Operation::Workdir(_) => Vec::new(),
+        Operation::Copy(copy) if copy.sources.is_empty() => Vec::new(),
+        Operation::Copy(copy) => vec![copy.from],
+        Operation::Run(run) => {
+            run.mounts.iter().filter_map(mounts::source).map(|(source, _)| source).collect()
+        }
+    }
+}
+
+/// What all steps of one build share.
+#[derive(Debug)]
+pub(crate) struct Builder<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) runner: RunnerRef<'a>,
+    pub(crate) secrets: &'a Secrets,
+    pub(crate) events: &'a Events,
+    pub(crate) contexts: Contexts<'a>,
+    /// Cache mounts that this build has emptied: once is enough.
+    pub(crate) emptied: Mutex<HashSet<String>>,
+    mode: Mode,
+    /// Keys that this build executed: good enough even for a step whose records are to be skipped.
+    made: Mutex<HashSet<Key>>,
+    runs: AtomicUsize,
+    copies: AtomicUsize,
+    hits: AtomicUsize,
+}
+
+/// A runner, which need not be printable.
+#[derive(Clone, Copy)]
+pub(crate) struct RunnerRef<'a>(pub(crate) &'a dyn Runner);
+
+impl std::fmt::Debug for RunnerRef<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Runner")
+    }
+}
+
+impl<'a> Builder<'a> {
+    fn new(request: &BuildRequest<'a>, ports: &Ports<'a>, events: &'a Events) -> Self {
+        Self {
+            store: ports.store,
+            runner: RunnerRef(ports.runner),
+            secrets: ports.secrets,
+            events,
+            contexts: Contexts::new(&request.plan.contexts),
+            emptied: Mutex::default(),
+            mode: request.mode,
+            made: Mutex::default(),
+            runs: AtomicUsize::new(0),
+            copies: AtomicUsize::new(0),
+            hits: AtomicUsize::new(0),
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        let load = |counter: &AtomicUsize| counter.load(Ordering::SeqCst);
+        Counts { runs: load(&self.runs), copies: load(&self.copies), hits: load(&self.hits) }
+    }
+
+    fn step(&self, step: &Step, done: &Done<Outcome>, stop: &Cancel) -> Result<Outcome, Error> {
+        self.outcome(step, done, stop).map_err(|error| {
+            let error = match &step.place {
+                Some(place) => error.at(place),
+                None => error,
+            };
+            if !matches!(error.kind, ErrorKind::Cancelled | ErrorKind::NeedsExecution) {
+                self.events.emit(Event::Failed { step: step.id, message: error.message.clone() });
+            }
+            error
+        })
+    }
+
+    fn outcome(&self, step: &Step, done: &Done<Outcome>, stop: &Cancel) -> Result<Outcome, Error> {
+        if let Operation::Base(image) = &step.operation {
+            let snapshot = base::chain(self.store, image)?;
+            self.events.emit(Event::Cached { step: step.id });
+            return Ok(Outcome { snapshot, layer: None, created: Time::default(), way: Way::Base });
+        }
+        let parent = match step.parent {
+            Some(id) => done.get(id.0)?.snapshot.clone(),
+            None => Snapshot::empty(),
+        };
+        let work = Work::prepare(self, step, parent, done)?;
+        let (layer, created, way) = self.obtain(step, &work, stop)?;
+        Ok(Outcome { snapshot: work.parent.with(layer.clone()), layer: Some(layer), created, way })
+    }
+
+    /// The layer of a step: from the store, or made.
+    fn obtain(&self, step: &Step, work: &Work<'_>, stop: &Cancel) -> Result<(Layer, Time, Way), Error> {
+        if let Some(found) = self.look_up(step, work, stop)? {
+            return Ok(found);
+        }
+        if self.mode == Mode::LookupOnly {
+            return Err(Error::new(ErrorKind::NeedsExecution, format!("{} has to be executed", step.name)));
+        }
+        let _lock = self.lock(&work.key, stop)?;
+        if let Some(found) = self.look_up(step, work, stop)? {
+            return Ok(found);
+        }
+        self.execute(step, work, stop)
+    }
+
+    fn look_up(
+        &self,
+        step: &Step,
+        work: &Work<'_>,
+        stop: &Cancel,
+    ) -> Result<Option<(Layer, Time, Way)>, Error> {
+        if step.no_cache && !self.made.lock().unwrap_or_else(PoisonError::into_inner).contains(&work.key) {
+            return Ok(None);
+        }
+        let Some(record) = self.store.record(&work.key).map_err(store_error)? else { return Ok(None) };
+        let Some(mut layer) = self.store.layer(&record.layer).map_err(store_error)? else { return Ok(None) };
+        if !self.store.has_bytes(&layer) {
+            // Known, but its files were in a context or a stage of an earlier process: say again where they are.
+            if !work.is_cheap() {
+                return Ok(None);
+            }
+            layer = work.execute(self, step, stop)?;
+        }
+        self.hits.fetch_add(1, Ordering::SeqCst);
+        self.events.emit(Event::Cached { step: step.id });
+        Ok(Some((layer, record.created, Way::Cached)))
+    }
+
+    fn execute(&self, step: &Step, work: &Work<'_>, stop: &Cancel) -> Result<(Layer, Time, Way), Error> {
+        self.events.emit(Event::Started { step: step.id });
+        let counter = if matches!(step.operation, Operation::Run(_)) { &self.runs } else { &self.copies };
+        counter.fetch_add(1, Ordering::SeqCst);
+        let started = Instant::now();
+        let layer = work.execute(self, step, stop)?;
+        let (took, created) = (started.elapsed(), now());
+        let record = Record {
+            layer: *layer.id(),
+            created,
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            log: work.log(),
+            boot: None,
+        };
+        self.store.put_record(&work.key, &record).map_err(store_error)?;
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(work.key);
+        self.events.emit(Event::Finished { step: step.id, took });
+        Ok((layer, created, Way::Executed))
+    }
+
+    /// Waits until nobody else makes what `key` names; a thrown switch ends the wait.
+    fn lock(&self, key: &Key, stop: &Cancel) -> Result<KeyLock, Error> {
+        loop {
+            if let Some(lock) = self.store.try_lock_key(key).map_err(store_error)? {
+                return Ok(lock);
+            }
+            if stop.is_cancelled() {
+                return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
+            }
+            std::thread::sleep(LOCK_POLL);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! ADD of an archive: unpacked apart first, then laid over the destination as a tree.
+//!
+//! What the archive says reaches the disk only inside a temporary directory of the store, so nothing in it can lead
+//! outside. An archive is known by its content, compressed or not; what cannot be read as one is copied as a file.
+
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::OsStr,
+    io::Read,
+    num::NonZeroU32,
+    os::unix::ffi::OsStrExt,
+};
+
+use galley_oci::{
+    Entry, Kind, Tree,
+    archive::{ItemKind, Reader, Whiteouts},
+    compress::{self, Format},
+    tree::{file_name, join, parent},
+};
+use galley_store::{Origin, Store, TempDir, UnpackOptions};
+
+use super::{
+    copy::Manner,
+    draft::{Draft, shown},
+    files::Files,
+    select::Selected,
+};
+use crate::{Error, ErrorKind};
+
+/// A file that is an archive.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Archive<'a> {
+    files: &'a Files,
+    path: &'a [u8],
+}
+
+/// The archive that `selected` is; none when it is anything else.
+pub(crate) fn open<'a>(
+    store: &Store,
+    files: &'a Files,
+    selected: &'a Selected,
+) -> Result<Option<Archive<'a>>, Error> {
+    let archive = Archive { files, path: &selected.path };
+    let file = files.stack().get(archive.path).map(|found| &found.entry.kind);
+    if !matches!(file, Some(Kind::File { .. })) {
+        return Ok(None);
+    }
+    let Ok(reader) = compress::decoder(archive.raw(store)?) else { return Ok(None) };
+    let mut prefix = Vec::new();
+    let read = reader.take(compress::PREFIX_BYTES as u64).read_to_end(&mut prefix);
+    Ok((read.is_ok() && compress::detect(&prefix) == Some(Format::Tar)).then_some(archive))
+}
+
+impl Archive<'_> {
+    fn raw(&self, store: &Store) -> Result<Box<dyn Read + Send>, Error> {
+        let gone = || Error::new(ErrorKind::Input, format!("{} is gone", shown(self.path)));
+        let found = self.files.stack().get(self.path).ok_or_else(gone)?;
+        Ok(Box::new(self.files.open(store, found)?))
+    }
+
+    fn decoded(&self, store: &Store) -> Result<Box<dyn Read + Send>, Error> {
+        compress::decoder(self.raw(store)?).map_err(|error| self.failure(error))
+    }
+
+    fn failure(&self, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+        let message = format!("cannot unpack {}: {error}", shown(self.path));
+        Error::new(ErrorKind::Input, message).label("this archive").because(error)
+    }
+
+    /// Lays its files over the destination. The directory given back holds them until the layer has its own.
+    pub(crate) fn unpack(
+        &self,
+        store: &Store,
+        draft: &mut Draft<'_>,
+        manner: &Manner<'_>,
+    ) -> Result<TempDir, Error> {
+        let temp = store.temp_dir("add").map_err(super::files::store_error)?;
+        let unpacked = store.unpack(&mut *self.decoded(store)?, &temp, &UnpackOptions::plain());
+        let tree = unpacked.map_err(|error| {
+            if error.is_disk_full() { super::files::store_error(error) } else { self.failure(error) }
+        })?;
+        let root = draft.resolve(manner.destination)?;
+        draft
+            .make_directories(&root, &super::draft::NewDirectory { mode: 0o755, ..manner.new_directory() })?;
+        let explicit = self.explicit_directories(store, &tree, draft, &root, manner)?;
+        let mut graft = Graft { draft, manner, explicit, targets: HashMap::new(), groups: HashMap::new() };
+        graft.targets.insert(Box::default(), root);
+        for entry in tree.entries() {
+            let origin = Origin::Path(temp.diff().join(OsStr::from_bytes(&entry.path)));
+            graft.add(entry, origin)?;
+        }
+        Ok(temp)
+    }
+
+    /// The directories that the archive itself has; none when it makes no difference. Those it leaves out look like any
+    /// plain directory once they are unpacked, but must not change what stands in the destination. So the archive is
+    /// read a second time, only if there is something that they could change.
+    fn explicit_directories(
+        &self,
+        store: &Store,
+        tree: &Tree,
+        draft: &Draft<'_>,
+        root: &[u8],
+        manner: &Manner<'_>,
+    ) -> Result<Option<HashSet<Box<[u8]>>>, Error> {
+        let doubtful = |entry: &Entry| {
+            let plain = entry.is_directory() && (entry.meta.uid, entry.meta.gid) == (0, 0);
+            plain && entry.meta.mode == 0o755 && !entry.path.is_empty()
+        };
+        let matters =
+            |entry: &Entry| manner.owner.is_some() || draft.get(&join_all(root, &entry.path)).is_some();
+        if !tree.entries().iter().any(|entry| doubtful(entry) && matters(entry)) {
+            return Ok(None);
+        }
+        let mut reader = Reader::new(self.decoded(store)?, Whiteouts::Plain);
+        let mut explicit = HashSet::new();
+        while let Some(item) = reader.next_item().map_err(|error| self.failure(error))? {
+            if item.kind == ItemKind::Directory {
+                explicit.insert(item.path);
+            }
+        }
+        Ok(Some(explicit))
+    }
+}
+
+fn join_all(dir: &[u8], relative: &[u8]) -> Vec<u8> {
+    match (dir, relative) {
+        (dir, []) => dir.to_vec(),
+        ([], relative) => relative.to_vec(),
+        (dir, relative) => [dir, b"/", relative].concat(),
+    }
+}
+
+/// Lays a tree over a draft.
+struct Graft<'a, 'b> {
+    draft: &'a mut Draft<'b>,
+    manner: &'a Manner<'a>,
+    /// The directories that the archive has, when some are in doubt.
+    explicit: Option<HashSet<Box<[u8]>>>,
+    /// Where each directory of the archive is in the draft.
+    targets: HashMap<Box<[u8]>, Vec<u8>>,
+    groups: HashMap<NonZeroU32, NonZeroU32>,
+}
+
+impl Graft<'_, '_> {
+    fn add(&mut self, entry: &Entry, origin: Origin) -> Result<(), Error> {
+        // The destination itself keeps its attributes.
+        let Some(dir) = parent(&entry.path) else { return Ok(()) };
+        let lost = || Error::new(ErrorKind::Internal, format!("{} has no directory", shown(&entry.path)));
+        let mut target = join(self.targets.get(dir).ok_or_else(lost)?, file_name(&entry.path));
+        let mut entry = entry.clone();
+        let mut bytes = None;
+        match &mut entry.kind {
+            Kind::Directory { .. } => {
+                let implied = self.explicit.as_ref().is_some_and(|explicit| !explicit.contains(&entry.path));
+                if implied {
+                    target = self.implied(&target)?;
+                    self.targets.insert(entry.path, target);
+                    return Ok(());
+                }
+                self.targets.insert(entry.path, target.clone());
+            }
+            Kind::File { links, .. } => {
+                *links = links.map(|group| self.group(group));
+                bytes = Some(origin);
+            }
+            _ => {}
+        }
+        if let Some((uid, gid)) = self.manner.owner {
+            (entry.meta.uid, entry.meta.gid) = (uid, gid);
+        }
+        entry.path = target.into();
+        self.draft.put(entry, bytes);
+        Ok(())
+    }
+
+    /// A directory that the archive only implies: what stands there is used, through a link too.
+    fn implied(&mut self, target: &[u8]) -> Result<Vec<u8>, Error> {
+        let resolved = self.draft.resolve(target)?;
+        let mut new = self.manner.new_directory();
+        (new.mode, new.uid, new.gid) = (0o755, 0, 0);
+        self.draft.make_directories(&resolved, &new)?;
+        Ok(resolved)
+    }
+
+    fn group(&mut self, group: NonZeroU32) -> NonZeroU32 {
+        let draft = &mut *self.draft;
+        *self.groups.entry(group).or_insert_with(|| draft.new_group())
+    }
+}

@@ -1,0 +1,196 @@
+//! COPY, and ADD of files: source files to changes of the destination, without moving a byte.
+//!
+//! The rules are BuildKit's, asked of BuildKit itself: `tests/copy/` holds its answers.
+
+use std::{collections::HashMap, num::NonZeroU32};
+
+use galley_oci::{
+    Blake3, Entry, Kind, Meta, Time,
+    stack::Found,
+    tree::{file_name, join, parent},
+};
+use galley_store::Origin;
+
+use super::{
+    draft::{Draft, NewDirectory, shown},
+    files::Files,
+    select::Selected,
+};
+use crate::{Error, ErrorKind, plan::InlineFile};
+
+/// Permission bits of files written in the Dockerfile itself.
+const INLINE_MODE: u16 = 0o644;
+
+/// How files are copied.
+#[derive(Clone, Debug)]
+pub(crate) struct Manner<'a> {
+    /// Absolute, with the trailing slash when one was written.
+    pub destination: &'a [u8],
+    /// The owner of all that is copied; without it files keep theirs and new directories are root's.
+    pub owner: Option<(u32, u32)>,
+    /// The mode of all that is copied but symbolic links.
+    pub mode: Option<u16>,
+    /// The time of what has none of its own.
+    pub now: Time,
+}
+
+impl Manner<'_> {
+    pub(crate) fn new_directory(&self) -> NewDirectory {
+        let (uid, gid) = self.owner.unwrap_or_default();
+        // A new directory never gets set-id or sticky bits, as BuildKit has it.
+        NewDirectory { mode: self.mode.unwrap_or(0o755) & 0o777, uid, gid, mtime: self.now }
+    }
+
+    fn apply(&self, meta: &mut Meta, kind: &Kind) {
+        if let Some((uid, gid)) = self.owner {
+            (meta.uid, meta.gid) = (uid, gid);
+        }
+        if let Some(mode) = self.mode
+            && !matches!(kind, Kind::Symlink { .. })
+        {
+            meta.mode = mode;
+        }
+    }
+}
+
+/// Copies one selected source.
+pub(crate) fn copy(
+    draft: &mut Draft<'_>,
+    files: &Files,
+    selected: &Selected,
+    manner: &Manner<'_>,
+) -> Result<(), Error> {
+    let source = files.stack().walk(&selected.path);
+    let directory = source.first().is_none_or(|found| found.entry.is_directory());
+    let target = prepare_target(draft, directory, &selected.name, manner)?;
+    let mut copier = Copier { draft, files, manner, groups: HashMap::new() };
+    for found in source {
+        let relative = found.path()[selected.path.len()..].strip_prefix(b"/");
+        // Of the top directory only the time is copied.
+        let top = directory && found.path() == &*selected.path;
+        if top {
+            copier.keep_directory(&target, found.entry.meta.mtime);
+        } else {
+            copier.put(found, relative.map_or_else(|| target.clone(), |name| join_all(&target, name)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a file that is in the Dockerfile itself.
+pub(crate) fn write_inline(
+    draft: &mut Draft<'_>,
+    file: &InlineFile,
+    manner: &Manner<'_>,
+) -> Result<(), Error> {
+    let target = prepare_target(draft, false, file_name(&file.name), manner)?;
+    let digest = *Blake3::new().update(&file.content).finish().bytes();
+    let kind = Kind::File { size: file.content.len() as u64, digest, links: None };
+    let mut meta = Meta { mtime: manner.now, ..Meta::new(INLINE_MODE) };
+    manner.apply(&mut meta, &kind);
+    refuse_directory(draft, &target)?;
+    let origin = Origin::Bytes(file.content.as_slice().into());
+    draft.put(Entry { path: target.into(), meta, kind }, Some(origin));
+    Ok(())
+}
+
+/// Where the source goes, with the directories above (for a directory: itself too) made.
+///
+/// A file goes into a destination that is a directory, or is written as one, under its own name.
+fn prepare_target(
+    draft: &mut Draft<'_>,
+    directory: bool,
+    name: &[u8],
+    manner: &Manner<'_>,
+) -> Result<Vec<u8>, Error> {
+    let new = manner.new_directory();
+    let (above, last) = split_last(manner.destination);
+    let as_directory = if last.is_empty() || last == b"." { manner.destination } else { above };
+    let resolved = draft.resolve(as_directory)?;
+    draft.make_directories(&resolved, &new)?;
+    let mut target = draft.resolve(manner.destination)?;
+    if !directory && draft.is_directory(&target) {
+        target = join(&target, name);
+    }
+    let needed = if directory { Some(&*target) } else { parent(&target) };
+    draft.make_directories(needed.unwrap_or_default(), &new)?;
+    Ok(target)
+}
+
+/// The path up to its last slash, and what follows it.
+fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
+    let slash = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+    path.split_at(slash)
+}
+
+struct Copier<'a, 'b> {
+    draft: &'a mut Draft<'b>,
+    files: &'a Files,
+    manner: &'a Manner<'a>,
+    /// Hard-link groups of the source (layer and number) and what they are in the draft.
+    groups: HashMap<(usize, NonZeroU32), NonZeroU32>,
+}
+
+impl Copier<'_, '_> {
+    fn keep_directory(&mut self, target: &[u8], mtime: Time) {
+        if let Some(existing) = self.draft.get(target) {
+            let mut entry = existing.clone();
+            entry.meta.mtime = mtime;
+            self.draft.put(entry, None);
+        }
+    }
+
+    fn put(&mut self, found: Found<'_>, target: Vec<u8>) -> Result<(), Error> {
+        let mut entry = Entry { path: target.into(), ..found.entry.clone() };
+        self.manner.apply(&mut entry.meta, &entry.kind);
+        let mut origin = None;
+        match &mut entry.kind {
+            Kind::Directory { opaque } => {
+                *opaque = false;
+                self.merge_directory(&mut entry)?;
+            }
+            Kind::File { links, .. } => {
+                *links = links.map(|group| self.group(found.layer, group));
+                origin = Some(self.files.origin(found));
+                refuse_directory(self.draft, &entry.path)?;
+            }
+            _ => refuse_directory(self.draft, &entry.path)?,
+        }
+        self.draft.put(entry, origin);
+        Ok(())
+    }
+
+    /// A directory on a directory takes the new attributes and keeps the extended ones that the new has not.
+    fn merge_directory(&self, entry: &mut Entry) -> Result<(), Error> {
+        let Some(existing) = self.draft.get(&entry.path) else { return Ok(()) };
+        if !existing.is_directory() {
+            let path = shown(&entry.path);
+            let message = format!("cannot copy a directory to {path}: it is not a directory there");
+            return Err(Error::new(ErrorKind::Input, message));
+        }
+        if let Some(old) = &existing.meta.xattrs {
+            let new = entry.meta.xattrs.get_or_insert_default();
+            let kept: Vec<_> =
+                old.iter().filter(|(name, _)| !new.iter().any(|(known, _)| known == name)).collect();
+            new.extend(kept.into_iter().cloned());
+        }
+        Ok(())
+    }
+
+    fn group(&mut self, layer: usize, group: NonZeroU32) -> NonZeroU32 {
+        let draft = &mut *self.draft;
+        *self.groups.entry((layer, group)).or_insert_with(|| draft.new_group())
+    }
+}
+
+fn refuse_directory(draft: &Draft<'_>, target: &[u8]) -> Result<(), Error> {
+    if draft.is_directory(target) {
+        let message = format!("cannot copy a file to {}: it is a directory there", shown(target));
+        return Err(Error::new(ErrorKind::Input, message));
+    }
+    Ok(())
+}
+
+fn join_all(dir: &[u8], relative: &[u8]) -> Vec<u8> {
+    if dir.is_empty() { relative.to_vec() } else { [dir, b"/", relative].concat() }
+}

@@ -1,0 +1,80 @@
+//! A place that files are copied from: a build context or a snapshot, seen the same way.
+
+use std::{
+    ffi::OsStr,
+    fs::File,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use fs_err as fs;
+use galley_oci::{
+    Entry, Tree,
+    stack::{Found, Stack},
+};
+use galley_store::{Layer, Origin, Store};
+
+use crate::{Error, ErrorKind, Snapshot};
+
+/// Files that a step reads: how they look, and where their bytes are.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    stack: Stack,
+    bytes: Bytes,
+}
+
+#[derive(Clone, Debug)]
+enum Bytes {
+    /// Below this directory.
+    Directory(PathBuf),
+    /// In these layers, lowest first, as in the stack.
+    Layers(Vec<Layer>),
+}
+
+impl Files {
+    /// The files of a directory on this machine as `tree` describes them.
+    pub(crate) fn of_directory(root: &Path, tree: Arc<Tree>) -> Self {
+        Self { stack: Stack::new(vec![tree]), bytes: Bytes::Directory(root.to_owned()) }
+    }
+
+    /// The files of a snapshot.
+    pub(crate) fn of_snapshot(snapshot: &Snapshot) -> Result<Self, Error> {
+        let stack = snapshot.stack().map_err(store_error)?;
+        Ok(Self { stack, bytes: Bytes::Layers(snapshot.layers().to_vec()) })
+    }
+
+    /// How they look.
+    pub(crate) const fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
+    /// Where the bytes of a file are.
+    pub(crate) fn origin(&self, found: Found<'_>) -> Origin {
+        match &self.bytes {
+            Bytes::Directory(root) => Origin::Path(root.join(OsStr::from_bytes(found.path()))),
+            Bytes::Layers(layers) => Origin::Layer { layer: layers[found.layer].clone(), index: found.index },
+        }
+    }
+
+    /// The content of a file.
+    pub(crate) fn open(&self, store: &Store, found: Found<'_>) -> Result<File, Error> {
+        match &self.bytes {
+            Bytes::Directory(root) => {
+                let path = root.join(OsStr::from_bytes(found.path()));
+                fs::File::open(path).map(fs::File::into_file).map_err(|error| read_error(found.entry, error))
+            }
+            Bytes::Layers(layers) => store.open_file(&layers[found.layer], found.index).map_err(store_error),
+        }
+    }
+}
+
+fn read_error(entry: &Entry, error: std::io::Error) -> Error {
+    let name = String::from_utf8_lossy(&entry.path);
+    Error::new(ErrorKind::Input, format!("cannot read {name} of the build context")).because(error)
+}
+
+/// A failure of the store as the person sees it.
+pub(crate) fn store_error(error: galley_store::StoreError) -> Error {
+    Error::new(ErrorKind::Store, error.to_string()).because(error)
+}

@@ -1,0 +1,22 @@
+//! What each kind of step does.
+//!
+//! Steps that only move files work on trees: they read what is below and what is copied as [`Tree`](galley_oci::Tree)s,
+//! and say where the bytes of each new file already are. Only a run step makes bytes.
+//!
+//! * [`files`]: a place that files are copied from; [`select`]: which of them a pattern means.
+//! * [`draft`]: the destination with the changes made so far.
+//! * [`copy`], [`archive`], [`workdir`], [`base`], [`run`]: the steps.
+//! * [`work`]: a step of a plan with its inputs at hand.
+//! * [`users`]: names to numbers by the image's own `/etc/passwd` and `/etc/group`.
+
+pub(crate) mod archive;
+pub(crate) mod base;
+pub(crate) mod copy;
+pub(crate) mod draft;
+pub(crate) mod files;
+pub(crate) mod mounts;
+pub(crate) mod run;
+pub(crate) mod select;
+pub(crate) mod users;
+pub(crate) mod work;
+pub(crate) mod workdir;

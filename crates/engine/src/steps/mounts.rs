@@ -1,0 +1,271 @@
+//! The mounts of a run step: from what the Dockerfile says to what the runner gets.
+
+use std::{
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::{Arc, PoisonError},
+};
+
+use fs_err as fs;
+use galley_oci::{Digest, Entry, Stack, Tree, minimal};
+use galley_store::{CacheMount, Layer, Origins, Store};
+
+use super::{
+    draft::shown,
+    files::{Files, store_error},
+    select::{self, Selected},
+};
+use crate::{
+    Error, ErrorKind, Snapshot,
+    build::Builder,
+    contexts::Context,
+    plan::{MountKind, RunMount, RunOp, Sharing, Source, Step},
+    ports::{MountSource, ResolvedMount, Secret},
+};
+
+/// The mode of a cache mount's directory unless asked otherwise.
+const CACHE_MODE: u32 = 0o755;
+
+/// Where the files of a bind mount, or the first content of a cache mount, come from.
+#[derive(Clone, Debug)]
+pub(crate) enum MountInput {
+    /// A build context.
+    Context(Arc<Context>),
+    /// A stage or an image.
+    Snapshot(Snapshot),
+}
+
+impl MountInput {
+    /// What it adds to the key of the step: a snapshot is known by its id, of a context only the mounted part counts.
+    pub(crate) fn digest(&self, path: &[u8]) -> Result<Digest, Error> {
+        match self {
+            Self::Snapshot(snapshot) => Ok(*snapshot.id()),
+            Self::Context(context) => {
+                let stack = context.files.stack();
+                let selected = Selected { name: Vec::new(), path: context.resolve(path)? };
+                Ok(select::digest(stack, &[selected]))
+            }
+        }
+    }
+
+    /// A snapshot that has the files, and where in it they are. The mounted part of a context becomes a layer of its
+    /// own, so that nothing that is ignored can be seen and nothing changes while the step runs.
+    fn mountable(&self, store: &Store, path: &[u8]) -> Result<(Snapshot, Vec<u8>), Error> {
+        match self {
+            Self::Snapshot(snapshot) => {
+                let stack = snapshot.stack().map_err(store_error)?;
+                Ok((snapshot.clone(), resolve_in(&stack, path)?))
+            }
+            Self::Context(context) => {
+                let path = context.resolve(path)?;
+                let layer = part_of(store, &context.files, &path)?;
+                Ok((Snapshot::empty().with(layer), path))
+            }
+        }
+    }
+}
+
+/// Whose files a mount shows, or starts with, and from which path.
+pub(crate) fn source(mount: &RunMount) -> Option<(Source, &[u8])> {
+    match &mount.kind {
+        MountKind::Bind { from, source, .. } => Some((*from, source)),
+        MountKind::Cache { from: Some((from, source)), .. } => Some((*from, source)),
+        _ => None,
+    }
+}
+
+/// Where `path` of a stage leads.
+fn resolve_in(stack: &Stack, path: &[u8]) -> Result<Vec<u8>, Error> {
+    let selected = select::literal(stack, path)?;
+    Ok(selected.path)
+}
+
+/// What is at `path`, at its place, as a layer.
+fn part_of(store: &Store, files: &Files, path: &[u8]) -> Result<Layer, Error> {
+    let (mut entries, mut origins) = (Vec::new(), Origins::new());
+    for found in files.stack().walk(path) {
+        entries.push(Entry::clone(found.entry));
+        if matches!(found.entry.kind, galley_oci::Kind::File { .. }) {
+            origins.insert(found.path(), files.origin(found));
+        }
+    }
+    let tree = minimal(Tree::from_entries(entries), &Stack::default());
+    store.commit_origins(tree, origins).map_err(store_error)
+}
+
+/// The mounts that are ready, and what must be held while they are used.
+#[derive(Debug, Default)]
+pub(crate) struct Mounts {
+    pub mounts: Vec<ResolvedMount>,
+    pub secret_env: Vec<(String, Secret)>,
+    /// Cache mounts stay locked as their sharing says.
+    _held: Vec<CacheMount>,
+}
+
+/// Gets everything ready that the step wants mounted, the scripts of its heredocs too.
+pub(crate) fn resolve(
+    builder: &Builder<'_>,
+    step: &Step,
+    operation: &RunOp,
+    inputs: &[Option<MountInput>],
+) -> Result<Mounts, Error> {
+    let mut mounts = Mounts::default();
+    let mut caches = Vec::new();
+    for (mount, input) in operation.mounts.iter().zip(inputs) {
+        match &mount.kind {
+            MountKind::Cache { .. } => caches.push((mount, input.as_ref())),
+            _ => mounts.add(builder, mount, input.as_ref())?,
+        }
+    }
+    // Two steps that lock the same caches take them in one order, so neither waits for the other for ever.
+    caches.sort_by_cached_key(|(mount, input)| cache_id(mount, *input));
+    for (mount, input) in caches {
+        mounts.add_cache(builder, step, mount, input)?;
+    }
+    for script in &operation.scripts {
+        let content = Arc::from(script.content.as_slice());
+        let source = MountSource::File { content, mode: script.mode, uid: 0, gid: 0 };
+        mounts.mounts.push(ResolvedMount { target: script.path.clone(), source });
+    }
+    // A mount below another comes after it.
+    mounts.mounts.sort_by(|a, b| galley_oci::tree::compare_paths(&a.target, &b.target));
+    Ok(mounts)
+}
+
+impl Mounts {
+    fn add(
+        &mut self,
+        builder: &Builder<'_>,
+        mount: &RunMount,
+        input: Option<&MountInput>,
+    ) -> Result<(), Error> {
+        let source = match &mount.kind {
+            MountKind::Bind { source, writable, .. } => {
+                let input = input.ok_or_else(|| no_input(mount))?;
+                let (snapshot, path) = input.mountable(builder.store, source)?;
+                MountSource::Snapshot { snapshot, path, writable: *writable }
+            }
+            MountKind::Tmpfs { size } => MountSource::Tmpfs { size: *size },
+            MountKind::Secret { .. } => return self.add_secret(builder, mount),
+            MountKind::Cache { .. } => return Err(no_input(mount)),
+        };
+        self.mounts.push(ResolvedMount { target: mount.target.clone(), source });
+        Ok(())
+    }
+
+    fn add_secret(&mut self, builder: &Builder<'_>, mount: &RunMount) -> Result<(), Error> {
+        let MountKind::Secret { id, file, environment, required, mode, uid, gid } = &mount.kind else {
+            return Err(no_input(mount));
+        };
+        let Some(secret) = builder.secrets.get(id) else {
+            return if *required { Err(missing_secret(id)) } else { Ok(()) };
+        };
+        if let Some(name) = environment {
+            self.secret_env.push((name.clone(), secret.clone()));
+        }
+        if *file {
+            let source = MountSource::File { content: secret.expose(), mode: *mode, uid: *uid, gid: *gid };
+            self.mounts.push(ResolvedMount { target: mount.target.clone(), source });
+        }
+        Ok(())
+    }
+
+    fn add_cache(
+        &mut self,
+        builder: &Builder<'_>,
+        step: &Step,
+        mount: &RunMount,
+        input: Option<&MountInput>,
+    ) -> Result<(), Error> {
+        let MountKind::Cache { sharing, read_only, mode, uid, gid, .. } = &mount.kind else {
+            return Err(no_input(mount));
+        };
+        let (id, store) = (cache_id(mount, input), builder.store);
+        let fresh = step.no_cache
+            && builder.emptied.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+        if fresh {
+            // In use elsewhere: then it is not ours to empty.
+            store.remove_cache_mount(&id).map_err(store_error)?;
+        }
+        let held = store.cache_mount(&id, store_sharing(*sharing), |dir| {
+            set_attributes(dir, *mode, *uid, *gid, input.is_some())
+        });
+        let held = held.map_err(|Failed(error)| error)?;
+        let source = MountSource::Host { path: held.path().to_owned(), writable: !read_only, discard: false };
+        self.mounts.push(ResolvedMount { target: mount.target.clone(), source });
+        self._held.push(held);
+        Ok(())
+    }
+}
+
+/// An error of ours that the store's callback can return.
+struct Failed(Error);
+
+impl From<galley_store::StoreError> for Failed {
+    fn from(error: galley_store::StoreError) -> Self {
+        Self(store_error(error))
+    }
+}
+
+/// What makes two cache mounts the same: the id, and all that says how a new one looks.
+fn cache_id(mount: &RunMount, input: Option<&MountInput>) -> String {
+    let MountKind::Cache { id, from, mode, uid, gid, .. } = &mount.kind else { return String::new() };
+    let mut text = id.clone();
+    if let Some(mode) = mode {
+        text += &format!(" mode={mode:04o}");
+    }
+    for (name, value) in [("uid", uid), ("gid", gid)] {
+        if let Some(value) = value {
+            text += &format!(" {name}={value}");
+        }
+    }
+    match input {
+        Some(MountInput::Snapshot(snapshot)) => text += &format!(" from={}", snapshot.id()),
+        Some(MountInput::Context(_)) => text += " from=context",
+        None => {}
+    }
+    if let Some((_, path)) = from {
+        text += &format!(" source={}", shown(path));
+    }
+    text
+}
+
+const fn store_sharing(sharing: Sharing) -> galley_store::Sharing {
+    match sharing {
+        Sharing::Shared => galley_store::Sharing::Shared,
+        Sharing::Private => galley_store::Sharing::Private,
+        Sharing::Locked => galley_store::Sharing::Locked,
+    }
+}
+
+/// Gives a new cache mount its directory's attributes. One with a source looks like it unless told otherwise.
+fn set_attributes(
+    dir: &Path,
+    mode: Option<u32>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    has_source: bool,
+) -> Result<(), Failed> {
+    let failed = |error: std::io::Error| {
+        Failed(Error::new(ErrorKind::Store, "cannot prepare a cache mount").because(error))
+    };
+    if uid.is_some() || gid.is_some() {
+        std::os::unix::fs::chown(dir, Some(uid.unwrap_or(0)), Some(gid.unwrap_or(0))).map_err(failed)?;
+    }
+    if mode.is_some() || !has_source {
+        let mode = std::fs::Permissions::from_mode(mode.unwrap_or(CACHE_MODE));
+        fs::set_permissions(dir, mode).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn no_input(mount: &RunMount) -> Error {
+    let message = format!("the mount at {} was planned without its source", shown(&mount.target));
+    Error::new(ErrorKind::Internal, message)
+}
+
+fn missing_secret(id: &str) -> Error {
+    Error::new(ErrorKind::Input, format!("the secret {id:?} is required and was not given"))
+        .label("required here")
+        .help(format!("give it with --secret id={id},src=FILE or --secret id={id},env=NAME"))
+}

@@ -1,0 +1,176 @@
+//! RUN: a process on a snapshot, and what it changed.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    io::Write,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
+
+use fs_err as fs;
+use galley_oci::minimal;
+use galley_store::Layer;
+
+use super::{
+    files::{Files, store_error},
+    mounts::{self, MountInput},
+    users::Accounts,
+    work::Work,
+};
+use crate::{
+    Cancel, Error, ErrorKind, Event,
+    build::Builder,
+    cache::Key,
+    events::Stream,
+    plan::{RunOp, Step},
+    ports::{Exit, RunOutcome, RunRequest},
+};
+
+/// How many lines of a failed step are shown with its error.
+const TAIL_LINES: usize = 20;
+
+/// The longest part of one line that is kept for the error.
+const TAIL_LINE_BYTES_MAX: usize = 1024;
+
+/// Where the output of a run step is kept, relative to the store: the last execution of each key.
+pub(crate) fn log_name(key: &Key) -> String {
+    format!("history/{}.log", key.hex())
+}
+
+/// A process that failed: the [source](std::error::Error::source) of an error of kind [`ErrorKind::Step`].
+#[derive(Debug)]
+pub struct StepFailure {
+    /// How it ended.
+    pub exit: Exit,
+    /// The last lines that it wrote, both streams as they came.
+    pub last_lines: Vec<Vec<u8>>,
+    /// The file that holds all of it.
+    pub log: PathBuf,
+}
+
+impl fmt::Display for StepFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.exit {
+            Exit::Code(code) => write!(f, "exit code: {code}"),
+            Exit::Signal(signal) => write!(f, "killed by signal {signal}"),
+        }
+    }
+}
+
+impl std::error::Error for StepFailure {}
+
+/// Runs the step and commits what it changed.
+pub(crate) fn execute(
+    builder: &Builder<'_>,
+    step: &Step,
+    work: &Work<'_>,
+    operation: &RunOp,
+    inputs: &[Option<MountInput>],
+    stop: &Cancel,
+) -> Result<Layer, Error> {
+    let files = Files::of_snapshot(&work.parent)?;
+    let user = Accounts::read(builder.store, &files)?.process(&operation.user)?;
+    let mounts = mounts::resolve(builder, step, operation, inputs)?;
+    let output = Output::create(builder, step, &work.key)?;
+    let request = RunRequest {
+        snapshot: &work.parent,
+        operation,
+        user,
+        mounts: mounts.mounts.clone(),
+        secret_env: mounts.secret_env.clone(),
+        network: operation.network,
+    };
+    let outcome = builder.runner.0.run(request, &|stream, bytes| output.write(stream, bytes), stop);
+    drop(mounts);
+    if stop.is_cancelled() {
+        return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
+    }
+    finish(builder, &files, outcome?, output, operation)
+}
+
+fn finish(
+    builder: &Builder<'_>,
+    below: &Files,
+    outcome: RunOutcome,
+    output: Output<'_>,
+    operation: &RunOp,
+) -> Result<Layer, Error> {
+    if outcome.exit != Exit::Code(0) {
+        return Err(output.failure(operation, outcome.exit));
+    }
+    let (temp, changes) = match outcome.changes {
+        Some(changes) => changes,
+        None => {
+            let message = "the runner reported success and no changed files";
+            return Err(Error::new(ErrorKind::Internal, message));
+        }
+    };
+    let layer = minimal(changes, below.stack());
+    builder.store.commit_dir(temp, layer).map_err(store_error)
+}
+
+/// What a process writes: to the display, to the log, and the end of it kept for an error.
+struct Output<'a> {
+    builder: &'a Builder<'a>,
+    step: &'a Step,
+    log: PathBuf,
+    state: Mutex<OutputState>,
+}
+
+struct OutputState {
+    file: fs::File,
+    /// The last lines; the very last may not be complete.
+    lines: VecDeque<Vec<u8>>,
+    ended: bool,
+}
+
+impl<'a> Output<'a> {
+    fn create(builder: &'a Builder<'a>, step: &'a Step, key: &Key) -> Result<Self, Error> {
+        let log = builder.store.root().join(log_name(key));
+        let file = fs::File::create(&log).map_err(|error| {
+            Error::new(ErrorKind::Store, "cannot create the log of the step").because(error)
+        })?;
+        let state = OutputState { file, lines: VecDeque::new(), ended: true };
+        Ok(Self { builder, step, log, state: Mutex::new(state) })
+    }
+
+    fn write(&self, stream: Stream, bytes: &[u8]) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // A full disk must not kill the step for its log's sake; the commit will tell.
+        drop(state.file.write_all(bytes));
+        state.keep(bytes);
+        self.builder.events.emit(Event::Log { step: self.step.id, stream, bytes: bytes.to_vec() });
+    }
+
+    fn failure(self, operation: &RunOp, exit: Exit) -> Error {
+        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let failure = StepFailure { exit, last_lines: state.lines.into(), log: self.log.clone() };
+        let command: Vec<_> = operation.arguments.iter().map(|word| String::from_utf8_lossy(word)).collect();
+        let command = command.join(" ");
+        let message = format!("process {command:?} did not complete successfully: {failure}");
+        Error::new(ErrorKind::Step, message)
+            .label(failure.to_string())
+            .help(format!("the full output is in {}", self.log.display()))
+            .because(failure)
+    }
+}
+
+impl OutputState {
+    fn keep(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            if self.ended {
+                if self.lines.len() == TAIL_LINES {
+                    self.lines.pop_front();
+                }
+                self.lines.push_back(Vec::new());
+            }
+            self.ended = piece.ends_with(b"\n");
+            let text = piece.strip_suffix(b"\n").unwrap_or(piece);
+            if let Some(line) = self.lines.back_mut() {
+                let room = TAIL_LINE_BYTES_MAX.saturating_sub(line.len()).min(text.len());
+                line.extend_from_slice(&text[..room]);
+            }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Which files a source of COPY means.
+//!
+//! A path without wildcards means itself, and a symbolic link at its end is followed. A pattern is matched name by name
+//! from its first component with a wildcard on; what matches is not searched further. Nothing leads out of the root:
+//! `..` stops there, and links are resolved inside.
+
+use galley_dockerfile::{Span, glob::Glob};
+use galley_oci::{
+    Blake3, Digest, Entry, Kind,
+    stack::{Found, Last, Stack},
+    tree::{file_name, join},
+};
+
+use crate::{Error, ErrorKind};
+
+/// One source, found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Selected {
+    /// The name as selected, before a link was followed; empty for the root.
+    pub name: Vec<u8>,
+    /// Where it is, links resolved.
+    pub path: Vec<u8>,
+}
+
+/// What `pattern` means in `stack`. A pattern that matches nothing means nothing, a path must exist.
+pub(crate) fn select(stack: &Stack, pattern: &[u8]) -> Result<Vec<Selected>, Error> {
+    let pattern = clean(pattern);
+    let (fixed, wild) = split(&pattern);
+    let start = literal(stack, &fixed)?;
+    match wild {
+        None => Ok(vec![start]),
+        Some(wild) => matches(stack, &start.path, wild),
+    }
+}
+
+/// What a path without wildcards means; it must exist.
+pub(crate) fn literal(stack: &Stack, path: &[u8]) -> Result<Selected, Error> {
+    let path = clean(path);
+    let resolved = stack.resolve(&path, Last::Follow).map_err(input)?;
+    if stack.get(&resolved).is_none() && !resolved.is_empty() {
+        return Err(missing(stack, &path));
+    }
+    Ok(Selected { name: file_name(&path).to_vec(), path: resolved })
+}
+
+/// The components of a path without `.` and `..`; the root stops `..`.
+pub(crate) fn clean(path: &[u8]) -> Vec<u8> {
+    let mut names: Vec<&[u8]> = Vec::new();
+    for name in path.split(|&byte| byte == b'/') {
+        match name {
+            b"" | b"." => {}
+            b".." => drop(names.pop()),
+            name => names.push(name),
+        }
+    }
+    names.join(&b'/')
+}
+
+/// The part before the first component with a wildcard, and the rest.
+fn split(pattern: &[u8]) -> (Vec<u8>, Option<&[u8]>) {
+    let mut start = 0;
+    for name in pattern.split(|&byte| byte == b'/') {
+        if has_wildcard(name) {
+            let fixed = pattern[..start].strip_suffix(b"/").unwrap_or_default();
+            return (fixed.to_vec(), Some(&pattern[start..]));
+        }
+        start += name.len() + 1;
+    }
+    (pattern.to_vec(), None)
+}
+
+/// Whether a name is a pattern; a backslash alone makes none.
+fn has_wildcard(name: &[u8]) -> bool {
+    let mut bytes = name.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'*' | b'?' | b'[' => return true,
+            b'\\' => drop(bytes.next()),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// What matches `wild` below `start`, in the order of a walk.
+fn matches(stack: &Stack, start: &[u8], wild: &[u8]) -> Result<Vec<Selected>, Error> {
+    let mut candidates = vec![start.to_vec()];
+    // A wildcard never matches a slash, so each component is matched against the names of one directory.
+    for part in wild.split(|&byte| byte == b'/') {
+        let glob = Glob::new(part, Span::default())
+            .map_err(|error| Error::new(ErrorKind::Input, error.to_string()).because(error))?;
+        let mut next = Vec::new();
+        for dir in &candidates {
+            for found in stack.list(dir) {
+                if glob.matches(found.entry.name()) {
+                    next.push(found.path().to_vec());
+                }
+            }
+        }
+        candidates = next;
+    }
+    candidates.into_iter().map(|path| follow(stack, &path)).collect()
+}
+
+fn follow(stack: &Stack, path: &[u8]) -> Result<Selected, Error> {
+    let resolved = stack.resolve(path, Last::Follow).map_err(input)?;
+    if stack.get(&resolved).is_none() {
+        let (link, target) = (String::from_utf8_lossy(path), String::from_utf8_lossy(&resolved));
+        let message = format!("{link} is a symbolic link to /{target}, which does not exist there");
+        return Err(Error::new(ErrorKind::Input, message));
+    }
+    Ok(Selected { name: file_name(path).to_vec(), path: resolved })
+}
+
+fn input(error: galley_oci::stack::ResolveError) -> Error {
+    Error::new(ErrorKind::Input, error.to_string()).because(error)
+}
+
+/// A path that is not there, with the nearest name that is.
+fn missing(stack: &Stack, path: &[u8]) -> Error {
+    let shown = String::from_utf8_lossy(path);
+    let error = Error::new(ErrorKind::NotFound, format!("/{shown} was not found")).label("not found");
+    match nearest(stack, path) {
+        Some(near) => error.help(format!("did you mean {}?", String::from_utf8_lossy(&near))),
+        None => error,
+    }
+}
+
+/// The sibling whose name is most like the missing one's.
+fn nearest(stack: &Stack, path: &[u8]) -> Option<Vec<u8>> {
+    let (mut dir, mut missing): (Vec<u8>, &[u8]) = (Vec::new(), path);
+    while let Some(slash) = missing.iter().position(|&byte| byte == b'/') {
+        let next = join(&dir, &missing[..slash]);
+        let next = stack.resolve(&next, Last::Follow).ok()?;
+        if !stack.get(&next).is_some_and(|found| found.entry.is_directory()) {
+            missing = &missing[..slash];
+            break;
+        }
+        (dir, missing) = (next, &missing[slash + 1..]);
+    }
+    let near = stack.list(&dir).into_iter().map(|found| (distance(missing, found.entry.name()), found));
+    let (distance, found) = near.min_by_key(|(distance, _)| *distance)?;
+    (distance <= missing.len().div_ceil(3)).then(|| found.path().to_vec())
+}
+
+/// How many bytes must be changed, added or taken away to make `b` of `a`; upper and lower case are alike.
+fn distance(a: &[u8], b: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, byte) in a.iter().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, other) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(!byte.eq_ignore_ascii_case(other));
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// The identity of what a source of a context means for a step: everything that reaches the result, and no time.
+///
+/// A directory counts with what is below it, for its contents are copied and its own attributes are not.
+pub(crate) fn digest(stack: &Stack, selected: &[Selected]) -> Digest {
+    let mut hash = Blake3::of("galley.selection.v1");
+    hash.number(selected.len() as u64);
+    for one in selected {
+        let entries = stack.walk(&one.path);
+        let directory = entries.first().is_none_or(|found| found.entry.is_directory());
+        hash.number(u64::from(directory)).field(if directory { b"" } else { &one.name });
+        hash.number(entries.len() as u64);
+        let mut links = Links::default();
+        for found in &entries {
+            let relative = &found.path()[one.path.len()..];
+            if !(directory && relative.is_empty()) {
+                hash_entry(&mut hash, *found, relative, &mut links);
+            }
+        }
+    }
+    hash.finish()
+}
+
+/// Hard-link groups numbered by their first appearance, whatever their numbers were.
+#[derive(Default)]
+struct Links(Vec<(usize, u32)>);
+
+impl Links {
+    fn number(&mut self, found: Found<'_>) -> u64 {
+        let Kind::File { links: Some(group), .. } = found.entry.kind else { return 0 };
+        let group = (found.layer, group.get());
+        let known = self.0.iter().position(|known| *known == group);
+        let index = known.unwrap_or_else(|| {
+            self.0.push(group);
+            self.0.len() - 1
+        });
+        index as u64 + 1
+    }
+}
+
+fn hash_entry(hash: &mut Blake3, found: Found<'_>, relative: &[u8], links: &mut Links) {
+    let Entry { meta, kind, .. } = found.entry;
+    hash.field(relative).number(meta.mode.into()).number(meta.uid.into()).number(meta.gid.into());
+    let xattrs = meta.xattrs.as_deref().map(Vec::as_slice).unwrap_or_default();
+    hash.number(xattrs.len() as u64);
+    for (name, value) in xattrs {
+        hash.field(name).field(value);
+    }
+    match kind {
+        Kind::Directory { .. } => hash.number(1),
+        Kind::File { size, digest, .. } => {
+            hash.number(2).number(*size).update(digest).number(links.number(found))
+        }
+        Kind::Symlink { target } => hash.number(3).field(target),
+        Kind::CharDevice { major, minor } => hash.number(4).number((*major).into()).number((*minor).into()),
+        Kind::BlockDevice { major, minor } => hash.number(5).number((*major).into()).number((*minor).into()),
+        Kind::Fifo => hash.number(6),
+        Kind::Whiteout => hash.number(7),
+    };
+}

@@ -1,0 +1,222 @@
+//! One step with its inputs at hand: its key, and how it is executed.
+
+use std::sync::Arc;
+
+use galley_oci::{Digest, minimal};
+use galley_store::{Layer, Origins};
+
+use super::{
+    archive,
+    copy::{self, Manner},
+    draft::Draft,
+    files::{Files, store_error},
+    mounts::{self, MountInput},
+    run,
+    select::{self, Selected},
+    users::Accounts,
+    workdir,
+};
+use crate::{
+    Cancel, Error, ErrorKind, Snapshot,
+    build::{Builder, Outcome},
+    cache::{self, CopyInput, Key},
+    clock::now,
+    contexts::Context,
+    plan::{CopyOp, Operation, RunOp, Source, Step, WorkdirOp},
+    schedule::Done,
+};
+
+/// A step that can be looked up and executed.
+#[derive(Debug)]
+pub(crate) struct Work<'a> {
+    pub key: Key,
+    pub parent: Snapshot,
+    kind: Kind<'a>,
+}
+
+#[derive(Debug)]
+enum Kind<'a> {
+    Run {
+        operation: &'a RunOp,
+        inputs: Vec<Option<MountInput>>,
+    },
+    /// The files, and what each source means among them when that is known already.
+    Copy {
+        operation: &'a CopyOp,
+        from: From,
+    },
+    Workdir {
+        operation: &'a WorkdirOp,
+    },
+}
+
+/// Where a COPY takes its files from.
+#[derive(Debug)]
+enum From {
+    Context { context: Arc<Context>, selected: Vec<Vec<Selected>> },
+    Snapshot(Snapshot),
+    Nothing,
+}
+
+impl<'a> Work<'a> {
+    pub(crate) fn prepare(
+        builder: &Builder<'_>,
+        step: &'a Step,
+        parent: Snapshot,
+        done: &Done<Outcome>,
+    ) -> Result<Self, Error> {
+        let id = *parent.id();
+        let (key, kind) = match &step.operation {
+            Operation::Base(image) => {
+                let message = format!("the base {} was taken for a step with a key", image.name);
+                return Err(Error::new(ErrorKind::Internal, message));
+            }
+            Operation::Run(operation) => {
+                let inputs = mount_inputs(builder, operation, done)?;
+                let digests = mount_digests(operation, &inputs)?;
+                (cache::run(&id, operation, &digests), Kind::Run { operation, inputs })
+            }
+            Operation::Copy(operation) => {
+                let (from, input) = copy_input(builder, operation, done)?;
+                (cache::copy(&id, operation, &input), Kind::Copy { operation, from })
+            }
+            Operation::Workdir(operation) => (cache::workdir(&id, operation), Kind::Workdir { operation }),
+        };
+        Ok(Self { key, parent, kind })
+    }
+
+    /// Whether executing it moves no bytes, runs nothing and needs no rights.
+    pub(crate) fn is_cheap(&self) -> bool {
+        match &self.kind {
+            Kind::Run { .. } => false,
+            Kind::Copy { operation, .. } => !operation.unpack,
+            Kind::Workdir { .. } => true,
+        }
+    }
+
+    /// The log of a run step, relative to the store.
+    pub(crate) fn log(&self) -> Option<String> {
+        matches!(self.kind, Kind::Run { .. }).then(|| run::log_name(&self.key))
+    }
+
+    pub(crate) fn execute(&self, builder: &Builder<'_>, step: &Step, stop: &Cancel) -> Result<Layer, Error> {
+        match &self.kind {
+            Kind::Run { operation, inputs } => run::execute(builder, step, self, operation, inputs, stop),
+            Kind::Copy { operation, from } => self.copy(builder, operation, from),
+            Kind::Workdir { operation } => self.workdir(builder, operation),
+        }
+    }
+
+    fn workdir(&self, builder: &Builder<'_>, operation: &WorkdirOp) -> Result<Layer, Error> {
+        let files = Files::of_snapshot(&self.parent)?;
+        let user = Some(operation.user.as_str()).filter(|user| !user.is_empty());
+        let owner = owner(builder, &files, user)?;
+        let changes = workdir::make(files.stack(), &operation.path, owner.unwrap_or_default(), now())?;
+        let layer = minimal(changes, files.stack());
+        builder.store.commit_origins(layer, Origins::new()).map_err(store_error)
+    }
+
+    fn copy(&self, builder: &Builder<'_>, operation: &CopyOp, from: &From) -> Result<Layer, Error> {
+        let below = Files::of_snapshot(&self.parent)?;
+        let owner = owner(builder, &below, operation.chown.as_deref())?;
+        let manner = Manner { destination: &operation.destination, owner, mode: operation.chmod, now: now() };
+        let mut draft = Draft::new(below.stack());
+        // Unpacked archives are there until their files are the layer's own.
+        let mut unpacked = Vec::new();
+        if let Some((files, selected)) = from.select(operation)? {
+            for one in &selected {
+                let archive =
+                    if operation.unpack { archive::open(builder.store, &files, one)? } else { None };
+                match archive {
+                    Some(archive) => unpacked.push(archive.unpack(builder.store, &mut draft, &manner)?),
+                    None => copy::copy(&mut draft, &files, one, &manner)?,
+                }
+            }
+        }
+        for file in &operation.inline {
+            copy::write_inline(&mut draft, file, &manner)?;
+        }
+        let (changes, origins) = draft.finish();
+        let layer = minimal(changes, below.stack());
+        let layer = builder.store.commit_origins(layer, origins).map_err(store_error)?;
+        if !unpacked.is_empty() {
+            builder.store.own_bytes(&layer).map_err(store_error)?;
+        }
+        Ok(layer)
+    }
+}
+
+/// The numbers of `user[:group]` by the files of the destination; nothing there is read for numbers.
+fn owner(builder: &Builder<'_>, below: &Files, spec: Option<&str>) -> Result<Option<(u32, u32)>, Error> {
+    let Some(spec) = spec else { return Ok(None) };
+    let numeric = spec.split(':').all(|part| part.parse::<u32>().is_ok());
+    let accounts = if numeric { Accounts::default() } else { Accounts::read(builder.store, below)? };
+    Ok(Some(accounts.owner(spec)))
+}
+
+fn copy_input(
+    builder: &Builder<'_>,
+    operation: &CopyOp,
+    done: &Done<Outcome>,
+) -> Result<(From, CopyInput), Error> {
+    if operation.sources.is_empty() {
+        return Ok((From::Nothing, CopyInput::Nothing));
+    }
+    match operation.from {
+        Source::Step(id) => {
+            let snapshot = done.get(id.0)?.snapshot.clone();
+            let input = CopyInput::Snapshot(*snapshot.id());
+            Ok((From::Snapshot(snapshot), input))
+        }
+        Source::Context(id) => {
+            let context = builder.contexts.get(id, builder.store, builder.events)?;
+            let selected = operation.sources.iter().map(|source| context.select(source));
+            let selected: Vec<_> = selected.collect::<Result<_, _>>()?;
+            let digests = selected.iter().map(|one| select::digest(context.files.stack(), one));
+            let input = CopyInput::Selections(digests.collect());
+            Ok((From::Context { context, selected }, input))
+        }
+    }
+}
+
+impl From {
+    /// The files, and all that is selected of them in the order written.
+    fn select(&self, operation: &CopyOp) -> Result<Option<(Files, Vec<Selected>)>, Error> {
+        match self {
+            Self::Nothing => Ok(None),
+            Self::Context { context, selected } => Ok(Some((context.files.clone(), selected.concat()))),
+            Self::Snapshot(snapshot) => {
+                let files = Files::of_snapshot(snapshot)?;
+                let selected = operation.sources.iter().map(|source| select::select(files.stack(), source));
+                let selected: Vec<_> = selected.collect::<Result<_, _>>()?;
+                Ok(Some((files, selected.concat())))
+            }
+        }
+    }
+}
+
+/// For each mount the files it shows, when they are of a stage, an image or a context.
+fn mount_inputs(
+    builder: &Builder<'_>,
+    operation: &RunOp,
+    done: &Done<Outcome>,
+) -> Result<Vec<Option<MountInput>>, Error> {
+    let input = |source: Source| match source {
+        Source::Step(id) => Ok(MountInput::Snapshot(done.get(id.0)?.snapshot.clone())),
+        Source::Context(id) => {
+            let context = builder.contexts.get(id, builder.store, builder.events)?;
+            Ok(MountInput::Context(context))
+        }
+    };
+    let inputs = operation
+        .mounts
+        .iter()
+        .map(|mount| mounts::source(mount).map(|(source, _)| input(source)).transpose());
+    inputs.collect()
+}
+
+fn mount_digests(operation: &RunOp, inputs: &[Option<MountInput>]) -> Result<Vec<Digest>, Error> {
+    let mounts = operation.mounts.iter().zip(inputs);
+    let shown = mounts.filter_map(|(mount, input)| Some((mounts::source(mount)?.1, input.as_ref()?)));
+    shown.map(|(path, input)| input.digest(path)).collect()
+}
