@@ -46,8 +46,8 @@ update_lists() {
 }
 
 # A small Debian with apt-get, as a tar: debian_root [OPTION OF MMDEBSTRAP]...
-# Device files are left out, since a builder without root cannot make them and the sandbox brings its own; so are the
-# name and the name servers of this machine, and documentation, as in Debian's own images.
+# /dev is empty, since a builder without root cannot make device files and the sandbox brings its own; the name and the
+# name servers of this machine are left out, and documentation, as in Debian's own images.
 debian_root() {
   sources | mmdebstrap --variant=minbase --format=tar --skip=output/dev \
     --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --include=usr-is-merged \
@@ -56,6 +56,8 @@ debian_root() {
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/info/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/lintian/*' \
     "$@" --customize-hook="$here/debian-hook" "$suite" "$out" -
+  mkdir -p "$work/empty/dev"
+  tar -C "$work/empty" --numeric-owner --owner=0 --group=0 --mtime="@$SOURCE_DATE_EPOCH" -rf "$out" ./dev
 }
 
 # The names of packages and of everything that they depend on: with_dependencies NAME...
