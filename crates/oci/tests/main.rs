@@ -3,3 +3,5 @@
 mod archive_foreign;
 mod archive_go;
 mod helpers;
+mod image_buildkit;
+mod layer_buildkit;

@@ -15,8 +15,7 @@ use crate::{Digest, Platform};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ImageConfig {
-    /// When the image was made: an RFC 3339 time.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// When the image was made: an RFC 3339 time. Written as `null` when nobody knows.
     pub created: Option<String>,
     /// Who is responsible.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::{ParseDocumentError, go_json, lenient::null_is_default};
+use super::{
+    ParseDocumentError, go_json,
+    lenient::{empty_is_null, null_is_default},
+};
 use crate::{Digest, Platform, media_type};
 
 const SCHEMA_VERSION: u32 = 2;
@@ -27,6 +30,9 @@ pub struct Descriptor {
     /// Free metadata.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_default")]
     pub annotations: BTreeMap<String, String>,
+    /// The bytes themselves, in base 64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
     /// Whom a manifest is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
@@ -48,6 +54,7 @@ impl Descriptor {
             size,
             urls: Vec::new(),
             annotations: BTreeMap::new(),
+            data: None,
             platform: None,
             artifact_type: None,
             extra: Map::new(),
@@ -59,6 +66,10 @@ impl Descriptor {
     pub fn of(media_type: &str, bytes: &[u8]) -> Self {
         Self::new(media_type, Digest::sha256(bytes), bytes.len() as u64)
     }
+}
+
+fn descriptors_or_null<S: Serializer>(list: &[Descriptor], serializer: S) -> Result<S::Ok, S::Error> {
+    empty_is_null(list, serializer)
 }
 
 /// One image for one platform: its configuration and its layers.
@@ -76,7 +87,7 @@ pub struct Manifest {
     /// The configuration.
     pub config: Descriptor,
     /// The layers, lowest first.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(serialize_with = "descriptors_or_null", deserialize_with = "null_is_default")]
     pub layers: Vec<Descriptor>,
     /// What this is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -130,7 +141,7 @@ pub struct Index {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
     /// The manifests.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(serialize_with = "descriptors_or_null", deserialize_with = "null_is_default")]
     pub manifests: Vec<Descriptor>,
     /// What this is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -167,6 +178,12 @@ impl Index {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         go_json::to_indented(self)
+    }
+
+    /// Without indentation, as in the `index.json` of a layout.
+    #[must_use]
+    pub fn to_compact_bytes(&self) -> Vec<u8> {
+        go_json::to_compact(self)
     }
 
     /// The manifest that suits `platform` best: the first of the best rank. Entries without a platform come last.
