@@ -15,6 +15,7 @@ pub mod build;
 mod cache;
 pub mod cancel;
 mod clock;
+pub mod context;
 mod contexts;
 pub mod error;
 pub mod events;

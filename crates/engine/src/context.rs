@@ -1,0 +1,243 @@
+//! What a build reads from this machine before it is planned: the Dockerfile, ignore files, and where contexts are.
+//!
+//! The files of a context are read later, when a step first needs them. The Dockerfile and the ignore file obey the
+//! ignore rules like any other file: they are read here, but COPY sees them only when they are not ignored.
+
+use std::{
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use fs_err as fs;
+use galley_dockerfile::{ignore, source};
+use galley_oci::Digest;
+
+use crate::{
+    Error, ErrorKind,
+    plan::{BuildContext, ContextSource},
+    ports::LayoutReference,
+};
+
+/// Kinds of contexts that Docker has and galley does not have yet.
+const UNSUPPORTED: [&str; 6] = ["http://", "https://", "git://", "ssh://", "git@", "target:"];
+
+/// A Dockerfile that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DockerfileText {
+    /// As messages show it.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it holds.
+    pub text: Vec<u8>,
+}
+
+/// Reads `file`, or without one `Dockerfile` (else `dockerfile`) of the context.
+pub fn read_dockerfile(context: &Path, file: Option<&Path>) -> Result<DockerfileText, Error> {
+    let candidates = match file {
+        Some(file) => vec![file.to_path_buf()],
+        None => vec![context.join("Dockerfile"), context.join("dockerfile")],
+    };
+    for path in candidates {
+        if let Some(text) = read(&path, source::MAX_BYTES)? {
+            let name = path.strip_prefix(".").unwrap_or(&path).display().to_string();
+            return Ok(DockerfileText { name, path, text });
+        }
+    }
+    Err(match file {
+        Some(file) => Error::new(ErrorKind::Input, format!("there is no Dockerfile at {}", file.display()))
+            .help("-f takes a path from the current directory, not from the context"),
+        None => Error::new(ErrorKind::Input, format!("there is no Dockerfile in {}", context.display()))
+            .help("-f FILE names one that is elsewhere, or has another name"),
+    })
+}
+
+/// The main context. Of the ignore files the one beside the Dockerfile with its name, if there is one, counts.
+pub fn main_context(directory: &Path, dockerfile: Option<&Path>) -> Result<ContextSource, Error> {
+    let own = dockerfile.map(|path| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".dockerignore");
+        PathBuf::from(name)
+    });
+    context(".", directory, own)
+}
+
+/// A context with a name, which has ignore rules of its own.
+pub fn named_context(name: &str, directory: &Path) -> Result<ContextSource, Error> {
+    context(name, directory, None)
+}
+
+fn context(name: &str, directory: &Path, own: Option<PathBuf>) -> Result<ContextSource, Error> {
+    let metadata = fs::metadata(directory).map_err(|error| cannot_read(directory, error))?;
+    if !metadata.is_dir() {
+        let message = format!("the build context {} is not a directory", directory.display());
+        return Err(Error::new(ErrorKind::Input, message));
+    }
+    let mut ignore = None;
+    for path in own.into_iter().chain([directory.join(".dockerignore")]) {
+        if let Some(text) = read(&path, ignore::MAX_BYTES)? {
+            ignore = Some((path.display().to_string(), text));
+            break;
+        }
+    }
+    Ok(ContextSource { name: name.to_owned(), path: directory.to_path_buf(), ignore })
+}
+
+/// Reads the value of `--build-context`: `NAME=oci-layout://PATH[:TAG][@DIGEST]`, `NAME=docker-image://IMAGE` or
+/// `NAME=DIRECTORY`.
+pub fn build_context(value: &str) -> Result<(String, BuildContext), Error> {
+    let wrong = |message: String| Error::new(ErrorKind::Usage, message);
+    let (name, target) = value
+        .split_once('=')
+        .filter(|(name, target)| !name.is_empty() && !target.is_empty())
+        .ok_or_else(|| {
+            wrong(format!("--build-context {value} is not NAME=VALUE"))
+                .help("write NAME=oci-layout://PATH, NAME=docker-image://IMAGE or NAME=DIRECTORY")
+        })?;
+    if UNSUPPORTED.iter().any(|kind| target.starts_with(kind)) {
+        return Err(wrong(format!("--build-context {value}: this kind of context is not supported yet"))
+            .help("fetch it first, and give the directory"));
+    }
+    let context = if let Some(layout) = target.strip_prefix("oci-layout://") {
+        BuildContext::Layout(layout_reference(name, layout)?)
+    } else if let Some(image) = target.strip_prefix("docker-image://") {
+        BuildContext::Image(image.to_owned())
+    } else {
+        BuildContext::Directory(named_context(name, Path::new(target))?)
+    };
+    Ok((name.to_owned(), context))
+}
+
+fn layout_reference(name: &str, text: &str) -> Result<LayoutReference, Error> {
+    let wrong = |message: String| Error::new(ErrorKind::Usage, format!("--build-context {name}=oci-layout://{text}: {message}"));
+    let (rest, digest) = match text.rsplit_once('@') {
+        Some((rest, digest)) => {
+            let digest: Digest = digest.parse().map_err(|error| wrong(format!("`{digest}` is not a digest")).because(error))?;
+            (rest, Some(digest))
+        }
+        None => (text, None),
+    };
+    // A colon in the last name of the path begins the tag.
+    let (path, tag) = match rest.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
+        Some((path, tag)) => (path, Some(tag.to_owned())),
+        None => (rest, None),
+    };
+    let path = PathBuf::from(path);
+    if !path.join("index.json").is_file() {
+        return Err(wrong(format!("{} holds no index.json", path.display()))
+            .help("an OCI layout is a directory with index.json and blobs, as `-o type=oci,tar=false` writes it"));
+    }
+    Ok(LayoutReference { path, tag, digest })
+}
+
+/// A whole file up to a limit; nothing when there is none.
+fn read(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, Error> {
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => return Ok(None),
+        Err(error) => return Err(cannot_read(path, error)),
+    };
+    let mut text = Vec::new();
+    // One byte more than allowed tells too long from just fitting.
+    let longest = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(longest).read_to_end(&mut text).map_err(|error| cannot_read(path, error))?;
+    if text.len() > limit {
+        let message = format!("{} is larger than {limit} bytes", path.display());
+        return Err(Error::new(ErrorKind::Input, message).help("is this the right file?"));
+    }
+    Ok(Some(text))
+}
+
+fn cannot_read(path: &Path, error: io::Error) -> Error {
+    Error::new(ErrorKind::Input, format!("cannot read {}", path.display())).because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn dockerfiles_are_found_under_both_names() {
+        let lower = folder(&[("dockerfile", "lower")]);
+        assert_eq!(read_dockerfile(lower.path(), None).unwrap().text, b"lower");
+        let both = folder(&[("dockerfile", "lower"), ("Dockerfile", "upper"), ("x/Other", "other")]);
+        assert_eq!(read_dockerfile(both.path(), None).unwrap().text, b"upper");
+        let other = both.path().join("x/Other");
+        let found = read_dockerfile(both.path(), Some(&other)).unwrap();
+        assert_eq!((found.text.as_slice(), found.name), (&b"other"[..], other.display().to_string()));
+    }
+
+    #[test]
+    fn missing_dockerfiles_are_errors_with_advice() {
+        let empty = folder(&[]);
+        let error = read_dockerfile(empty.path(), None).expect_err("there is none");
+        assert_eq!(error.message, format!("there is no Dockerfile in {}", empty.path().display()));
+        assert_eq!(error.help, ["-f FILE names one that is elsewhere, or has another name"]);
+        let error = read_dockerfile(empty.path(), Some(Path::new("no/such"))).expect_err("there is none");
+        assert_eq!(error.message, "there is no Dockerfile at no/such");
+        let error = main_context(&empty.path().join("no"), None).expect_err("there is none");
+        assert_eq!(error.message, format!("cannot read {}", empty.path().join("no").display()));
+    }
+
+    #[test]
+    fn the_ignore_file_with_the_dockerfiles_name_counts() {
+        let files = folder(&[(".dockerignore", "all"), ("build/Dev", ""), ("build/Dev.dockerignore", "dev")]);
+        let ignore = |dockerfile: &str| {
+            let path = files.path().join(dockerfile);
+            main_context(files.path(), Some(&path)).unwrap().ignore.unwrap()
+        };
+        assert_eq!(ignore("build/Dev").1, b"dev");
+        assert_eq!(ignore("Dockerfile").1, b"all");
+        assert_eq!(main_context(files.path(), None).unwrap().ignore.unwrap().1, b"all");
+        assert_eq!(main_context(&files.path().join("build"), None).unwrap().ignore, None);
+    }
+
+    #[test]
+    fn build_contexts() {
+        let files = folder(&[("l/index.json", "{}"), ("docs/.dockerignore", "x")]);
+        let at = |name: &str| files.path().join(name).display().to_string();
+        let digest = format!("sha256:{}", "a".repeat(64));
+        for (suffix, tag, has_digest) in
+            [("", None, false), (":v1", Some("v1"), false), ("@D", None, true), (":v1@D", Some("v1"), true)]
+        {
+            let text = format!("base=oci-layout://{}{}", at("l"), suffix.replace('D', &digest));
+            let (name, context) = build_context(&text).unwrap();
+            let BuildContext::Layout(layout) = context else { panic!("not a layout") };
+            assert_eq!((name.as_str(), layout.path.as_path()), ("base", files.path().join("l").as_path()));
+            assert_eq!((layout.tag.as_deref(), layout.digest.is_some()), (tag, has_digest));
+        }
+        let image = build_context("a=docker-image://alpine:3").unwrap().1;
+        assert!(matches!(image, BuildContext::Image(image) if image == "alpine:3"));
+        let docs = build_context(&format!("docs={}", at("docs"))).unwrap().1;
+        let BuildContext::Directory(docs) = docs else { panic!("not a directory") };
+        assert_eq!((docs.name.as_str(), docs.ignore.unwrap().1), ("docs", b"x".to_vec()));
+    }
+
+    #[test]
+    fn wrong_build_contexts() {
+        let message = |value: &str| build_context(value).expect_err(value).message;
+        assert_eq!(message("x"), "--build-context x is not NAME=VALUE");
+        assert_eq!(
+            message("x=https://example.com/a.tar"),
+            "--build-context x=https://example.com/a.tar: this kind of context is not supported yet"
+        );
+        assert_eq!(
+            message("x=oci-layout:///no/such:1"),
+            "--build-context x=oci-layout:///no/such:1: /no/such holds no index.json"
+        );
+        assert_eq!(
+            message("x=oci-layout:///no/such@sha256:1"),
+            "--build-context x=oci-layout:///no/such@sha256:1: `sha256:1` is not a digest"
+        );
+    }
+}
