@@ -2,7 +2,7 @@
 # Sourced by every script of this folder. make.sh runs each one with two variables set:
 #   work  an empty folder, removed afterwards
 #   out   the root file system tar to write
-# and this file gives them the verbs they share. Nothing here needs root, and the apt settings of the machine are
+# and this file gives them the verbs they share. Nothing here needs root, and the package sources of the machine are
 # not used: packages come from one Debian release on every machine, whatever that machine runs itself.
 set -euo pipefail
 : "${work:=}" "${out:=}"
@@ -27,22 +27,26 @@ sources() {
     "$keyring" "$security" "$suite-security"
 }
 
-# apt-get with its own folders, which believes that nothing is installed.
+# apt-get with its own folders, which believes that nothing is installed. Of the machine's settings those for the network
+# stay; what it does after updates does not concern these folders.
 own_apt() {
   local apt=$cache/apt/$suite
   mkdir -p "$apt"/state/lists/partial "$apt"/cache/archives/partial
   sources >"$apt/sources.list"
-  apt-get -qq -o Dir::State="$apt/state" -o Dir::Cache="$apt/cache" -o Dir::State::status=/dev/null \
-    -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts=- -o APT::Sandbox::User="$(id -un)" \
-    -o Acquire::Languages=none -o Acquire::Retries=3 -o APT::Install-Recommends=false "$@"
-}
-
-# Fetches the lists of packages, at most once an hour.
-update_lists() {
-  local stamp=$cache/apt/$suite/updated
-  [[ -z $(find "$stamp" -mmin -60 2>/dev/null) ]] || return 0
-  own_apt update
-  touch "$stamp"
+  cat >"$apt/apt.conf" <<END
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+Dir::State "$apt/state";
+Dir::State::status "/dev/null";
+Dir::Cache "$apt/cache";
+Dir::Etc::sourcelist "$apt/sources.list";
+Dir::Etc::sourceparts "-";
+APT::Sandbox::User "$(id -un)";
+APT::Install-Recommends "false";
+Acquire::Languages "none";
+Acquire::Retries "3";
+END
+  apt-get -qq -c "$apt/apt.conf" "$@"
 }
 
 # A small Debian with apt-get, as a tar: debian_root [OPTION OF MMDEBSTRAP]...
