@@ -74,6 +74,11 @@ impl<'a> Args<'a> {
         self.part(start..start + text.trim().len())
     }
 
+    /// From here to the end of the logical line, with the blanks that [`Self::trim`] takes away.
+    pub(crate) fn to_line_end(&self) -> &'a str {
+        self.line.text.get(self.range.start..).unwrap_or_default()
+    }
+
     /// The whole part as one word.
     pub(crate) fn word(&self) -> Word {
         Word::new(self.text(), self.span())

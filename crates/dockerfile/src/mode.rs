@@ -82,7 +82,17 @@ impl Change {
         match self.operator {
             Operator::Add => mode | wanted,
             Operator::Remove => mode & !wanted,
-            Operator::Set => mode & !(self.who & !STICKY) & !(self.who & wanted & STICKY) | wanted,
+            Operator::Set => mode & !self.cleared() | wanted,
+        }
+    }
+}
+
+impl Change {
+    /// What `=` takes away first: a copy of permissions leaves the set-id bits, and nothing takes the sticky bit.
+    fn cleared(&self) -> u32 {
+        match self.permissions {
+            Permissions::Bits { .. } => self.who & !STICKY,
+            Permissions::CopyOf(_) => self.who & 0o777,
         }
     }
 }
@@ -102,7 +112,7 @@ fn symbolic(text: &str) -> Option<Vec<Change>> {
             let (operator, behind) = rest.split_at(1);
             let end = behind.find(['+', '-', '=']).unwrap_or(behind.len());
             let (letters, next) = behind.split_at(end);
-            changes.push(change(who, operator, letters)?);
+            changes.extend(permissions(who, operator, letters)?);
             rest = next;
         }
     }
@@ -119,7 +129,8 @@ fn who_bits(letter: char) -> Option<u32> {
     })
 }
 
-fn change(who: u32, operator: &str, letters: &str) -> Option<Change> {
+/// The letters behind an operator. `u`, `g` and `o` among them are changes of their own.
+fn permissions(who: u32, operator: &str, letters: &str) -> Option<Vec<Change>> {
     let operator = match operator {
         "+" => Operator::Add,
         "-" => Operator::Remove,
@@ -129,17 +140,30 @@ fn change(who: u32, operator: &str, letters: &str) -> Option<Change> {
     let others_only = who == 0o007;
     let who = if who == 0 { SET_UID | SET_GID | 0o777 } else { who };
     let who = if others_only { who } else { who | STICKY };
-    let copied = match letters {
-        "u" => Some(6),
-        "g" => Some(3),
-        "o" => Some(0),
-        _ => None,
-    };
-    if let Some(shift) = copied {
-        return Some(Change { who, operator, permissions: Permissions::CopyOf(shift) });
+    let change = |permissions| Change { who, operator, permissions };
+    let mut changes = Vec::new();
+    for run in letters.split_inclusive(['u', 'g', 'o']) {
+        let plain = run.trim_end_matches(['u', 'g', 'o']);
+        if !plain.is_empty() {
+            changes.push(change(bits(operator, plain)?));
+        }
+        let copied = match run.get(plain.len()..) {
+            Some("u") => Permissions::CopyOf(6),
+            Some("g") => Permissions::CopyOf(3),
+            Some("o") => Permissions::CopyOf(0),
+            _ => continue,
+        };
+        changes.push(change(copied));
     }
-    let mut bits = 0;
-    let mut execute_if_executable = false;
+    // `u=` takes everything away.
+    if changes.is_empty() {
+        changes.push(change(bits(operator, "")?));
+    }
+    Some(changes)
+}
+
+fn bits(operator: Operator, letters: &str) -> Option<Permissions> {
+    let (mut bits, mut execute_if_executable) = (0, false);
     for letter in letters.chars() {
         match letter {
             'r' => bits |= 0o444,
@@ -153,7 +177,7 @@ fn change(who: u32, operator: &str, letters: &str) -> Option<Change> {
             _ => return None,
         }
     }
-    Some(Change { who, operator, permissions: Permissions::Bits { bits, execute_if_executable } })
+    Some(Permissions::Bits { bits, execute_if_executable })
 }
 
 #[cfg(test)]
@@ -180,6 +204,10 @@ mod tests {
             ("u=", 0o4755, false, 0o055),
             ("a=r,u+w", 0o777, false, 0o644),
             ("go-X", 0o755, false, 0o744),
+            ("o=ux", 0o640, false, 0o641),
+            ("g=xu", 0o640, false, 0o660),
+            ("g=u", 0o2750, false, 0o2770),
+            ("a=", 0o7777, false, 0o1000),
         ];
         for (text, before, is_directory, after) in cases {
             let mode = parse(text, Span::default()).expect(text);
@@ -190,7 +218,7 @@ mod tests {
     #[test]
     fn what_is_no_mode() {
         for text in
-            ["", "8", "10000", "0x1", "rw", "u", "u+q", "u+r,", ",u+r", "z+r", "99999999999999", "1+r", "+ug"]
+            ["", "8", "10000", "0x1", "rw", "u", "u+q", "u+r,", ",u+r", "z+r", "99999999999999", "1+r"]
         {
             assert!(parse(text, Span::default()).is_err(), "{text}");
         }

@@ -5,7 +5,8 @@ use crate::expand::Expander;
 use crate::span::{Span, Word};
 use crate::suggest::closest;
 
-/// A mount of a RUN step. Paths are as written: relative targets join WORKDIR, and `/` is no valid target.
+/// A mount of a RUN step. Paths are as written: a relative target joins WORKDIR, an empty one is WORKDIR itself (as in
+/// Docker), and `/` is no valid target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Mount {
     /// Files from the build context, a stage or an image.
@@ -298,14 +299,12 @@ impl Entries {
         Ok(FileOwner { mode, uid: self.number("uid", 10)?, gid: self.number("gid", 10)? })
     }
 
-    fn target(&mut self) -> Result<String, Error> {
-        let missing = Error::new(ErrorKind::MountIncomplete { kind: self.kind, what: "a target" }, self.text)
-            .with_help("write target=/PATH");
-        self.text("target").ok_or(missing)
+    fn target(&mut self) -> String {
+        self.text("target").unwrap_or_default()
     }
 
     fn bind(&mut self) -> Result<BindMount, Error> {
-        let target = self.target()?;
+        let target = self.target();
         let (source, from) = (self.text("source").unwrap_or_default(), self.text("from"));
         let read_only = self.read_only(true)?;
         self.finish(&["id"])?;
@@ -313,7 +312,7 @@ impl Entries {
     }
 
     fn cache(&mut self) -> Result<CacheMount, Error> {
-        let target = self.target()?;
+        let target = self.target();
         let (source, from) = (self.text("source").unwrap_or_default(), self.text("from"));
         let (id, sharing) = (self.text("id"), self.sharing()?);
         let (read_only, owner) = (self.read_only(false)?, self.owner()?);
@@ -322,7 +321,7 @@ impl Entries {
     }
 
     fn tmpfs(&mut self) -> Result<TmpfsMount, Error> {
-        let target = self.target()?;
+        let target = self.target();
         let size =
             match self.take("size") {
                 Some(entry) => Some(size(&entry.value.text).ok_or_else(|| {
@@ -351,7 +350,8 @@ impl Entries {
         let env = env.map(|name| if name.is_empty() { id.clone() } else { name });
         let target = target.or_else(|| env.is_none().then(|| format!("/run/secrets/{}", base(&id))));
         let (required, owner) = (self.switch("required")?.unwrap_or_default(), self.owner()?);
-        self.finish(&["readonly", "readwrite"])?;
+        let _unused = self.read_only(true)?;
+        self.finish(&[])?;
         Ok(SecretMount { id, target, env, required, owner })
     }
 
@@ -360,7 +360,8 @@ impl Entries {
         let id = source.or(id).unwrap_or_else(|| "default".to_owned());
         let target = self.text("target");
         let (required, owner) = (self.switch("required")?.unwrap_or_default(), self.owner()?);
-        self.finish(&["readonly", "readwrite", "from"])?;
+        let _unused = self.read_only(true)?;
+        self.finish(&["from"])?;
         Ok(SshMount { id, target, required, owner })
     }
 

@@ -30,8 +30,11 @@ pub(crate) fn at_blanks(args: &Args<'_>) -> Vec<Word> {
 
 /// Cut in two at the first white space: the old form `ENV name any thing`.
 pub(crate) fn at_first_blank(args: &Args<'_>) -> Option<(Word, Word)> {
-    let end = args.text().find(BLANKS)?;
-    Some((args.part(0..end).word(), args.from(end).trim().word()))
+    let text = args.text();
+    let end = text.find(BLANKS)?;
+    // Only these blanks go: others, such as a no-break space, are a part of the value.
+    let value = text.get(end..)?.trim_start_matches(BLANKS);
+    Some((args.part(0..end).word(), args.from(text.len() - value.len()).word()))
 }
 
 /// Cut at white space outside quotes. Quotes and escapes stay, for the expander.

@@ -9,7 +9,8 @@ use std::fmt::Write as _;
 /// `ONBUILD instruction`: stored in the image, run by the build that uses the image as a base.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Onbuild {
-    /// What goes into the image's config: the trigger's joined line, here-documents included.
+    /// What goes into the image's config: the trigger's joined line with the blanks at its end (as in Docker, the
+    /// image's digest hangs on it), and its here-documents.
     pub expression: String,
     /// The trigger, read and checked.
     pub trigger: Box<Instruction>,
@@ -18,7 +19,7 @@ pub struct Onbuild {
 impl Onbuild {
     pub(super) fn read(request: &mut Request<'_>) -> Result<Self, Error> {
         let args = request.plain_args("an instruction")?;
-        let expression = expression(args.text(), &request.heredocs);
+        let expression = expression(args.to_line_end(), &request.heredocs);
         let head = Head::read(&args, request.escape)?;
         if matches!(head.name, "ONBUILD" | "FROM" | "MAINTAINER") {
             return Err(Error::new(ErrorKind::BadTrigger { instruction: head.name }, head.keyword.span));

@@ -32,6 +32,7 @@ fn binds() {
     };
     for (text, mount) in [
         ("target=/a", bind("/a", "", None, true)),
+        ("source=b", bind("", "b", None, true)),
         ("type=bind,dst=a,src=b,from=c,rw", bind("a", "b", Some("c"), false)),
         ("destination=/a,source=b,readwrite=true", bind("/a", "b", None, false)),
         ("target=/a,rw,ro", bind("/a", "", None, true)),
@@ -111,6 +112,7 @@ fn ssh() {
         Ok(Mount::Ssh(SshMount { id: id.to_owned(), target: None, required, owner: FileOwner::default() }))
     };
     assert_eq!(read("type=ssh"), ssh("default", false));
+    assert!(read("type=ssh,ro=maybe").is_err());
     assert_eq!(read("type=ssh,id=k,required=true"), ssh("k", true));
 }
 
@@ -129,7 +131,6 @@ fn what_is_refused() {
             Some("did you mean `locked`?"),
         ),
         ("type=cache,target", "the mount's key `target` needs a value", Some("write target=VALUE")),
-        ("type=cache", "a cache mount needs a target", Some("write target=/PATH")),
         ("type=secret,env=A", "a secret mount needs an id or a target", Some("write id=NAME")),
         ("type=secret,id=a,from=b", "a secret mount has no `from`", None),
         ("type=bind,target=/a,uid=1", "a bind mount has no `uid`", None),
