@@ -22,6 +22,8 @@ pub mod platform;
 pub mod reference;
 pub mod sink;
 pub mod stack;
+#[cfg(test)]
+mod testing;
 pub mod time;
 pub mod tree;
 

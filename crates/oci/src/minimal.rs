@@ -2,8 +2,8 @@
 //!
 //! A layer is named by its tree, and a store may lay one layer over different stacks. So the tree must say all that the
 //! layer does and nothing more: however a step left its changes (an overlay upper with opaque directories and files that
-//! were copied up for nothing, or two trees compared), the same change over the same stack gives the same tree.
-//! What is on disk must follow: see [`adjustments`].
+//! were copied up for nothing, or two trees compared), the same change over the same stack gives the same tree. What is
+//! on disk must be made to agree with it before the layer is used anywhere else.
 
 #[cfg(test)]
 mod tests;
@@ -172,32 +172,4 @@ fn directory(path: &[u8], idle: &[Entry], lower: &[Found<'_>]) -> Entry {
         _ => IMPLIED_DIRECTORY,
     };
     Entry { path: path.into(), meta, kind: Kind::Directory { opaque: false } }
-}
-
-/// What must be done to the files of a step before they are the files of its minimal layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Adjustment<'a> {
-    /// Remove this file or whiteout, or this directory, which is empty by then.
-    Remove(&'a [u8]),
-    /// Make a whiteout here.
-    Hide(&'a [u8]),
-    /// This directory is opaque no longer.
-    Merge(&'a [u8]),
-}
-
-/// The way from `changes`, as they are on disk, to `layer`, which [`minimal`] made of them; in an order that works.
-/// Directories that a layer has from below only are made by whoever writes the layer.
-#[must_use]
-pub fn adjustments<'a>(changes: &'a Tree, layer: &'a Tree) -> Vec<Adjustment<'a>> {
-    // Backwards, so that a directory comes after what it holds.
-    let removals = changes.entries().iter().rev().filter_map(|entry| match layer.get(&entry.path) {
-        None => Some(Adjustment::Remove(&entry.path)),
-        Some(_) if entry.kind == (Kind::Directory { opaque: true }) => Some(Adjustment::Merge(&entry.path)),
-        Some(_) => None,
-    });
-    let hidden = layer
-        .entries()
-        .iter()
-        .filter(|entry| entry.kind == Kind::Whiteout && changes.get(&entry.path).is_none());
-    removals.chain(hidden.map(|entry| Adjustment::Hide(&entry.path))).collect()
 }

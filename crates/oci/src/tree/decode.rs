@@ -15,8 +15,8 @@ pub const MAX_PATH_BYTES: usize = 16 << 10;
 /// does not bound them.
 pub const MAX_TREE_PATH_BYTES: usize = 1 << 30;
 
-/// No entry takes fewer bytes than a whiteout: shared length, length, one byte of name, kind. The root takes as many.
-const MIN_ENTRY_BYTES: usize = 4;
+/// No entry takes fewer bytes: shared length, length, kind.
+const MIN_ENTRY_BYTES: usize = 3;
 
 /// Why bytes are no tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
