@@ -109,10 +109,14 @@ pub fn build_context(value: &str) -> Result<(String, BuildContext), Error> {
 }
 
 fn layout_reference(name: &str, text: &str) -> Result<LayoutReference, Error> {
-    let wrong = |message: String| Error::new(ErrorKind::Usage, format!("--build-context {name}=oci-layout://{text}: {message}"));
+    let wrong = |message: String| {
+        Error::new(ErrorKind::Usage, format!("--build-context {name}=oci-layout://{text}: {message}"))
+    };
     let (rest, digest) = match text.rsplit_once('@') {
         Some((rest, digest)) => {
-            let digest: Digest = digest.parse().map_err(|error| wrong(format!("`{digest}` is not a digest")).because(error))?;
+            let digest: Digest = digest
+                .parse()
+                .map_err(|error| wrong(format!("`{digest}` is not a digest")).because(error))?;
             (rest, Some(digest))
         }
         None => (text, None),
@@ -124,8 +128,9 @@ fn layout_reference(name: &str, text: &str) -> Result<LayoutReference, Error> {
     };
     let path = PathBuf::from(path);
     if !path.join("index.json").is_file() {
-        return Err(wrong(format!("{} holds no index.json", path.display()))
-            .help("an OCI layout is a directory with index.json and blobs, as `-o type=oci,tar=false` writes it"));
+        return Err(wrong(format!("{} holds no index.json", path.display())).help(
+            "an OCI layout is a directory with index.json and blobs, as `-o type=oci,tar=false` writes it",
+        ));
     }
     Ok(LayoutReference { path, tag, digest })
 }
@@ -225,7 +230,7 @@ mod tests {
 
     #[test]
     fn wrong_build_contexts() {
-        let message = |value: &str| build_context(value).expect_err(value).message;
+        let message = |value: &str| build_context(value).expect_err(value).message.clone();
         assert_eq!(message("x"), "--build-context x is not NAME=VALUE");
         assert_eq!(
             message("x=https://example.com/a.tar"),

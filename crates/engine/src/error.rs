@@ -1,6 +1,10 @@
 //! What can go wrong, where, why, and what to do about it.
 
-use std::{error, fmt, ops::Range, sync::Arc};
+use std::{
+    error, fmt,
+    ops::{Deref, DerefMut, Range},
+    sync::Arc,
+};
 
 /// A range of a source text that errors and steps point at.
 #[derive(Clone, PartialEq, Eq)]
@@ -66,9 +70,13 @@ pub enum ErrorKind {
     Internal,
 }
 
-/// An error as the person sees it.
+/// An error as the person sees it. One pointer wide, so that results stay small; it reads like its [`Report`].
 #[derive(Debug)]
-pub struct Error {
+pub struct Error(Box<Report>);
+
+/// What an error says.
+#[derive(Debug)]
+pub struct Report {
     /// Who has to act.
     pub kind: ErrorKind,
     /// What failed and why, lower case, no full stop.
@@ -86,7 +94,8 @@ pub struct Error {
 impl Error {
     /// An error of `kind` that says `message`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), place: None, label: None, help: Vec::new(), source: None }
+        let message = message.into();
+        Self(Box::new(Report { kind, message, place: None, label: None, help: Vec::new(), source: None }))
     }
 
     /// Adds the place, unless a closer one is known already.
@@ -115,6 +124,20 @@ impl Error {
     pub fn because(mut self, source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+}
+
+impl Deref for Error {
+    type Target = Report;
+
+    fn deref(&self) -> &Report {
+        &self.0
+    }
+}
+
+impl DerefMut for Error {
+    fn deref_mut(&mut self) -> &mut Report {
+        &mut self.0
     }
 }
 

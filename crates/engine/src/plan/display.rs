@@ -2,8 +2,8 @@
 
 use galley_dockerfile::{Command, Instruction, Stage, Stages};
 
-use super::graph::{Base, From, Graph, Node, references};
 use super::external::External;
+use super::graph::{Base, From, Graph, Node, references};
 
 /// Counts the steps of one stage.
 #[derive(Debug)]
@@ -15,11 +15,10 @@ pub(super) struct Counter {
 
 impl Counter {
     pub(super) fn new(graph: &Graph<'_>, stage: &Stage, node: &Node) -> Self {
-        let base = usize::from(matches!(
-            node.base,
-            Base::External(External::Image(_) | External::Directory(_))
-        ));
-        let own = if node.replaced { 0 } else { stage.instructions.iter().filter(|own| makes_files(own)).count() };
+        let base =
+            usize::from(matches!(node.base, Base::External(External::Image(_) | External::Directory(_))));
+        let own =
+            if node.replaced { 0 } else { stage.instructions.iter().filter(|own| makes_files(own)).count() };
         // BuildKit counts every trigger, also those that only change the config.
         let total = base + own + node.triggers.len();
         Self { stage: has_names(graph).then(|| stage_name(stage)), total, at: 0 }

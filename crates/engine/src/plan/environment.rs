@@ -50,7 +50,10 @@ mod tests {
         environment.assign_all(&["A=1".to_owned(), "B=x=y".to_owned(), "C".to_owned()]);
         environment.set("A", "2");
         let names: Vec<_> = environment.to_vec().into_iter().map(|(name, _)| name).collect();
-        assert_eq!((names.concat(), environment.get("B"), environment.get("C")), ("BCA".to_owned(), Some("x=y"), Some("")));
+        assert_eq!(
+            (names.concat(), environment.get("B"), environment.get("C")),
+            ("BCA".to_owned(), Some("x=y"), Some(""))
+        );
     }
 
     #[test]

@@ -99,7 +99,8 @@ impl<'a> Externals<'a> {
             BuildContext::Image(image) if image == "scratch" => Ok(External::Empty),
             BuildContext::Image(image) => {
                 let reference: Reference = image.parse().map_err(|error| {
-                    let message = format!("--build-context {name}=docker-image://{image} does not name an image");
+                    let message =
+                        format!("--build-context {name}=docker-image://{image} does not name an image");
                     Error::new(ErrorKind::Usage, message).because(error)
                 })?;
                 self.image(image, &reference, platform)
@@ -109,7 +110,9 @@ impl<'a> Externals<'a> {
     }
 
     fn layout(&self, name: &str, layout: &LayoutReference, platform: &Platform) -> Result<External, Error> {
-        let display = name.parse::<Reference>().map_or_else(|_| name.to_owned(), |name| name.with_default_tag().canonical());
+        let display = name
+            .parse::<Reference>()
+            .map_or_else(|_| name.to_owned(), |name| name.with_default_tag().canonical());
         match self.sources.layout(layout, platform)? {
             Some(image) => Ok(External::Image(named(image, &display))),
             None => {

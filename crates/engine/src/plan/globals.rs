@@ -7,8 +7,16 @@ use crate::Error;
 
 /// Names that need no declaration: proxies for every RUN, and what steers the build itself.
 const PREDEFINED: [&str; 10] = [
-    "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "ftp_proxy",
-    "no_proxy", "all_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "FTP_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "no_proxy",
+    "all_proxy",
 ];
 
 /// Variables of the global scope: the platform's, then the file's ARGs.
@@ -91,13 +99,18 @@ pub(super) fn epoch(options: &PlanOptions, globals: &Environment) -> Result<Opti
 }
 
 /// Tells of `--build-arg`s that nothing declares.
-pub(super) fn warn_unused(options: &PlanOptions, stages: &Stages, triggers: &[String], warnings: &mut Warnings) {
+pub(super) fn warn_unused(
+    options: &PlanOptions,
+    stages: &Stages,
+    triggers: &[String],
+    warnings: &mut Warnings,
+) {
     let declared = declared_names(stages);
     for (name, _) in &options.build_args {
         let known = PREDEFINED.contains(&name.as_str())
             || name.starts_with("BUILDKIT_")
             || name == "SOURCE_DATE_EPOCH"
-            || super::globals::is_platform_arg(name)
+            || is_platform_arg(name)
             || declared.contains(&name.as_str())
             || triggers.contains(name);
         if !known {

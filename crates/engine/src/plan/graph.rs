@@ -72,7 +72,10 @@ impl Graph<'_> {
         let help = match self.stages.suggest(name) {
             Some(near) => format!("did you mean `{near}`?"),
             None if names.is_empty() => {
-                format!("no stage has a name; numbers go from 0 to {}", self.stages.stages.len().saturating_sub(1))
+                format!(
+                    "no stage has a name; numbers go from 0 to {}",
+                    self.stages.stages.len().saturating_sub(1)
+                )
             }
             None => format!("the stages are {}", names.join(", ")),
         };
@@ -89,7 +92,9 @@ impl Graph<'_> {
         let mut nodes = BTreeMap::new();
         let mut waiting = vec![target];
         while let Some(index) = waiting.pop() {
-            let Some(stage) = self.stages.stages.get(index).filter(|_| !nodes.contains_key(&index)) else { continue };
+            let Some(stage) = self.stages.stages.get(index).filter(|_| !nodes.contains_key(&index)) else {
+                continue;
+            };
             let node = self.node(stage, externals, warnings)?;
             self.needs(stage, &node, &mut waiting)?;
             nodes.insert(index, node);
@@ -177,7 +182,8 @@ impl Graph<'_> {
             let triggers = self.triggers_of_stage(base);
             return Ok(Node { base: Base::Stage(base.index), replaced: false, triggers });
         }
-        let external = externals.find(&name, &platform).map_err(|error| self.unknown_base(error, &name).at(&place))?;
+        let external =
+            externals.find(&name, &platform).map_err(|error| self.unknown_base(error, &name).at(&place))?;
         let triggers = self.triggers_of_image(&external)?;
         Ok(Node { base: Base::External(external), replaced: false, triggers })
     }
@@ -186,7 +192,9 @@ impl Graph<'_> {
     fn unknown_base(&self, error: Error, name: &str) -> Error {
         if let Some(later) = self.stages.by_name(name) {
             let line = self.text.place(later.instruction.span).line();
-            return error.help(format!("the stage `{name}` of line {line} does not count here: it is not above this FROM"));
+            return error.help(format!(
+                "the stage `{name}` of line {line} does not count here: it is not above this FROM"
+            ));
         }
         match self.stages.suggest(name) {
             Some(near) => error.help(format!("did you mean the stage `{near}`?")),
@@ -198,14 +206,18 @@ impl Graph<'_> {
         let Some(word) = &stage.from.platform else { return Ok(self.options.platform.clone()) };
         let text = self.expand(word, warnings)?;
         text.parse().map_err(|error| {
-            self.text.wrong(word.span, format!("`{text}` is not a platform")).because(error).help("write linux/amd64")
+            self.text
+                .wrong(word.span, format!("`{text}` is not a platform"))
+                .because(error)
+                .help("write linux/amd64")
         })
     }
 
     /// Expands a word of FROM, which sees only global ARGs.
     fn expand(&self, word: &Word, warnings: &mut Warnings) -> Result<String, Error> {
         let lookup = |name: &str| self.globals.get(name).map(ToOwned::to_owned);
-        let expanded = Expander::new(self.text.escape, &lookup).word(word).map_err(|error| self.text.error(&error))?;
+        let expanded =
+            Expander::new(self.text.escape, &lookup).word(word).map_err(|error| self.text.error(&error))?;
         for name in &expanded.undefined {
             if !self.is_declared(name) {
                 let message = format!("FROM uses the undeclared argument `{name}`");

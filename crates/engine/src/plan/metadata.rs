@@ -3,8 +3,8 @@
 use galley_dockerfile::{
     CommandLine, Instruction, Span, Word,
     command::{
-        Arg, ArgDefinition, Env, Expose, Healthcheck, HealthcheckTest, Label, Maintainer, Onbuild, Pair, Shell,
-        StopSignal, User, Volume, Workdir,
+        Arg, ArgDefinition, Env, Expose, Healthcheck, HealthcheckTest, Label, Maintainer, Onbuild, Pair,
+        Shell, StopSignal, User, Volume, Workdir,
     },
     port, signal,
 };
@@ -20,9 +20,8 @@ use super::{
 use crate::Error;
 
 /// Parts of names that hint at a secret, and parts that say it is none.
-const SECRET_WORDS: [&str; 10] = [
-    "apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token",
-];
+const SECRET_WORDS: [&str; 10] =
+    ["apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"];
 const HARMLESS_WORDS: [&str; 3] = ["public", "file", "version"];
 
 impl Evaluation<'_, '_> {
@@ -155,12 +154,18 @@ impl Evaluation<'_, '_> {
         self.record(None, text)
     }
 
-    pub(super) fn healthcheck(&mut self, check: &Healthcheck, instruction: &Instruction) -> Result<(), Error> {
+    pub(super) fn healthcheck(
+        &mut self,
+        check: &Healthcheck,
+        instruction: &Instruction,
+    ) -> Result<(), Error> {
         let earlier = self.seen.healthcheck.replace(instruction.span);
         self.warn_repeated("HEALTHCHECK", earlier);
         let test = match &check.test {
             HealthcheckTest::None => vec!["NONE".to_owned()],
-            HealthcheckTest::Command(line @ CommandLine::Shell(_)) => line.arguments(&["CMD-SHELL".to_owned()]),
+            HealthcheckTest::Command(line @ CommandLine::Shell(_)) => {
+                line.arguments(&["CMD-SHELL".to_owned()])
+            }
             HealthcheckTest::Command(line @ CommandLine::Exec(_)) => {
                 [vec!["CMD".to_owned()], line.arguments(&[])].concat()
             }
@@ -247,7 +252,8 @@ impl Evaluation<'_, '_> {
         let lower = name.text.to_lowercase();
         let has = |words: &[&str]| lower.split('_').any(|part| words.contains(&part));
         if has(&SECRET_WORDS) && !has(&HARMLESS_WORDS) {
-            let message = format!("{instruction} `{}` looks like a secret: it stays readable in the image", name.text);
+            let message =
+                format!("{instruction} `{}` looks like a secret: it stays readable in the image", name.text);
             let help = "give secrets to single steps: RUN --mount=type=secret,id=…";
             self.warn("SecretsUsedInArgOrEnv", message, name.span, help);
         }

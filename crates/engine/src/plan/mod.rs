@@ -102,6 +102,7 @@ pub struct Step {
 
 /// What a step does.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are few steps, and most plans have one or two bases")]
 pub enum Operation {
     /// The layers of a base image.
     Base(BaseImage),

@@ -77,7 +77,10 @@ impl Evaluation<'_, '_> {
             return Err(self
                 .text
                 .wrong(flag.text.span, format!("the secret `{}` is required and was not given", secret.id))
-                .help(format!("pass --secret id={},src=FILE or --secret id={},env=NAME", secret.id, secret.id)));
+                .help(format!(
+                    "pass --secret id={},src=FILE or --secret id={},env=NAME",
+                    secret.id, secret.id
+                )));
         }
         let target = match &secret.target {
             Some(target) => self.mount_target(target, flag)?,

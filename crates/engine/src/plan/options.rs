@@ -43,7 +43,12 @@ pub struct PlanOptions {
 impl PlanOptions {
     /// The options of `galley build` without flags.
     #[must_use]
-    pub fn new(name: impl Into<String>, dockerfile: impl Into<Vec<u8>>, context: ContextSource, platform: Platform) -> Self {
+    pub fn new(
+        name: impl Into<String>,
+        dockerfile: impl Into<Vec<u8>>,
+        context: ContextSource,
+        platform: Platform,
+    ) -> Self {
         Self {
             dockerfile_name: name.into(),
             dockerfile: dockerfile.into(),
@@ -97,7 +102,9 @@ impl NoCache {
         match self {
             Self::None => false,
             Self::All => true,
-            Self::Stages(names) => stage.is_some_and(|stage| names.iter().any(|name| name.eq_ignore_ascii_case(stage))),
+            Self::Stages(names) => {
+                stage.is_some_and(|stage| names.iter().any(|name| name.eq_ignore_ascii_case(stage)))
+            }
         }
     }
 }

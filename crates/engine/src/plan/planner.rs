@@ -19,7 +19,7 @@ use super::{
 use crate::{Error, ErrorKind, Place, plan::Operation, ports::ImageSource};
 
 /// More stages than anybody writes; a limit so that a hostile file cannot take all memory.
-pub const STAGES_MAX: usize = 10_000;
+const STAGES_MAX: usize = 10_000;
 
 /// Plans what the asked target needs. Nothing is read but the options and what `sources` answers.
 pub fn plan(options: &PlanOptions, sources: &dyn ImageSource) -> Result<Plan, Error> {
@@ -82,17 +82,32 @@ fn check_stages(stages: &Stages, text: &Text, warnings: &mut Warnings) -> Result
         let name = word.text.as_str();
         if !names.insert(name) {
             let message = format!("more than one stage is called `{name}`: the last one above counts");
-            warnings.rule("DuplicateStageName", message, text.place(word.span), "give each stage a name of its own");
+            warnings.rule(
+                "DuplicateStageName",
+                message,
+                text.place(word.span),
+                "give each stage a name of its own",
+            );
         }
         if matches!(name, "scratch" | "context") {
             let message = format!("`{name}` is a reserved name");
-            warnings.rule("ReservedStageName", message, text.place(word.span), "choose another name for the stage");
+            warnings.rule(
+                "ReservedStageName",
+                message,
+                text.place(word.span),
+                "choose another name for the stage",
+            );
         }
     }
     Ok(())
 }
 
-fn warn_unused(options: &PlanOptions, stages: &Stages, nodes: &BTreeMap<usize, Node>, warnings: &mut Warnings) {
+fn warn_unused(
+    options: &PlanOptions,
+    stages: &Stages,
+    nodes: &BTreeMap<usize, Node>,
+    warnings: &mut Warnings,
+) {
     let triggers = nodes.values().flat_map(|node| &node.triggers);
     let names = triggers.flat_map(|trigger| globals::names_of(&trigger.instruction)).map(ToOwned::to_owned);
     globals::warn_unused(options, stages, &names.collect::<Vec<_>>(), warnings);

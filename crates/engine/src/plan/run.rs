@@ -59,7 +59,8 @@ impl Evaluation<'_, '_> {
             Program::Shell(text) => Execution { arguments: in_shell(text), scripts: Vec::new() },
             Program::Script { name, body } => {
                 let path = format!("{SCRIPT_DIRECTORY}/{name}");
-                let script = Script { path: path.clone().into_bytes(), content: body.into_bytes(), mode: 0o755 };
+                let script =
+                    Script { path: path.clone().into_bytes(), content: body.into_bytes(), mode: 0o755 };
                 Execution { arguments: in_shell(path), scripts: vec![script] }
             }
         }
@@ -70,7 +71,9 @@ impl Evaluation<'_, '_> {
         match run.network {
             None | Some(command::Network::Default) => Ok(options.network),
             Some(command::Network::None) => Ok(Network::None),
-            Some(command::Network::Host) if options.allow.contains(&Entitlement::NetworkHost) => Ok(Network::Host),
+            Some(command::Network::Host) if options.allow.contains(&Entitlement::NetworkHost) => {
+                Ok(Network::Host)
+            }
             Some(command::Network::Host) => Err(self
                 .text
                 .wrong(flag_span(instruction, "network"), "RUN --network=host is not allowed")

@@ -90,9 +90,11 @@ fn names(plan: &Plan) -> Vec<&str> {
 }
 
 fn runs(plan: &Plan) -> Vec<&RunOp> {
-    let run = |operation| match operation {
-        &Operation::Run(ref run) => Some(run),
-        _ => None,
-    };
-    plan.steps.iter().filter_map(|step| run(&step.operation)).collect()
+    let operations = plan.steps.iter().map(|step| &step.operation);
+    operations
+        .filter_map(|operation| match operation {
+            Operation::Run(run) => Some(run),
+            _ => None,
+        })
+        .collect()
 }

@@ -54,5 +54,9 @@ impl Text {
 
 /// Where a flag of an instruction stands.
 pub(super) fn flag_span(instruction: &Instruction, flag: &str) -> Span {
-    instruction.flags.iter().find(|known| known.name.text == flag).map_or(instruction.span, |known| known.span)
+    instruction
+        .flags
+        .iter()
+        .find(|known| known.name.text == flag)
+        .map_or(instruction.span, |known| known.span)
 }

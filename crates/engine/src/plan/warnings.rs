@@ -19,7 +19,8 @@ impl Warnings {
 
     /// A finding of a rule that has a name in Docker.
     pub(super) fn rule(&mut self, rule: &'static str, message: String, place: Place, help: &str) {
-        let skipped = self.check.skip_all || self.check.skip.iter().any(|skip| skip.eq_ignore_ascii_case(rule));
+        let skipped =
+            self.check.skip_all || self.check.skip.iter().any(|skip| skip.eq_ignore_ascii_case(rule));
         if !skipped {
             self.add(Some(rule), message, Some(place), help);
         }
@@ -29,8 +30,12 @@ impl Warnings {
     pub(super) fn parser(&mut self, warning: &Warning, text: &Text) {
         let (message, place) = (warning.message(), text.place(warning.span()));
         match warning.kind() {
-            WarningKind::EmptyContinuation => self.rule("NoEmptyContinuation", message, place, warning.help()),
-            WarningKind::MaintainerDeprecated => self.rule("MaintainerDeprecated", message, place, warning.help()),
+            WarningKind::EmptyContinuation => {
+                self.rule("NoEmptyContinuation", message, place, warning.help())
+            }
+            WarningKind::MaintainerDeprecated => {
+                self.rule("MaintainerDeprecated", message, place, warning.help())
+            }
             _ => self.add(None, message, Some(place), warning.help()),
         }
     }
@@ -45,7 +50,8 @@ impl Warnings {
     ) {
         let warning = PlanWarning { rule, message, place, help: Some(help.to_owned()) };
         let line = |warning: &PlanWarning| warning.place.as_ref().map(Place::line);
-        let known = self.list.iter().any(|known| known.message == warning.message && line(known) == line(&warning));
+        let known =
+            self.list.iter().any(|known| known.message == warning.message && line(known) == line(&warning));
         if !known {
             self.list.push(warning);
         }

@@ -24,10 +24,18 @@ fn from(source: &Source) -> String {
 fn operation(step: &Step, out: &mut String) -> std::fmt::Result {
     match &step.operation {
         Operation::Base(base) => writeln!(out, "    base {}", base.name),
-        Operation::Workdir(workdir) => writeln!(out, "    workdir {} of {:?}", text(&workdir.path), workdir.user),
+        Operation::Workdir(workdir) => {
+            writeln!(out, "    workdir {} of {:?}", text(&workdir.path), workdir.user)
+        }
         Operation::Copy(copy) => {
             let sources: Vec<String> = copy.sources.iter().map(|source| text(source)).collect();
-            writeln!(out, "    copy {} of {} to {}", sources.join(" "), from(&copy.from), text(&copy.destination))
+            writeln!(
+                out,
+                "    copy {} of {} to {}",
+                sources.join(" "),
+                from(&copy.from),
+                text(&copy.destination)
+            )
         }
         Operation::Run(run) => {
             for argument in &run.arguments {
@@ -36,7 +44,13 @@ fn operation(step: &Step, out: &mut String) -> std::fmt::Result {
             for (name, value) in &run.environment {
                 writeln!(out, "    variable {name}={value}")?;
             }
-            writeln!(out, "    in {} as {:?}, network {:?}", text(&run.working_directory), run.user, run.network)?;
+            writeln!(
+                out,
+                "    in {} as {:?}, network {:?}",
+                text(&run.working_directory),
+                run.user,
+                run.network
+            )?;
             for mount in &run.mounts {
                 let MountKind::Cache { id, sharing, .. } = &mount.kind else { panic!("another mount") };
                 writeln!(out, "    cache {id} ({sharing:?}) at {}", text(&mount.target))?;
@@ -80,7 +94,8 @@ fn source() -> FakeSource {
 #[test]
 fn plans_of_the_documents() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/documents");
-    let mut files: Vec<PathBuf> = fs_err::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> =
+        fs_err::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "Dockerfile"));
     files.sort();
     assert_eq!(files.len(), 8);

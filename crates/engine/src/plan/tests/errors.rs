@@ -81,7 +81,11 @@ fn contexts_that_hold_nothing() {
     );
     with.build_contexts.push(("base:latest".to_owned(), BuildContext::Image("Bad:x:y".to_owned())));
     let error = error_of(&with);
-    assert!(error.starts_with("--build-context base=docker-image://Bad:x:y does not name an image at Dockerfile:1:6"));
+    assert!(
+        error.starts_with(
+            "--build-context base=docker-image://Bad:x:y does not name an image at Dockerfile:1:6"
+        )
+    );
 }
 
 #[test]
@@ -117,8 +121,14 @@ fn targets() {
         error_of(&PlanOptions { target: Some(target.to_owned()), ..options(dockerfile) })
     };
     let two = "FROM busybox AS builder\nFROM busybox AS tests\n";
-    assert_eq!(with(two, "bilder"), "target stage `bilder` is not in Dockerfile\n  = did you mean `builder`?");
-    assert_eq!(with(two, "zzzzz"), "target stage `zzzzz` is not in Dockerfile\n  = the stages are builder, tests");
+    assert_eq!(
+        with(two, "bilder"),
+        "target stage `bilder` is not in Dockerfile\n  = did you mean `builder`?"
+    );
+    assert_eq!(
+        with(two, "zzzzz"),
+        "target stage `zzzzz` is not in Dockerfile\n  = the stages are builder, tests"
+    );
     assert_eq!(
         with("FROM busybox\n", "7"),
         "target stage `7` is not in Dockerfile\n  = no stage has a name; numbers go from 0 to 0"
@@ -128,16 +138,70 @@ fn targets() {
 #[test]
 fn what_is_not_there_yet_is_refused_by_name() {
     let cases = [
-        ("RUN --security=insecure true", 2, 5, "RUN --security=insecure", "remove the flag; steps run with Docker's default capabilities"),
-        ("RUN --mount=type=ssh true", 2, 13, "RUN --mount=type=ssh", "give a deploy key with --secret and RUN --mount=type=secret instead"),
-        ("RUN --mount=type=tmpfs,target=/t,ro true", 2, 13, "a read-only tmpfs mount", "remove `ro`: an empty directory that nothing can be written to is of no use"),
-        ("COPY --parents a /", 2, 6, "COPY --parents", "copy each directory to its place with an instruction of its own"),
-        ("COPY --exclude=x a /", 2, 6, "COPY --exclude", "name the files in .dockerignore, or copy the wanted ones one by one"),
-        ("COPY --link a /", 2, 6, "COPY --link", "remove the flag: copying moves no bytes here anyway, and layers are shared by content"),
+        (
+            "RUN --security=insecure true",
+            2,
+            5,
+            "RUN --security=insecure",
+            "remove the flag; steps run with Docker's default capabilities",
+        ),
+        (
+            "RUN --mount=type=ssh true",
+            2,
+            13,
+            "RUN --mount=type=ssh",
+            "give a deploy key with --secret and RUN --mount=type=secret instead",
+        ),
+        (
+            "RUN --mount=type=tmpfs,target=/t,ro true",
+            2,
+            13,
+            "a read-only tmpfs mount",
+            "remove `ro`: an empty directory that nothing can be written to is of no use",
+        ),
+        (
+            "COPY --parents a /",
+            2,
+            6,
+            "COPY --parents",
+            "copy each directory to its place with an instruction of its own",
+        ),
+        (
+            "COPY --exclude=x a /",
+            2,
+            6,
+            "COPY --exclude",
+            "name the files in .dockerignore, or copy the wanted ones one by one",
+        ),
+        (
+            "COPY --link a /",
+            2,
+            6,
+            "COPY --link",
+            "remove the flag: copying moves no bytes here anyway, and layers are shared by content",
+        ),
         ("COPY --chmod=u=rwX a /", 2, 14, "a symbolic --chmod", "write the mode in octal, such as 755"),
-        ("ADD https://example.com/a /", 2, 5, "ADD of a URL or a git repository", "fetch it in a RUN step, or download it into the context first"),
-        ("ADD git@example.com:a/b.git /", 2, 5, "ADD of a URL or a git repository", "fetch it in a RUN step, or download it into the context first"),
-        ("ADD --keep-git-dir a /", 2, 5, "ADD --keep-git-dir", "it is for git sources, which galley cannot fetch yet: remove the flag"),
+        (
+            "ADD https://example.com/a /",
+            2,
+            5,
+            "ADD of a URL or a git repository",
+            "fetch it in a RUN step, or download it into the context first",
+        ),
+        (
+            "ADD git@example.com:a/b.git /",
+            2,
+            5,
+            "ADD of a URL or a git repository",
+            "fetch it in a RUN step, or download it into the context first",
+        ),
+        (
+            "ADD --keep-git-dir a /",
+            2,
+            5,
+            "ADD --keep-git-dir",
+            "it is for git sources, which galley cannot fetch yet: remove the flag",
+        ),
     ];
     for (instruction, line, column, what, help) in cases {
         let wanted = format!(
@@ -188,10 +252,7 @@ fn single_values() {
          because platform \"pdp11\" is neither a known operating system nor a known architecture: write os/architecture\n  \
          = write linux/amd64",
     );
-    check(
-        "FROM busybox\nENV A=${B:?needed}\n",
-        "B: needed at Dockerfile:2:7\n  | required here",
-    );
+    check("FROM busybox\nENV A=${B:?needed}\n", "B: needed at Dockerfile:2:7\n  | required here");
 }
 
 #[test]

@@ -59,7 +59,8 @@ fn image(plan: &Plan) -> Value {
     let base = base.map(|item| line(item.empty_layer, &item.created_by));
     let own = target.history.iter().map(|item| line(item.step.is_none(), &item.created_by));
     let config: Value = serde_json::from_slice(&target.config.to_bytes()).unwrap();
-    let mut image = json!({ "architecture": config["architecture"], "os": config["os"], "config": config["config"] });
+    let mut image =
+        json!({ "architecture": config["architecture"], "os": config["os"], "config": config["config"] });
     if let Some(author) = config.get("author") {
         image["author"] = author.clone();
     }
@@ -73,7 +74,8 @@ fn is_base(step: &str) -> bool {
 
 #[test]
 fn as_buildkit_does_it() {
-    let mut cases: Vec<PathBuf> = fs_err::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut cases: Vec<PathBuf> =
+        fs_err::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.retain(|case| case.join("Dockerfile").exists());
     cases.sort();
     assert!(cases.len() > 30, "only {} cases", cases.len());

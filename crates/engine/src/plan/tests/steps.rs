@@ -2,16 +2,18 @@
 
 use super::{FakeSource, names, options, planned, runs};
 use crate::plan::{
-    BuildContext, ContextId, ContextSource, CopyOp, Entitlement, MountKind, Network, NoCache, Operation, Plan,
-    PlanOptions, Sharing, Source, StepId, plan,
+    BuildContext, ContextId, ContextSource, CopyOp, Entitlement, MountKind, Network, NoCache, Operation,
+    Plan, PlanOptions, Sharing, Source, StepId, plan,
 };
 
 fn copies(plan: &Plan) -> Vec<&CopyOp> {
-    let copy = |operation| match operation {
-        &Operation::Copy(ref copy) => Some(copy),
-        _ => None,
-    };
-    plan.steps.iter().filter_map(|step| copy(&step.operation)).collect()
+    let operations = plan.steps.iter().map(|step| &step.operation);
+    operations
+        .filter_map(|operation| match operation {
+            Operation::Copy(copy) => Some(copy),
+            _ => None,
+        })
+        .collect()
 }
 
 fn plan_with(options: &PlanOptions) -> Plan {
@@ -44,7 +46,8 @@ fn equal_steps_are_one_step() {
         ]
     );
     assert_eq!(plan.steps[2].parent, Some(StepId(1)));
-    let different = planned("FROM busybox AS one\nENV A=1\nRUN make\nFROM busybox\nRUN make\nCOPY --from=one / /\n");
+    let different =
+        planned("FROM busybox AS one\nENV A=1\nRUN make\nFROM busybox\nRUN make\nCOPY --from=one / /\n");
     assert_eq!(runs(&different).len(), 2, "the variables differ");
 }
 
@@ -83,10 +86,10 @@ fn every_step_comes_after_what_it_needs() {
 
 #[test]
 fn variables_of_a_step_are_in_the_order_of_their_last_assignment() {
-    let mut with = options(
-        "FROM busybox\nARG A=arg\nENV B=env C=$A\nARG B=again\nRUN one\nENV A=env\nRUN two\n",
-    );
-    with.build_args = vec![("http_proxy".to_owned(), "p".to_owned()), ("HTTP_PROXY".to_owned(), "q".to_owned())];
+    let mut with =
+        options("FROM busybox\nARG A=arg\nENV B=env C=$A\nARG B=again\nRUN one\nENV A=env\nRUN two\n");
+    with.build_args =
+        vec![("http_proxy".to_owned(), "p".to_owned()), ("HTTP_PROXY".to_owned(), "q".to_owned())];
     let plan = plan_with(&with);
     let variables = |index: usize| -> Vec<String> {
         let path = |(name, _): &&(String, String)| name != "PATH";
@@ -123,7 +126,10 @@ fn mounts_are_typed_and_expanded() {
     };
     assert_eq!(mounts[0].kind, cache);
     let tools = Source::Step(StepId(0));
-    assert_eq!(mounts[1].kind, MountKind::Bind { from: tools, source: b"/usr/wide".to_vec(), writable: true });
+    assert_eq!(
+        mounts[1].kind,
+        MountKind::Bind { from: tools, source: b"/usr/wide".to_vec(), writable: true }
+    );
     assert_eq!(mounts[2].kind, MountKind::Tmpfs { size: Some(1024) });
     let secret = |id: &str, environment: Option<&str>, uid| MountKind::Secret {
         id: id.to_owned(),
@@ -197,7 +203,10 @@ fn named_contexts_come_before_the_store() {
         ]
     );
     let docs = Source::Context(ContextId(1));
-    assert_eq!(copies(&plan).iter().map(|copy| copy.from).collect::<Vec<_>>(), [docs, docs, Source::Step(StepId(2))]);
+    assert_eq!(
+        copies(&plan).iter().map(|copy| copy.from).collect::<Vec<_>>(),
+        [docs, docs, Source::Step(StepId(2))]
+    );
 }
 
 #[test]

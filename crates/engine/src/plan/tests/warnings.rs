@@ -50,7 +50,12 @@ fn rules_can_be_turned_off_or_made_fatal() {
     let error = plan(&options(text("error=true")), &sources).expect_err("a finding is fatal");
     assert_eq!(error.message, "the variable `B` is not defined, so it is empty (UndefinedVar)");
     let build_args = vec![("BUILDKIT_DOCKERFILE_CHECK".to_owned(), "skip=all;error=true".to_owned())];
-    assert!(plan(&PlanOptions { build_args, ..options(text("error=true")) }, &sources).unwrap().warnings.is_empty());
+    assert!(
+        plan(&PlanOptions { build_args, ..options(text("error=true")) }, &sources)
+            .unwrap()
+            .warnings
+            .is_empty()
+    );
 }
 
 #[test]
@@ -67,5 +72,8 @@ fn arguments_that_nothing_declares() {
 fn comments_behind_users() {
     let found = warnings("FROM busybox\nUSER 65534:65534 # nobody:nobody\n");
     assert_eq!(found.len(), 1);
-    assert_eq!(planned("FROM busybox\nUSER 65534:65534 # nobody\n").targets[0].config.config.user, "65534:65534");
+    assert_eq!(
+        planned("FROM busybox\nUSER 65534:65534 # nobody\n").targets[0].config.config.user,
+        "65534:65534"
+    );
 }
