@@ -48,7 +48,12 @@ pub fn layer_blobs(
     compression: Compression,
 ) -> Result<Vec<PackedLayer>, Error> {
     let wanted = layers.iter().map(|layer| wanted(store, layer)).collect::<Result<Vec<_>, _>>()?;
-    side_by_side(&wanted, |one, threads| pack(store, one, compression, threads))
+    pack_all(store, &wanted, compression)
+}
+
+/// The same for layers that no image lists yet.
+pub fn pack_all(store: &Store, wanted: &[Wanted], compression: Compression) -> Result<Vec<PackedLayer>, Error> {
+    side_by_side(wanted, |one, threads| pack(store, one, compression, threads))
 }
 
 /// The blob of one layer with its diffID, as the exporters name it.

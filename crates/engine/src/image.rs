@@ -1,0 +1,241 @@
+//! From a finished build to an image: layers, config, history, and the times that they carry.
+
+use galley_oci::{Digest, History, ImageConfig, Reference, RootFs, Time, TimePolicy, compress::Compression};
+use galley_store::{Image, ImageLayer, Layer, Store};
+
+use crate::{
+    Error, ErrorKind,
+    blobs::{self, Wanted},
+    build::Built,
+    clock::now,
+    plan::{Plan, Target},
+    steps::files::store_error,
+};
+
+/// The time of everything in a reproducible image that names no other: zip and others cannot hold an earlier one.
+pub const REPRODUCIBLE_TIME: Time = Time::from_seconds(315_532_800);
+
+/// The comment of history items that BuildKit makes up for layers of a base that its history does not mention.
+const UNKNOWN_LAYER_COMMENT: &str = "buildkit.exporter.image.v0";
+
+/// Which times an image gets. All seconds count from 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeOptions {
+    /// `SOURCE_DATE_EPOCH`, as in BuildKit: `created` of the image and of its new history.
+    pub source_date_epoch: Option<i64>,
+    /// `rewrite-timestamp`, as in BuildKit: no file is younger than `SOURCE_DATE_EPOCH`.
+    pub rewrite_timestamp: bool,
+    /// `--timestamp`, as in Buildah: `created`, new history and files all have this time.
+    pub timestamp: Option<i64>,
+    /// `--reproducible`: every time in the new layers is `SOURCE_DATE_EPOCH`, else [`REPRODUCIBLE_TIME`].
+    pub reproducible: bool,
+    /// When the commit of the build context was made: `created` of a reproducible image without `SOURCE_DATE_EPOCH`.
+    pub commit_time: Option<i64>,
+}
+
+impl TimeOptions {
+    /// What becomes of the times of files in new layers.
+    #[must_use]
+    pub fn policy(&self) -> TimePolicy {
+        let epoch = self.source_date_epoch.map(Time::from_seconds);
+        match (self.reproducible, self.timestamp, epoch) {
+            (true, _, epoch) => TimePolicy::Set(epoch.unwrap_or(REPRODUCIBLE_TIME)),
+            (false, Some(timestamp), _) => TimePolicy::Set(Time::from_seconds(timestamp)),
+            (false, None, Some(epoch)) if self.rewrite_timestamp => TimePolicy::Clamp(epoch),
+            (false, None, _) => TimePolicy::Keep,
+        }
+    }
+
+    /// `created` of the image and its new history; none means when the layers were made.
+    #[must_use]
+    pub fn created(&self) -> Option<Time> {
+        let seconds = match (self.reproducible, self.timestamp) {
+            (true, _) => {
+                let fallback = Some(REPRODUCIBLE_TIME.seconds);
+                self.source_date_epoch.or(self.commit_time).or(fallback)
+            }
+            (false, Some(timestamp)) => Some(timestamp),
+            (false, None) => self.source_date_epoch,
+        };
+        seconds.map(Time::from_seconds)
+    }
+}
+
+/// How an image is put together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImageOptions {
+    /// Its times. The plan's own `SOURCE_DATE_EPOCH` counts when there is none here.
+    pub times: TimeOptions,
+    /// Outputs will want the layers compressed like this: done in the same pass that finds the diffIDs.
+    pub pack: Option<Compression>,
+}
+
+/// The image of one target, by its number in the plan. Nothing is stored yet but what is remembered of its layers.
+pub fn assemble(
+    store: &Store,
+    plan: &Plan,
+    target: usize,
+    built: &Built,
+    options: &ImageOptions,
+) -> Result<Image, Error> {
+    let unknown = || Error::new(ErrorKind::Internal, format!("the plan has no target {target}"));
+    let target = plan.targets.get(target).ok_or_else(unknown)?;
+    let mut times = options.times;
+    times.source_date_epoch = times.source_date_epoch.or(plan.epoch);
+    let new = new_layers(target, built)?;
+    let mut layers = target.base.as_ref().map(|base| base.layers.clone()).unwrap_or_default();
+    layers.extend(described(store, &new, times.policy(), options.pack)?);
+    let mut history = target.base.as_ref().map(|base| base.config.history.clone()).unwrap_or_default();
+    mention_unknown_layers(&mut history, layers.len() - new.len());
+    history.extend(new_history(target, built, times.created()));
+    fill_created(&mut history);
+    let created = match times.created() {
+        Some(created) => Some(created.rfc3339()),
+        None => history.iter().rev().find_map(|item| item.created.clone()),
+    };
+    let diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
+    let rootfs = RootFs { diff_ids, ..RootFs::default() };
+    let config = ImageConfig { created, rootfs, history, ..target.config.clone() }.to_bytes();
+    let id = Digest::sha256(&config);
+    Ok(Image { id, config, layers, manifest: None, created: now() })
+}
+
+/// Keeps an image in the store and gives it its names: when a name appears, all it leads to is on disk and depends on
+/// nothing outside.
+pub fn keep(store: &Store, image: &Image, names: &[Reference]) -> Result<(), Error> {
+    for layer in &image.layers {
+        let found = store.layer(&layer.layer).map_err(store_error)?;
+        let lost = || Error::new(ErrorKind::Store, format!("the store has lost layer {}", layer.layer));
+        store.own_bytes(&found.ok_or_else(lost)?).map_err(store_error)?;
+    }
+    store.put_image(image).map_err(store_error)?;
+    store.barrier().map_err(store_error)?;
+    for name in names {
+        if store.resolve(name).map_err(store_error)? != Some(image.id) {
+            store.tag(name, &image.id).map_err(store_error)?;
+        }
+    }
+    Ok(())
+}
+
+/// The layers that this build added, lowest first.
+fn new_layers(target: &Target, built: &Built) -> Result<Vec<Layer>, Error> {
+    let steps = target.history.iter().filter_map(|item| item.step);
+    let layers = steps.map(|step| {
+        let layer = built.step(step).and_then(|outcome| outcome.layer.clone());
+        layer.ok_or_else(|| Error::new(ErrorKind::Internal, format!("step {} made no layer", step.0)))
+    });
+    layers.collect()
+}
+
+/// The layers as an image lists them: their diffIDs are found, and their blobs made when they will be wanted.
+fn described(
+    store: &Store,
+    layers: &[Layer],
+    times: TimePolicy,
+    pack: Option<Compression>,
+) -> Result<Vec<ImageLayer>, Error> {
+    let wanted: Vec<_> = layers.iter().map(|layer| Wanted { layer: layer.clone(), times }).collect();
+    let diff_ids = match pack {
+        None => blobs::diff_ids(store, &wanted)?,
+        Some(compression) => {
+            let packed = blobs::pack_all(store, &wanted, compression)?;
+            packed.into_iter().map(|layer| layer.diff_id).collect()
+        }
+    };
+    let described = layers.iter().zip(diff_ids).map(|(layer, diff_id)| ImageLayer {
+        layer: *layer.id(),
+        diff_id,
+        times,
+        blob: None,
+    });
+    Ok(described.collect())
+}
+
+/// A base with more layers than its history tells of gets items that say so: configs must agree with themselves.
+fn mention_unknown_layers(history: &mut Vec<History>, layers: usize) {
+    let mentioned = history.iter().filter(|item| !item.empty_layer).count();
+    for _ in mentioned..layers {
+        history.push(History { comment: UNKNOWN_LAYER_COMMENT.to_owned(), ..History::default() });
+    }
+}
+
+fn new_history(target: &Target, built: &Built, created: Option<Time>) -> Vec<History> {
+    let made = |step| built.step(step).map(|outcome| outcome.created);
+    let items = target.history.iter().map(|item| {
+        let created = created.or_else(|| item.step.and_then(made));
+        History {
+            created: created.map(Time::rfc3339),
+            created_by: item.created_by.clone(),
+            comment: item.comment.clone(),
+            empty_layer: item.step.is_none(),
+            ..History::default()
+        }
+    });
+    items.collect()
+}
+
+/// Gives items without a time that of the layer before; the first ones that of the first new layer. As BuildKit.
+fn fill_created(history: &mut [History]) {
+    let first_without = history.iter().position(|item| item.created.is_none());
+    let Some(first_without) = first_without else { return };
+    let (before, after) = history.split_at(first_without);
+    let next = after.iter().find_map(|item| item.created.clone());
+    let mut last = next.or_else(|| before.last().and_then(|item| item.created.clone()));
+    for item in &mut history[first_without..] {
+        match &item.created {
+            Some(created) => last = Some(created.clone()),
+            None => item.created.clone_from(&last),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(times: &[Option<&str>]) -> Vec<History> {
+        let item = |time: &Option<&str>| History { created: time.map(str::to_owned), ..History::default() };
+        times.iter().map(item).collect()
+    }
+
+    fn filled(times: &[Option<&str>]) -> Vec<Option<String>> {
+        let mut history = history(times);
+        fill_created(&mut history);
+        history.into_iter().map(|item| item.created).collect()
+    }
+
+    #[test]
+    fn items_without_a_layer_take_a_neighbours_time() {
+        let some = |times: &[&str]| times.iter().map(|time| Some((*time).to_owned())).collect::<Vec<_>>();
+        assert_eq!(filled(&[Some("base"), None, Some("1"), None, Some("2"), None]), some(&[
+            "base", "1", "1", "1", "2", "2"
+        ]));
+        assert_eq!(filled(&[Some("base"), None, None]), some(&["base", "base", "base"]));
+        assert_eq!(filled(&[None]), [None]);
+    }
+
+    #[test]
+    fn the_options_decide_the_times() {
+        let epoch = TimeOptions { source_date_epoch: Some(7), ..TimeOptions::default() };
+        let seven = Time::from_seconds(7);
+        assert_eq!((epoch.policy(), epoch.created()), (TimePolicy::Keep, Some(seven)));
+        let clamped = TimeOptions { rewrite_timestamp: true, ..epoch };
+        assert_eq!(clamped.policy(), TimePolicy::Clamp(seven));
+        let reproducible = TimeOptions { reproducible: true, commit_time: Some(9), ..TimeOptions::default() };
+        assert_eq!(reproducible.policy(), TimePolicy::Set(REPRODUCIBLE_TIME));
+        assert_eq!(reproducible.created(), Some(Time::from_seconds(9)));
+        let both = TimeOptions { source_date_epoch: Some(7), ..reproducible };
+        assert_eq!((both.policy(), both.created()), (TimePolicy::Set(seven), Some(seven)));
+        let stamped = TimeOptions { timestamp: Some(5), ..epoch };
+        let five = Time::from_seconds(5);
+        assert_eq!((stamped.policy(), stamped.created()), (TimePolicy::Set(five), Some(five)));
+    }
+
+    #[test]
+    fn layers_that_the_base_does_not_mention_are_mentioned() {
+        let mut items = history(&[Some("1")]);
+        mention_unknown_layers(&mut items, 3);
+        assert_eq!(items.iter().filter(|item| item.comment == UNKNOWN_LAYER_COMMENT).count(), 2);
+    }
+}

@@ -1,0 +1,350 @@
+//! Run steps in sandboxes of this machine.
+
+use std::{
+    ffi::{OsStr, OsString},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{ffi::OsStrExt, fs::PermissionsExt},
+    },
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use fs_err as fs;
+use galley_oci::{Stack, stack::Last, tree::join};
+use galley_sandbox as sandbox;
+use galley_store::{ScanOptions, Store, TempDir};
+use rustix::{
+    event::{PollFd, PollFlags},
+    pipe::{PipeFlags, pipe_with},
+};
+
+use crate::{
+    Cancel, Error, ErrorKind, Events, Snapshot,
+    events::Stream,
+    ports::{Exit, MountSource, ResolvedMount, ResolvedUser, RunOutcome, RunRequest, Runner},
+    steps::{
+        draft::shown,
+        files::store_error,
+    },
+};
+
+mod network;
+mod stubs;
+
+/// Where programs are looked for when the image does not say.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How much output is read at once.
+const OUTPUT_BYTES: usize = 64 << 10;
+
+/// Runs steps with [`galley_sandbox`]: one helper process and one network for all steps, both made when first needed.
+#[derive(Debug)]
+pub struct SandboxRunner {
+    store: Store,
+    events: Events,
+    /// Before the helper process that its own helper lives in.
+    network: network::SharedNetwork,
+    spawner: Mutex<Option<Arc<sandbox::Spawner>>>,
+}
+
+impl SandboxRunner {
+    /// A runner for snapshots of `store` that warns through `events`. Nothing is started yet.
+    #[must_use]
+    pub fn new(store: &Store, events: &Events) -> Self {
+        Self { store: store.clone(), events: events.clone(), network: Default::default(), spawner: Mutex::default() }
+    }
+
+    fn spawner(&self) -> Result<Arc<sandbox::Spawner>, Error> {
+        let mut slot = self.spawner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(spawner) = &*slot {
+            return Ok(Arc::clone(spawner));
+        }
+        let spawner = Arc::new(sandbox::Spawner::start().map_err(machine)?);
+        *slot = Some(Arc::clone(&spawner));
+        Ok(spawner)
+    }
+
+    /// The directories of a snapshot's layers, the topmost first.
+    fn lowers(&self, snapshot: &Snapshot) -> Result<Vec<PathBuf>, Error> {
+        let layers = snapshot.layers().iter().rev();
+        layers.map(|layer| self.store.lower_dir(layer).map_err(store_error)).collect()
+    }
+
+    fn spec(&self, request: &RunRequest<'_>, scratch: &Scratch) -> Result<sandbox::Spec, Error> {
+        let operation = request.operation;
+        let root = sandbox::Root::Layers(sandbox::Layers {
+            lowers: self.lowers(request.snapshot)?,
+            writable: Some(scratch.root()),
+        });
+        let arguments = operation.arguments.iter().map(|word| OsStr::from_bytes(word).to_owned());
+        let mut spec = sandbox::Spec::new(root, arguments.collect());
+        spec.env = environment(request);
+        spec.cwd = PathBuf::from(OsStr::from_bytes(&operation.working_directory));
+        spec.hostname.clone_from(&operation.hostname);
+        let ResolvedUser { uid, gid, ref groups, .. } = request.user;
+        spec.user = sandbox::User { uid, gid, groups: groups.clone() };
+        for (number, mount) in request.mounts.iter().enumerate() {
+            spec.mounts.push(self.mount(mount, scratch, number)?);
+        }
+        Ok(spec)
+    }
+
+    fn mount(&self, mount: &ResolvedMount, scratch: &Scratch, number: usize) -> Result<sandbox::Mount, Error> {
+        let (source, readonly) = match &mount.source {
+            MountSource::Snapshot { snapshot, path, writable } => {
+                let lowers = self.lowers(snapshot)?;
+                let writable_dirs = if *writable { Some(scratch.extra(number)?) } else { None };
+                let layers = sandbox::Layers { lowers, writable: writable_dirs };
+                let subpath = PathBuf::from(OsStr::from_bytes(path));
+                (sandbox::Source::Layers { layers, subpath }, !writable)
+            }
+            MountSource::Host { path, writable, discard: false } => (bind(path), !writable),
+            MountSource::Host { path, discard: true, .. } => {
+                let layers =
+                    sandbox::Layers { lowers: vec![path.clone()], writable: Some(scratch.extra(number)?) };
+                (sandbox::Source::Layers { layers, subpath: PathBuf::new() }, false)
+            }
+            MountSource::Tmpfs { size } => {
+                (sandbox::Source::Tmpfs { size: *size, mode: 0o1777, noexec: false }, false)
+            }
+            MountSource::File { content, mode, uid, gid } => {
+                let (content, mode) = (content.to_vec(), *mode);
+                (sandbox::Source::File { content, mode, uid: *uid, gid: *gid }, true)
+            }
+        };
+        Ok(sandbox::Mount { target: PathBuf::from(OsStr::from_bytes(&mount.target)), source, readonly })
+    }
+}
+
+fn bind(path: &Path) -> sandbox::Source {
+    sandbox::Source::Bind { path: path.to_owned(), subpath: PathBuf::new(), recursive: false }
+}
+
+/// What BuildKit gives a process: the image's variables and arguments, then what must not be in a key, then what every
+/// process expects.
+fn environment(request: &RunRequest<'_>) -> Vec<OsString> {
+    let operation = request.operation;
+    let mut all: Vec<OsString> = Vec::new();
+    for (name, value) in operation.environment.iter().chain(&operation.proxies) {
+        all.push(format!("{name}={value}").into());
+    }
+    for (name, value) in &request.secret_env {
+        let mut variable = OsString::from(format!("{name}="));
+        variable.push(OsStr::from_bytes(&value.expose()));
+        all.push(variable);
+    }
+    let has = |all: &[OsString], name: &str| all.iter().any(|variable| variable.as_bytes().starts_with(name.as_bytes()));
+    if !has(&all, "PATH=") {
+        all.push(format!("PATH={DEFAULT_PATH}").into());
+    }
+    if !has(&all, "HOME=") {
+        let mut home = OsString::from("HOME=");
+        home.push(OsStr::from_bytes(&request.user.home));
+        all.push(home);
+    }
+    all
+}
+
+impl Runner for SandboxRunner {
+    fn run(
+        &self,
+        mut request: RunRequest<'_>,
+        output: &(dyn Fn(Stream, &[u8]) + Sync),
+        cancel: &Cancel,
+    ) -> Result<RunOutcome, Error> {
+        let spawner = self.spawner()?;
+        let scratch = Scratch::new(&self.store, &request)?;
+        let joined = self.network.join(request.network, &spawner, &self.events)?;
+        joined.add_files(&mut request);
+        let mut spec = self.spec(&request, &scratch)?;
+        spec.network = joined.kind;
+        let child = start(&spawner, &spec, &joined, output, cancel)?;
+        let outcome = child.wait().map_err(machine)?;
+        let exit = match outcome.exit {
+            sandbox::Exit::Code(code) => Exit::Code(code),
+            sandbox::Exit::Signal(signal) => Exit::Signal(signal),
+        };
+        let changes = match exit {
+            Exit::Code(0) => Some(scratch.changes(&self.store, child.made_mount_points())?),
+            _ => None,
+        };
+        Ok(RunOutcome {
+            exit,
+            changes,
+            memory_bytes_max: outcome.usage.max_rss_bytes,
+            cpu: outcome.usage.user_time + outcome.usage.system_time,
+        })
+    }
+}
+
+/// Starts the program and passes on what it writes until nobody can write any more.
+fn start(
+    spawner: &sandbox::Spawner,
+    spec: &sandbox::Spec,
+    joined: &network::Joined,
+    output: &(dyn Fn(Stream, &[u8]) + Sync),
+    cancel: &Cancel,
+) -> Result<Arc<sandbox::Child>, Error> {
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| {
+        Error::new(ErrorKind::Machine, "cannot make a pipe for the output of the step").because(std::io::Error::from(error))
+    });
+    let ((out_read, out_write), (error_read, error_write)) = (pipe()?, pipe()?);
+    let handles = sandbox::Handles {
+        stdin: None,
+        stdout: Some(out_write.as_fd()),
+        stderr: Some(error_write.as_fd()),
+        netns: joined.namespace(),
+    };
+    let child = Arc::new(spawner.spawn(spec, handles).map_err(|error| not_started(spec, error))?);
+    drop((out_write, error_write));
+    let _guard = cancel.on_cancel({
+        let child = Arc::clone(&child);
+        // The first process of a pid namespace takes all others with it.
+        move || drop(child.signal(SIGKILL))
+    });
+    pass_on([(Stream::Stdout, out_read), (Stream::Stderr, error_read)], output)?;
+    Ok(child)
+}
+
+const SIGKILL: i32 = 9;
+
+/// Reads both streams to their ends.
+fn pass_on(
+    streams: [(Stream, OwnedFd); 2],
+    output: &(dyn Fn(Stream, &[u8]) + Sync),
+) -> Result<(), Error> {
+    let failed = |error: rustix::io::Errno| {
+        Error::new(ErrorKind::Machine, "cannot read the output of the step").because(std::io::Error::from(error))
+    };
+    let mut open: Vec<_> = streams.into_iter().collect();
+    let mut buffer = vec![0; OUTPUT_BYTES];
+    while !open.is_empty() {
+        let ready = ready(&open.iter().map(|(_, pipe)| pipe.as_fd()).collect::<Vec<_>>()).map_err(failed)?;
+        let mut ended = Vec::new();
+        for index in ready {
+            let (stream, pipe) = &open[index];
+            match rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut buffer)).map_err(failed)? {
+                0 => ended.push(index),
+                count => output(*stream, &buffer[..count]),
+            }
+        }
+        for index in ended.into_iter().rev() {
+            open.remove(index);
+        }
+    }
+    Ok(())
+}
+
+/// The files that can be read, or have ended; waits for one.
+fn ready(files: &[BorrowedFd<'_>]) -> rustix::io::Result<Vec<usize>> {
+    let mut polled: Vec<_> = files.iter().map(|file| PollFd::from_borrowed_fd(*file, PollFlags::IN)).collect();
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
+    Ok((0..files.len()).filter(|&index| !polled[index].revents().is_empty()).collect())
+}
+
+/// Where a step writes: the upper and work directories of its overlays.
+#[derive(Debug)]
+struct Scratch {
+    temp: TempDir,
+}
+
+impl Scratch {
+    fn new(store: &Store, request: &RunRequest<'_>) -> Result<Self, Error> {
+        let scratch = Self { temp: store.temp_dir("run").map_err(store_error)? };
+        let stack = request.snapshot.stack().map_err(store_error)?;
+        make_dir(&scratch.temp.diff())?;
+        // overlayfs takes the attributes of a directory from its topmost layer, also those of the root.
+        copy_attributes(&stack, b"", &scratch.temp.diff())?;
+        make_dir(&scratch.temp.path().join("work"))?;
+        scratch.make_working_directory(&stack, request)?;
+        Ok(scratch)
+    }
+
+    fn root(&self) -> sandbox::Writable {
+        sandbox::Writable { upper: self.temp.diff(), work: self.temp.path().join("work") }
+    }
+
+    /// Directories for the writes to a mount, which are thrown away.
+    fn extra(&self, number: usize) -> Result<sandbox::Writable, Error> {
+        let dir = self.temp.path().join(format!("mount-{number}"));
+        let writable = sandbox::Writable { upper: dir.join("upper"), work: dir.join("work") };
+        for dir in [&dir, &writable.upper, &writable.work] {
+            make_dir(dir)?;
+        }
+        set_mode(&writable.upper, 0o755)?;
+        Ok(writable)
+    }
+
+    /// A working directory that nobody made is made here, for the user, and becomes part of the layer, as in Docker.
+    fn make_working_directory(&self, stack: &Stack, request: &RunRequest<'_>) -> Result<(), Error> {
+        let input = |error: galley_oci::ResolveError| Error::new(ErrorKind::Input, error.to_string()).because(error);
+        let path = stack.resolve(&request.operation.working_directory, Last::Follow).map_err(input)?;
+        if path.is_empty() || stack.get(&path).is_some() {
+            return Ok(());
+        }
+        let mut at = Vec::new();
+        for name in path.split(|&byte| byte == b'/') {
+            at = join(&at, name);
+            let dir = self.temp.diff().join(OsStr::from_bytes(&at));
+            make_dir(&dir)?;
+            match stack.get(&at) {
+                Some(found) if found.entry.is_directory() => copy_attributes(stack, &at, &dir)?,
+                Some(_) => {
+                    let message = format!("the working directory {} is below a file", shown(&path));
+                    return Err(Error::new(ErrorKind::Input, message));
+                }
+                None => set_attributes(&dir, 0o755, request.user.uid, request.user.gid)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What the step changed. Mount points that had to be made and hold nothing are not its doing.
+    fn changes(
+        self,
+        store: &Store,
+        made: &[sandbox::MadeMountPoint],
+    ) -> Result<(TempDir, galley_oci::Tree), Error> {
+        let leave_out = stubs::empty(&self.temp.diff(), made);
+        let tree = store.scan(&self.temp.diff(), &ScanOptions { leave_out }).map_err(store_error)?;
+        Ok((self.temp, tree))
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), Error> {
+    fs::create_dir(path).map_err(scratch_error)
+}
+
+fn copy_attributes(stack: &Stack, path: &[u8], dir: &Path) -> Result<(), Error> {
+    let Some(found) = stack.get(path) else { return set_attributes(dir, 0o755, 0, 0) };
+    let meta = &found.entry.meta;
+    set_attributes(dir, meta.mode.into(), meta.uid, meta.gid)
+}
+
+fn set_attributes(dir: &Path, mode: u32, uid: u32, gid: u32) -> Result<(), Error> {
+    if (uid, gid) != (0, 0) {
+        std::os::unix::fs::chown(dir, Some(uid), Some(gid)).map_err(scratch_error)?;
+    }
+    set_mode(dir, mode)
+}
+
+fn set_mode(dir: &Path, mode: u32) -> Result<(), Error> {
+    fs::set_permissions(dir, std::fs::Permissions::from_mode(mode)).map_err(scratch_error)
+}
+
+fn scratch_error(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Store, format!("cannot prepare the directory of a step: {error}")).because(error)
+}
+
+/// The program could not be executed: the step's fault, unless the sandbox could not be made.
+fn not_started(spec: &sandbox::Spec, error: sandbox::Error) -> Error {
+    let sandbox::Error::Exec(exec) = &error else { return machine(error) };
+    let program = spec.args.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
+    let message = format!("cannot run {program}: {exec}");
+    Error::new(ErrorKind::Step, message).label("could not be executed").because(error)
+}
+
+fn machine(error: sandbox::Error) -> Error {
+    Error::new(ErrorKind::Machine, error.to_string()).help("galley doctor says what is missing").because(error)
+}

@@ -1,0 +1,123 @@
+//! The network of run steps: one namespace for the whole build, made when the first step needs it.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::{AsFd, BorrowedFd},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use fs_err as fs;
+use galley_sandbox::{
+    self as sandbox, Spawner,
+    net::{Connectivity, NetNs, resolv_conf},
+};
+
+use super::machine;
+use crate::{
+    Error, Event, Events,
+    plan::Network,
+    ports::{MountSource, ResolvedMount, RunRequest},
+};
+
+/// The host's list of name servers.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// The namespace that all steps of a build share.
+#[derive(Debug, Default)]
+pub(super) struct SharedNetwork(Mutex<Option<Arc<NetNs>>>);
+
+/// What one step joins.
+#[derive(Debug)]
+pub(super) struct Joined {
+    /// For the sandbox.
+    pub(super) kind: sandbox::Network,
+    shared: Option<Arc<NetNs>>,
+    resolv_conf: Vec<u8>,
+}
+
+impl SharedNetwork {
+    /// The network that a step asks for. Where nothing can connect a namespace to the world the host's own network is
+    /// used, and a warning says so once.
+    pub(super) fn join(&self, wanted: Network, spawner: &Spawner, events: &Events) -> Result<Joined, Error> {
+        let host = fs::read(RESOLV_CONF).unwrap_or_default();
+        let namespace = match wanted {
+            Network::Host => None,
+            Network::None => {
+                let alone = Connectivity::LoopbackOnly { reason: String::new() };
+                let resolv_conf = resolv_conf(&host, &alone);
+                return Ok(Joined { kind: sandbox::Network::None, shared: None, resolv_conf });
+            }
+            Network::Default => self.connected(spawner, events)?,
+        };
+        let Some(namespace) = namespace else {
+            return Ok(Joined { kind: sandbox::Network::Host, shared: None, resolv_conf: host });
+        };
+        let resolv_conf = resolv_conf(&host, namespace.connectivity());
+        Ok(Joined { kind: sandbox::Network::Shared, shared: Some(namespace), resolv_conf })
+    }
+
+    /// The namespace of the build, if one can be connected.
+    fn connected(&self, spawner: &Spawner, events: &Events) -> Result<Option<Arc<NetNs>>, Error> {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let namespace = match &*slot {
+            Some(namespace) => Arc::clone(namespace),
+            None => {
+                let made = NetNs::connected(spawner).map_err(|error| machine(error.into()))?;
+                if let Connectivity::LoopbackOnly { reason } = made.connectivity() {
+                    events.emit(warning(reason));
+                }
+                let made = Arc::new(made);
+                *slot = Some(Arc::clone(&made));
+                made
+            }
+        };
+        let connected = *namespace.connectivity() == Connectivity::Pasta;
+        Ok(connected.then_some(namespace))
+    }
+}
+
+fn warning(reason: &str) -> Event {
+    Event::Warning {
+        message: format!("RUN uses the network of this machine: {reason}"),
+        place: None,
+        help: Some("install pasta (package passt) to give builds a network of their own".to_owned()),
+    }
+}
+
+impl Joined {
+    /// The namespace to join, when it is shared.
+    pub(super) fn namespace(&self) -> Option<BorrowedFd<'_>> {
+        self.shared.as_ref().map(|namespace| namespace.as_fd())
+    }
+
+    /// Adds the files that every process finds its network by, unless the step mounts its own.
+    pub(super) fn add_files(&self, request: &mut RunRequest<'_>) {
+        let hosts = hosts(&request.operation.hostname).into_bytes();
+        for (target, content) in [(&b"/etc/resolv.conf"[..], &self.resolv_conf), (b"/etc/hosts", &hosts)] {
+            if request.mounts.iter().any(|mount| mount.target == target) {
+                continue;
+            }
+            let source =
+                MountSource::File { content: content.as_slice().into(), mode: 0o644, uid: 0, gid: 0 };
+            // First, so that a mount above them hides them as it would hide files of the image.
+            request.mounts.insert(0, ResolvedMount { target: target.to_vec(), source });
+        }
+    }
+}
+
+/// `/etc/hosts` as BuildKit writes it.
+fn hosts(hostname: &str) -> String {
+    let (four, six) = (IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST));
+    format!("{four}\tlocalhost {hostname}\n{six}\tlocalhost ip6-localhost ip6-loopback\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_as_in_buildkit() {
+        let expected = "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n";
+        assert_eq!(hosts("buildkitsandbox"), expected);
+    }
+}
