@@ -135,6 +135,8 @@ pub(crate) struct HelperProgram {
     pub(crate) args: Vec<std::ffi::OsString>,
     #[serde(with = "crate::raw::list")]
     pub(crate) env: Vec<std::ffi::OsString>,
+    /// Where the network namespace that comes along is shown as a file, to this program alone.
+    pub(crate) netns_directory: Option<String>,
 }
 
 fn memory_file(value: &impl Serialize) -> io::Result<OwnedFd> {

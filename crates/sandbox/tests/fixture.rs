@@ -11,10 +11,10 @@ use tempfile::TempDir;
 
 /// Where a static busybox is looked for.
 const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
-const APPLETS: [&str; 27] = [
+const APPLETS: [&str; 28] = [
     "sh", "cat", "ls", "id", "true", "false", "sleep", "mount", "mkdir", "rm", "touch", "chmod", "chown",
     "echo", "env", "stat", "hostname", "mknod", "head", "wc", "kill", "ip", "nc", "tty", "test", "stty",
-    "cp",
+    "cp", "nslookup",
 ];
 
 /// The spawner of the test binary.

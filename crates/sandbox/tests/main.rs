@@ -5,6 +5,7 @@
 //! kernel or the user refuses, they are skipped, loudly. One of them runs all of the others again as an ordinary user.
 
 mod fixture;
+mod net;
 mod process;
 mod roots;
 mod runner;
@@ -15,5 +16,5 @@ fn main() -> std::process::ExitCode {
     if let Some(code) = user::enter() {
         return code;
     }
-    runner::run(&[process::TESTS, roots::TESTS, user::TESTS])
+    runner::run(&[process::TESTS, roots::TESTS, net::TESTS, user::TESTS])
 }

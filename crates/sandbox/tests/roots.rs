@@ -1,8 +1,7 @@
 //! Roots and mounts.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read};
-use std::os::fd::AsFd;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
@@ -216,7 +215,7 @@ fn privileged_dev_is_complete_and_harmless() {
     }
     // What a step does to its devices, the host's do not feel.
     let before = fs_err::metadata("/dev/null").unwrap().permissions().mode();
-    output(&kitchen.shell("chmod 600 /dev/null; chown 5:5 /dev/null"));
+    run(&kitchen.shell("chmod 600 /dev/null; chown 5:5 /dev/null"));
     assert_eq!(fs_err::metadata("/dev/null").unwrap().permissions().mode(), before);
 }
 

@@ -8,4 +8,5 @@ mod trial;
 pub use doctor::{Fact, Status, doctor};
 pub use trial::{Obstacle, Rung, Trial, trial};
 
+pub(crate) use doctor::find_program;
 pub(crate) use trial::run;

@@ -20,6 +20,7 @@ use rustix::mount::{UnmountFlags, unmount};
 use serde::de::DeserializeOwned;
 
 use crate::error::{ExecError, SetupError, SetupStep};
+use crate::net::NETNS_NAME;
 use crate::outcome::MadeMountPoint;
 use crate::spawner::HelperProgram;
 use crate::spec::{Network, Spec};
@@ -125,13 +126,31 @@ fn sandbox(request: &Request, inherited: &Inherited) -> Result<ExecError, SetupE
 fn helper(request: &Request, inherited: &Inherited) -> Result<ExecError, SetupError> {
     let spec: HelperProgram = request.describe()?;
     let program = exec::Program::new(&spec.args, &spec.env)?;
+    if let (Some(directory), Some(netns)) = (&spec.netns_directory, &request.extra) {
+        show_namespace(netns, directory)?;
+    }
     request.report(&Setup::Ready { made: Vec::new() }, &[]);
     terminal::connect(None, &request.streams, &crate::spec::User::default())?;
     process::reset(inherited)?;
-    if let Some(extra) = &request.extra {
-        sys::place_descriptor(extra.as_fd(), wire::CONTROL).step(SetupStep::CloseFiles)?;
-    }
     Ok(program.exec())
+}
+
+/// Gives a network namespace a name in the file system, in a mount namespace of this process alone. Programs that drop
+/// rights early can open it there, but not through another process's /proc.
+fn show_namespace(netns: &OwnedFd, directory: &str) -> Result<(), SetupError> {
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+    // SAFETY: one thread, and a new mount namespace invalidates no descriptor.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.step(SetupStep::MountStaging)?;
+    let step = SetupStep::MountStaging;
+    let files = staging::new_mount("tmpfs", &[("mode", "0755")], rustix::mount::MountAttrFlags::empty());
+    let files = files.step_at(step, directory)?;
+    staging::attach(files.as_fd(), rustix::fs::CWD, directory).step_at(step, directory)?;
+    let mode = rustix::fs::Mode::from_raw_mode(0o644);
+    rustix::fs::mknodat(&files, NETNS_NAME, rustix::fs::FileType::RegularFile, mode, 0)
+        .step_at(step, directory)?;
+    let name = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(netns));
+    let namespace = staging::clone_mount(rustix::fs::CWD, name, false).step_at(step, directory)?;
+    staging::attach(namespace.as_fd(), files.as_fd(), NETNS_NAME).step_at(step, directory)
 }
 
 fn enter_network(spec: &Spec, netns: Option<&OwnedFd>) -> Result<(), SetupError> {
