@@ -49,6 +49,14 @@ END
   apt-get -qq -c "$apt/apt.conf" "$@"
 }
 
+# Fetches the lists of packages, at most once an hour.
+update_lists() {
+  local stamp=$cache/apt/$suite/updated
+  [[ -z $(find "$stamp" -mmin -60 2>/dev/null) ]] || return 0
+  own_apt update
+  touch "$stamp"
+}
+
 # A small Debian with apt-get, as a tar: debian_root [OPTION OF MMDEBSTRAP]...
 # /dev is empty, since a builder without root cannot make device files and the sandbox brings its own; the name and the
 # name servers of this machine are left out, and documentation, as in Debian's own images.
