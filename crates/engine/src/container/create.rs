@@ -1,5 +1,6 @@
 //! `galley create`: from an image and options to the folder of a container.
 
+use galley_dockerfile::Span;
 use galley_oci::RunConfig;
 use galley_store::Store;
 
@@ -97,7 +98,7 @@ fn working_directory(options: &CreateOptions, defaults: &RunConfig) -> String {
 }
 
 fn stop_signal(options: &CreateOptions, defaults: &RunConfig) -> i32 {
-    let from_image = galley_dockerfile::signal::number(&defaults.stop_signal);
+    let from_image = galley_dockerfile::signal::parse(&defaults.stop_signal, Span::default()).ok();
     options.stop_signal.or(from_image).unwrap_or(DEFAULT_STOP_SIGNAL)
 }
 

@@ -29,7 +29,8 @@ use galley_store::{ContainerDir, Store, StoreError};
 
 pub use self::{
     config::{
-        ContainerConfig, ContainerMount, ContainerState, MountFrom, NetworkMode, Phase, Protocol, PublishedPort,
+        ContainerConfig, ContainerMount, ContainerState, MountFrom, NetworkMode, Phase, Protocol,
+        PublishedPort,
     },
     control::Request,
     create::create,

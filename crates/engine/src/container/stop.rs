@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Request;
 use super::{Container, Request, control, store_failed};
 use crate::{Error, ErrorKind};
 

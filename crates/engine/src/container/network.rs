@@ -1,0 +1,114 @@
+//! A container's network: a namespace of its own, the ports that lead into it, and the files that describe it.
+
+use std::{net::SocketAddr, os::fd::BorrowedFd, path::PathBuf};
+
+use fs_err as fs;
+use galley_sandbox::{
+    Mount, Network as Mode, Source, Spawner,
+    net::{self, Connectivity, NetNs, Proxy},
+};
+
+use super::{ContainerConfig, NetworkMode, Protocol, PublishedPort};
+use crate::{Error, ErrorKind};
+
+/// The files that tell programs where they are; containers may write to them, as with Docker.
+const FILE_MODE: u32 = 0o644;
+
+/// What a container's network is made of; it goes when this is dropped.
+pub(super) struct Network {
+    namespace: Option<NetNs>,
+    connectivity: Connectivity,
+    proxies: std::cell::RefCell<Vec<Proxy>>,
+}
+
+impl Network {
+    /// Makes what `config` asks for.
+    pub(super) fn open(
+        config: &ContainerConfig,
+        spawner: &Spawner,
+        warn: &(dyn Fn(&str) + Sync),
+    ) -> Result<Self, Error> {
+        let namespace = match config.network {
+            NetworkMode::Host => None,
+            NetworkMode::None => Some(NetNs::isolated().map_err(failed)?),
+            NetworkMode::Private => connected(config, spawner, warn)?,
+        };
+        let connectivity =
+            namespace.as_ref().map_or(Connectivity::Host, |namespace| namespace.connectivity().clone());
+        Ok(Self { namespace, connectivity, proxies: std::cell::RefCell::default() })
+    }
+
+    pub(super) const fn mode(&self) -> Mode {
+        if self.namespace.is_some() { Mode::Shared } else { Mode::Host }
+    }
+
+    pub(super) fn namespace(&self) -> Option<BorrowedFd<'_>> {
+        self.namespace.as_ref().map(std::os::fd::AsFd::as_fd)
+    }
+
+    /// Opens the published ports; the result says which ports were taken where any would do.
+    pub(super) fn publish(&self, ports: &[PublishedPort]) -> Result<Vec<PublishedPort>, Error> {
+        // On the machine's own network every port of the program is public already.
+        let Some(namespace) = self.namespace() else { return Ok(Vec::new()) };
+        let mut published = Vec::with_capacity(ports.len());
+        for port in ports {
+            let listen = SocketAddr::new(port.host_address, port.host_port);
+            let protocol = match port.protocol {
+                Protocol::Tcp => net::Protocol::Tcp,
+                Protocol::Udp => net::Protocol::Udp,
+            };
+            let proxy = Proxy::start(namespace, protocol, listen, port.container_port).map_err(|error| {
+                Error::new(ErrorKind::Usage, format!("cannot publish port {listen}"))
+                    .because(error)
+                    .help("choose another port of this machine: -p HOST:CONTAINER")
+            })?;
+            published.push(PublishedPort { host_port: proxy.local_addr().port(), ..*port });
+            self.proxies.borrow_mut().push(proxy);
+        }
+        Ok(published)
+    }
+
+    /// /etc/hosts, /etc/hostname and /etc/resolv.conf.
+    pub(super) fn files(&self, hostname: &str) -> Vec<Mount> {
+        let machine = fs::read("/etc/resolv.conf").unwrap_or_default();
+        let hosts = format!(
+            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n"
+        );
+        vec![
+            file("/etc/hosts", hosts.into_bytes()),
+            file("/etc/hostname", format!("{hostname}\n").into_bytes()),
+            file("/etc/resolv.conf", net::resolv_conf(&machine, &self.connectivity)),
+        ]
+    }
+}
+
+/// A connected namespace. Where nothing can connect one, a container that publishes ports stays in a namespace without a
+/// way out, and any other shares the machine's network.
+fn connected(
+    config: &ContainerConfig,
+    spawner: &Spawner,
+    warn: &(dyn Fn(&str) + Sync),
+) -> Result<Option<NetNs>, Error> {
+    let namespace = NetNs::connected(spawner).map_err(failed)?;
+    let Connectivity::LoopbackOnly { reason } = namespace.connectivity() else { return Ok(Some(namespace)) };
+    if config.ports.is_empty() {
+        warn(&format!("the container shares this machine's network: {reason}"));
+        return Ok(None);
+    }
+    warn(&format!("the container can be reached by its ports, but reaches nothing itself: {reason}"));
+    Ok(Some(namespace))
+}
+
+fn file(target: &str, content: Vec<u8>) -> Mount {
+    Mount {
+        target: PathBuf::from(target),
+        source: Source::File { content, mode: FILE_MODE, uid: 0, gid: 0 },
+        readonly: false,
+    }
+}
+
+fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::new(ErrorKind::Machine, "cannot make a network namespace")
+        .because(error)
+        .help("try --network host")
+}
