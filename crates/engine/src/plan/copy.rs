@@ -3,6 +3,7 @@
 use galley_dockerfile::{
     Instruction, Word,
     command::{Add, Copy, CopySource},
+    glob,
     mode::{self, ModeSpec},
 };
 
@@ -15,9 +16,16 @@ struct Files<'i> {
     from: Source,
     chown: Option<&'i Word>,
     chmod: Option<&'i Word>,
-    sources: &'i [CopySource],
+    sources: Sources,
     destination: &'i Word,
     unpack: bool,
+}
+
+/// Sources, expanded.
+#[derive(Default)]
+struct Sources {
+    paths: Vec<String>,
+    inline: Vec<InlineFile>,
 }
 
 impl Evaluation<'_, '_> {
@@ -35,23 +43,23 @@ impl Evaluation<'_, '_> {
                 self.planner.source(from, &self.text.place(word.span))?
             }
         };
-        self.refuse_remote("COPY", &copy.sources)?;
         let files = Files {
             name: "COPY",
             from,
             chown: copy.chown.as_ref(),
             chmod: copy.chmod.as_ref(),
-            sources: &copy.sources,
+            sources: self.sources("COPY", from, &copy.sources)?,
             destination: &copy.destination,
             unpack: false,
         };
-        self.files(&files, instruction)
+        self.files(files, instruction)
     }
 
     pub(super) fn add_files(&mut self, add: &Add, instruction: &Instruction) -> Result<(), Error> {
         self.refuse_excludes(instruction, "ADD", &add.excludes)?;
         self.refuse_link(instruction, "ADD", add.link, add.chmod.is_some())?;
-        self.refuse_remote("ADD", &add.sources)?;
+        let from = Source::Context(ContextId(0));
+        let sources = self.sources("ADD", from, &add.sources)?;
         if let Some(checksum) = &add.checksum {
             let message = "ADD --checksum needs an http(s) or git source";
             return Err(self.text.wrong(checksum.span, message).help("remove the flag"));
@@ -62,34 +70,23 @@ impl Evaluation<'_, '_> {
         }
         let files = Files {
             name: "ADD",
-            from: Source::Context(ContextId(0)),
+            from,
             chown: add.chown.as_ref(),
             chmod: add.chmod.as_ref(),
-            sources: &add.sources,
+            sources,
             destination: &add.destination,
             unpack: add.unpack.unwrap_or(true),
         };
-        self.files(&files, instruction)
+        self.files(files, instruction)
     }
 
-    fn files(&mut self, files: &Files<'_>, instruction: &Instruction) -> Result<(), Error> {
+    fn files(&mut self, files: Files<'_>, instruction: &Instruction) -> Result<(), Error> {
         let shown = self.shown(instruction);
         let chown = files.chown.map(|word| self.expand(word)).transpose()?.filter(|chown| !chown.is_empty());
         let chmod = files.chmod.map(|word| self.chmod(word)).transpose()?.flatten();
-        let (mut paths, mut inline) = (Vec::new(), Vec::new());
-        for source in files.sources {
-            match source {
-                CopySource::Path(word) => paths.push(self.expand(word)?),
-                CopySource::Heredoc(heredoc) => {
-                    let content = self.with_expander(|expander| expander.heredoc(heredoc))?;
-                    self.warn_undefined(&content.undefined, heredoc.body_span);
-                    let (name, content) = (heredoc.name.clone().into_bytes(), content.text.into_bytes());
-                    inline.push(InlineFile { name, content });
-                }
-            }
-        }
         let destination = self.expand(files.destination)?;
-        let text = history_text(files, &paths, &inline, (&chown, &chmod), &destination);
+        let text = history_text(&files, (&chown, &chmod), &destination);
+        let Sources { paths, inline } = files.sources;
         let operation = CopyOp {
             from: files.from,
             sources: paths.iter().map(|path| path::absolute("/", path).into_bytes()).collect(),
@@ -101,6 +98,44 @@ impl Evaluation<'_, '_> {
         };
         let step = self.step(&shown, instruction.span, Operation::Copy(operation), self.no_cache);
         self.record(Some(step), text)
+    }
+
+    fn sources(&mut self, name: &str, from: Source, written: &[CopySource]) -> Result<Sources, Error> {
+        let mut sources = Sources::default();
+        for source in written {
+            match source {
+                CopySource::Path(word) => {
+                    let path = self.expand(word)?;
+                    self.refuse_remote(name, word, &path)?;
+                    if from == Source::Context(ContextId(0)) {
+                        self.warn_ignored(name, word, &path);
+                    }
+                    sources.paths.push(path);
+                }
+                CopySource::Heredoc(heredoc) => {
+                    let content = self.with_expander(|expander| expander.heredoc(heredoc))?;
+                    self.warn_undefined(&content.undefined, heredoc.body_span);
+                    let (name, content) = (heredoc.name.clone().into_bytes(), content.text.into_bytes());
+                    sources.inline.push(InlineFile { name, content });
+                }
+            }
+        }
+        Ok(sources)
+    }
+
+    /// Exceptions make it impossible to say before the files are looked at, as in Docker.
+    fn warn_ignored(&mut self, name: &str, word: &Word, path: &str) {
+        let Some((file, ignore)) = &self.planner.ignore else { return };
+        let path = path::absolute("/", path);
+        let path = path.trim_start_matches('/');
+        if !ignore.has_exceptions()
+            && !glob::has_wildcards(path.as_bytes())
+            && ignore.matches(path.as_bytes())
+        {
+            let message = format!("{name} of `{path}`, which {file} keeps out of the build context");
+            let help = format!("remove the pattern from {file}, or add the exception !{path}");
+            self.warn("CopyIgnoredFile", message, word.span, &help);
+        }
     }
 
     /// The mode as written, and as bits; nothing when it is empty.
@@ -130,25 +165,17 @@ impl Evaluation<'_, '_> {
         if is_plain { Ok(()) } else { Err(self.unsupported_flag(at, name, "link", help)) }
     }
 
-    fn refuse_remote(&self, name: &str, sources: &[CopySource]) -> Result<(), Error> {
-        for source in sources {
-            let CopySource::Path(word) = source else { continue };
-            if !is_remote(&word.text) {
-                continue;
-            }
-            return Err(match name {
-                "COPY" => self
-                    .text
-                    .wrong(word.span, format!("COPY cannot fetch `{}`", word.text))
-                    .help("COPY takes files of the context, a stage or an image"),
-                _ => self.text.unsupported(
-                    word.span,
-                    "ADD of a URL or a git repository",
-                    "fetch it in a RUN step, or download it into the context first",
-                ),
-            });
+    fn refuse_remote(&self, name: &str, word: &Word, path: &str) -> Result<(), Error> {
+        if !is_remote(path) {
+            return Ok(());
         }
-        Ok(())
+        Err(if name == "COPY" {
+            let help = "COPY takes files of the context, a stage or an image";
+            self.text.wrong(word.span, format!("COPY cannot fetch `{path}`")).help(help)
+        } else {
+            let help = "fetch it in a RUN step, or download it into the context first";
+            self.text.unsupported(word.span, "ADD of a URL or a git repository", help)
+        })
     }
 
     fn unsupported_flag(&self, at: &Instruction, name: &str, flag: &str, help: &str) -> Error {
@@ -158,13 +185,12 @@ impl Evaluation<'_, '_> {
 
 fn history_text(
     files: &Files<'_>,
-    paths: &[String],
-    inline: &[InlineFile],
     (chown, chmod): (&Option<String>, &Option<(String, u16)>),
     destination: &str,
 ) -> String {
     let chown = chown.iter().map(|chown| format!("--chown={chown}"));
     let chmod = chmod.iter().map(|(chmod, _)| format!("--chmod={chmod}"));
+    let Sources { paths, inline } = &files.sources;
     let inline = inline.iter().map(|file| format!("<<{}", String::from_utf8_lossy(&file.name)));
     let words = chown.chain(chmod).chain(paths.iter().cloned()).chain(inline).chain([destination.to_owned()]);
     format!("{} {} # buildkit", files.name, words.collect::<Vec<_>>().join(" "))

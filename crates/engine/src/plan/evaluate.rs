@@ -14,7 +14,7 @@ use super::{
     steps::NewStep,
     text::Text,
 };
-use crate::Error;
+use crate::{Error, ports::BaseImage};
 
 /// Written with every history item.
 const COMMENT: &str = "buildkit.dockerfile.v0";
@@ -70,6 +70,7 @@ impl<'p, 'a> Evaluation<'p, 'a> {
             },
             Base::External(External::Empty) => State::scratch(platform),
             Base::External(External::Image(image)) => {
+                self.warn_platform(stage, image);
                 let name = format!("FROM {}", image.name);
                 let step = self.add(&name, stage.instruction.span, Operation::Base((**image).clone()), false);
                 State::image(Arc::clone(image), step)
@@ -89,6 +90,19 @@ impl<'p, 'a> Evaluation<'p, 'a> {
                 state.step = Some(self.add(&name, stage.instruction.span, Operation::Copy(copy), false));
                 state
             }
+        }
+    }
+
+    /// An image for another machine can be copied from, but hardly run.
+    fn warn_platform(&mut self, stage: &Stage, image: &BaseImage) {
+        let found = image.config.platform();
+        let wanted = &self.planner.graph.options.platform;
+        let is_known = !found.os.is_empty() && !found.architecture.is_empty();
+        if is_known && stage.from.platform.is_none() && wanted.rank(&found).is_none() {
+            let message =
+                format!("the base image `{}` is for {found}, not for {wanted}", stage.from.image.text);
+            let help = "its programs will not run here; use an image for this platform";
+            self.warn("InvalidBaseImagePlatform", message, stage.from.image.span, help);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use galley_dockerfile::{Dockerfile, Source as SourceText, Stages, directive::Check, parse};
+use galley_dockerfile::{Dockerfile, Ignore, Source as SourceText, Stages, directive::Check, parse};
 
 use super::{
     HistoryItem, Plan, PlanOptions, StepId, Target,
@@ -31,6 +31,7 @@ pub fn plan(options: &PlanOptions, sources: &dyn ImageSource) -> Result<Plan, Er
     for warning in &dockerfile.warnings {
         warnings.parser(warning, &text);
     }
+    warn_syntax(&dockerfile, &text, &mut warnings);
     let stages = dockerfile.into_stages().map_err(|error| text.error(&error))?;
     check_stages(&stages, &text, &mut warnings)?;
     let globals = globals::globals(options, &stages, &text)?;
@@ -41,6 +42,7 @@ pub fn plan(options: &PlanOptions, sources: &dyn ImageSource) -> Result<Plan, Er
     let epoch = globals::epoch(options, &globals)?;
     warn_unused(options, &stages, &nodes, &mut warnings);
     let mut planner = Planner {
+        ignore: ignore(options)?,
         proxies: globals::proxies(options),
         steps: Steps::default(),
         done: BTreeMap::new(),
@@ -60,6 +62,31 @@ fn read_source(options: &PlanOptions) -> Result<SourceText, Error> {
         let lossy = SourceText::lossy(name, &options.dockerfile);
         Text::new(name, lossy.text(), '\\').error(&error)
     })
+}
+
+/// The main context's ignore file; what is wrong with it is drawn on it.
+fn ignore(options: &PlanOptions) -> Result<Option<(String, Ignore)>, Error> {
+    let Some((name, bytes)) = &options.context.ignore else { return Ok(None) };
+    match Ignore::parse(bytes) {
+        Ok(ignore) => Ok(Some((name.clone(), ignore))),
+        Err(error) => Err(Text::new(name, &String::from_utf8_lossy(bytes), '\\').error(&error)),
+    }
+}
+
+/// A front end that is asked for and that galley does not stand in for.
+fn warn_syntax(dockerfile: &Dockerfile, text: &Text, warnings: &mut Warnings) {
+    let Some(word) = &dockerfile.directives.syntax else { return };
+    let name = word.text.strip_prefix("docker.io/").unwrap_or(&word.text);
+    if !name.starts_with("docker/dockerfile") && name != "dockerfile.v0" {
+        let message =
+            format!("the front end `{}` is not loaded: galley reads Docker's own language", word.text);
+        warnings.add(
+            None,
+            message,
+            Some(text.place(word.span)),
+            "write # syntax=docker/dockerfile:1, or remove it",
+        );
+    }
 }
 
 /// `# check=`, unless a build argument says otherwise.
@@ -120,6 +147,8 @@ pub(super) struct Planner<'a> {
     pub(super) steps: Steps,
     pub(super) warnings: Warnings,
     pub(super) proxies: Vec<(String, String)>,
+    /// The main context's ignore file, with its name.
+    pub(super) ignore: Option<(String, Ignore)>,
     done: BTreeMap<usize, State>,
 }
 

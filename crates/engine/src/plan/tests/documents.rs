@@ -70,7 +70,7 @@ fn dump(plan: &Plan) -> Result<String, std::fmt::Error> {
     }
     let target = &plan.targets[0];
     writeln!(out, "target {:?} {}", target.step.map(|step| step.0), target.platform)?;
-    writeln!(out, "    {}", text(&target.config.to_bytes()))?;
+    writeln!(out, "    {}", serde_json::to_string(&target.config.config).unwrap())?;
     for item in &target.history {
         writeln!(out, "    {:?} {}", item.step.map(|step| step.0), item.created_by)?;
     }

@@ -256,6 +256,16 @@ fn single_values() {
 }
 
 #[test]
+fn ignore_files() {
+    let mut with = options("FROM busybox\n");
+    with.context.ignore = Some(("dir/.dockerignore".to_owned(), b"ok\n!\n".to_vec()));
+    assert_eq!(
+        error_of(&with),
+        "`!` is not a valid pattern: `!` needs a pattern behind it at dir/.dockerignore:2:1\n  | here"
+    );
+}
+
+#[test]
 fn source_date_epoch() {
     let mut with = options("FROM busybox\n");
     with.build_args.push(("SOURCE_DATE_EPOCH".to_owned(), "yesterday".to_owned()));

@@ -77,3 +77,35 @@ fn comments_behind_users() {
         "65534:65534"
     );
 }
+
+#[test]
+fn sources_that_the_ignore_file_keeps_out() {
+    let mut with =
+        options("FROM busybox\nCOPY a.log b.txt *.log /\nCOPY --from=busybox /a.log /\nADD x/../a.log .\n");
+    with.context.ignore = Some((".dockerignore".to_owned(), b"*.log\n".to_vec()));
+    let sources = FakeSource::with(&["busybox"]);
+    let messages = |options: &PlanOptions| -> Vec<String> {
+        plan(options, &sources).unwrap().warnings.into_iter().map(|warning| warning.message).collect()
+    };
+    let wanted = [
+        "COPY of `a.log`, which .dockerignore keeps out of the build context",
+        "ADD of `a.log`, which .dockerignore keeps out of the build context",
+    ];
+    assert_eq!(messages(&with), wanted);
+    with.context.ignore = Some((".dockerignore".to_owned(), b"*.log\n!keep\n".to_vec()));
+    assert!(messages(&with).is_empty());
+}
+
+#[test]
+fn foreign_front_ends_and_platforms() {
+    assert_eq!(warnings("# syntax=docker/dockerfile:1-labs\nFROM busybox\n").len(), 0);
+    assert_eq!(
+        warnings("# syntax=example.com/mine\nFROM busybox\n"),
+        ["1: -: the front end `example.com/mine` is not loaded: galley reads Docker's own language"]
+    );
+    let config =
+        galley_oci::ImageConfig { os: "linux".into(), architecture: "s390x".into(), ..Default::default() };
+    let sources = FakeSource::default().image("big", config);
+    let warnings = plan(&options("FROM big\n"), &sources).unwrap().warnings;
+    assert_eq!(warnings[0].message, "the base image `big` is for linux/s390x, not for linux/amd64");
+}
