@@ -35,10 +35,14 @@ pub(crate) fn read(args: &Args<'_>) -> Json {
     }
 }
 
-/// Whether somebody meant an exec form: it begins like one, and not like the shell's `[ … ]`.
-pub(crate) fn looks_meant(text: &str) -> bool {
+/// Whether somebody meant an exec form: it begins like one. The shell's own `[ … ]` has a blank behind the bracket, so
+/// where a shell command is as likely, a blank there says no.
+pub(crate) fn looks_meant(text: &str, shell_is_likely: bool) -> bool {
     let Some(rest) = text.trim_start().strip_prefix('[') else { return false };
-    rest.starts_with(|first: char| !first.is_whitespace() && first != '[')
+    if rest.starts_with(|first: char| !first.is_whitespace() && first != '[') {
+        return true;
+    }
+    !shell_is_likely && rest.trim_start().starts_with(['"', '\'']) && rest.trim_end().ends_with(']')
 }
 
 /// An element: its text when it is a string, and where it stands.

@@ -50,7 +50,8 @@ pub(super) fn exec_form(request: &mut Request<'_>, args: &Args<'_>) -> Result<Op
             Err(Error::new(kind, args.span()).with_help("put every element into double quotes"))
         }
         Json::No => {
-            if json::looks_meant(args.text()) {
+            let shell_is_likely = matches!(request.name, "RUN" | "HEALTHCHECK");
+            if json::looks_meant(args.text(), shell_is_likely) {
                 request.warn(WarningKind::JsonFellBack { instruction: request.name }, args.span());
             }
             Ok(None)
