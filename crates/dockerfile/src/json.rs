@@ -57,7 +57,7 @@ impl Reader<'_> {
     /// The elements of an array that is the whole text.
     fn document(&mut self) -> Option<Vec<Element>> {
         self.blank();
-        self.expect('[')?;
+        self.accept('[')?;
         let elements = self.elements(0)?;
         self.blank();
         (self.at == self.text.len()).then_some(elements)
@@ -67,7 +67,7 @@ impl Reader<'_> {
     fn elements(&mut self, depth: usize) -> Option<Vec<Element>> {
         let mut elements = Vec::new();
         self.blank();
-        if self.expect(']').is_some() {
+        if self.accept(']').is_some() {
             return Some(elements);
         }
         loop {
@@ -76,10 +76,10 @@ impl Reader<'_> {
             let value = self.value(depth + 1)?;
             elements.push((value, start..self.at));
             self.blank();
-            if self.expect(']').is_some() {
+            if self.accept(']').is_some() {
                 return Some(elements);
             }
-            self.expect(',')?;
+            self.accept(',')?;
         }
     }
 
@@ -102,28 +102,28 @@ impl Reader<'_> {
     }
 
     fn object(&mut self, depth: usize) -> Option<()> {
-        self.expect('{')?;
+        self.accept('{')?;
         self.blank();
-        if self.expect('}').is_some() {
+        if self.accept('}').is_some() {
             return Some(());
         }
         loop {
             self.blank();
             self.string()?;
             self.blank();
-            self.expect(':')?;
+            self.accept(':')?;
             self.blank();
             self.value(depth + 1)?;
             self.blank();
-            if self.expect('}').is_some() {
+            if self.accept('}').is_some() {
                 return Some(());
             }
-            self.expect(',')?;
+            self.accept(',')?;
         }
     }
 
     fn string(&mut self) -> Option<String> {
-        self.expect('"')?;
+        self.accept('"')?;
         let mut text = String::new();
         loop {
             match self.next()? {
@@ -167,15 +167,15 @@ impl Reader<'_> {
     }
 
     fn number(&mut self) -> Option<()> {
-        let _sign = self.expect('-');
-        if self.expect('0').is_none() {
+        let _sign = self.accept('-');
+        if self.accept('0').is_none() {
             self.digits()?;
         }
-        if self.expect('.').is_some() {
+        if self.accept('.').is_some() {
             self.digits()?;
         }
-        if self.expect('e').or_else(|| self.expect('E')).is_some() {
-            let _sign = self.expect('+').or_else(|| self.expect('-'));
+        if self.accept('e').or_else(|| self.accept('E')).is_some() {
+            let _sign = self.accept('+').or_else(|| self.accept('-'));
             self.digits()?;
         }
         Some(())
@@ -199,7 +199,7 @@ impl Reader<'_> {
         }
     }
 
-    fn expect(&mut self, wanted: char) -> Option<()> {
+    fn accept(&mut self, wanted: char) -> Option<()> {
         (self.peek()? == wanted).then(|| self.at += wanted.len_utf8())
     }
 
