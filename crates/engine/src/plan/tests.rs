@@ -3,6 +3,7 @@
 mod documents;
 mod errors;
 mod golden;
+mod properties;
 mod steps;
 mod warnings;
 
