@@ -9,8 +9,6 @@ mod name;
 mod pax;
 mod reader;
 mod sparse;
-#[cfg(test)]
-mod tests;
 mod writer;
 
 pub use name::{OPAQUE_MARKER, WHITEOUT_PREFIX};

@@ -157,7 +157,7 @@ impl FromStr for Platform {
                 && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
         };
         let parts: Vec<&str> = text.split('/').collect();
-        if !parts.iter().all(|part| word(&part)) {
+        if !parts.iter().all(word) {
             return Err(ParsePlatformError::Format(text.to_owned()));
         }
         let here = Self::of_this_machine();

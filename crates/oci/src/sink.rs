@@ -192,3 +192,62 @@ impl<T: Send + 'static> Write for Stage<T> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media_type;
+
+    fn options(compression: Compression) -> BlobOptions<'static> {
+        BlobOptions { compression, level: None, threads: 2, media_type: media_type::oci_layer(compression) }
+    }
+
+    fn tar() -> Vec<u8> {
+        (0..3 * CHUNK_BYTES + 7).map(|at| (at / 7 % 251) as u8).collect()
+    }
+
+    #[test]
+    fn digests_and_sizes_are_those_of_the_bytes() {
+        for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+            let mut sink = LayerSink::new(Vec::new(), &options(compression)).unwrap();
+            sink.write_all(&tar()).unwrap();
+            let (layer, out) = sink.finish().unwrap();
+            let out = out.unwrap();
+            assert_eq!(layer.diff_id, Digest::sha256(&tar()));
+            assert_eq!(layer.tar_size, tar().len() as u64);
+            assert_eq!(layer.blob, Some(Descriptor::of(media_type::oci_layer(compression), &out)));
+        }
+    }
+
+    #[test]
+    fn a_diff_id_needs_no_blob() {
+        let mut sink = LayerSink::diff_id().unwrap();
+        sink.write_all(&tar()).unwrap();
+        let (layer, out) = sink.finish().unwrap();
+        assert_eq!((layer.diff_id, layer.blob, out.is_none()), (Digest::sha256(&tar()), None, true));
+    }
+
+    /// Fails like a disk without room.
+    #[derive(Debug)]
+    struct Full;
+
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_error_of_the_output_comes_back() {
+        for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+            let mut sink = LayerSink::new(Full, &options(compression)).unwrap();
+            let written = (0..100).try_for_each(|_| sink.write_all(&tar()));
+            let error = written.and_then(|()| sink.finish().map(drop)).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{compression:?}");
+        }
+    }
+}

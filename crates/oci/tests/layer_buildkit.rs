@@ -15,8 +15,11 @@ use galley_oci::{
 
 use crate::helpers::golden;
 
+/// Paths and contents.
+type Contents = Vec<(Box<[u8]>, Vec<u8>)>;
+
 /// The tree of a layer, and the contents of its files.
-fn tree_of(name: &str) -> (Tree, Vec<(Box<[u8]>, Vec<u8>)>) {
+fn tree_of(name: &str) -> (Tree, Contents) {
     let archive = golden(name);
     let mut reader = Reader::new(archive.as_slice(), Whiteouts::Read);
     let mut entries: Vec<Entry> = vec![directory("")];

@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use super::{
     block::*,
     name::{self, BadName, Meaning},
-    pax, sparse,
+    pax,
+    sparse::{self, Pieces},
 };
 use crate::{Time, tree::Meta};
 
@@ -344,7 +345,7 @@ impl<R: Read> Reader<R> {
         extensions: &Extensions,
         block: &Block,
         path: &[u8],
-    ) -> Result<Option<(Vec<(u64, u64)>, u64)>, ReadArchiveError> {
+    ) -> Result<Option<(Pieces, u64)>, ReadArchiveError> {
         let broken = || bad(path, "sparse map");
         if block[TYPE] == b'S' {
             return self.old_sparse(block).map(Some);
@@ -370,7 +371,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The map of an old GNU sparse file: in the header, and in blocks between it and the content.
-    fn old_sparse(&mut self, block: &Block) -> Result<(Vec<(u64, u64)>, u64), ReadArchiveError> {
+    fn old_sparse(&mut self, block: &Block) -> Result<(Pieces, u64), ReadArchiveError> {
         let broken = || bad(&block[NAME], "sparse map");
         let (mut pieces, mut more, size) = sparse::from_header(block).ok_or_else(broken)?;
         while more {
@@ -416,7 +417,7 @@ impl<R: Read> Read for Content<'_, R> {
 }
 
 /// The pieces of PAX sparse files of versions 0.0 and 0.1. `Some(None)` when they are malformed.
-fn pieces_in_records(extensions: &Extensions) -> Option<Option<Vec<(u64, u64)>>> {
+fn pieces_in_records(extensions: &Extensions) -> Option<Option<Pieces>> {
     if let Some(map) = extensions.get(b"GNU.sparse.map") {
         let numbers: Option<Vec<u64>> = map.split(|&byte| byte == b',').map(pax::decimal).collect();
         return Some(numbers.filter(|numbers| numbers.len() % 2 == 0).map(|numbers| pairs(&numbers)));
@@ -430,7 +431,7 @@ fn pieces_in_records(extensions: &Extensions) -> Option<Option<Vec<(u64, u64)>>>
     Some(numbers.filter(|numbers| numbers.len() % 2 == 0).map(|numbers| pairs(&numbers)))
 }
 
-fn pairs(numbers: &[u64]) -> Vec<(u64, u64)> {
+fn pairs(numbers: &[u64]) -> Pieces {
     numbers.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect()
 }
 

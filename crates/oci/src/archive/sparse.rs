@@ -14,18 +14,20 @@ const HEADER_EXTENDED: usize = 482;
 const HEADER_REAL_SIZE: usize = 483;
 const EXTENSION_EXTENDED: usize = 504;
 
+/// Offsets and lengths.
+pub(super) type Pieces = Vec<(u64, u64)>;
+
 /// The pieces of a sparse file, in order, apart from each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Map {
-    /// Offset and length.
-    pieces: Vec<(u64, u64)>,
+    pieces: Pieces,
     /// The length of the whole file.
     pub(super) size: u64,
 }
 
 impl Map {
     /// `None` when the pieces overlap, leave the file or have more bytes than the `stored` ones.
-    pub(super) fn new(pieces: Vec<(u64, u64)>, size: u64, stored: u64) -> Option<Self> {
+    pub(super) fn new(pieces: Pieces, size: u64, stored: u64) -> Option<Self> {
         let mut end = 0;
         let mut total = 0_u64;
         for &(offset, length) in &pieces {
@@ -40,18 +42,18 @@ impl Map {
 }
 
 /// The pieces of an old GNU header, whether extension blocks follow, and the size of the whole file.
-pub(super) fn from_header(block: &[u8; BLOCK]) -> Option<(Vec<(u64, u64)>, bool, u64)> {
+pub(super) fn from_header(block: &[u8; BLOCK]) -> Option<(Pieces, bool, u64)> {
     let pieces = table(&block[HEADER_PIECES..HEADER_EXTENDED])?;
     let size = unsigned(&block[HEADER_REAL_SIZE..HEADER_REAL_SIZE + NUMBER])?;
     Some((pieces, block[HEADER_EXTENDED] != 0, size))
 }
 
 /// The pieces of an extension block and whether another one follows.
-pub(super) fn from_extension(block: &[u8; BLOCK]) -> Option<(Vec<(u64, u64)>, bool)> {
+pub(super) fn from_extension(block: &[u8; BLOCK]) -> Option<(Pieces, bool)> {
     Some((table(&block[..EXTENSION_EXTENDED])?, block[EXTENSION_EXTENDED] != 0))
 }
 
-fn table(bytes: &[u8]) -> Option<Vec<(u64, u64)>> {
+fn table(bytes: &[u8]) -> Option<Pieces> {
     let rows = bytes.chunks_exact(2 * NUMBER).take_while(|row| row[0] != 0);
     rows.map(|row| Some((unsigned(&row[..NUMBER])?, unsigned(&row[NUMBER..])?))).collect()
 }
@@ -62,7 +64,7 @@ fn unsigned(field: &[u8]) -> Option<u64> {
 
 /// Reads the map that PAX sparse files of version 1.0 begin with: lines of decimal numbers, the first being the number
 /// of pieces, padded to a block. Also returns how many bytes it took.
-pub(super) fn from_content(mut content: impl Read) -> io::Result<Option<(Vec<(u64, u64)>, u64)>> {
+pub(super) fn from_content(mut content: impl Read) -> io::Result<Option<(Pieces, u64)>> {
     let mut lines = Lines { content: &mut content, taken: 0 };
     let Some(count) = lines.next()?.filter(|&count| count <= MAX_SPARSE_PIECES as u64) else {
         return Ok(None);
