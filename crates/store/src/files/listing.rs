@@ -3,7 +3,7 @@
 use std::{ffi::CStr, mem::MaybeUninit, os::fd::BorrowedFd};
 
 use rustix::{
-    fs::{FileType, RawDir},
+    fs::{FileType, RawDir, SeekFrom},
     io::Errno,
 };
 
@@ -17,9 +17,10 @@ pub(crate) struct Name {
 /// Bytes asked of the kernel at once: about a thousand names.
 const BUFFER_BYTES: usize = 32 * 1024;
 
-/// All names but `.` and `..`, in the directory's own order. Reads from where the handle stands, so each handle is
-/// listed once.
+/// All names but `.` and `..`, in the directory's own order.
 pub(crate) fn names(directory: BorrowedFd<'_>) -> Result<Vec<Name>, Errno> {
+    // The last listing left the handle at the end.
+    rustix::fs::seek(directory, SeekFrom::Start(0))?;
     let mut buffer = Vec::<u8>::with_capacity(BUFFER_BYTES);
     let mut entries = RawDir::new(directory, spare(&mut buffer));
     let mut names = Vec::new();

@@ -1,0 +1,49 @@
+use galley_store::StoreError;
+
+use crate::support::Fixture;
+
+#[test]
+fn a_container_comes_back_by_name_id_and_prefix() {
+    let fixture = Fixture::new();
+    let made = fixture.store.create_container("web", b"{}").unwrap();
+    made.write_state(b"running").unwrap();
+    let store = fixture.reopened();
+    for name in ["web", made.id(), &made.id()[..12]] {
+        let found = store.container(name).unwrap().unwrap();
+        assert_eq!(found.id(), made.id());
+    }
+    let found = store.container("web").unwrap().unwrap();
+    assert_eq!((found.config().unwrap(), found.name().unwrap()), (b"{}".to_vec(), "web".to_owned()));
+    assert_eq!(found.state().unwrap().unwrap(), b"running");
+    assert!(found.upper().is_dir() && found.work().is_dir());
+    for name in ["other", "../names", "..", "", "names"] {
+        assert!(store.container(name).unwrap().is_none(), "{name:?}");
+    }
+}
+
+#[test]
+fn a_name_is_taken_until_its_container_goes() {
+    let fixture = Fixture::new();
+    let first = fixture.store.create_container("web", b"{}").unwrap();
+    let error = fixture.store.create_container("web", b"{}").unwrap_err();
+    assert!(
+        matches!(&error, StoreError::NameTaken { holder, .. } if holder.contains(&first.id()[..12])),
+        "{error}"
+    );
+    let path = first.path().to_owned();
+    first.remove().unwrap();
+    assert!(!path.exists());
+    fixture.store.create_container("web", b"{}").unwrap();
+    assert_eq!(fixture.store.containers().unwrap().len(), 1);
+}
+
+#[test]
+fn the_lock_tells_whether_it_runs() {
+    let fixture = Fixture::new();
+    let container = fixture.store.create_container("web", b"{}").unwrap();
+    let running = container.try_lock().unwrap().unwrap();
+    let other = fixture.reopened().container("web").unwrap().unwrap();
+    assert!(other.try_lock().unwrap().is_none());
+    drop(running);
+    other.wait_lock().unwrap();
+}

@@ -1,0 +1,150 @@
+//! Archives that try to write outside of their root, or to use up the machine.
+
+use fs_err as fs;
+use galley_store::{ScanOptions, StoreError, UnpackLimits, UnpackOptions};
+use proptest::prelude::*;
+
+use crate::support::{Fixture, TarEntry, tar};
+
+/// Unpacks beside a file and a folder that must stay as they are.
+fn attack(entries: &[TarEntry<'_>]) -> Result<(), StoreError> {
+    let fixture = Fixture::new();
+    let victim = fixture.folder("victim");
+    fs::write(victim.join("file"), "precious").unwrap();
+    let before = crate::support::snapshot(&victim);
+    let result = {
+        let temp = fixture.store.temp_dir("unpack").unwrap();
+        let unpacked = fixture.store.unpack(&mut tar(entries).as_slice(), &temp, &UnpackOptions::plain());
+        let names: Vec<_> =
+            fs::read_dir(temp.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["diff"]);
+        unpacked.map(drop)
+    };
+    assert_eq!(crate::support::snapshot(&victim), before);
+    assert_eq!(fs::read_to_string(victim.join("file")).unwrap(), "precious");
+    assert_eq!(fs::read_dir(fixture.dir.path()).unwrap().count(), 2);
+    result
+}
+
+const UP: &str = "../../../../victim";
+
+#[test]
+fn names_that_lead_out_are_refused_or_stay_inside() {
+    let up_file = format!("{UP}/file");
+    assert!(attack(&[TarEntry::file(&up_file, b"evil")]).is_err());
+    assert!(attack(&[TarEntry::file("a/../../evil", b"evil")]).is_err());
+    attack(&[TarEntry::file("/tmp/galley-hostile/evil", b"evil")]).unwrap();
+    assert!(!std::path::Path::new("/tmp/galley-hostile").exists());
+}
+
+#[test]
+fn links_do_not_lead_out() {
+    use TarEntry as T;
+    let up_file = format!("{UP}/file");
+    attack(&[T::symlink("l", UP), T::file("l/file", b"evil")]).unwrap();
+    attack(&[T::symlink("l", &up_file), T::file("l", b"evil")]).unwrap();
+    attack(&[
+        T::symlink("a", "."),
+        T::symlink("a/b", ".."),
+        T::symlink("c", "a/b/../.."),
+        T::file("c/evil", b"x"),
+    ])
+    .unwrap();
+    let error = attack(&[T::symlink("l", UP), T::hard_link("x", "l/file")]).unwrap_err();
+    assert!(error.to_string().contains("a hard link to l/file, which is not in it"), "{error}");
+    assert!(attack(&[T::hard_link("x", &up_file)]).is_err());
+    // A link that comes in the place of a directory that was used before.
+    attack(&[T::file("d/a", b"1"), T::symlink("d", UP), T::file("d/file", b"evil")]).unwrap();
+    attack(&[T::file("d/e/a", b"1"), T::symlink("d", UP), T::hard_link("d/x", "d/e/a")]).unwrap_err();
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_name() {
+    use TarEntry as T;
+    let message = |entries: &[TarEntry<'_>]| attack(entries).unwrap_err().to_string();
+    assert_eq!(
+        message(&[T::hard_link("a", "a")]),
+        "the archive entry a cannot be unpacked: it is a hard link to itself"
+    );
+    assert_eq!(
+        message(&[T::hard_link("a", "b")]),
+        "the archive entry a cannot be unpacked: it is a hard link to b, which is not in it"
+    );
+    assert_eq!(
+        message(&[T::file("a", b""), T::file("a/b", b"")]),
+        "the archive entry a/b cannot be unpacked: a file that is no directory is above it"
+    );
+    assert_eq!(
+        message(&[T::symlink("a", "b"), T::symlink("b", "a"), T::file("a/x", b"")]),
+        "the archive entry a/x cannot be unpacked: its path leads through a loop of links"
+    );
+    assert!(message(&[T::directory("d"), T::hard_link("e", "d")]).contains("which is not in it"));
+    assert!(message(&[T::file("d/a", b"x"), T::hard_link("d", "d/a")]).contains("which is not in it"));
+}
+
+#[test]
+fn limits_have_names() {
+    let fixture = Fixture::new();
+    let try_with = |limits: UnpackLimits| {
+        let temp = fixture.store.temp_dir("unpack").unwrap();
+        let bytes = tar(&[TarEntry::file("a", &[0; 100]), TarEntry::file("b", &[0; 100])]);
+        let options = UnpackOptions { limits, ..UnpackOptions::plain() };
+        fixture.store.unpack(&mut bytes.as_slice(), &temp, &options).map(drop)
+    };
+    try_with(UnpackLimits { entries: 2, bytes: 200 }).unwrap();
+    let error = try_with(UnpackLimits { entries: 1, bytes: 200 }).unwrap_err();
+    assert_eq!(error.to_string(), "b is too large: the number of entries is limited to 1");
+    let error = try_with(UnpackLimits { entries: 2, bytes: 199 }).unwrap_err();
+    assert_eq!(error.to_string(), "b is too large: the sum of its files is limited to 199");
+}
+
+#[test]
+fn a_cut_off_archive_is_an_error_and_never_a_layer() {
+    let fixture = Fixture::new();
+    let whole = tar(&[TarEntry::file("a", &[1; 700]), TarEntry::file("b", &[2; 10])]);
+    for length in [1, 511, 513, 600, 1_023, 1_100, 1_535, 1_600, 2_000] {
+        let temp = fixture.store.temp_dir("unpack").unwrap();
+        let result = fixture.store.unpack(&mut &whole[..length], &temp, &UnpackOptions::layer());
+        assert!(result.is_err(), "cut to {length}");
+    }
+}
+
+/// Names from few letters, so that they meet.
+fn name() -> impl Strategy<Value = String> {
+    proptest::collection::vec(prop_oneof!["a", "b", "c", r"\.\.", r"\.wh\.a", r"\.wh\.\.wh\.\.opq"], 1..4)
+        .prop_map(|parts| parts.join("/"))
+}
+
+fn any_entry() -> impl Strategy<Value = (String, u8, String)> {
+    (
+        name(),
+        prop_oneof![Just(b'0'), Just(b'1'), Just(b'2'), Just(b'5')],
+        prop_oneof![name(), Just("/".to_owned())],
+    )
+}
+
+/// Whatever comes, in whatever order: an error, or a directory that is exactly what the tree says.
+#[test]
+fn any_archive_is_refused_or_true() {
+    let fixture = Fixture::new();
+    let config = ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() };
+    let archives = (proptest::collection::vec(any_entry(), 1..12), any::<bool>());
+    let check = |(all, layer): (Vec<(String, u8, String)>, bool)| {
+        let entries: Vec<_> = all
+            .iter()
+            .map(|(name, kind, link)| TarEntry { name, kind: *kind, link, content: b"", mode: 0o700 })
+            .collect();
+        let options = if layer { UnpackOptions::layer() } else { UnpackOptions::plain() };
+        let temp = fixture.store.temp_dir("unpack").unwrap();
+        if let Ok(tree) = fixture.store.unpack(&mut tar(&entries).as_slice(), &temp, &options) {
+            let scanned = fixture.store.scan(&temp.diff(), &ScanOptions::default()).unwrap();
+            if rustix::process::geteuid().is_root() {
+                prop_assert_eq!(scanned.entries(), tree.entries());
+            }
+            let id = tree.layer_id();
+            prop_assert_eq!(fixture.store.commit_dir(temp, tree).unwrap().id(), &id);
+        }
+        Ok(())
+    };
+    proptest::test_runner::TestRunner::new(config).run(&archives, check).unwrap();
+}

@@ -1,0 +1,82 @@
+use std::time::Instant;
+
+use fs_err as fs;
+use galley_store::{OpenOptions, Store, StoreError};
+
+use crate::support::{Fixture, snapshot};
+
+#[test]
+fn an_open_store_is_not_written_to() {
+    let fixture = Fixture::new();
+    drop(fixture.reopened());
+    let before = snapshot(fixture.store.root());
+    let store = fixture.reopened();
+    assert_eq!(
+        store.images().unwrap().len() + store.tags().unwrap().len() + store.containers().unwrap().len(),
+        0
+    );
+    store.barrier().unwrap();
+    drop(store);
+    assert_eq!(snapshot(fixture.store.root()), before);
+}
+
+#[test]
+fn opening_is_quick() {
+    let fixture = Fixture::new();
+    let quickest = (0..20).map(|_| {
+        let start = Instant::now();
+        let _ = fixture.reopened();
+        start.elapsed()
+    });
+    assert!(quickest.min().unwrap().as_micros() < 1000);
+}
+
+#[test]
+fn a_newer_format_and_another_id_map_are_refused() {
+    let fixture = Fixture::new();
+    let options = OpenOptions { id_map: "0:1000:1,1:100000:65536".to_owned(), ..OpenOptions::default() };
+    let error = Store::open(fixture.store.root(), options).unwrap_err();
+    assert!(matches!(&error, StoreError::OtherIdMap { found, .. } if found.is_empty()), "{error:?}");
+    fs::write(fixture.store.root().join("version"), r#"{"format":2,"what":"ever"}"#).unwrap();
+    let error = Store::open(fixture.store.root(), OpenOptions::default()).unwrap_err();
+    assert!(matches!(error, StoreError::NewerFormat { found: 2, known: 1, .. }), "{error:?}");
+    assert!(error.to_string().ends_with("use a newer galley, or another folder with --root"), "{error}");
+}
+
+#[test]
+fn the_version_file_is_pinned() {
+    let fixture = Fixture::new();
+    let version = fs::read_to_string(fixture.store.root().join("version")).unwrap();
+    assert_eq!(version, "{\"format\":1,\"id_map\":\"\"}\n");
+}
+
+#[test]
+fn temporary_folders_of_the_dead_are_swept_and_those_of_the_living_stay() {
+    let fixture = Fixture::new();
+    let ours = fixture.store.temp_dir("ours").unwrap();
+    let tmp = fixture.store.root().join("tmp");
+    fs::create_dir_all(tmp.join("dead/deep/er")).unwrap();
+    fs::write(tmp.join("dead.lock"), "").unwrap();
+    let other = fixture.reopened();
+    let _theirs = other.temp_dir("theirs").unwrap();
+    assert!(!tmp.join("dead").exists() && !tmp.join("dead.lock").exists());
+    assert!(ours.path().exists());
+}
+
+#[test]
+fn a_temporary_folder_goes_whatever_is_in_it() {
+    let fixture = Fixture::new();
+    let temp = fixture.store.temp_dir("deep").unwrap();
+    let path = temp.path().to_owned();
+    let mut at = rustix::fs::open(&path, rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
+    // Deeper than any path, and than there are file handles.
+    for _ in 0..3_000 {
+        rustix::fs::mkdirat(&at, "d", rustix::fs::Mode::from_raw_mode(0o700)).unwrap();
+        at = rustix::fs::openat(&at, "d", rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
+    }
+    rustix::fs::mkdirat(&at, "locked", rustix::fs::Mode::empty()).unwrap();
+    drop(temp);
+    assert!(!path.exists());
+    let sessions = || fs::read_dir(fixture.store.root().join("tmp")).unwrap().count();
+    assert_eq!(sessions(), 2);
+}

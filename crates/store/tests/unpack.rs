@@ -1,0 +1,132 @@
+use galley_oci::{Kind, Tree};
+use galley_store::{ScanOptions, StoreError, UnpackOptions};
+
+use crate::support::{Fixture, TarEntry, file_kind, is_root, tar};
+
+/// Unpacks, and checks that the directory is what the tree says.
+fn unpacked(entries: &[TarEntry<'_>], options: &UnpackOptions) -> Result<Tree, StoreError> {
+    let fixture = Fixture::new();
+    let temp = fixture.store.temp_dir("unpack").unwrap();
+    let tree = fixture.store.unpack(&mut tar(entries).as_slice(), &temp, options)?;
+    if is_root() {
+        let scanned = fixture.store.scan(&temp.diff(), &ScanOptions::default()).unwrap();
+        assert_eq!(scanned.entries(), tree.entries());
+    }
+    Ok(tree)
+}
+
+fn shape(tree: &Tree) -> Vec<String> {
+    let line = |entry: &galley_oci::Entry| {
+        let path = String::from_utf8_lossy(&entry.path).into_owned();
+        match &entry.kind {
+            Kind::Directory { opaque: false } => format!("{path}/"),
+            Kind::Directory { opaque: true } => format!("{path}/ opaque"),
+            Kind::File { links: None, size, .. } => format!("{path} {size}"),
+            Kind::File { links: Some(group), size, .. } => format!("{path} {size} #{group}"),
+            Kind::Symlink { target } => format!("{path} -> {}", String::from_utf8_lossy(target)),
+            Kind::Whiteout => format!("{path} gone"),
+            other => format!("{path} {other:?}"),
+        }
+    };
+    tree.entries().iter().map(line).collect()
+}
+
+#[track_caller]
+fn check(entries: &[TarEntry<'_>], expected: &[&str]) {
+    assert_eq!(shape(&unpacked(entries, &UnpackOptions::layer()).unwrap()), expected);
+}
+
+#[test]
+fn missing_parents_are_made() {
+    check(&[TarEntry::file("a/b/c", b"x")], &["/", "a/", "a/b/", "a/b/c 1"]);
+    let tree = unpacked(&[TarEntry::file("a/b", b"x")], &UnpackOptions::layer()).unwrap();
+    for path in ["", "a"] {
+        let meta = &tree.get(path.as_bytes()).unwrap().meta;
+        assert_eq!((meta.mode, meta.mtime.seconds), (0o755, 3_000), "{path:?}");
+    }
+}
+
+#[test]
+fn later_entries_replace_earlier_ones() {
+    use TarEntry as T;
+    check(&[T::file("a", b"x"), T::file("a", b"longer")], &["/", "a 6"]);
+    check(&[T::file("d/x", b"1"), T::file("d/y/z", b"2"), T::file("d", b"now")], &["/", "d 3"]);
+    check(&[T::file("a", b"x"), T::directory("a"), T::file("a/b", b"y")], &["/", "a/", "a/b 1"]);
+    check(&[T::file("d/x", b"1"), T::directory("d")], &["/", "d/", "d/x 1"]);
+    check(&[T::directory("d-"), T::file("d/x", b"1"), T::file("d", b"")], &["/", "d 0", "d-/"]);
+    // The content of a link's target must not be written through the link.
+    check(&[T::file("a", b"x"), T::symlink("l", "a"), T::file("l", b"longer")], &["/", "a 1", "l 6"]);
+    check(&[T::file("a", b"x"), T::hard_link("b", "a"), T::file("b", b"longer")], &["/", "a 1", "b 6"]);
+}
+
+#[test]
+fn directories_keep_the_last_attributes() {
+    let second = TarEntry { mode: 0o700, ..TarEntry::directory("d") };
+    let entries = [TarEntry::directory("d"), TarEntry::file("d/x", b"1"), second];
+    let tree = unpacked(&entries, &UnpackOptions::plain()).unwrap();
+    assert_eq!(tree.get(b"d").unwrap().meta.mode, 0o700);
+}
+
+#[test]
+fn hard_links_share_their_content() {
+    use TarEntry as T;
+    check(
+        &[T::file("a", b"x"), T::hard_link("d/b", "a"), T::hard_link("c", "d/b")],
+        &["/", "a 1 #1", "c 1 #1", "d/", "d/b 1 #1"],
+    );
+    check(&[T::symlink("s", "t"), T::hard_link("u", "s")], &["/", "s -> t", "u -> t"]);
+}
+
+#[test]
+fn links_that_the_archive_made_are_followed_below_the_root() {
+    use TarEntry as T;
+    check(
+        &[T::directory("usr/lib"), T::symlink("lib", "usr/lib"), T::file("lib/x", b"1")],
+        &["/", "lib -> usr/lib", "usr/", "usr/lib/", "usr/lib/x 1"],
+    );
+    check(
+        &[T::symlink("l", "/../../deep"), T::file("l/x", b"1")],
+        &["/", "deep/", "deep/x 1", "l -> /../../deep"],
+    );
+    check(
+        &[T::symlink("d/l", "../e"), T::file("d/l/x", b"1"), T::hard_link("y", "d/l/x")],
+        &["/", "d/", "d/l -> ../e", "e/", "e/x 1 #1", "y 1 #1"],
+    );
+}
+
+#[test]
+fn whiteouts_hide_what_is_below_and_not_what_is_here() {
+    use TarEntry as T;
+    check(&[T::file(".wh.a", b""), T::file("d/.wh.b", b"")], &["/", "a gone", "d/", "d/b gone"]);
+    check(&[T::file("d/.wh..wh..opq", b""), T::file("d/x", b"1")], &["/", "d/ opaque", "d/x 1"]);
+    check(&[T::file("d/x", b"1"), T::file("d/.wh..wh..opq", b"")], &["/", "d/ opaque", "d/x 1"]);
+    check(&[T::file("a", b"1"), T::file(".wh.a", b"")], &["/", "a 1"]);
+    check(&[T::file(".wh.a", b""), T::file("a", b"1")], &["/", "a 1"]);
+    check(&[T::file(".wh.d", b""), T::file("d/x", b"1")], &["/", "d/ opaque", "d/x 1"]);
+    check(&[T::file("d/x", b"1"), T::file(".wh.d", b"")], &["/", "d/ opaque", "d/x 1"]);
+    let plain = unpacked(&[T::file(".wh.a", b"1")], &UnpackOptions::plain()).unwrap();
+    assert_eq!(shape(&plain), ["/", ".wh.a 1"]);
+}
+
+#[test]
+fn privileged_special_files_are_made() {
+    if is_root() {
+        use TarEntry as T;
+        check(
+            &[T::special("null", b'3'), T::special("sda", b'4'), T::special("pipe", b'6')],
+            &[
+                "/",
+                "null CharDevice { major: 1, minor: 3 }",
+                "pipe Fifo",
+                "sda BlockDevice { major: 1, minor: 3 }",
+            ],
+        );
+    }
+}
+
+#[test]
+fn content_is_hashed_while_it_is_written() {
+    let content = vec![7; 300_000];
+    let tree = unpacked(&[TarEntry::file("big", &content)], &UnpackOptions::plain()).unwrap();
+    assert_eq!(tree.get(b"big").unwrap().kind, file_kind(&content));
+}
