@@ -254,7 +254,7 @@ fn of_root(meta: Meta) -> Meta {
 /// Brings what was read into entries and rows. Rows of files with attributes go: they do not tell those.
 fn finish(
     mut entries: Vec<Entry>,
-    rows: &mut Vec<(usize, Row)>,
+    rows: &mut [(usize, Row)],
     same: Vec<(usize, usize)>,
     hashed: Vec<Hashed>,
 ) -> Tree {

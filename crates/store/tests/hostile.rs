@@ -142,7 +142,8 @@ fn any_archive_is_refused_or_true() {
                 prop_assert_eq!(scanned.entries(), tree.entries());
             }
             let id = tree.layer_id();
-            prop_assert_eq!(fixture.store.commit_dir(temp, tree).unwrap().id(), &id);
+            let layer = fixture.store.commit_dir(temp, tree).unwrap();
+            prop_assert_eq!(layer.id(), &id);
         }
         Ok(())
     };

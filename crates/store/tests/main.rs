@@ -1,6 +1,7 @@
 //! The store from outside: one binary, a module for each thing that is stored.
 
 #![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod blobs;
 mod containers;

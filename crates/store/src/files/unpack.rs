@@ -98,9 +98,12 @@ impl Store {
     }
 }
 
+/// A path of a tree.
+type Path = Box<[u8]>;
+
 /// A path in the order of trees.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Key(Box<[u8]>);
+struct Key(Path);
 
 impl Ord for Key {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
@@ -124,7 +127,7 @@ struct Unpacker {
     /// Hard-link groups so far.
     groups: u32,
     /// The directory asked for last and where it really is.
-    parent: Option<(Box<[u8]>, Box<[u8]>)>,
+    parent: Option<(Path, Path)>,
     bytes_left: u64,
     buffer: Vec<u8>,
 }
@@ -181,7 +184,7 @@ impl Unpacker {
     }
 
     /// Where an entry goes: its parent with links followed, then its own name. Missing parents are made.
-    fn real(&mut self, item: &Item) -> Result<Box<[u8]>, StoreError> {
+    fn real(&mut self, item: &Item) -> Result<Path, StoreError> {
         if item.path.is_empty() {
             return Ok(item.path.clone());
         }
@@ -198,9 +201,9 @@ impl Unpacker {
     }
 
     /// Follows all links in `path`, `..` not leading above the root. With `implied`, the end may be missing; else `None`.
-    fn resolve(&self, path: &[u8], implied: Option<Time>) -> Result<Option<Box<[u8]>>, &'static str> {
-        let mut done: Box<[u8]> = Box::default();
-        let mut todo: Vec<Box<[u8]>> = components(path);
+    fn resolve(&self, path: &[u8], implied: Option<Time>) -> Result<Option<Path>, &'static str> {
+        let mut done: Path = Box::default();
+        let mut todo: Vec<Path> = components(path);
         let mut links = 0;
         while let Some(name) = todo.pop() {
             if *name == *b".." {
@@ -241,7 +244,7 @@ impl Unpacker {
         self.entries.get(&Key(path.into())).map(|(_, kind)| kind)
     }
 
-    fn directory(&mut self, path: Box<[u8]>, meta: Meta) -> Result<(), StoreError> {
+    fn directory(&mut self, path: Path, meta: Meta) -> Result<(), StoreError> {
         let opaque = match self.kind(&path) {
             Some(&Kind::Directory { opaque }) => {
                 self.entries.insert(Key(path), (meta, Kind::Directory { opaque }));
@@ -259,13 +262,7 @@ impl Unpacker {
         Ok(())
     }
 
-    fn file(
-        &mut self,
-        path: Box<[u8]>,
-        meta: Meta,
-        size: u64,
-        input: &mut dyn Read,
-    ) -> Result<(), StoreError> {
+    fn file(&mut self, path: Path, meta: Meta, size: u64, input: &mut dyn Read) -> Result<(), StoreError> {
         let host_path = self.make_room(&path)?;
         let (parent, name) = self.at.parent(&path)?;
         let created = rustix::fs::openat(parent, &*name, NEW_FILE, Mode::from_raw_mode(0o600));
@@ -286,7 +283,7 @@ impl Unpacker {
         Ok(())
     }
 
-    fn hard_link(&mut self, path: Box<[u8]>, named: &[u8], target: &[u8]) -> Result<(), StoreError> {
+    fn hard_link(&mut self, path: Path, named: &[u8], target: &[u8]) -> Result<(), StoreError> {
         let missing = || bad(named, format!("it is a hard link to {}, which is not in it", show(target)));
         let (parent, name) = split(target);
         let parent = self.resolve(parent, None).map_err(|reason| bad(named, reason))?.ok_or_else(missing)?;
@@ -320,7 +317,7 @@ impl Unpacker {
         Ok(())
     }
 
-    fn special(&mut self, path: Box<[u8]>, meta: Meta, kind: Kind) -> Result<(), StoreError> {
+    fn special(&mut self, path: Path, meta: Meta, kind: Kind) -> Result<(), StoreError> {
         let host_path = self.make_room(&path)?;
         let dialect = self.dialect;
         let (parent, name) = self.at.parent(&path)?;
@@ -335,7 +332,7 @@ impl Unpacker {
     }
 
     /// Applies to lower layers only: what this layer has at the path stays, a directory hides all that is below it.
-    fn whiteout(&mut self, path: Box<[u8]>) -> Result<(), StoreError> {
+    fn whiteout(&mut self, path: Path) -> Result<(), StoreError> {
         match self.entries.get_mut(&Key(path.clone())) {
             Some((_, Kind::Directory { opaque })) => *opaque = true,
             Some(_) => {}
@@ -350,7 +347,7 @@ impl Unpacker {
         Ok(())
     }
 
-    fn opaque(&mut self, path: Box<[u8]>) -> Result<(), StoreError> {
+    fn opaque(&mut self, path: Path) -> Result<(), StoreError> {
         if !matches!(self.kind(&path), Some(Kind::Directory { .. })) {
             self.directory(path.clone(), Meta::new(0o755))?;
         }
@@ -411,12 +408,12 @@ fn make_special(
 }
 
 /// The components of a path, last first, without empty ones and `.`.
-fn components(path: &[u8]) -> Vec<Box<[u8]>> {
+fn components(path: &[u8]) -> Vec<Path> {
     let parts = path.rsplit(|&byte| byte == b'/');
-    parts.filter(|part| !part.is_empty() && *part != b".").map(Box::from).collect()
+    parts.filter(|part| !part.is_empty() && *part != b".").map(Path::from).collect()
 }
 
-fn join(directory: &[u8], name: &[u8]) -> Box<[u8]> {
+fn join(directory: &[u8], name: &[u8]) -> Path {
     if directory.is_empty() { name.into() } else { [directory, b"/", name].concat().into() }
 }
 
