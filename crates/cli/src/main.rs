@@ -1,1 +1,24 @@
-fn main() {}
+//! galley builds multi-stage Dockerfiles into small OCI images, with no daemon and no root, and runs them.
+
+#![forbid(unsafe_code)]
+
+mod app;
+mod args;
+mod commands;
+mod context;
+mod display;
+mod environment;
+mod exit;
+mod failure;
+mod human;
+mod namespace;
+mod ports;
+mod report;
+mod signals;
+mod table;
+mod template;
+
+fn main() -> std::process::ExitCode {
+    galley_sandbox::init();
+    app::run()
+}

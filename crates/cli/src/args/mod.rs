@@ -1,0 +1,102 @@
+//! What was typed: the parser, made of one struct a command, and what it refuses.
+
+pub(crate) mod csv;
+pub(crate) mod output;
+mod refused;
+#[cfg(test)]
+mod tests;
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{ArgAction, CommandFactory, FromArgMatches};
+
+use crate::{
+    commands::Commands,
+    environment::{Environment, VARIABLES},
+    failure::Failure,
+};
+
+/// The version that `docker --version` claims to be like, for scripts that compare it.
+pub(crate) const DOCKER_VERSION: &str = "28.0.0";
+/// Our own version.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Builds multi-stage Dockerfiles into small OCI images, with no daemon and no root, and runs them
+#[derive(Debug, clap::Parser)]
+#[command(
+    name = "galley",
+    disable_help_subcommand = true,
+    disable_version_flag = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Arguments {
+    /// The directory of the store
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// Print the version
+    #[arg(id = "print-version", short = 'v', long = "version", action = ArgAction::Version)]
+    print_version: Option<bool>,
+    #[command(subcommand)]
+    pub(crate) command: Commands,
+}
+
+/// The whole parser, under the name the program was called by.
+pub(crate) fn parser(environment: &Environment) -> clap::Command {
+    let version = if environment.as_docker {
+        format!("{DOCKER_VERSION}, build galley-{VERSION}")
+    } else {
+        VERSION.to_owned()
+    };
+    let name = if environment.as_docker { "Docker version" } else { "galley" };
+    let parser = Arguments::command().version(version).display_name(name).after_help(after_help());
+    refused::add(parser).bin_name(environment.program())
+}
+
+fn after_help() -> String {
+    let width = VARIABLES.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let rows = VARIABLES.iter().map(|(name, meaning)| format!("  {name:width$}  {meaning}\n"));
+    format!("Environment:\n{}\nExit codes: docs/exit-codes.md", rows.collect::<String>())
+}
+
+/// Parses what was typed.
+pub(crate) fn parse(environment: &Environment, arguments: &[OsString]) -> Result<Arguments, Failure> {
+    let mut parser = parser(environment);
+    if arguments.iter().any(is_docker_switch) {
+        parser = accept_switch_values(parser);
+    }
+    let matches = parser.try_get_matches_from_mut(arguments)?;
+    refused::check(&matches)?;
+    Ok(Arguments::from_arg_matches(&matches)?)
+}
+
+/// `--no-cache=true`, `--rm=false`: docker's switches take a value after `=`.
+fn is_docker_switch(argument: &OsString) -> bool {
+    let value = argument.to_str().and_then(|argument| argument.strip_prefix('-')?.split_once('='));
+    value.is_some_and(|(_, value)| {
+        matches!(value.to_lowercase().as_str(), "true" | "false" | "1" | "0" | "t" | "f")
+    })
+}
+
+/// Lets every switch take a value. Only done when one was given: help is nicer without.
+fn accept_switch_values(parser: clap::Command) -> clap::Command {
+    parser
+        .mut_args(|argument| {
+            if !matches!(argument.get_action(), ArgAction::SetTrue) {
+                return argument;
+            }
+            let argument = argument.action(ArgAction::Set).num_args(0..=1).require_equals(true);
+            argument.default_missing_value("true").default_value("false").value_parser(go_bool())
+        })
+        .mut_subcommands(accept_switch_values)
+}
+
+/// Go's words for truth.
+fn go_bool() -> impl clap::builder::TypedValueParser<Value = bool> {
+    use clap::builder::TypedValueParser;
+    clap::builder::NonEmptyStringValueParser::new().try_map(|text| match text.as_str() {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        other => Err(format!("{other:?} is neither true nor false")),
+    })
+}

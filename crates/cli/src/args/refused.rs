@@ -1,0 +1,390 @@
+//! What docker does and galley does not yet, known by name: refused with the reason, never ignored, never "unknown".
+
+use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource};
+use galley_engine::{Error, ErrorKind};
+
+/// A flag of docker that is refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flag {
+    name: &'static str,
+    short: Option<char>,
+    value: Value,
+    /// Values that ask for what galley does anyway.
+    harmless: &'static [&'static str],
+    reason: &'static str,
+}
+
+/// Whether a flag takes a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Value {
+    /// `--flag VALUE`.
+    Needed,
+    /// `--flag` or `--flag=BOOL`.
+    Switch,
+}
+
+const fn value(name: &'static str, reason: &'static str) -> Flag {
+    Flag { name, short: None, value: Value::Needed, harmless: &[], reason }
+}
+
+const fn switch(name: &'static str, reason: &'static str) -> Flag {
+    Flag { name, short: None, value: Value::Switch, harmless: &["false"], reason }
+}
+
+impl Flag {
+    const fn short(mut self, short: char) -> Self {
+        self.short = Some(short);
+        self
+    }
+
+    const fn unless(mut self, harmless: &'static [&'static str]) -> Self {
+        self.harmless = harmless;
+        self
+    }
+
+    fn id(&self) -> String {
+        format!("refused-{}", self.name)
+    }
+
+    fn argument(&self) -> Arg {
+        let argument = Arg::new(self.id()).long(self.name).hide(true).action(ArgAction::Append);
+        let argument = match self.short {
+            Some(short) => argument.short(short),
+            None => argument,
+        };
+        match self.value {
+            Value::Needed => argument.allow_hyphen_values(true),
+            Value::Switch => argument.num_args(0..=1).require_equals(true).default_missing_value("true"),
+        }
+    }
+
+    fn check(&self, matches: &ArgMatches) -> Result<(), Error> {
+        let id = self.id();
+        if matches.value_source(&id) != Some(ValueSource::CommandLine) {
+            return Ok(());
+        }
+        let given: Vec<&String> = matches.get_many(&id).unwrap_or_default().collect();
+        if given.iter().all(|value| self.harmless.contains(&value.as_str())) {
+            return Ok(());
+        }
+        let flag = match given.first() {
+            Some(value) if self.value == Value::Needed => format!("--{} {value}", self.name),
+            _ => format!("--{}", self.name),
+        };
+        let error = Error::new(ErrorKind::Usage, format!("{flag} is not supported yet: {}", self.reason));
+        Err(error.help(format!("leave out --{}; galley ignores no flag silently", self.name)))
+    }
+}
+
+const NO_REGISTRY: &str = "this galley has no registry client, images come from builds and from --build-context name=oci-layout://DIR";
+const NO_LIMITS: &str = "steps and containers run without resource limits";
+const NO_ATTESTATIONS: &str = "galley writes no attestations";
+const NO_DAEMON: &str = "there is no daemon to talk to";
+const LEGACY: &str = "it belongs to docker's legacy builder";
+const WINDOWS: &str = "it is for Windows containers";
+const NO_CACHES: &str = "the cache is in the store, it is neither imported nor exported";
+const NO_NETWORKS: &str = "containers have a network of their own each";
+const NO_CAPS: &str = "containers get docker's default privileges, no more and no less";
+const NO_DEVICES: &str = "containers see docker's default devices only";
+const NO_HEALTH: &str = "health checks are kept in images but nothing runs them";
+const NO_LOG_DRIVERS: &str = "logs are files in the store, read by `logs`";
+const NO_VOLUMES: &str = "use -v";
+
+const BUILD: [Flag; 33] = [
+    value("add-host", "steps see the hosts file of their base"),
+    value("annotation", "manifests carry no annotations"),
+    value("attest", NO_ATTESTATIONS),
+    value("builder", "there is one builder, this program").unless(&["default"]),
+    value("cache-from", NO_CACHES),
+    value("cache-to", NO_CACHES),
+    value("call", "only a build can be asked for").unless(&["build"]),
+    value("cgroup-parent", NO_LIMITS),
+    switch("check", "there are no lint rules yet"),
+    switch("compress", LEGACY),
+    value("cpu-period", NO_LIMITS),
+    value("cpu-quota", NO_LIMITS),
+    value("cpu-shares", NO_LIMITS).short('c'),
+    value("cpuset-cpus", NO_LIMITS),
+    value("cpuset-mems", NO_LIMITS),
+    switch("debug", "--progress=rawjson shows every event").short('D'),
+    switch("disable-content-trust", NO_REGISTRY).unless(&["true"]),
+    value("isolation", WINDOWS).unless(&["default"]),
+    value("memory", NO_LIMITS).short('m'),
+    value("memory-swap", NO_LIMITS),
+    value("policy", "there are no source policies"),
+    value("provenance", NO_ATTESTATIONS).unless(&["false"]),
+    switch("pull", NO_REGISTRY),
+    switch("push", NO_REGISTRY),
+    value("resource", NO_LIMITS),
+    value("sbom", NO_ATTESTATIONS).unless(&["false"]),
+    value("security-opt", LEGACY),
+    value("shm-size", NO_LIMITS),
+    switch("squash", LEGACY),
+    value("ssh", "RUN --mount=type=ssh does not work yet"),
+    value("ulimit", NO_LIMITS),
+    // True is what galley does: there are no intermediate containers to keep.
+    switch("rm", "there are no intermediate containers to keep").unless(&["true"]),
+    switch("force-rm", "there are no intermediate containers to keep").unless(&["true", "false"]),
+];
+
+const CONTAINER: [Flag; 85] = [
+    value("add-host", "containers see the hosts file galley makes"),
+    value("annotation", "containers carry no annotations"),
+    value("attach", "use -d, or -i and -t").short('a'),
+    value("blkio-weight", NO_LIMITS),
+    value("blkio-weight-device", NO_LIMITS),
+    value("cap-add", NO_CAPS),
+    value("cap-drop", NO_CAPS),
+    value("cgroup-parent", NO_LIMITS),
+    value("cgroupns", NO_LIMITS).unless(&["private"]),
+    value("cpu-count", WINDOWS),
+    value("cpu-percent", WINDOWS),
+    value("cpu-period", NO_LIMITS),
+    value("cpu-quota", NO_LIMITS),
+    value("cpu-rt-period", NO_LIMITS),
+    value("cpu-rt-runtime", NO_LIMITS),
+    value("cpu-shares", NO_LIMITS).short('c'),
+    value("cpus", NO_LIMITS),
+    value("cpuset-cpus", NO_LIMITS),
+    value("cpuset-mems", NO_LIMITS),
+    value("detach-keys", "a container cannot be detached from later"),
+    value("device", NO_DEVICES),
+    value("device-cgroup-rule", NO_DEVICES),
+    value("device-read-bps", NO_LIMITS),
+    value("device-read-iops", NO_LIMITS),
+    value("device-write-bps", NO_LIMITS),
+    value("device-write-iops", NO_LIMITS),
+    switch("disable-content-trust", NO_REGISTRY).unless(&["true"]),
+    value("dns", NO_NETWORKS),
+    value("dns-option", NO_NETWORKS),
+    value("dns-search", NO_NETWORKS),
+    value("domainname", NO_NETWORKS),
+    value("expose", "use -p"),
+    value("gpus", NO_DEVICES),
+    value("group-add", "groups come from the image"),
+    value("health-cmd", NO_HEALTH),
+    value("health-interval", NO_HEALTH),
+    value("health-retries", NO_HEALTH),
+    value("health-start-interval", NO_HEALTH),
+    value("health-start-period", NO_HEALTH),
+    value("health-timeout", NO_HEALTH),
+    switch("init", "the command is process 1 of its container"),
+    value("io-maxbandwidth", WINDOWS),
+    value("io-maxiops", WINDOWS),
+    value("ip", NO_NETWORKS),
+    value("ip6", NO_NETWORKS),
+    value("ipc", NO_CAPS).unless(&["private"]),
+    value("isolation", WINDOWS).unless(&["default"]),
+    value("kernel-memory", NO_LIMITS),
+    value("label-file", "use --label"),
+    value("link", NO_NETWORKS),
+    value("link-local-ip", NO_NETWORKS),
+    value("log-driver", NO_LOG_DRIVERS),
+    value("log-opt", NO_LOG_DRIVERS),
+    value("mac-address", NO_NETWORKS),
+    value("memory", NO_LIMITS).short('m'),
+    value("memory-reservation", NO_LIMITS),
+    value("memory-swap", NO_LIMITS),
+    value("memory-swappiness", NO_LIMITS),
+    value("mount", NO_VOLUMES),
+    value("network-alias", NO_NETWORKS),
+    switch("no-healthcheck", NO_HEALTH).unless(&["true", "false"]),
+    switch("oom-kill-disable", NO_LIMITS),
+    value("oom-score-adj", NO_LIMITS),
+    value("pid", NO_CAPS),
+    value("pids-limit", NO_LIMITS),
+    switch("privileged", NO_CAPS),
+    switch("read-only", "the root of a container can always be written to"),
+    switch("sig-proxy", "signals are always passed on").unless(&["true"]),
+    value("stop-timeout", "give the time to `stop`"),
+    value("tmpfs", "use a path of the image"),
+    switch("publish-all", "name the ports with -p").short('P'),
+    value("pull", NO_REGISTRY).unless(&["missing", "never"]),
+    value("restart", "nothing watches a container after its end").unless(&["no"]),
+    value("runtime", "galley is the runtime"),
+    value("security-opt", NO_CAPS),
+    value("shm-size", NO_LIMITS),
+    value("storage-opt", NO_LIMITS),
+    value("sysctl", NO_CAPS),
+    value("ulimit", NO_LIMITS),
+    switch("use-api-socket", NO_DAEMON),
+    value("userns", NO_CAPS),
+    value("uts", NO_CAPS),
+    value("volume-driver", NO_VOLUMES),
+    value("volumes-from", NO_VOLUMES),
+    switch("quiet", NO_REGISTRY).short('q').unless(&["true", "false"]),
+];
+
+const NO_FILTERS: &str = "lists are not filtered yet, use --format and grep";
+const NO_TREE: &str = "images are for one platform each";
+
+const IMAGES: [Flag; 2] = [value("filter", NO_FILTERS).short('f'), switch("tree", NO_TREE)];
+const PS: [Flag; 2] = [
+    value("filter", NO_FILTERS).short('f'),
+    switch("size", "sizes of containers are not counted").short('s'),
+];
+const LOGS: [Flag; 4] = [
+    switch("details", NO_LOG_DRIVERS),
+    value("since", "use --tail"),
+    value("until", "use --tail"),
+    switch("timestamps", "logs are kept as the process wrote them").short('t'),
+];
+const INSPECT: [Flag; 1] = [switch("size", "sizes of containers are not counted").short('s')];
+const PLATFORM: [Flag; 1] = [value("platform", NO_TREE)];
+const STOP: [Flag; 1] = [value("signal", "`stop` sends the image's STOPSIGNAL").short('s')];
+const RM: [Flag; 1] = [switch("link", NO_NETWORKS).short('l')];
+const RMI: [Flag; 2] = [value("platform", NO_TREE), switch("no-prune", LEGACY)];
+
+/// Flags that stand before the command.
+const GLOBAL: [Flag; 9] = [
+    value("config", "there is no configuration directory"),
+    value("context", NO_DAEMON).short('c').unless(&["default"]),
+    switch("debug", "--progress=rawjson shows every event").short('D'),
+    value("host", NO_DAEMON).short('H'),
+    value("log-level", "messages have no levels").short('l'),
+    switch("tls", NO_DAEMON),
+    value("tlscacert", NO_DAEMON),
+    value("tlscert", NO_DAEMON),
+    switch("tlsverify", NO_DAEMON),
+];
+
+/// The refused flags of a command, by its name.
+fn flags(command: &str) -> &'static [Flag] {
+    match command {
+        "build" => &BUILD,
+        "run" | "create" => &CONTAINER,
+        "images" | "image ls" => &IMAGES,
+        "ps" | "container ls" => &PS,
+        "logs" => &LOGS,
+        "inspect" => &INSPECT,
+        "image inspect" | "history" => &PLATFORM,
+        "stop" => &STOP,
+        "rm" => &RM,
+        "rmi" | "image rm" => &RMI,
+        "galley" => &GLOBAL,
+        _ => &[],
+    }
+}
+
+const REGISTRY: &str = "there is no registry client yet";
+const LATER: &str = "it comes later";
+
+/// Commands of docker that are not there, with the reason and what to do instead.
+const COMMANDS: [(&str, &str, &str); 56] = [
+    ("pull", REGISTRY, "build the base, or give it with --build-context NAME=oci-layout://DIR"),
+    ("push", REGISTRY, "write an archive with `build -o type=oci,dest=FILE` and push it with skopeo"),
+    ("login", REGISTRY, ""),
+    ("logout", REGISTRY, ""),
+    ("search", REGISTRY, ""),
+    ("save", LATER, "build with -o type=docker,dest=FILE"),
+    (
+        "load",
+        LATER,
+        "unpack the archive as an OCI layout and name it with --build-context NAME=oci-layout://DIR",
+    ),
+    ("import", LATER, "a Dockerfile with `FROM scratch` and `ADD FILE.tar /` does it"),
+    ("exec", "a second process cannot enter a container yet", "start it with `run`"),
+    ("compose", "there is no compose", "start the containers with `run -d`"),
+    ("start", "a container runs once", "use `run`"),
+    ("restart", "a container runs once", "use `stop` and `run`"),
+    ("kill", LATER, "`stop -t 0` ends a container at once"),
+    ("pause", LATER, ""),
+    ("unpause", LATER, ""),
+    ("attach", LATER, "`logs -f` shows what a container writes"),
+    ("wait", LATER, ""),
+    ("port", LATER, "`inspect` shows the ports"),
+    ("rename", LATER, "give the name with `run --name`"),
+    ("update", "containers have no limits to change", ""),
+    ("top", LATER, ""),
+    ("stats", LATER, ""),
+    ("diff", LATER, ""),
+    ("commit", LATER, "write a Dockerfile"),
+    ("cp", LATER, "`export CONTAINER | tar x PATH` takes files out"),
+    ("events", "there is no daemon that could tell", ""),
+    ("volume", LATER, "`run -v NAME:PATH` makes a volume"),
+    ("network", "containers have a network of their own each", ""),
+    ("system", LATER, ""),
+    ("context", "there is no daemon to choose", ""),
+    ("manifest", REGISTRY, ""),
+    ("plugin", "there are no plugins", ""),
+    ("trust", REGISTRY, ""),
+    ("checkpoint", LATER, ""),
+    ("swarm", "there is no cluster", ""),
+    ("node", "there is no cluster", ""),
+    ("service", "there is no cluster", ""),
+    ("stack", "there is no cluster", ""),
+    ("config", "there is no cluster", ""),
+    ("secret", "there is no cluster", "secrets of a build are given with `build --secret`"),
+    ("scout", REGISTRY, ""),
+    ("sbom", "galley writes no attestations", ""),
+    ("image pull", REGISTRY, "build the base, or give it with --build-context NAME=oci-layout://DIR"),
+    ("image push", REGISTRY, "write an archive with `build -o type=oci,dest=FILE` and push it with skopeo"),
+    ("image save", LATER, "build with -o type=docker,dest=FILE"),
+    ("image load", LATER, "name an OCI layout with --build-context NAME=oci-layout://DIR"),
+    ("image prune", LATER, "`rmi` removes images by name"),
+    ("container exec", "a second process cannot enter a container yet", "start it with `run`"),
+    ("container start", "a container runs once", "use `run`"),
+    ("container kill", LATER, "`stop -t 0` ends a container at once"),
+    ("container prune", LATER, "`rm` removes containers by name"),
+    ("container cp", LATER, "`export CONTAINER | tar x PATH` takes files out"),
+    ("builder prune", LATER, ""),
+    ("buildx bake", LATER, ""),
+    ("buildx create", "there is one builder, this program", ""),
+    ("buildx use", "there is one builder, this program", ""),
+];
+
+/// Adds everything refused to `command`, hidden, so that the parser knows it.
+pub(crate) fn add(command: Command) -> Command {
+    let subcommands: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    let mut command = command.args(flags("galley").iter().map(Flag::argument));
+    for name in subcommands {
+        command = command.mut_subcommand(&name, |sub| add_below(sub, &name));
+    }
+    command.subcommands(refused_commands(""))
+}
+
+fn add_below(command: Command, path: &str) -> Command {
+    let subcommands: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    let mut command = command.args(flags(key(path)).iter().map(Flag::argument));
+    for name in subcommands {
+        command = command.mut_subcommand(&name, |sub| add_below(sub, &format!("{path} {name}")));
+    }
+    command.subcommands(refused_commands(&format!("{path} ")))
+}
+
+/// Hidden commands below `prefix` that take anything.
+fn refused_commands(prefix: &str) -> Vec<Command> {
+    let below = COMMANDS.iter().filter_map(|(name, ..)| name.strip_prefix(prefix));
+    let anything = || Arg::new("anything").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true);
+    let hidden = |name: &'static str| Command::new(name).hide(true).disable_help_flag(true).arg(anything());
+    below.filter(|name| !name.contains(' ')).map(hidden).collect()
+}
+
+/// `image history` has the flags of `history`, `buildx build` those of `build`; lists differ.
+fn key(path: &str) -> &str {
+    match path {
+        "image ls" | "container ls" | "image inspect" | "image rm" => path,
+        "container inspect" => "inspect",
+        _ => path.rsplit(' ').next().unwrap_or(path),
+    }
+}
+
+/// Refuses what was typed and does not work yet.
+pub(crate) fn check(matches: &ArgMatches) -> Result<(), Error> {
+    flags("galley").iter().try_for_each(|flag| flag.check(matches))?;
+    let mut path = String::new();
+    let mut matches = matches;
+    while let Some((name, below)) = matches.subcommand() {
+        if !path.is_empty() {
+            path.push(' ');
+        }
+        path.push_str(name);
+        if let Some((_, reason, advice)) = COMMANDS.iter().find(|(known, ..)| *known == path) {
+            let error = Error::new(ErrorKind::Usage, format!("`{path}` is not supported yet: {reason}"));
+            return Err(if advice.is_empty() { error } else { error.help(*advice) });
+        }
+        flags(key(&path)).iter().try_for_each(|flag| flag.check(below))?;
+        matches = below;
+    }
+    Ok(())
+}

@@ -1,0 +1,168 @@
+use std::ffi::OsString;
+
+use super::*;
+
+fn named(as_docker: bool) -> Environment {
+    let mut environment = Environment::of(&[]);
+    environment.as_docker = as_docker;
+    environment
+}
+
+fn parsed(line: &str) -> Result<Arguments, Failure> {
+    let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+    let environment = named(line.starts_with("docker"));
+    parse(&environment, &arguments)
+}
+
+fn said(line: &str) -> String {
+    match parsed(line) {
+        Ok(_) => "accepted".to_owned(),
+        Err(Failure::Error(error)) => crate::report::draw(&error, &annotate_snippets::Renderer::plain()),
+        Err(Failure::Arguments(error)) => error.render().to_string(),
+        Err(other) => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_parser_is_consistent() {
+    for as_docker in [false, true] {
+        parser(&named(as_docker)).debug_assert();
+        accept_switch_values(parser(&named(as_docker))).debug_assert();
+    }
+}
+
+#[test]
+fn the_documents_commands_are_accepted_as_typed() {
+    let lines = [
+        "docker build -t my-service .",
+        "docker build -t cnych/docker-multi-stage-demo:latest .",
+        "docker run --rm -p 8080:8080 cnych/docker-multi-stage-demo:latest",
+        "docker images site --format {{.Repository}}:{{.Tag}}",
+        "docker run -p 4242:4242 site:distroless",
+        "docker create --name temp site:distroless",
+        "docker export temp",
+        "docker rm temp",
+        "docker images",
+        "docker buildx build --load -t x .",
+        "docker image build -t x .",
+        "docker builder build .",
+        "docker container run -it --rm x sh -c ls",
+        "docker image inspect -f {{.Id}} x",
+        "docker container ls -a",
+        "docker image rm x",
+        "galley build --no-cache=false --rm=true --pull=false --provenance=false --sbom=false .",
+        "galley build --platform local -o out --secret id=a,env=A --jobs 4 .",
+    ];
+    for line in lines {
+        assert_eq!(said(line), "accepted", "{line}");
+    }
+}
+
+#[test]
+fn what_comes_after_the_image_belongs_to_the_command() {
+    let Commands::Run(run) = parsed("galley run --rm -it alpine ls -la --rm -- -p x").unwrap().command else {
+        panic!("no run");
+    };
+    let words = &run.container().image_and_command;
+    assert_eq!(words, &["alpine", "ls", "-la", "--rm", "--", "-p", "x"].map(OsString::from));
+}
+
+#[test]
+fn dockers_switches_take_values() {
+    let build = |line: &str| match parsed(line).unwrap().command {
+        Commands::Build(build) => build.no_cache,
+        _ => panic!("no build"),
+    };
+    assert!(build("galley build --no-cache ."));
+    assert!(build("galley build --no-cache=1 ."));
+    assert!(!build("galley build --no-cache=false ."));
+    assert!(!build("galley build ."));
+}
+
+#[test]
+fn what_does_not_work_yet_is_refused_by_name() {
+    let cases = [
+        (
+            "docker pull alpine",
+            "error: `pull` is not supported yet: there is no registry client yet\n |\n = help: build the base, or give it with --build-context NAME=oci-layout://DIR",
+        ),
+        (
+            "docker exec -it my-container /bin/sh",
+            "error: `exec` is not supported yet: a second process cannot enter a container yet\n |\n = help: start it with `run`",
+        ),
+        (
+            "docker compose up",
+            "error: `compose` is not supported yet: there is no compose\n |\n = help: start the containers with `run -d`",
+        ),
+        (
+            "galley build --push .",
+            "error: --push is not supported yet: this galley has no registry client, images come from builds and from --build-context name=oci-layout://DIR\n |\n = help: leave out --push; galley ignores no flag silently",
+        ),
+        (
+            "galley buildx build --cache-to type=local,dest=x .",
+            "error: --cache-to type=local,dest=x is not supported yet: the cache is in the store, it is neither imported nor exported\n |\n = help: leave out --cache-to; galley ignores no flag silently",
+        ),
+        (
+            "galley run -m 1g alpine",
+            "error: --memory 1g is not supported yet: steps and containers run without resource limits\n |\n = help: leave out --memory; galley ignores no flag silently",
+        ),
+        (
+            "docker -H tcp://x build .",
+            "error: --host tcp://x is not supported yet: there is no daemon to talk to\n |\n = help: leave out --host; galley ignores no flag silently",
+        ),
+    ];
+    for (line, expected) in cases {
+        assert_eq!(said(line), expected, "{line}");
+    }
+}
+
+#[test]
+fn every_flag_of_docker_is_known() {
+    // From `docker buildx build --help` and `docker run --help`, 28.2 and 0.24.
+    let build = "add-host allow annotation attest build-arg build-context cache-from cache-to call cgroup-parent check \
+        file iidfile label load metadata-file network no-cache no-cache-filter output platform policy progress \
+        provenance pull push quiet resource sbom secret shm-size ssh tag target ulimit builder debug compress \
+        cpu-period cpu-quota cpu-shares cpuset-cpus cpuset-mems disable-content-trust force-rm isolation memory \
+        memory-swap rm security-opt squash";
+    let run = "add-host annotation attach blkio-weight blkio-weight-device cap-add cap-drop cgroup-parent cgroupns \
+        cidfile cpu-count cpu-percent cpu-period cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares cpus cpuset-cpus \
+        cpuset-mems detach detach-keys device device-cgroup-rule device-read-bps device-read-iops device-write-bps \
+        device-write-iops disable-content-trust dns dns-option dns-search domainname entrypoint env env-file expose \
+        gpus group-add health-cmd health-interval health-retries health-start-interval health-start-period \
+        health-timeout hostname init interactive io-maxbandwidth io-maxiops ip ip6 ipc isolation kernel-memory \
+        label label-file link link-local-ip log-driver log-opt mac-address memory memory-reservation memory-swap \
+        memory-swappiness mount name network network-alias no-healthcheck oom-kill-disable oom-score-adj pid \
+        pids-limit platform privileged publish publish-all pull quiet read-only restart rm runtime security-opt \
+        shm-size sig-proxy stop-signal stop-timeout storage-opt sysctl tmpfs tty ulimit use-api-socket user userns \
+        uts volume volume-driver volumes-from workdir";
+    let parser = parser(&Environment::of(&[]));
+    for (command, flags) in [("build", build), ("run", run)] {
+        let command = parser.find_subcommand(command).unwrap();
+        for flag in flags.split_whitespace() {
+            let known = command.get_arguments().any(|argument| {
+                argument.get_long() == Some(flag)
+                    || argument.get_visible_aliases().unwrap_or_default().contains(&flag)
+            });
+            assert!(known, "{} --{flag} is unknown", command.get_name());
+        }
+    }
+}
+
+#[test]
+fn every_command_of_docker_is_known() {
+    let commands = "run exec ps build pull push images login logout search version info builder checkpoint container \
+        context image manifest network plugin system trust volume config node secret service stack swarm attach \
+        commit cp create diff events export history import inspect kill load logs pause port rename restart rm rmi \
+        save start stats stop tag top unpause update wait buildx compose";
+    let parser = parser(&Environment::of(&[]));
+    for command in commands.split_whitespace() {
+        assert!(parser.find_subcommand(command).is_some(), "{command} is unknown");
+    }
+}
+
+#[test]
+fn mistakes_get_a_suggestion() {
+    assert!(said("galley biuld .").contains("'build'"), "{}", said("galley biuld ."));
+    assert!(said("galley build --taret x .").contains("'--target'"), "{}", said("galley build --taret x ."));
+    assert!(said("galley build").contains("<PATH>"));
+}

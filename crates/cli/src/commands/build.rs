@@ -1,0 +1,92 @@
+mod commit_time;
+pub(crate) mod options;
+mod outputs;
+mod work;
+
+use std::{ffi::OsString, path::PathBuf};
+
+use crate::{
+    args::output::{self, OutputSpec},
+    context::Context,
+    display::Progress,
+    failure::Outcome,
+};
+
+/// Build an image from a Dockerfile
+#[derive(Debug, clap::Args)]
+pub(crate) struct BuildArgs {
+    /// The Dockerfile; PATH/Dockerfile without it, - for standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Name the image, name:tag; may be given several times
+    #[arg(short, long, value_name = "NAME")]
+    tag: Vec<String>,
+    /// The stage to build; the last one without it
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+    /// Set an ARG, NAME=VALUE; without a value it is taken from the environment
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    build_arg: Vec<String>,
+    /// A further context: NAME=DIR, NAME=docker-image://IMAGE, NAME=oci-layout://DIR[:TAG]
+    #[arg(long, value_name = "NAME=CONTEXT")]
+    build_context: Vec<String>,
+    /// A secret for RUN --mount=type=secret: id=ID[,src=FILE][,env=NAME]
+    #[arg(long, value_name = "SECRET")]
+    secret: Vec<String>,
+    /// Execute every step again; cache mounts start empty
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Execute the steps of these stages again
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    no_cache_filter: Vec<String>,
+    /// linux/… of this machine, or `local`
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Vec<String>,
+    /// Set a label, NAME=VALUE
+    #[arg(long, value_name = "NAME=VALUE")]
+    label: Vec<String>,
+    /// What RUN sees of the network: default, none or host
+    #[arg(long, value_name = "NETWORK", default_value = "default")]
+    network: String,
+    /// Allow RUN --network=host: network.host
+    #[arg(long, value_name = "RIGHT", value_delimiter = ',')]
+    allow: Vec<String>,
+    /// Write the result: DIR, -, or type=oci|docker|tar|local|image|cacheonly[,dest=PATH]
+    #[arg(short, long, value_name = "OUTPUT", value_parser = output::parse)]
+    output: Vec<OutputSpec>,
+    /// Write the image's id to a file
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+    /// Write digests and names of the result to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    metadata_file: Option<PathBuf>,
+    /// How to show what happens
+    #[arg(long, value_name = "KIND", value_enum)]
+    progress: Option<Progress>,
+    /// Show nothing but errors, and print the image's id
+    #[arg(short, long)]
+    quiet: bool,
+    /// How many steps run at once; one for each processor without it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// Set `created` and every file time of new layers to this second since 1970
+    #[arg(long, value_name = "SECONDS")]
+    timestamp: Option<i64>,
+    /// Same input, same bytes: all times are SOURCE_DATE_EPOCH, else one constant
+    #[arg(long)]
+    reproducible: bool,
+    /// Host name in RUN
+    #[arg(long, value_name = "NAME", default_value = "buildkitsandbox")]
+    hostname: String,
+    /// Put the result into the local images, which galley does anyway
+    #[arg(long)]
+    load: bool,
+    /// The context: a directory, or - for a Dockerfile on standard input without a context
+    #[arg(value_name = "PATH")]
+    context: OsString,
+}
+
+/// Builds.
+pub(crate) fn execute(arguments: BuildArgs, context: &Context) -> Outcome {
+    work::execute(arguments, context)
+}

@@ -1,0 +1,259 @@
+//! What was typed for `build`, turned into what the plan wants: files read, variables looked up, words understood.
+
+use std::{
+    ffi::OsStr,
+    io::{self, Read},
+    path::Path,
+};
+
+use fs_err as fs;
+use galley_engine::{
+    Error, ErrorKind, context,
+    plan::{ContextSource, Entitlement, Network, NoCache, PlanOptions},
+    ports::{Secret, Secrets},
+};
+use galley_oci::Platform;
+
+use super::BuildArgs;
+use crate::{args::csv, environment::Environment};
+
+/// BuildKit's limit.
+const SECRET_BYTES_MAX: u64 = 500 << 10;
+
+/// The plan's options. `nothing` is an empty directory, the context of `build -`.
+pub(super) fn plan_options(
+    arguments: &BuildArgs,
+    environment: &Environment,
+    nothing: &Path,
+) -> Result<PlanOptions, Error> {
+    let (name, text, context) = sources(arguments, nothing)?;
+    let platform = platform(&arguments.platform)?;
+    let mut options = PlanOptions::new(name, text, context, platform);
+    options.platform_given = !arguments.platform.is_empty();
+    options.target.clone_from(&arguments.target);
+    options.build_args = build_args(&arguments.build_arg, environment);
+    options.build_contexts =
+        arguments.build_context.iter().map(|text| context::build_context(text)).collect::<Result<_, _>>()?;
+    options.labels = arguments.label.iter().map(|label| name_and_value(label)).collect();
+    options.no_cache = no_cache(arguments);
+    options.network = network(&arguments.network)?;
+    options.secrets = arguments.secret.iter().filter_map(|text| secret_id(text)).collect();
+    options.allow = arguments.allow.iter().map(|right| entitlement(right)).collect::<Result<_, _>>()?;
+    if options.network == Network::Host {
+        // Saying --network=host is allowing it, as in buildx.
+        options.allow.push(Entitlement::NetworkHost);
+    }
+    options.hostname.clone_from(&arguments.hostname);
+    Ok(options)
+}
+
+/// The Dockerfile's name and text, and the main context.
+fn sources(arguments: &BuildArgs, nothing: &Path) -> Result<(String, Vec<u8>, ContextSource), Error> {
+    let directory = Path::new(&arguments.context);
+    if arguments.context == "-" {
+        let text = from_standard_input(arguments)?;
+        return Ok(("Dockerfile".to_owned(), text, context::main_context(nothing, None)?));
+    }
+    refuse_remote(&arguments.context)?;
+    if arguments.file.as_ref().is_some_and(|file| file.as_os_str() == "-") {
+        return Ok((
+            "Dockerfile".to_owned(),
+            read_standard_input()?,
+            context::main_context(directory, None)?,
+        ));
+    }
+    // A context that is not there is a better reason than the Dockerfile that is not in it.
+    context::main_context(directory, None)?;
+    let dockerfile = context::read_dockerfile(directory, arguments.file.as_deref())?;
+    let main = context::main_context(directory, Some(&dockerfile.path))?;
+    Ok((dockerfile.name, dockerfile.text, main))
+}
+
+/// `build -`: a Dockerfile and nothing else.
+fn from_standard_input(arguments: &BuildArgs) -> Result<Vec<u8>, Error> {
+    if arguments.file.as_ref().is_some_and(|file| file.as_os_str() != "-") {
+        return Err(Error::new(ErrorKind::Usage, "--file needs a context to be read from, and - is none"));
+    }
+    let text = read_standard_input()?;
+    if galley_oci::compress::detect(&text).is_some() {
+        return Err(Error::new(ErrorKind::Usage, "a context archive on standard input is not supported yet")
+            .help("unpack it: mkdir context && tar xC context && galley build context"));
+    }
+    Ok(text)
+}
+
+fn refuse_remote(context: &OsStr) -> Result<(), Error> {
+    let text = context.to_string_lossy();
+    let remote = text.contains("://") || text.starts_with("git@") || text.starts_with("github.com/");
+    if remote && !Path::new(context).exists() {
+        return Err(Error::new(ErrorKind::Usage, format!("the remote context {text} is not supported yet"))
+            .help("clone or download it first and give the directory"));
+    }
+    Ok(())
+}
+
+fn read_standard_input() -> Result<Vec<u8>, Error> {
+    let limit = u64::try_from(galley_dockerfile::source::MAX_BYTES).unwrap_or(u64::MAX);
+    limited(io::stdin().lock(), limit).map_err(|error| {
+        Error::new(ErrorKind::Input, "cannot read the Dockerfile on standard input").because(error)
+    })
+}
+
+fn limited(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Only this machine's, under any of its names.
+pub(crate) fn platform(wanted: &[String]) -> Result<Platform, Error> {
+    let own = Platform::of_this_machine();
+    for text in wanted.iter().flat_map(|text| text.split(',')).filter(|text| *text != "local") {
+        let platform: Platform = text.parse().map_err(|error| {
+            Error::new(ErrorKind::Usage, format!("--platform {text} is none")).because(error)
+        })?;
+        if !own.matches(&platform) {
+            let message =
+                format!("--platform {text} is not supported yet: steps run on this machine, which is {own}");
+            return Err(Error::new(ErrorKind::Usage, message).help("build on a machine of that platform"));
+        }
+    }
+    Ok(own)
+}
+
+fn name_and_value(text: &str) -> (String, String) {
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    (name.to_owned(), value.to_owned())
+}
+
+/// A name without a value is looked up; one that is not set there is not given. SOURCE_DATE_EPOCH goes along by itself.
+fn build_args(given: &[String], environment: &Environment) -> Vec<(String, String)> {
+    let looked_up = |name: &str| environment.text(name).map(|value| (name.to_owned(), value));
+    let one = |text: &String| match text.split_once('=') {
+        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+        None => looked_up(text),
+    };
+    let epoch = looked_up("SOURCE_DATE_EPOCH").filter(|(_, value)| !value.is_empty());
+    epoch.into_iter().chain(given.iter().filter_map(one)).collect()
+}
+
+fn no_cache(arguments: &BuildArgs) -> NoCache {
+    if arguments.no_cache {
+        return NoCache::All;
+    }
+    let stages: Vec<String> =
+        arguments.no_cache_filter.iter().filter(|stage| !stage.is_empty()).cloned().collect();
+    if stages.is_empty() { NoCache::None } else { NoCache::Stages(stages) }
+}
+
+fn network(text: &str) -> Result<Network, Error> {
+    match text {
+        "default" | "" => Ok(Network::Default),
+        "none" => Ok(Network::None),
+        "host" => Ok(Network::Host),
+        other => Err(Error::new(ErrorKind::Usage, format!("--network {other} is not supported yet"))
+            .help("supported are default, none and host")),
+    }
+}
+
+fn entitlement(text: &str) -> Result<Entitlement, Error> {
+    match text {
+        "network.host" => Ok(Entitlement::NetworkHost),
+        other => Err(Error::new(ErrorKind::Usage, format!("--allow {other} is not supported yet"))
+            .help("supported is network.host")),
+    }
+}
+
+/// The id alone, without reading the secret.
+fn secret_id(text: &str) -> Option<String> {
+    csv::pairs(text).ok()?.into_iter().find(|(key, _)| key == "id").and_then(|(_, value)| value)
+}
+
+/// Reads the secrets; only here and in the step's memory are they in the clear.
+pub(super) fn secrets(given: &[String], environment: &Environment) -> Result<Secrets, Error> {
+    given.iter().map(|text| secret(text, environment)).collect()
+}
+
+fn secret(text: &str, environment: &Environment) -> Result<(String, Secret), Error> {
+    let usage = |message: String| Error::new(ErrorKind::Usage, format!("--secret {text}: {message}"));
+    let (mut id, mut source, mut variable, mut kind) = (None, None, None, None);
+    for (key, value) in csv::pairs(text).map_err(usage)? {
+        match key.as_str() {
+            "id" => id = value,
+            "src" | "source" => source = value,
+            "env" => variable = value,
+            "type" => kind = value,
+            other => return Err(usage(format!("unknown key {other:?}: known are id, src, env, type"))),
+        }
+    }
+    let id = id.filter(|id| !id.is_empty()).ok_or_else(|| usage("id= is missing".to_owned()))?;
+    match kind.as_deref() {
+        Some("env") => variable = variable.or_else(|| source.take()),
+        Some("file") | None => {}
+        Some(other) => return Err(usage(format!("unknown type {other:?}: known are file and env"))),
+    }
+    // Neither named: a variable of that name, else a file of that name.
+    if source.is_none() && variable.is_none() {
+        if environment.raw(&id).is_some() { variable = Some(id.clone()) } else { source = Some(id.clone()) }
+    }
+    let value = match (variable, source) {
+        (Some(name), _) => environment
+            .raw(&name)
+            .map(|value| value.as_encoded_bytes().to_vec())
+            .ok_or_else(|| usage(format!("the environment has no {name}")))?,
+        (None, source) => fs::File::open(source.unwrap_or_default())
+            .and_then(|file| limited(file, SECRET_BYTES_MAX))
+            .map_err(|error| usage("cannot read it".to_owned()).because(error))?,
+    };
+    Ok((id, Secret::new(value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn build_arguments_without_a_value_come_from_the_environment() {
+        let environment = Environment::of(&[("FROM_HERE", "x"), ("SOURCE_DATE_EPOCH", "7")]);
+        let given = ["A=1=2", "FROM_HERE", "NOWHERE", "EMPTY="].map(str::to_owned);
+        let expected = [("SOURCE_DATE_EPOCH", "7"), ("A", "1=2"), ("FROM_HERE", "x"), ("EMPTY", "")];
+        assert_eq!(build_args(&given, &environment), expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+    }
+
+    #[test]
+    fn secrets_come_from_files_and_variables() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        fs::write(&path, "from file").unwrap();
+        let environment = Environment::of(&[("TOKEN", "from variable")]);
+        let read = |text: &str| match secret(text, &environment) {
+            Ok((id, secret)) => format!("{id}: {}", String::from_utf8_lossy(&secret.expose())),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(read(&format!("id=a,src={}", path.display())), "a: from file");
+        assert_eq!(read("id=a,env=TOKEN"), "a: from variable");
+        assert_eq!(read("id=a,type=env,src=TOKEN"), "a: from variable");
+        assert_eq!(read("id=TOKEN"), "TOKEN: from variable");
+        assert_eq!(read("src=x"), "--secret src=x: id= is missing");
+        assert_eq!(read("id=a,env=NO"), "--secret id=a,env=NO: the environment has no NO");
+        assert_eq!(
+            read("id=a,sauce=x"),
+            "--secret id=a,sauce=x: unknown key \"sauce\": known are id, src, env, type"
+        );
+    }
+
+    #[test]
+    fn other_platforms_are_refused() {
+        assert!(platform(&["local".to_owned()]).is_ok());
+        assert!(platform(&[Platform::of_this_machine().to_string()]).is_ok());
+        let error = platform(&["linux/mips64le".to_owned()]).unwrap_err();
+        assert!(
+            error.message.starts_with("--platform linux/mips64le is not supported yet"),
+            "{}",
+            error.message
+        );
+    }
+}

@@ -1,0 +1,235 @@
+//! The build itself: plan, build, put together, write.
+//!
+//! For an ordinary user this is tried twice: first outside of the user namespace, looking up only; when something is
+//! not known yet, once more inside, from the start. A build that changes nothing never enters the namespace.
+
+use std::path::Path;
+
+use galley_engine::{
+    Cancel, Error, ErrorKind, Event, Events,
+    build::{self, BuildRequest, Built, Mode},
+    export::Exported,
+    image::{self, ImageOptions, TimeOptions},
+    plan::{self, Plan},
+    ports::{Ports, Secrets},
+    runner::SandboxRunner,
+    schedule,
+};
+use galley_oci::compress::Compression;
+use galley_store::{Image, Store};
+
+use super::{
+    BuildArgs, commit_time,
+    options::{plan_options, secrets},
+    outputs::{self, Outputs},
+};
+use crate::{
+    args::VERSION,
+    context::Context,
+    display::{self, Progress, Show},
+    failure::Outcome,
+    namespace,
+    ports::StoreImages,
+    signals,
+};
+
+/// Builds, outside of the user namespace first where there is one.
+pub(super) fn execute(arguments: BuildArgs, context: &Context) -> Outcome {
+    let outputs = Outputs::new(&arguments)?;
+    outputs.refuse_terminal()?;
+    let may_execute = context.environment.is_root;
+    // What is read from standard input can be read once only.
+    let reads_input = arguments.context == "-" || arguments.file.as_deref() == Some(Path::new("-"));
+    if !may_execute && reads_input {
+        return namespace::enter(context);
+    }
+    let store = context.store()?;
+    let job = Job { arguments: &arguments, context, outputs: &outputs, store: &store, may_execute };
+    match job.run() {
+        Err(error) if !may_execute && matches!(error.kind, ErrorKind::NeedsExecution) => {
+            namespace::enter(context)
+        }
+        other => other.map_err(Into::into),
+    }
+}
+
+struct Job<'a> {
+    arguments: &'a BuildArgs,
+    context: &'a Context,
+    outputs: &'a Outputs,
+    store: &'a Store,
+    may_execute: bool,
+}
+
+/// What a build made.
+struct Made {
+    image: Option<Image>,
+    packed: Option<galley_engine::export::PackedImage>,
+}
+
+impl Job<'_> {
+    fn run(&self) -> Result<(), Error> {
+        let empty = self.store.temp_dir("nothing").map_err(store_error)?;
+        let environment = &self.context.environment;
+        let options = plan_options(self.arguments, environment, empty.path())?;
+        let times = self.times(&options.context.path)?;
+        let sources = StoreImages { store: self.store, may_write: self.may_execute };
+        let plan = plan::plan(&options, &sources)?;
+        let secrets = secrets(&self.arguments.secret, environment)?;
+        let cancel = Cancel::new();
+        signals::cancel_on_signal(&cancel)
+            .map_err(|error| Error::new(ErrorKind::Machine, "cannot listen for signals").because(error))?;
+        let made = self.show(|events| self.build(&plan, &secrets, times, events, &cancel))?;
+        self.tell(&made)
+    }
+
+    /// Shows what `work` does. Outside of the namespace nothing is shown before it is clear that this was all.
+    fn show(&self, work: impl FnOnce(&Events) -> Result<Made, Error>) -> Result<Made, Error> {
+        let program = format!("{} {VERSION}", self.context.environment.program());
+        let (events, receiver) = display::channel();
+        if !self.may_execute {
+            let made = work(&events)?;
+            drop(events);
+            Show::start(self.progress()?, &program, receiver).finish();
+            return Ok(made);
+        }
+        let show = Show::start(self.progress()?, &program, receiver);
+        let made = work(&events);
+        drop(events);
+        let summary = show.finish();
+        if let (Err(_), Some(tail)) = (&made, &summary.failed) {
+            drop(display::print_failed(tail, &mut anstream::stderr()));
+        }
+        made
+    }
+
+    fn build(
+        &self,
+        plan: &Plan,
+        secrets: &Secrets,
+        times: TimeOptions,
+        events: &Events,
+        cancel: &Cancel,
+    ) -> Result<Made, Error> {
+        warn(plan, events);
+        let runner = SandboxRunner::new(self.store, events);
+        let mode = if self.may_execute { Mode::Execute } else { Mode::LookupOnly };
+        let jobs = self.arguments.jobs.map_or(schedule::DEFAULT_JOBS, usize::from);
+        let ports = Ports { store: self.store, runner: &runner, secrets };
+        let built = build::build(&BuildRequest { plan, mode, jobs }, &ports, events, cancel)?;
+        if self.outputs.nothing {
+            self.store.barrier().map_err(store_error)?;
+            return Ok(Made { image: None, packed: None });
+        }
+        self.enter_for_files(&built)?;
+        self.finish(plan, &built, times, events)
+    }
+
+    /// Outside of the namespace files can neither be written with other owners nor always be read.
+    fn enter_for_files(&self, built: &Built) -> Result<(), Error> {
+        let layers = built.steps.iter().filter_map(|step| step.layer.as_ref());
+        let whole = layers.into_iter().all(|layer| self.store.has_bytes(layer));
+        if self.may_execute || (whole && self.outputs.written.is_empty()) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::NeedsExecution, "files have to be read and written"))
+    }
+
+    fn finish(&self, plan: &Plan, built: &Built, times: TimeOptions, events: &Events) -> Result<Made, Error> {
+        let pack = self.outputs.need_packing().then_some(Compression::Gzip);
+        let options = ImageOptions { times, pack };
+        let image =
+            image::assemble(self.store, plan, 0, built, &options).map_err(|error| self.inside(error))?;
+        let (Some(target), Some(snapshot)) = (plan.targets.first(), built.targets.first()) else {
+            return Err(Error::new(ErrorKind::Internal, "the plan has no target"));
+        };
+        let mut times = times;
+        times.source_date_epoch = times.source_date_epoch.or(plan.epoch);
+        let exported = Exported {
+            store: self.store,
+            snapshot,
+            image: &image,
+            platform: &target.platform,
+            names: &self.outputs.names,
+            times: times.policy(),
+        };
+        let packed = outputs::write(self.outputs, &exported, events)?;
+        if self.outputs.store {
+            outputs::keep(self.outputs, self.store, &image, events).map_err(|error| self.inside(error))?;
+        } else {
+            self.store.barrier().map_err(store_error)?;
+        }
+        Ok(Made { image: Some(image), packed })
+    }
+
+    /// What cannot be read outside may be readable inside.
+    fn inside(&self, error: Error) -> Error {
+        if self.may_execute {
+            return error;
+        }
+        Error::new(ErrorKind::NeedsExecution, "files have to be read").because(error)
+    }
+
+    fn tell(&self, made: &Made) -> Result<(), Error> {
+        let Some(image) = &made.image else { return Ok(()) };
+        outputs::write_small_files(self.arguments, self.outputs, image, made.packed.as_ref())?;
+        if self.arguments.quiet {
+            outputs::print_id(image).map_err(|error| {
+                Error::new(ErrorKind::Store, "cannot write to standard output").because(error)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn times(&self, context: &Path) -> Result<TimeOptions, Error> {
+        let epoch = self.context.environment.text("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty());
+        let number = |text: String| {
+            text.trim().parse::<i64>().map_err(|error| {
+                let message = format!("SOURCE_DATE_EPOCH={text} is no number of seconds");
+                Error::new(ErrorKind::Usage, message).because(error)
+            })
+        };
+        let reproducible = self.arguments.reproducible;
+        Ok(TimeOptions {
+            source_date_epoch: epoch.map(number).transpose()?,
+            rewrite_timestamp: self.outputs.rewrite_times,
+            timestamp: self.arguments.timestamp,
+            reproducible,
+            commit_time: if reproducible { commit_time::commit_time(context) } else { None },
+        })
+    }
+
+    /// `--quiet`, `--progress`, `$BUILDKIT_PROGRESS`, in this order.
+    fn progress(&self) -> Result<Progress, Error> {
+        if self.arguments.quiet {
+            return Ok(Progress::Quiet);
+        }
+        if let Some(progress) = self.arguments.progress {
+            return Ok(progress);
+        }
+        let Some(wanted) = self.context.environment.text("BUILDKIT_PROGRESS").filter(|text| !text.is_empty())
+        else {
+            return Ok(Progress::Auto);
+        };
+        clap::ValueEnum::from_str(&wanted, true).map_err(|_| {
+            Error::new(
+                ErrorKind::Usage,
+                format!("BUILDKIT_PROGRESS={wanted} is none of auto, tty, plain, quiet, rawjson"),
+            )
+        })
+    }
+}
+
+fn warn(plan: &Plan, events: &Events) {
+    for warning in &plan.warnings {
+        events.emit(Event::Warning {
+            message: warning.message.clone(),
+            place: warning.place.as_ref().map(ToString::to_string),
+            help: warning.help.clone(),
+        });
+    }
+}
+
+fn store_error(error: galley_store::StoreError) -> Error {
+    Error::new(ErrorKind::Store, "cannot use the store").because(error)
+}

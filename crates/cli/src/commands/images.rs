@@ -1,0 +1,90 @@
+use galley_engine::{
+    Error, ErrorKind,
+    images::{self, ImageSummary},
+};
+use galley_oci::Reference;
+use serde_json::{Value, json};
+
+use crate::{
+    commands::listing::{ListArgs, Listing},
+    context::Context,
+    failure::{Failure, Outcome},
+    human,
+};
+
+/// List images
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImagesArgs {
+    /// Also images without a tag
+    #[arg(short, long)]
+    all: bool,
+    /// Show manifest digests
+    #[arg(long)]
+    digests: bool,
+    #[command(flatten)]
+    list: ListArgs,
+    /// Only this repository, or this tag of it
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    filter: Option<String>,
+}
+
+/// Fields and headings as docker has them.
+const HEADINGS: [(&str, &str); 11] = [
+    ("Repository", "REPOSITORY"),
+    ("Tag", "TAG"),
+    ("Digest", "DIGEST"),
+    ("ID", "IMAGE ID"),
+    ("CreatedSince", "CREATED"),
+    ("CreatedAt", "CREATED AT"),
+    ("Size", "SIZE"),
+    ("Containers", "CONTAINERS"),
+    ("SharedSize", "SHARED SIZE"),
+    ("UniqueSize", "UNIQUE SIZE"),
+    ("VirtualSize", "VIRTUAL SIZE"),
+];
+const TABLE: &str = "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
+const TABLE_DIGESTS: &str = "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
+
+/// Lists what is in the store.
+pub(crate) fn execute(arguments: &ImagesArgs, context: &Context) -> Outcome {
+    let wanted = arguments.filter.as_deref().map(parse).transpose()?;
+    let images = images::list(&context.store()?)?;
+    let shown = images.iter().filter(|image| wanted.as_ref().is_none_or(|wanted| matches(image, wanted)));
+    let rows = shown.map(|image| row(image, arguments.list.no_trunc)).collect();
+    let table = if arguments.digests { TABLE_DIGESTS } else { TABLE };
+    Listing { headings: &HEADINGS, table, rows }.print(&arguments.list)
+}
+
+fn parse(filter: &str) -> Result<Reference, Failure> {
+    let error = |error| {
+        Error::new(ErrorKind::Usage, format!("{filter:?} cannot be the name of an image")).because(error)
+    };
+    Ok(filter.parse::<Reference>().map_err(error)?)
+}
+
+/// The same repository, and the same tag where one is wanted.
+fn matches(image: &ImageSummary, wanted: &Reference) -> bool {
+    image.reference.as_ref().is_some_and(|reference| {
+        reference.name() == wanted.name() && (wanted.tag.is_none() || reference.tag == wanted.tag)
+    })
+}
+
+fn row(image: &ImageSummary, whole: bool) -> Value {
+    let none = || "<none>".to_owned();
+    let repository = image.reference.as_ref().map_or_else(none, Reference::familiar_name);
+    let tag = image.reference.as_ref().and_then(|reference| reference.tag.clone()).unwrap_or_else(none);
+    let size = human::size(image.size);
+    json!({
+        "Repository": repository,
+        "Tag": tag,
+        "Digest": none(),
+        "ID": if whole { image.id.to_string() } else { image.id.short() },
+        "CreatedSince": human::since(image.created),
+        "CreatedAt": human::timestamp(image.created),
+        "Size": size,
+        "Containers": "N/A",
+        "SharedSize": "N/A",
+        "UniqueSize": "N/A",
+        "VirtualSize": size,
+    })
+}

@@ -1,0 +1,119 @@
+mod description;
+
+use std::io::{self, Write};
+
+use galley_engine::{Error, ErrorKind, container, images};
+use galley_store::Store;
+use serde::Serialize;
+use serde_json::{Value, ser::PrettyFormatter};
+
+use crate::{
+    commands::listing::{drawn, unescape},
+    context::Context,
+    failure::{Failure, Outcome, keep_first, output},
+    template::Template,
+};
+
+/// Print everything known of images and containers, as JSON
+#[derive(Debug, clap::Args)]
+pub(crate) struct InspectArgs {
+    /// `json`, or a Go template
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
+    /// Look only among these
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<Kind>,
+    /// Names, tags, ids or the start of ids
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
+}
+
+/// Print everything known, as JSON
+#[derive(Debug, clap::Args)]
+pub(crate) struct OneKindArgs {
+    /// `json`, or a Go template
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
+    /// Names, tags, ids or the start of ids
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
+}
+
+impl OneKindArgs {
+    /// The same as `inspect --type KIND`.
+    pub(crate) fn of(self, kind: Kind) -> InspectArgs {
+        InspectArgs { format: self.format, kind: Some(kind), names: self.names }
+    }
+}
+
+/// What can be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// Images
+    Image,
+    /// Containers
+    Container,
+}
+
+/// Prints what was found, then says what was not.
+pub(crate) fn execute(arguments: &InspectArgs, context: &Context) -> Outcome {
+    let store = context.store()?;
+    let mut outcome = Ok(());
+    let mut found = Vec::new();
+    for name in &arguments.names {
+        match inspect(&store, name, arguments.kind) {
+            Ok(value) => found.push(value),
+            Err(failure) => keep_first(&mut outcome, failure),
+        }
+    }
+    let text = match arguments.format.as_deref() {
+        None => pretty(&found),
+        Some("json") => found.iter().map(|value| format!("{value}\n")).collect(),
+        Some(format) => rendered(&unescape(format), &found)?,
+    };
+    io::stdout().lock().write_all(text.as_bytes()).map_err(output)?;
+    outcome
+}
+
+/// Containers come first, as in docker.
+fn inspect(store: &Store, name: &str, kind: Option<Kind>) -> Outcome<Value> {
+    if kind != Some(Kind::Image) {
+        match container::find(store, name) {
+            Ok(found) => return Ok(description::describe(store, &found)?),
+            Err(error) if error.kind == ErrorKind::NotFound => {}
+            // What cannot be a container's name may still be an image's.
+            Err(error) if error.kind == ErrorKind::Usage && kind.is_none() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if kind != Some(Kind::Container)
+        && let Some(image) = images::lookup(store, name)?
+    {
+        return Ok(images::inspect(store, &image)?);
+    }
+    let what = match kind {
+        Some(Kind::Image) => "image",
+        Some(Kind::Container) => "container",
+        None => "image or container",
+    };
+    Err(Error::new(ErrorKind::NotFound, format!("no such {what}: {name}")).into())
+}
+
+/// An array with docker's four spaces.
+fn pretty(found: &[Value]) -> String {
+    if found.is_empty() {
+        return "[]\n".to_owned();
+    }
+    let mut text = Vec::new();
+    let mut serializer =
+        serde_json::Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"    "));
+    // Values of our own making always serialise.
+    drop(found.serialize(&mut serializer));
+    String::from_utf8_lossy(&text).into_owned() + "\n"
+}
+
+fn rendered(format: &str, found: &[Value]) -> Result<String, Failure> {
+    let template = Template::parse(format).map_err(|error| drawn(format, error))?;
+    let line = |value| Ok(template.render(value).map_err(|error| drawn(format, error))? + "\n");
+    found.iter().map(line).collect()
+}

@@ -1,0 +1,110 @@
+//! A container in the shape docker gives it, as far as galley knows it.
+
+use galley_engine::{
+    Error, ErrorKind,
+    container::{Container, ContainerMount, MountFrom, NetworkMode, PublishedPort, Status},
+};
+use galley_store::Store;
+use serde_json::{Map, Value, json};
+
+/// Docker's word for a time that never was.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+/// Everything known of `container`.
+pub(super) fn describe(store: &Store, container: &Container) -> Result<Value, Error> {
+    let config = &container.config;
+    let (program, arguments) = match config.arguments.split_first() {
+        Some((program, arguments)) => (program.clone(), arguments.to_vec()),
+        None => (String::new(), Vec::new()),
+    };
+    let mounts: Result<Vec<Value>, Error> =
+        config.mounts.iter().map(|mount| describe_mount(store, mount)).collect();
+    let ports = if container.is_running() { &container.state.ports } else { &config.ports };
+    Ok(json!({
+        "Id": container.folder.id(),
+        "Created": config.created,
+        "Path": program,
+        "Args": arguments,
+        "State": state(container),
+        "Image": config.image_id.to_string(),
+        "LogPath": container.folder.log().display().to_string(),
+        "Name": format!("/{}", container.name),
+        "Platform": "linux",
+        "HostConfig": {
+            "NetworkMode": network(config.network),
+            "AutoRemove": config.remove,
+            "PortBindings": bindings(&config.ports),
+        },
+        "Mounts": mounts?,
+        "Config": {
+            "Hostname": config.hostname,
+            "User": config.user,
+            "Tty": config.tty,
+            "OpenStdin": config.open_stdin,
+            "Env": config.environment,
+            "Cmd": config.arguments,
+            "Image": config.image,
+            "WorkingDir": config.working_directory,
+            "Labels": config.labels,
+        },
+        "NetworkSettings": { "Ports": bindings(ports) },
+    }))
+}
+
+fn state(container: &Container) -> Value {
+    let (status, code) = match &container.status {
+        Status::Created => ("created", 0),
+        Status::Running { .. } => ("running", 0),
+        Status::Exited { code, .. } => ("exited", *code),
+    };
+    let state = &container.state;
+    let time = |time: &Option<String>| time.clone().unwrap_or_else(|| NEVER.to_owned());
+    json!({
+        "Status": status,
+        "Running": container.is_running(),
+        "Pid": state.pid.filter(|_| container.is_running()).unwrap_or(0),
+        "ExitCode": code,
+        "Error": state.error.clone().unwrap_or_default(),
+        "StartedAt": time(&state.started),
+        "FinishedAt": time(&state.finished),
+    })
+}
+
+const fn network(mode: NetworkMode) -> &'static str {
+    match mode {
+        NetworkMode::Private => "bridge",
+        NetworkMode::Host => "host",
+        NetworkMode::None => "none",
+    }
+}
+
+/// `{"80/tcp": [{"HostIp": …, "HostPort": …}]}`.
+fn bindings(ports: &[PublishedPort]) -> Value {
+    let mut all: Map<String, Value> = Map::new();
+    for port in ports {
+        let key = format!("{}/{}", port.container_port, port.protocol.name());
+        let binding =
+            json!({ "HostIp": port.host_address.to_string(), "HostPort": port.host_port.to_string() });
+        if let Some(list) = all.entry(key).or_insert_with(|| json!([])).as_array_mut() {
+            list.push(binding);
+        }
+    }
+    Value::Object(all)
+}
+
+fn describe_mount(store: &Store, mount: &ContainerMount) -> Result<Value, Error> {
+    let unreadable = |error| Error::new(ErrorKind::Store, "cannot read the store's volumes").because(error);
+    let (kind, name, source) = match &mount.source {
+        MountFrom::Path(path) => ("bind", None, Some(path.clone())),
+        MountFrom::Volume(name) | MountFrom::Anonymous(name) => {
+            ("volume", Some(name.clone()), store.volume(name, false).map_err(unreadable)?)
+        }
+    };
+    Ok(json!({
+        "Type": kind,
+        "Name": name.unwrap_or_default(),
+        "Source": source.map(|path| path.display().to_string()).unwrap_or_default(),
+        "Destination": mount.target,
+        "RW": !mount.read_only,
+    }))
+}

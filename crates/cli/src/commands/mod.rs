@@ -1,0 +1,155 @@
+//! One file a command: what can be typed, and the thin way from there to the engine.
+
+pub(crate) mod build;
+pub(crate) mod completion;
+pub(crate) mod create;
+pub(crate) mod doctor;
+pub(crate) mod export;
+pub(crate) mod history;
+pub(crate) mod images;
+pub(crate) mod info;
+pub(crate) mod inspect;
+pub(crate) mod listing;
+pub(crate) mod logs;
+pub(crate) mod man;
+pub(crate) mod ps;
+pub(crate) mod rm;
+pub(crate) mod rmi;
+pub(crate) mod run;
+pub(crate) mod stop;
+pub(crate) mod tag;
+pub(crate) mod version;
+
+use clap::Subcommand;
+
+use crate::{context::Context, failure::Outcome};
+
+/// Everything that can be asked for.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Commands {
+    Build(Box<build::BuildArgs>),
+    Run(Box<run::RunArgs>),
+    Ps(ps::PsArgs),
+    Logs(logs::LogsArgs),
+    Stop(stop::StopArgs),
+    Images(images::ImagesArgs),
+    Inspect(inspect::InspectArgs),
+    History(history::HistoryArgs),
+    Tag(tag::TagArgs),
+    Rmi(rmi::RmiArgs),
+    Create(Box<create::CreateArgs>),
+    Export(export::ExportArgs),
+    Rm(rm::RmArgs),
+    /// Tell what this machine allows, and which setting to change where it does not
+    Doctor,
+    Version(version::VersionArgs),
+    Info(info::InfoArgs),
+    Completion(completion::CompletionArgs),
+    #[command(hide = true)]
+    Man(man::ManArgs),
+    #[command(name = "__supervise", hide = true)]
+    Supervise(run::supervisor::SuperviseArgs),
+    /// Manage containers
+    #[command(subcommand)]
+    Container(Container),
+    /// Manage images
+    #[command(subcommand)]
+    Image(Image),
+    /// Manage builds
+    #[command(subcommand)]
+    Builder(Builder),
+    /// Build, as docker's plugin of that name
+    #[command(subcommand)]
+    Buildx(Builder),
+}
+
+/// `galley container …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Container {
+    Run(Box<run::RunArgs>),
+    Create(Box<create::CreateArgs>),
+    #[command(alias = "list", alias = "ps")]
+    Ls(ps::PsArgs),
+    Logs(logs::LogsArgs),
+    Stop(stop::StopArgs),
+    Inspect(inspect::OneKindArgs),
+    Export(export::ExportArgs),
+    #[command(alias = "remove")]
+    Rm(rm::RmArgs),
+}
+
+/// `galley image …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    Build(Box<build::BuildArgs>),
+    #[command(alias = "list")]
+    Ls(images::ImagesArgs),
+    Inspect(inspect::OneKindArgs),
+    History(history::HistoryArgs),
+    Tag(tag::TagArgs),
+    #[command(alias = "remove")]
+    Rm(rmi::RmiArgs),
+}
+
+/// `galley builder …`, `galley buildx …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Builder {
+    #[command(alias = "b")]
+    Build(Box<build::BuildArgs>),
+    Version(version::VersionArgs),
+}
+
+/// Does what was asked for.
+pub(crate) fn execute(command: Commands, context: &Context) -> Outcome {
+    match command {
+        Commands::Build(arguments) => build::execute(*arguments, context),
+        Commands::Run(arguments) => run::execute(*arguments, context),
+        Commands::Ps(arguments) => ps::execute(&arguments, context),
+        Commands::Logs(arguments) => logs::execute(&arguments, context),
+        Commands::Stop(arguments) => stop::execute(&arguments, context),
+        Commands::Images(arguments) => images::execute(&arguments, context),
+        Commands::Inspect(arguments) => inspect::execute(&arguments, context),
+        Commands::History(arguments) => history::execute(&arguments, context),
+        Commands::Tag(arguments) => tag::execute(&arguments, context),
+        Commands::Rmi(arguments) => rmi::execute(&arguments, context),
+        Commands::Create(arguments) => create::execute(*arguments, context),
+        Commands::Export(arguments) => export::execute(&arguments, context),
+        Commands::Rm(arguments) => rm::execute(&arguments, context),
+        Commands::Doctor => doctor::execute(context),
+        Commands::Version(arguments) => version::execute(&arguments, context),
+        Commands::Info(arguments) => info::execute(&arguments, context),
+        Commands::Completion(arguments) => completion::execute(&arguments, context),
+        Commands::Man(arguments) => man::execute(&arguments, context),
+        Commands::Supervise(arguments) => run::supervisor::execute(&arguments, context),
+        Commands::Container(command) => execute_container(command, context),
+        Commands::Image(command) => execute_image(command, context),
+        Commands::Builder(command) | Commands::Buildx(command) => match command {
+            Builder::Build(arguments) => build::execute(*arguments, context),
+            Builder::Version(arguments) => version::execute(&arguments, context),
+        },
+    }
+}
+
+fn execute_container(command: Container, context: &Context) -> Outcome {
+    match command {
+        Container::Run(arguments) => run::execute(*arguments, context),
+        Container::Create(arguments) => create::execute(*arguments, context),
+        Container::Ls(arguments) => ps::execute(&arguments, context),
+        Container::Logs(arguments) => logs::execute(&arguments, context),
+        Container::Stop(arguments) => stop::execute(&arguments, context),
+        Container::Inspect(arguments) => inspect::execute(&arguments.of(inspect::Kind::Container), context),
+        Container::Export(arguments) => export::execute(&arguments, context),
+        Container::Rm(arguments) => rm::execute(&arguments, context),
+    }
+}
+
+fn execute_image(command: Image, context: &Context) -> Outcome {
+    match command {
+        Image::Build(arguments) => build::execute(*arguments, context),
+        Image::Ls(arguments) => images::execute(&arguments, context),
+        Image::Inspect(arguments) => inspect::execute(&arguments.of(inspect::Kind::Image), context),
+        Image::History(arguments) => history::execute(&arguments, context),
+        Image::Tag(arguments) => tag::execute(&arguments, context),
+        Image::Rm(arguments) => rmi::execute(&arguments, context),
+    }
+}

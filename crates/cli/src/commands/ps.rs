@@ -1,0 +1,149 @@
+use galley_engine::container::{self, Container, MountFrom, PublishedPort, Status};
+use galley_oci::Time;
+use serde_json::{Value, json};
+
+use crate::{
+    commands::listing::{ListArgs, Listing},
+    context::Context,
+    failure::Outcome,
+    human,
+};
+
+/// List containers
+#[derive(Debug, clap::Args)]
+pub(crate) struct PsArgs {
+    /// Also those that ended
+    #[arg(short, long)]
+    all: bool,
+    /// The newest N, whatever their state
+    #[arg(short = 'n', long, value_name = "N", conflicts_with = "latest")]
+    last: Option<usize>,
+    /// The newest one, whatever its state
+    #[arg(short, long)]
+    latest: bool,
+    #[command(flatten)]
+    list: ListArgs,
+}
+
+const HEADINGS: [(&str, &str); 13] = [
+    ("ID", "CONTAINER ID"),
+    ("Image", "IMAGE"),
+    ("Command", "COMMAND"),
+    ("RunningFor", "CREATED"),
+    ("CreatedAt", "CREATED AT"),
+    ("Status", "STATUS"),
+    ("State", "STATE"),
+    ("Ports", "PORTS"),
+    ("Names", "NAMES"),
+    ("Labels", "LABELS"),
+    ("Mounts", "MOUNTS"),
+    ("LocalVolumes", "LOCAL VOLUMES"),
+    ("Networks", "NETWORKS"),
+];
+const TABLE: &str = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
+/// Commands are cut here, as docker cuts them.
+const COMMAND_CHARACTERS: usize = 20;
+
+/// Lists containers, the newest first.
+pub(crate) fn execute(arguments: &PsArgs, context: &Context) -> Outcome {
+    let containers = container::list(&context.store()?)?;
+    let newest = if arguments.latest { Some(1) } else { arguments.last };
+    let everything = arguments.all || newest.is_some();
+    let shown = containers.iter().filter(|container| everything || container.is_running());
+    let shown = shown.take(newest.unwrap_or(usize::MAX));
+    let rows = shown.map(|container| row(container, arguments.list.no_trunc)).collect();
+    Listing { headings: &HEADINGS, table: TABLE, rows }.print(&arguments.list)
+}
+
+fn row(container: &Container, whole: bool) -> Value {
+    let config = &container.config;
+    let created = Time::parse_rfc3339(&config.created).unwrap_or_default();
+    let labels: Vec<String> = config.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let (mounts, volumes) = mounts(container);
+    let ports = if container.is_running() { container.state.ports.as_slice() } else { &[] };
+    json!({
+        "ID": if whole { container.folder.id() } else { container.short_id() },
+        "Image": config.image,
+        "Command": command(&config.arguments.join(" "), whole),
+        "RunningFor": human::since(created),
+        "CreatedAt": human::timestamp(created),
+        "Status": status(&container.status),
+        "State": state(&container.status),
+        "Ports": ports.iter().map(port).collect::<Vec<_>>().join(", "),
+        "Names": container.name,
+        "Labels": labels.join(","),
+        "Mounts": mounts,
+        "LocalVolumes": volumes.to_string(),
+        "Networks": network(container),
+    })
+}
+
+fn command(words: &str, whole: bool) -> String {
+    let shown = if whole || words.chars().count() <= COMMAND_CHARACTERS {
+        words.to_owned()
+    } else {
+        words.chars().take(COMMAND_CHARACTERS - 1).chain(['…']).collect()
+    };
+    Value::String(shown).to_string()
+}
+
+fn status(status: &Status) -> String {
+    let ago = |time: Option<Time>| time.map_or_else(String::new, |time| format!(" {}", human::since(time)));
+    match status {
+        Status::Created => "Created".to_owned(),
+        Status::Running { started: Some(started) } => {
+            format!("Up {}", human::since(*started).trim_end_matches(" ago"))
+        }
+        Status::Running { started: None } => "Up".to_owned(),
+        Status::Exited { code, finished } => format!("Exited ({code}){}", ago(*finished)),
+    }
+}
+
+const fn state(status: &Status) -> &'static str {
+    match status {
+        Status::Created => "created",
+        Status::Running { .. } => "running",
+        Status::Exited { .. } => "exited",
+    }
+}
+
+fn port(port: &PublishedPort) -> String {
+    let address = port.host_address;
+    let address = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
+    format!("{address}:{}->{}/{}", port.host_port, port.container_port, port.protocol.name())
+}
+
+fn network(container: &Container) -> &'static str {
+    match container.config.network {
+        container::NetworkMode::Private => "bridge",
+        container::NetworkMode::Host => "host",
+        container::NetworkMode::None => "none",
+    }
+}
+
+/// What is mounted, and how many of that are volumes.
+fn mounts(container: &Container) -> (String, usize) {
+    let mounts = &container.config.mounts;
+    let name = |source: &MountFrom| match source {
+        MountFrom::Path(path) => path.display().to_string(),
+        MountFrom::Volume(name) | MountFrom::Anonymous(name) => name.clone(),
+    };
+    let names: Vec<String> = mounts.iter().map(|mount| name(&mount.source)).collect();
+    let volumes = mounts.iter().filter(|mount| !matches!(mount.source, MountFrom::Path(_))).count();
+    (names.join(","), volumes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_and_states_look_like_dockers() {
+        assert_eq!(command("/app", false), "\"/app\"");
+        assert_eq!(command("sh -c 'sleep 1000; echo'", false), "\"sh -c 'sleep 1000; …\"");
+        assert_eq!(status(&Status::Created), "Created");
+        assert_eq!(status(&Status::Exited { code: 137, finished: None }), "Exited (137)");
+        let started = Some(Time { seconds: i64::MAX, nanoseconds: 0 });
+        assert_eq!(status(&Status::Running { started }), "Up Less than a second");
+    }
+}

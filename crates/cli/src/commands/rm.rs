@@ -1,0 +1,42 @@
+use std::io::{self, Write};
+
+use galley_engine::{ErrorKind, container};
+
+use crate::{
+    context::Context,
+    failure::{Outcome, keep_first, output},
+    namespace, report,
+};
+
+/// Remove containers
+#[derive(Debug, clap::Args)]
+pub(crate) struct RmArgs {
+    /// End running containers first
+    #[arg(short, long)]
+    force: bool,
+    /// Remove their anonymous volumes too
+    #[arg(short, long)]
+    volumes: bool,
+    /// Names, ids or the start of ids
+    #[arg(value_name = "CONTAINER", required = true)]
+    containers: Vec<String>,
+}
+
+/// Removes each and prints its name.
+pub(crate) fn execute(arguments: &RmArgs, context: &Context) -> Outcome {
+    namespace::enter_unless_root(context)?;
+    let store = context.store()?;
+    let mut outcome = Ok(());
+    for name in &arguments.containers {
+        let removed = container::find(&store, name)
+            .and_then(|found| container::remove(&store, found, arguments.force, arguments.volumes));
+        match removed {
+            Ok(()) => writeln!(io::stdout().lock(), "{name}").map_err(output)?,
+            Err(error) if error.kind == ErrorKind::NotFound && arguments.force => {
+                report::warn(&error.message, None)
+            }
+            Err(error) => keep_first(&mut outcome, error.into()),
+        }
+    }
+    outcome
+}

@@ -1,0 +1,58 @@
+use std::io::{self, Write};
+
+use galley_engine::{
+    container,
+    images::{self, Removed},
+};
+use galley_oci::Digest;
+use galley_store::Store;
+
+use crate::{
+    context::Context,
+    failure::{Outcome, keep_first, output},
+};
+
+/// Remove images
+#[derive(Debug, clap::Args)]
+pub(crate) struct RmiArgs {
+    /// Remove an image with all of its tags, and under containers that are not running
+    #[arg(short, long)]
+    force: bool,
+    /// Tags, ids or the start of ids
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<String>,
+}
+
+/// Removes one after the other; those that cannot be removed do not keep the others.
+pub(crate) fn execute(arguments: &RmiArgs, context: &Context) -> Outcome {
+    let store = context.store()?;
+    let mut outcome = Ok(());
+    for name in &arguments.images {
+        match images::remove(&store, name, arguments.force, &|id| user_of(&store, id)) {
+            Ok(removed) => print(&removed)?,
+            Err(error) => keep_first(&mut outcome, error.into()),
+        }
+    }
+    outcome
+}
+
+fn print(removed: &[Removed]) -> Outcome {
+    let mut out = io::stdout().lock();
+    for item in removed {
+        match item {
+            Removed::Untagged(reference) => writeln!(out, "Untagged: {}", reference.familiar()),
+            Removed::Deleted(id) => writeln!(out, "Deleted: {id}"),
+        }
+        .map_err(output)?;
+    }
+    Ok(())
+}
+
+/// A container made of the image, which would lose its files.
+fn user_of(store: &Store, image: &Digest) -> Option<String> {
+    let containers = container::list(store).unwrap_or_default();
+    containers
+        .into_iter()
+        .find(|container| container.config.image_id == *image)
+        .map(|container| container.name)
+}

@@ -1,0 +1,108 @@
+mod foreground;
+mod options;
+pub(crate) mod supervisor;
+mod terminal;
+
+use std::{ffi::OsString, path::PathBuf};
+
+use galley_engine::container;
+
+use crate::{
+    context::Context,
+    failure::{Failure, Outcome},
+    namespace,
+};
+
+/// What `run` and `create` have in common.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ContainerArgs {
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub(super) interactive: bool,
+    /// Give the command a terminal
+    #[arg(short, long)]
+    pub(super) tty: bool,
+    /// Publish a port: [IP:][HOST:]CONTAINER[/tcp|udp]
+    #[arg(short, long, value_name = "PORT")]
+    pub(super) publish: Vec<String>,
+    /// Set a variable, NAME=VALUE; without a value it is taken from here
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub(super) env: Vec<String>,
+    /// Set the variables that are in a file, one a line
+    #[arg(long, value_name = "FILE")]
+    pub(super) env_file: Vec<PathBuf>,
+    /// Mount a directory, a file or a named volume: HOST|VOLUME:PATH[:ro]
+    #[arg(short, long, value_name = "VOLUME")]
+    pub(super) volume: Vec<OsString>,
+    /// Working directory
+    #[arg(short, long, value_name = "PATH")]
+    pub(super) workdir: Option<String>,
+    /// Whom to run as: USER[:GROUP], names or numbers
+    #[arg(short, long, value_name = "USER")]
+    pub(super) user: Option<String>,
+    /// Name of the container
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
+    /// Command to run instead of the image's ENTRYPOINT; empty for none
+    #[arg(long, value_name = "COMMAND")]
+    pub(super) entrypoint: Option<OsString>,
+    /// `bridge` (a network of its own), `host` or `none`
+    #[arg(long, visible_alias = "net", value_name = "NETWORK", default_value = "bridge")]
+    pub(super) network: String,
+    /// Host name; the start of the container's id without it
+    #[arg(short = 'H', long, value_name = "NAME")]
+    pub(super) hostname: Option<String>,
+    /// Set a label, NAME=VALUE
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(super) label: Vec<String>,
+    /// Signal that `stop` sends
+    #[arg(long, value_name = "SIGNAL")]
+    pub(super) stop_signal: Option<String>,
+    /// `linux/…` of this machine
+    #[arg(long, value_name = "PLATFORM")]
+    pub(super) platform: Option<String>,
+    /// Write the container's id to a file
+    #[arg(long, value_name = "FILE")]
+    pub(super) cidfile: Option<PathBuf>,
+    /// The image, and what to run in it instead of its CMD
+    #[arg(value_names = ["IMAGE", "COMMAND"], required = true, trailing_var_arg = true)]
+    pub(crate) image_and_command: Vec<OsString>,
+}
+
+/// Run a command in a new container
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// Remove the container when it ends
+    #[arg(long)]
+    rm: bool,
+    /// Do not wait for it; print its id
+    #[arg(short, long)]
+    detach: bool,
+    #[command(flatten)]
+    container: ContainerArgs,
+}
+
+impl RunArgs {
+    #[cfg(test)]
+    pub(crate) const fn container(&self) -> &ContainerArgs {
+        &self.container
+    }
+}
+
+/// Runs it; what the command ends with is how galley ends.
+pub(crate) fn execute(arguments: RunArgs, context: &Context) -> Outcome {
+    run(&arguments, context).map_err(Failure::of_container)
+}
+
+fn run(arguments: &RunArgs, context: &Context) -> Outcome {
+    namespace::enter_unless_root(context)?;
+    let store = context.store()?;
+    let options = arguments.container.options(&context.environment, arguments.rm)?;
+    arguments.container.check_terminal(arguments.detach)?;
+    let container = container::create(&store, &options)?;
+    arguments.container.write_id(&container)?;
+    if arguments.detach {
+        return supervisor::start(&store, container);
+    }
+    foreground::run(&store, container)
+}

@@ -1,0 +1,152 @@
+//! What was typed for a container, turned into what the engine wants.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::{self, IsTerminal},
+    path::PathBuf,
+};
+
+use fs_err as fs;
+use galley_engine::{
+    Error, ErrorKind,
+    container::{Container, CreateOptions, NetworkMode, PublishedPort, VolumeOption, VolumeSource},
+};
+
+use super::ContainerArgs;
+use crate::{
+    commands::build::options::platform,
+    environment::Environment,
+    failure::{Failure, Outcome, file},
+};
+
+impl ContainerArgs {
+    /// The engine's options.
+    pub(crate) fn options(&self, environment: &Environment, remove: bool) -> Outcome<CreateOptions> {
+        platform(self.platform.as_slice())?;
+        let mut words = self.image_and_command.iter().map(|word| text(word));
+        let image = words.next().unwrap_or_else(|| Err(Failure::usage("an image is missing")))?;
+        let ports =
+            self.publish.iter().map(|port| PublishedPort::parse(port)).collect::<Result<Vec<_>, _>>()?;
+        Ok(CreateOptions {
+            image,
+            command: words.collect::<Result<_, _>>()?,
+            entrypoint: self.entrypoint.as_deref().map(text).transpose()?,
+            environment: self.variables(environment)?,
+            working_directory: self.workdir.clone(),
+            user: self.user.clone(),
+            name: self.name.clone(),
+            hostname: self.hostname.clone(),
+            volumes: self.volume.iter().map(|volume| mount(volume)).collect::<Result<_, _>>()?,
+            ports: ports.into_iter().flatten().collect(),
+            network: network(&self.network)?,
+            tty: self.tty,
+            interactive: self.interactive,
+            remove,
+            stop_signal: self.stop_signal.as_deref().map(signal).transpose()?,
+            labels: self.label.iter().map(|label| pair(label)).collect(),
+            ..CreateOptions::default()
+        })
+    }
+
+    /// Those of files first, as in docker, so that what was typed wins.
+    fn variables(&self, environment: &Environment) -> Outcome<Vec<String>> {
+        let mut variables = Vec::new();
+        for path in &self.env_file {
+            let text =
+                fs::read_to_string(path).map_err(|error| file("cannot read the file of variables", error))?;
+            let lines =
+                text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
+            variables.extend(lines.filter_map(|line| variable(line, environment)));
+        }
+        variables.extend(self.env.iter().filter_map(|text| variable(text, environment)));
+        Ok(variables)
+    }
+
+    /// `-it` needs a terminal to pass on.
+    pub(crate) fn check_terminal(&self, detached: bool) -> Outcome {
+        if self.tty && self.interactive && !detached && !io::stdin().is_terminal() {
+            let error =
+                Error::new(ErrorKind::Usage, "standard input is no terminal, which -t and -i together need");
+            return Err(error.help("leave out -t").into());
+        }
+        Ok(())
+    }
+
+    /// `--cidfile`, which is never overwritten.
+    pub(crate) fn write_id(&self, container: &Container) -> Outcome {
+        let Some(path) = &self.cidfile else { return Ok(()) };
+        let open = fs::OpenOptions::new().write(true).create_new(true).open(path);
+        let write =
+            open.and_then(|mut file| io::Write::write_all(&mut file, container.folder.id().as_bytes()));
+        write.map_err(|error| file("cannot write the file of the container's id", error))
+    }
+}
+
+/// A name without a value is looked up; one that is not set is not given.
+fn variable(text: &str, environment: &Environment) -> Option<String> {
+    if text.contains('=') {
+        return Some(text.to_owned());
+    }
+    environment.text(text).map(|value| format!("{text}={value}"))
+}
+
+fn text(word: &OsStr) -> Outcome<String> {
+    let wrong =
+        || Failure::usage(format!("{} is no UTF-8, which the config of a container needs", word.display()));
+    word.to_str().map(str::to_owned).ok_or_else(wrong)
+}
+
+fn mount(volume: &OsString) -> Outcome<VolumeOption> {
+    let mut option = VolumeOption::parse(&text(volume)?)?;
+    if let VolumeSource::Path(path) = option.source {
+        option.source = VolumeSource::Path(absolute(path)?);
+    }
+    Ok(option)
+}
+
+fn absolute(path: PathBuf) -> Outcome<PathBuf> {
+    std::path::absolute(&path).map_err(|error| file("cannot find the directory to mount", error))
+}
+
+fn network(name: &str) -> Outcome<NetworkMode> {
+    match name {
+        "bridge" | "default" | "private" => Ok(NetworkMode::Private),
+        "host" => Ok(NetworkMode::Host),
+        "none" => Ok(NetworkMode::None),
+        other => {
+            let error = Error::new(ErrorKind::Usage, format!("--network {other} is not supported yet"));
+            Err(error.help("supported are bridge, host and none").into())
+        }
+    }
+}
+
+fn signal(name: &str) -> Outcome<i32> {
+    let wrong = |_| Failure::usage(format!("--stop-signal {name} is no signal"));
+    galley_dockerfile::signal::parse(name, galley_dockerfile::Span::default()).map_err(wrong)
+}
+
+fn pair(label: &str) -> (String, String) {
+    let (name, value) = label.split_once('=').unwrap_or((label, ""));
+    (name.to_owned(), value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_without_a_value_are_looked_up() {
+        let environment = Environment::of(&[("HERE", "x")]);
+        assert_eq!(variable("A=1", &environment).unwrap(), "A=1");
+        assert_eq!(variable("HERE", &environment).unwrap(), "HERE=x");
+        assert_eq!(variable("NOWHERE", &environment), None);
+    }
+
+    #[test]
+    fn relative_mounts_become_absolute() {
+        let option = mount(&OsString::from("./data:/data:ro")).unwrap();
+        let VolumeSource::Path(path) = option.source else { panic!("no path") };
+        assert!(path.is_absolute() && path.ends_with("data"));
+        assert!(mount(&OsString::from("data:relative")).is_err());
+    }
+}

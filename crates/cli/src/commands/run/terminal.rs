@@ -1,0 +1,45 @@
+//! The person's terminal while a container has it: raw, its size passed on, and as it was afterwards.
+
+use std::io::{self, IsTerminal};
+
+use galley_sandbox::TtySize;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+
+/// When no terminal says its size.
+const DEFAULT_SIZE: TtySize = TtySize { rows: 24, cols: 80 };
+
+/// Every key goes through until this is dropped.
+#[derive(Debug)]
+pub(super) struct Raw {
+    before: Termios,
+}
+
+impl Raw {
+    /// None when standard input is no terminal.
+    pub(super) fn enter() -> io::Result<Option<Self>> {
+        if !io::stdin().is_terminal() {
+            return Ok(None);
+        }
+        let before = tcgetattr(io::stdin())?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
+        Ok(Some(Self { before }))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        // A terminal that is gone needs no restoring.
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+    }
+}
+
+/// The size of the terminal that shows the output.
+pub(super) fn size() -> TtySize {
+    let size = tcgetwinsize(io::stdout()).or_else(|_| tcgetwinsize(io::stdin()));
+    match size {
+        Ok(size) if size.ws_row > 0 && size.ws_col > 0 => TtySize { rows: size.ws_row, cols: size.ws_col },
+        _ => DEFAULT_SIZE,
+    }
+}

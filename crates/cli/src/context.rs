@@ -1,0 +1,46 @@
+//! What every command gets: the environment and where the store is.
+
+use std::path::PathBuf;
+
+use galley_engine::{Error, ErrorKind};
+use galley_store::{OpenOptions, Store};
+
+use crate::{environment::Environment, failure::Failure, namespace};
+
+/// What every command gets.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) environment: Environment,
+    /// `--root`.
+    pub(crate) root: Option<PathBuf>,
+}
+
+impl Context {
+    /// The directory of the store.
+    pub(crate) fn root(&self) -> Result<PathBuf, Failure> {
+        let unknown = || {
+            Error::new(
+                ErrorKind::Usage,
+                "there is no place for the store: neither HOME nor XDG_DATA_HOME is set",
+            )
+            .help("give a directory with --root or GALLEY_ROOT")
+        };
+        let root = self.environment.store_root(self.root.as_deref()).ok_or_else(unknown)?;
+        std::path::absolute(&root).map_err(|_| Failure::usage("--root is empty"))
+    }
+
+    /// The store, made when it is missing.
+    pub(crate) fn store(&self) -> Result<Store, Failure> {
+        let root = self.root()?;
+        let options = OpenOptions {
+            id_map: namespace::id_map(&self.environment)?,
+            failpoint: self.environment.text("GALLEY_FAILPOINT"),
+        };
+        let error = |error| {
+            let error = Error::new(ErrorKind::Store, format!("cannot open the store {}", root.display()))
+                .because(error);
+            error.help("another directory can be given with --root or GALLEY_ROOT")
+        };
+        Ok(Store::open(&root, options).map_err(error)?)
+    }
+}

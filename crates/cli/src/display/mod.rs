@@ -1,0 +1,148 @@
+//! What the person sees of a build: consumers of the engine's one stream of events.
+//!
+//! ```text
+//! engine ── Event ──▶ thread ──▶ State ──▶ tty | plain | quiet | rawjson ──▶ standard error
+//! ```
+//!
+//! Displays get the time with each event and write to any `Write`, so that their tests need neither a process nor a
+//! clock.
+
+mod plain;
+mod rawjson;
+mod state;
+pub(crate) mod text;
+mod tty;
+
+use std::{
+    io::{self, IsTerminal, Write},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use galley_engine::{Event, Events};
+
+use state::State;
+pub(crate) use state::Tail;
+
+/// How often a terminal is redrawn.
+const REDRAW: Duration = Duration::from_millis(100);
+
+/// `--progress`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Progress {
+    /// `tty` on a terminal, else `plain`
+    #[default]
+    Auto,
+    /// Redrawn in place
+    Tty,
+    /// One line after the other
+    Plain,
+    /// Nothing but errors
+    #[value(alias = "none")]
+    Quiet,
+    /// One JSON object for each event
+    Rawjson,
+}
+
+/// One way to show events.
+trait Display: Send {
+    /// Something happened, `at` after the start.
+    fn event(&mut self, event: &Event, state: &State, at: Duration) -> io::Result<()>;
+
+    /// Time went by.
+    fn tick(&mut self, _state: &State, _at: Duration) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// That was all.
+    fn finish(&mut self, _state: &State, _at: Duration) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A display at work on its own thread.
+pub(crate) struct Show {
+    thread: JoinHandle<Summary>,
+}
+
+/// What is left to say once a display is done.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    /// The last output of a step that failed.
+    pub(crate) failed: Option<Tail>,
+}
+
+/// Where a build puts its events, and where a display takes them.
+pub(crate) fn channel() -> (Events, Receiver<Event>) {
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    (Events::new(sender), receiver)
+}
+
+impl Show {
+    /// Starts the display; it ends when every clone of the [`Events`] is gone.
+    pub(crate) fn start(progress: Progress, program: &str, receiver: Receiver<Event>) -> Self {
+        let display = display(progress, program);
+        Self { thread: thread::spawn(move || consume(display, &receiver)) }
+    }
+
+    /// Waits until everything is shown.
+    pub(crate) fn finish(self) -> Summary {
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+fn display(progress: Progress, program: &str) -> Option<Box<dyn Display>> {
+    let terminal = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+    let progress = match progress {
+        Progress::Auto if terminal => Progress::Tty,
+        Progress::Auto => Progress::Plain,
+        other => other,
+    };
+    match progress {
+        Progress::Tty => Some(Box::new(tty::Tty::on_terminal(io::stderr()))),
+        Progress::Rawjson => Some(Box::new(rawjson::RawJson::new(io::stderr(), program))),
+        Progress::Plain | Progress::Auto => Some(Box::new(plain::Plain::new(io::stderr()))),
+        Progress::Quiet => None,
+    }
+}
+
+/// Reads events to their end. A display that cannot write any more is dropped; the build goes on.
+fn consume(mut display: Option<Box<dyn Display>>, receiver: &Receiver<Event>) -> Summary {
+    let start = Instant::now();
+    let mut state = State::default();
+    loop {
+        let received = receiver.recv_timeout(REDRAW);
+        let at = start.elapsed();
+        if let Ok(event) = &received {
+            state.apply(event, at);
+        }
+        let shown = match (&mut display, &received) {
+            (None, _) => Ok(()),
+            (Some(display), Ok(event)) => display.event(event, &state, at),
+            (Some(display), Err(RecvTimeoutError::Timeout)) => display.tick(&state, at),
+            (Some(display), Err(RecvTimeoutError::Disconnected)) => display.finish(&state, at),
+        };
+        if shown.is_err() {
+            display = None;
+        }
+        if received == Err(RecvTimeoutError::Disconnected) {
+            return Summary { failed: state.into_failed() };
+        }
+    }
+}
+
+/// Prints the last output of the step that failed, between rules, as BuildKit does.
+pub(crate) fn print_failed(tail: &Tail, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "------\n > {}:", text::clean(&tail.name))?;
+    if tail.skipped > 0 {
+        writeln!(out, "(earlier lines left out)")?;
+    }
+    for (at, line) in &tail.lines {
+        writeln!(out, "{:.3} {line}", at.as_secs_f64())?;
+    }
+    writeln!(out, "------")
+}
+
+#[cfg(test)]
+mod tests;

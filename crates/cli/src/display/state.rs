@@ -1,0 +1,215 @@
+//! What is known of a build from its events: the model behind every display.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use galley_engine::{Event, plan::StepId};
+
+use super::text;
+use crate::human;
+
+/// Lines kept of each step, for the terminal and for the report of a failure.
+const TAIL_LINES_MAX: usize = 32;
+/// A line that never ends is shown in pieces of this size.
+const LINE_BYTES_MAX: usize = 16 << 10;
+
+/// How far something is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    Waiting,
+    Running,
+    Cached,
+    Done(Duration),
+    Failed(String),
+}
+
+/// A step, a context that was read, or an output: what BuildKit calls a vertex.
+#[derive(Debug)]
+pub(super) struct Work {
+    /// Counted from one in the order in which things began; 0 before.
+    pub(super) number: usize,
+    pub(super) name: String,
+    pub(super) status: Status,
+    pub(super) started: Duration,
+    /// Complete lines of its output with their time since the start of the step.
+    pub(super) tail: VecDeque<(Duration, String)>,
+    /// Lines that fell out of the tail.
+    pub(super) skipped: usize,
+    /// The line that has no end yet.
+    partial: Vec<u8>,
+    /// Lines completed by the last event.
+    pub(super) fresh: Vec<(Duration, String)>,
+}
+
+/// The last output of a step that failed.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    pub(crate) name: String,
+    pub(crate) lines: Vec<(Duration, String)>,
+    pub(crate) skipped: usize,
+}
+
+/// A warning with its place and hint.
+#[derive(Clone, Debug)]
+pub(super) struct Warned {
+    pub(super) message: String,
+    pub(super) place: Option<String>,
+    pub(super) help: Option<String>,
+}
+
+/// Everything known.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) work: Vec<Work>,
+    pub(super) warnings: Vec<Warned>,
+    steps: BTreeMap<StepId, usize>,
+    outputs: BTreeMap<String, usize>,
+    numbers: usize,
+    /// Index of what the last event was about.
+    pub(super) current: Option<usize>,
+}
+
+impl State {
+    /// Takes in one event.
+    pub(super) fn apply(&mut self, event: &Event, at: Duration) {
+        self.current = match event {
+            Event::Planned { steps } => {
+                for step in steps {
+                    let index = self.add(step.name.clone());
+                    self.steps.insert(step.id, index);
+                }
+                None
+            }
+            Event::Context { name, files, bytes } => {
+                let size = human::size(*bytes);
+                let what =
+                    if name == "." { "build context".to_owned() } else { format!("build context {name}") };
+                let index = self.add(format!("[context] read {what}: {files} files, {size}"));
+                self.begin(index, at);
+                self.end(index, Status::Done(Duration::ZERO))
+            }
+            Event::Started { step } => self.step(*step).and_then(|index| self.begin(index, at)),
+            Event::Log { step, bytes, .. } => self.step(*step).and_then(|index| self.log(index, bytes, at)),
+            Event::Cached { step } => self.step(*step).and_then(|index| {
+                self.begin(index, at);
+                self.end(index, Status::Cached)
+            }),
+            Event::Finished { step, took } => {
+                self.step(*step).and_then(|index| self.end(index, Status::Done(*took)))
+            }
+            Event::Failed { step, message } => self.step(*step).and_then(|index| {
+                self.begin(index, at);
+                self.end(index, Status::Failed(text::clean(message)))
+            }),
+            Event::Exporting { what } => {
+                let index = self.add(what.clone());
+                self.outputs.insert(what.clone(), index);
+                self.begin(index, at)
+            }
+            Event::Exported { what, took } => {
+                self.outputs.get(what).copied().and_then(|index| self.end(index, Status::Done(*took)))
+            }
+            Event::Warning { message, place, help } => {
+                let clean = |text: &String| text::clean(text);
+                self.warnings.push(Warned {
+                    message: text::clean(message),
+                    place: place.as_ref().map(clean),
+                    help: help.as_ref().map(clean),
+                });
+                None
+            }
+        };
+    }
+
+    /// What the last event was about.
+    pub(super) fn current(&self) -> Option<&Work> {
+        self.current.and_then(|index| self.work.get(index))
+    }
+
+    /// How much is done.
+    pub(super) fn done(&self) -> usize {
+        let over = |work: &&Work| matches!(work.status, Status::Cached | Status::Done(_));
+        self.work.iter().filter(over).count()
+    }
+
+    /// The last output of the first step that failed.
+    pub(super) fn into_failed(self) -> Option<Tail> {
+        let mut failed = self.work.into_iter().find(|work| matches!(work.status, Status::Failed(_)))?;
+        failed.fresh.clear();
+        Some(Tail { name: failed.name, lines: failed.tail.into(), skipped: failed.skipped })
+    }
+
+    fn step(&self, step: StepId) -> Option<usize> {
+        self.steps.get(&step).copied()
+    }
+
+    fn add(&mut self, name: String) -> usize {
+        self.work.push(Work {
+            number: 0,
+            name: text::clean(&name),
+            status: Status::Waiting,
+            started: Duration::ZERO,
+            tail: VecDeque::new(),
+            skipped: 0,
+            partial: Vec::new(),
+            fresh: Vec::new(),
+        });
+        self.work.len() - 1
+    }
+
+    fn begin(&mut self, index: usize, at: Duration) -> Option<usize> {
+        let work = self.work.get_mut(index)?;
+        if work.number == 0 {
+            self.numbers += 1;
+            work.number = self.numbers;
+            work.started = at;
+            work.status = Status::Running;
+        }
+        Some(index)
+    }
+
+    fn end(&mut self, index: usize, status: Status) -> Option<usize> {
+        let work = self.work.get_mut(index)?;
+        work.fresh.clear();
+        work.flush();
+        work.status = status;
+        Some(index)
+    }
+
+    fn log(&mut self, index: usize, bytes: &[u8], at: Duration) -> Option<usize> {
+        let work = self.work.get_mut(index)?;
+        work.fresh.clear();
+        let at = at.saturating_sub(work.started);
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            work.partial.extend_from_slice(piece);
+            if piece.ends_with(b"\n") || work.partial.len() >= LINE_BYTES_MAX {
+                work.line(at);
+            }
+        }
+        Some(index)
+    }
+}
+
+impl Work {
+    /// Completes the line that has no end yet.
+    fn line(&mut self, at: Duration) {
+        let bytes = std::mem::take(&mut self.partial);
+        let line = String::from_utf8_lossy(&bytes);
+        let line = text::clean(text::settled(line.trim_end_matches('\n')));
+        self.fresh.push((at, line.clone()));
+        self.tail.push_back((at, line));
+        if self.tail.len() > TAIL_LINES_MAX {
+            self.tail.pop_front();
+            self.skipped += 1;
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.partial.is_empty() {
+            let at = self.tail.back().map_or(Duration::ZERO, |(at, _)| *at);
+            self.line(at);
+        }
+    }
+}

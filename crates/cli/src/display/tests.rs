@@ -1,0 +1,212 @@
+use galley_engine::{
+    events::{StepInfo, Stream},
+    plan::StepId,
+};
+
+use super::{tty::Size, *};
+
+fn at(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+fn planned() -> Event {
+    let names = [
+        "[builder 1/3] FROM golang:1.22",
+        "[builder 2/3] RUN go build",
+        "[stage-1 1/1] COPY --from=builder /app /app",
+    ];
+    let steps = names.iter().enumerate();
+    let steps =
+        steps.map(|(id, name)| StepInfo { id: StepId(id), name: (*name).to_owned(), place: None }).collect();
+    Event::Planned { steps }
+}
+
+fn log(text: &[u8]) -> Event {
+    Event::Log { step: StepId(1), stream: Stream::Stdout, bytes: text.to_vec() }
+}
+
+fn build() -> Vec<(f64, Event)> {
+    let step = StepId;
+    vec![
+        (0.0, planned()),
+        (0.0, Event::Context { name: ".".to_owned(), files: 12, bytes: 34_000 }),
+        (0.1, Event::Cached { step: step(0) }),
+        (0.1, Event::Started { step: step(1) }),
+        (0.3, log(b"go: \x1b[1mdownloading\x1b[0m gin\n10%\r50%\r100%\npart")),
+        (0.4, log(b" two\nno end")),
+        (1.3, Event::Finished { step: step(1), took: at(1.2) }),
+        (
+            1.3,
+            Event::Warning {
+                message: "the comment is dropped".to_owned(),
+                place: Some("Dockerfile:9:1".to_owned()),
+                help: None,
+            },
+        ),
+        (1.4, Event::Started { step: step(2) }),
+        (1.4, Event::Finished { step: step(2), took: at(0.0) }),
+        (1.5, Event::Exporting { what: "exporting to oci archive out.tar".to_owned() }),
+        (1.6, Event::Exported { what: "exporting to oci archive out.tar".to_owned(), took: at(0.1) }),
+    ]
+}
+
+fn failing() -> Vec<(f64, Event)> {
+    let mut events = build();
+    events.truncate(6);
+    events.push((1.3, Event::Failed { step: StepId(1), message: "exit code 2".to_owned() }));
+    events
+}
+
+fn show<D: Display>(mut display: D, events: &[(f64, Event)], end: f64) -> State {
+    let mut state = State::default();
+    for (seconds, event) in events {
+        state.apply(event, at(*seconds));
+        display.event(event, &state, at(*seconds)).unwrap();
+    }
+    display.finish(&state, at(end)).unwrap();
+    state
+}
+
+fn plain(events: &[(f64, Event)]) -> String {
+    let mut out = Vec::new();
+    show(plain::Plain::new(&mut out), events, 2.0);
+    String::from_utf8(out).unwrap()
+}
+
+/// Everything a terminal was sent.
+fn tty(events: &[(f64, Event)], size: fn() -> Size) -> String {
+    let mut out = Vec::new();
+    show(tty::Tty::on(&mut out, size), events, 2.0);
+    String::from_utf8(out).unwrap()
+}
+
+/// The last frame alone.
+fn last_frame(sent: &str) -> &str {
+    sent.rsplit("\x1b[J").next().unwrap()
+}
+
+#[test]
+fn plain_numbers_each_line() {
+    let expected = "\
+#1 [context] read build context: 12 files, 34kB
+#1 DONE 0.0s
+
+#2 [builder 1/3] FROM golang:1.22
+#2 CACHED
+
+#3 [builder 2/3] RUN go build
+#3 0.200 go: downloading gin
+#3 0.200 100%
+#3 0.300 part two
+#3 0.300 no end
+#3 DONE 1.2s
+WARN: the comment is dropped (Dockerfile:9:1)
+
+#4 [stage-1 1/1] COPY --from=builder /app /app
+#4 DONE 0.0s
+
+#5 exporting to oci archive out.tar
+#5 DONE 0.1s
+";
+    assert_eq!(plain(&build()), expected);
+}
+
+#[test]
+fn plain_names_what_failed() {
+    assert!(plain(&failing()).ends_with("#3 0.300 no end\n#3 ERROR: exit code 2\n"), "{}", plain(&failing()));
+}
+
+#[test]
+fn a_terminal_ends_with_the_whole_build() {
+    let expected = "\
+[+] Building 2.0s (5/5) FINISHED
+ => [context] read build context: 12 files, 34kB    0.0s
+ => CACHED [builder 1/3] FROM golang:1.22           0.0s
+ => [builder 2/3] RUN go build                      1.2s
+ => [stage-1 1/1] COPY --from=builder /app /app     0.0s
+ => exporting to oci archive out.tar                0.1s
+warning: the comment is dropped
+ --> Dockerfile:9:1
+";
+    let sent = tty(&build(), || Size { rows: 24, columns: 56 });
+    assert_eq!(last_frame(&sent), expected);
+}
+
+#[test]
+fn a_terminal_shows_the_output_of_running_steps() {
+    let running: Vec<_> = build().into_iter().take(6).collect();
+    let sent = tty(&running, || Size { rows: 24, columns: 40 });
+    let expected = "\
+[+] Building 0.4s (2/4)
+ => [context] read build context: … 0.0s
+ => CACHED [builder 1/3] FROM gola… 0.0s
+ => [builder 2/3] RUN go build      0.3s
+ => => # go: downloading gin
+ => => # 100%
+ => => # part two
+";
+    let frames: Vec<&str> = sent.split("\x1b[J").collect();
+    let frame = frames.get(frames.len() - 2).unwrap();
+    assert_eq!(frame.rsplit_once("\x1b[").unwrap().0, expected);
+}
+
+#[test]
+fn frames_fit_small_terminals_and_keep_what_runs() {
+    let running: Vec<_> = build().into_iter().take(6).collect();
+    let sent = tty(&running, || Size { rows: 4, columns: 30 });
+    for frame in sent.split("\x1b[J").take_while(|frame| !frame.contains("FINIS")) {
+        assert!(frame.matches('\n').count() <= 3, "{frame}");
+        assert!(
+            frame.lines().filter(|line| !line.contains('\x1b')).all(|line| line.chars().count() <= 30),
+            "{frame}"
+        );
+    }
+    assert!(sent.contains(" => [builder 2/3] RUN"), "{sent}");
+}
+
+#[test]
+fn rawjson_is_one_object_a_line() {
+    let mut out = Vec::new();
+    show(rawjson::RawJson::new(&mut out, "galley 0.1.0"), &build(), 2.0);
+    let text = String::from_utf8(out).unwrap();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), build().len() + 2);
+    assert_eq!(
+        text.lines().next().unwrap(),
+        r#"{"event":"log-start","version":1,"program":"galley 0.1.0","at":0.0}"#
+    );
+    assert_eq!(text.lines().nth(3).unwrap(), r#"{"event":"cached","step":0,"at":0.1}"#);
+    assert_eq!(text.lines().last().unwrap(), r#"{"event":"log-end","at":2.0}"#);
+}
+
+#[test]
+fn the_last_output_of_a_failed_step_is_kept() {
+    let tail = show(plain::Plain::new(io::sink()), &failing(), 2.0).into_failed().unwrap();
+    let mut out = Vec::new();
+    print_failed(&tail, &mut out).unwrap();
+    let expected = "\
+------
+ > [builder 2/3] RUN go build:
+0.200 go: downloading gin
+0.200 100%
+0.300 part two
+0.300 no end
+------
+";
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
+
+#[test]
+fn a_long_output_keeps_its_end() {
+    let lines: String = (0..100).map(|line| format!("line {line}\n")).collect();
+    let events = [
+        (0.0, planned()),
+        (0.1, Event::Started { step: StepId(1) }),
+        (0.2, log(lines.as_bytes())),
+        (0.3, Event::Failed { step: StepId(1), message: "exit code 1".to_owned() }),
+    ];
+    let tail = show(plain::Plain::new(io::sink()), &events, 1.0).into_failed().unwrap();
+    assert_eq!((tail.lines.len(), tail.skipped), (32, 68));
+    assert_eq!(tail.lines.last().unwrap().1, "line 99");
+}

@@ -1,0 +1,122 @@
+//! Everything galley takes from its environment, in one place; no other module reads it.
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+};
+
+/// Every variable that means something to galley, with what it means (part of `galley --help`).
+pub(crate) const VARIABLES: [(&str, &str); 8] = [
+    ("GALLEY_ROOT", "where the store is, unless --root says"),
+    (
+        "XDG_DATA_HOME, HOME",
+        "where the store of an ordinary user is: $XDG_DATA_HOME/galley, ~/.local/share/galley",
+    ),
+    ("SOURCE_DATE_EPOCH", "seconds since 1970 for `created`, and for file times with --reproducible"),
+    ("BUILDKIT_PROGRESS", "as --progress"),
+    ("NO_COLOR, CLICOLOR, CLICOLOR_FORCE", "colours"),
+    ("TERM", "dumb: no progress is drawn in place"),
+    ("DOCKER_HOST", "mentioned in a warning: there is no daemon"),
+    ("any name", "--build-arg NAME, --secret env=NAME, --env NAME without a value"),
+];
+
+/// The variables and the name this program was called by.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Environment {
+    /// Called as `docker`.
+    pub(crate) as_docker: bool,
+    variables: Vec<(OsString, OsString)>,
+    /// The effective user is root of the machine or of its user namespace.
+    pub(crate) is_root: bool,
+}
+
+impl Environment {
+    /// The real one.
+    pub(crate) fn read(program: Option<&OsStr>) -> Self {
+        Self {
+            as_docker: program.and_then(|program| Path::new(program).file_name())
+                == Some(OsStr::new("docker")),
+            variables: std::env::vars_os().collect(),
+            is_root: rustix::process::geteuid().is_root(),
+        }
+    }
+
+    /// One for tests.
+    #[cfg(test)]
+    pub(crate) fn of(variables: &[(&str, &str)]) -> Self {
+        let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        Self { variables: variables.collect(), ..Self::default() }
+    }
+
+    /// All of them, to be handed on.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+
+    /// This process runs inside the user namespace that another galley made for it.
+    pub(crate) fn inside_namespace(&self) -> bool {
+        self.raw(galley_sandbox::userns::MARKER).is_some()
+    }
+
+    /// What galley calls itself in messages.
+    pub(crate) const fn program(&self) -> &'static str {
+        if self.as_docker { "docker" } else { "galley" }
+    }
+
+    /// A variable that is set, maybe to nothing.
+    pub(crate) fn raw(&self, name: &str) -> Option<&OsStr> {
+        self.variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_os_str())
+    }
+
+    /// A variable that is set, as text.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        self.raw(name).map(|value| value.to_string_lossy().into_owned())
+    }
+
+    /// A variable that is set to something.
+    pub(crate) fn nonempty(&self, name: &str) -> Option<&OsStr> {
+        self.raw(name).filter(|value| !value.is_empty())
+    }
+
+    /// Where the store is: `--root`, `$GALLEY_ROOT`, else by user.
+    pub(crate) fn store_root(&self, flag: Option<&Path>) -> Option<PathBuf> {
+        if let Some(root) = flag.or_else(|| self.nonempty("GALLEY_ROOT").map(Path::new)) {
+            return Some(root.to_owned());
+        }
+        if self.is_root {
+            return Some(PathBuf::from("/var/lib/galley"));
+        }
+        let data = self.nonempty("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let home = || self.nonempty("HOME").map(|home| Path::new(home).join(".local/share"));
+        data.or_else(home).map(|data| data.join("galley"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_is_where_flag_variable_or_user_say() {
+        let root = |flag: Option<&str>, variables: &[(&str, &str)], is_root| {
+            let environment = Environment { is_root, ..Environment::of(variables) };
+            environment.store_root(flag.map(Path::new)).map(|path| path.display().to_string())
+        };
+        let home = [("HOME", "/home/a"), ("GALLEY_ROOT", "")];
+        assert_eq!(root(Some("/x"), &[("GALLEY_ROOT", "/y")], true).unwrap(), "/x");
+        assert_eq!(root(None, &[("GALLEY_ROOT", "/y")], true).unwrap(), "/y");
+        assert_eq!(root(None, &home, true).unwrap(), "/var/lib/galley");
+        assert_eq!(root(None, &home, false).unwrap(), "/home/a/.local/share/galley");
+        assert_eq!(root(None, &[("XDG_DATA_HOME", "/d"), ("HOME", "/h")], false).unwrap(), "/d/galley");
+        assert_eq!(root(None, &[("XDG_DATA_HOME", "relative")], false), None);
+    }
+
+    #[test]
+    fn the_name_docker_is_known_by_any_path() {
+        for (name, docker) in
+            [("docker", true), ("/usr/bin/docker", true), ("galley", false), ("dockerd", false)]
+        {
+            assert_eq!(Environment::read(Some(OsStr::new(name))).as_docker, docker, "{name}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Why a command ends early: what is printed once, and the exit code.
+
+use std::io;
+
+use galley_engine::{Error, ErrorKind};
+
+use crate::exit;
+
+/// The result of everything a command does.
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// An error with its place and hints.
+    Error(Error),
+    /// As `Error`, with a code that `run` decides.
+    Coded(u8, Error),
+    /// The argument parser's own message; help and version come this way too.
+    Arguments(Box<clap::Error>),
+    /// Everything was said; only the code is left.
+    Code(u8),
+    /// The reader of our output went away.
+    BrokenPipe,
+}
+
+impl Failure {
+    /// A wrong use of galley.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::from(Error::new(ErrorKind::Usage, message))
+    }
+
+    /// The exit code.
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::Error(error) => exit::code(error.kind),
+            Self::Coded(code, _) | Self::Code(code) => *code,
+            Self::Arguments(error) if error.use_stderr() => exit::USAGE,
+            Self::Arguments(_) | Self::BrokenPipe => 0,
+        }
+    }
+
+    /// The same for `run` and `create`, which end with docker's 125.
+    pub(crate) fn of_container(self) -> Self {
+        match self {
+            Self::Error(error) if error.kind == ErrorKind::Cancelled => Self::Error(error),
+            Self::Error(error) => Self::Coded(exit::USAGE, error),
+            other => other,
+        }
+    }
+
+    /// An error with a code of its own.
+    pub(crate) fn coded(code: u8, error: Error) -> Self {
+        Self::Coded(code, error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<clap::Error> for Failure {
+    fn from(error: clap::Error) -> Self {
+        Self::Arguments(Box::new(error))
+    }
+}
+
+/// An error while writing to standard output.
+pub(crate) fn output(error: io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Failure::BrokenPipe;
+    }
+    Error::new(ErrorKind::Store, "could not write to standard output").because(error).into()
+}
+
+/// An error of a file that the person named.
+pub(crate) fn file(what: &str, error: io::Error) -> Failure {
+    let kind = match error.kind() {
+        io::ErrorKind::NotFound => ErrorKind::NotFound,
+        _ => ErrorKind::Store,
+    };
+    Error::new(kind, what).because(error).into()
+}
+
+/// Of several failures the first decides the exit code; the later ones are said at once.
+pub(crate) fn keep_first(outcome: &mut Outcome, failure: Failure) {
+    match outcome {
+        Ok(()) => *outcome = Err(failure),
+        Err(_) => crate::report::print(&failure),
+    }
+}

@@ -1,0 +1,92 @@
+//! An ordinary user's user namespace: entered once, when something has to be executed.
+//!
+//! Planning and looking up happen outside. What reads or writes layers runs as root of the namespace, where the disk's
+//! mapped ids are the image's; so galley runs itself again inside, with the same words.
+
+use std::ffi::OsString;
+
+use galley_engine::{Error, ErrorKind};
+use galley_sandbox::userns::{self, IdMaps, IdRange};
+
+use crate::{
+    context::Context,
+    environment::Environment,
+    failure::{Failure, Outcome},
+};
+
+/// The ids that files of the store have on disk: nothing for root, else the maps of the user's namespace.
+pub(crate) fn id_map(environment: &Environment) -> Result<String, Error> {
+    if environment.inside_namespace() {
+        let map = |file: &str| fs_err::read_to_string(file).map(|text| joined(&parsed(&text)));
+        let unreadable = |error| Error::new(ErrorKind::Machine, "cannot read the map of ids").because(error);
+        let uids = map("/proc/self/uid_map").map_err(unreadable)?;
+        return Ok(both(&uids, &map("/proc/self/gid_map").map_err(unreadable)?));
+    }
+    if environment.is_root {
+        return Ok(String::new());
+    }
+    let maps = maps()?;
+    let triples = |ranges: &[IdRange]| {
+        joined(&ranges.iter().map(|it| (it.inside, it.outside, it.count)).collect::<Vec<_>>())
+    };
+    Ok(both(&triples(&maps.uids), &triples(&maps.gids)))
+}
+
+/// Runs galley again inside, unless this process is root already; does not come back when it did.
+pub(crate) fn enter_unless_root(context: &Context) -> Outcome {
+    if context.environment.is_root { Ok(()) } else { enter(context) }
+}
+
+/// Runs galley again inside; the outcome of that is ours.
+pub(crate) fn enter(context: &Context) -> Outcome {
+    let root = context.root()?;
+    // Inside, the user is root and has another default place.
+    let environment = context.environment.all().filter(|(name, _)| *name != "GALLEY_ROOT");
+    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let environment = environment.chain([(OsString::from("GALLEY_ROOT"), root.into_os_string())]);
+    let exit = userns::enter_and_reexec(&maps()?, std::env::args_os(), environment).map_err(refused)?;
+    match exit.code() {
+        0 => Err(Failure::Code(0)),
+        code => Err(Failure::Code(u8::try_from(code).unwrap_or(u8::MAX))),
+    }
+}
+
+fn maps() -> Result<IdMaps, Error> {
+    IdMaps::for_current_user().map_err(refused)
+}
+
+fn refused(error: userns::UserNsError) -> Error {
+    Error::new(ErrorKind::Machine, "cannot work as an ordinary user on this machine")
+        .because(error)
+        .help("`galley doctor` names the setting to change; as root galley needs none of this")
+}
+
+fn parsed(text: &str) -> Vec<(u32, u32, u32)> {
+    let line = |line: &str| {
+        let mut numbers = line.split_whitespace().map_while(|word| word.parse().ok());
+        Some((numbers.next()?, numbers.next()?, numbers.next()?))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+fn joined(ranges: &[(u32, u32, u32)]) -> String {
+    let words = ranges.iter().map(|(inside, outside, count)| format!("{inside}:{outside}:{count}"));
+    words.collect::<Vec<_>>().join(",")
+}
+
+fn both(uids: &str, gids: &str) -> String {
+    if uids == gids { uids.to_owned() } else { format!("{uids}/{gids}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_read_the_same_from_inside_and_outside() {
+        let kernels = "         0       1000          1\n         1     100000      65536\n";
+        assert_eq!(joined(&parsed(kernels)), "0:1000:1,1:100000:65536");
+        assert_eq!(both("0:1:1", "0:1:1"), "0:1:1");
+        assert_eq!(both("0:1:1", "0:2:1"), "0:1:1/0:2:1");
+    }
+}

@@ -1,0 +1,161 @@
+//! The one place that draws errors: heading, the Dockerfile's line, causes, and hints last.
+
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use galley_engine::{Error, ErrorKind, Place};
+
+use crate::{display::text, failure::Failure};
+
+/// Longer chains repeat themselves.
+const CAUSES_MAX: usize = 8;
+
+/// Prints why the command ends, unless that was said already.
+pub(crate) fn print(failure: &Failure) {
+    match failure {
+        Failure::Error(error) | Failure::Coded(_, error) => {
+            anstream::eprintln!("{}", draw(error, &Renderer::styled()));
+        }
+        Failure::Arguments(error) => drop(error.print()),
+        Failure::Code(_) | Failure::BrokenPipe => {}
+    }
+}
+
+/// Prints a warning that stands apart from a build.
+pub(crate) fn warn(message: &str, help: Option<&str>) {
+    let mut group = Group::with_title(Level::WARNING.primary_title(text::clean(message)));
+    if let Some(help) = help {
+        group = group.element(Level::HELP.message(text::clean(help)));
+    }
+    anstream::eprintln!("{}", Renderer::styled().render(&[group]));
+}
+
+/// The whole text of an error.
+pub(crate) fn draw(error: &Error, renderer: &Renderer) -> String {
+    let mut group = Group::with_title(Level::ERROR.primary_title(text::clean_lines(&error.message)));
+    if let Some(place) = &error.place {
+        group = group.element(snippet(place, error.label.as_deref()));
+    }
+    for cause in causes(error) {
+        group = group.element(Level::NOTE.with_name("because").message(cause));
+    }
+    if error.kind == ErrorKind::Internal {
+        group =
+            group
+                .element(Level::NOTE.message(
+                    "this is a bug of galley: please report it with the command and the Dockerfile",
+                ));
+    }
+    for help in &error.help {
+        group = group.element(Level::HELP.message(text::clean_lines(help)));
+    }
+    renderer.render(&[group])
+}
+
+fn snippet<'a>(place: &'a Place, label: Option<&'a str>) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+    let mut mark = AnnotationKind::Primary.span(within(&place.text, &place.span));
+    if let Some(label) = label {
+        mark = mark.label(text::clean(label));
+    }
+    Snippet::source(&*place.text).path(&*place.file).annotation(mark)
+}
+
+/// The first line of a span, inside the text and on character boundaries: the renderer does not forgive others, and
+/// an instruction of forty lines is not worth drawing whole.
+fn within(source: &str, span: &Range<usize>) -> Range<usize> {
+    let floor =
+        |at: usize| (0..=at.min(source.len())).rev().find(|at| source.is_char_boundary(*at)).unwrap_or(0);
+    let start = floor(span.start);
+    let end = floor(span.end.max(start)).max(start);
+    let marked = source.get(start..end).unwrap_or_default();
+    let line = marked.find('\n').map_or(marked, |at| marked.get(..at).unwrap_or_default());
+    start..start + line.trim_end().len()
+}
+
+/// The chain below the error, without links that only repeat what the one above ends with.
+fn causes(error: &Error) -> Vec<String> {
+    let mut causes = Vec::new();
+    let mut said = error.message.clone();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        let message = text::clean_lines(&cause.to_string());
+        if !said.contains(&message) && causes.len() < CAUSES_MAX {
+            said = message.clone();
+            causes.push(message);
+        }
+        next = cause.source();
+    }
+    causes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn drawn(error: &Error) -> String {
+        draw(error, &Renderer::plain())
+    }
+
+    fn place(text: &str, span: Range<usize>) -> Place {
+        Place { file: "Dockerfile".into(), text: text.into(), span }
+    }
+
+    #[test]
+    fn an_error_is_drawn_on_its_line() {
+        let error = Error::new(ErrorKind::Input, "go.mod is not in the build context")
+            .at(&place("FROM scratch\nCOPY go.mod ./\n", 18..24))
+            .label("no such file")
+            .because(io::Error::new(io::ErrorKind::NotFound, "/ctx/go.mod: not found"))
+            .help("did you mean go.sum?");
+        let expected = "\
+error: go.mod is not in the build context
+ --> Dockerfile:2:6
+  |
+2 | COPY go.mod ./
+  |      ^^^^^^ no such file
+  |
+  = because: /ctx/go.mod: not found
+  = help: did you mean go.sum?";
+        assert_eq!(drawn(&error), expected);
+    }
+
+    #[test]
+    fn an_error_without_a_place_is_short() {
+        let error = Error::new(ErrorKind::Usage, "--push is not supported yet").help("leave it out");
+        assert_eq!(drawn(&error), "error: --push is not supported yet\n |\n = help: leave it out");
+    }
+
+    #[test]
+    fn a_long_instruction_shows_its_first_line() {
+        let text = "FROM a\nRUN a && \\\n  b\n";
+        let error = Error::new(ErrorKind::Step, "exit code 1").at(&place(text, 7..text.len()));
+        assert!(
+            drawn(&error).contains("2 | RUN a && \\\n  | ^^^^^^^^^^\n")
+                || drawn(&error).ends_with("2 | RUN a && \\\n  | ^^^^^^^^^^"),
+            "{}",
+            drawn(&error)
+        );
+    }
+
+    #[test]
+    fn wrong_places_do_not_panic() {
+        for span in [0..999, 500..900, 3..1, 2..3] {
+            drop(drawn(&Error::new(ErrorKind::Input, "x").at(&place("aé\n", span))));
+        }
+        drop(drawn(&Error::new(ErrorKind::Input, "x").at(&place("", 0..0))));
+    }
+
+    #[test]
+    fn control_characters_of_others_stay_harmless() {
+        let error = Error::new(ErrorKind::NotFound, "no file \x1b[31mred\x07");
+        assert_eq!(drawn(&error), "error: no file red");
+    }
+
+    #[test]
+    fn bugs_ask_for_a_report() {
+        let text = drawn(&Error::new(ErrorKind::Internal, "the plan has a hole"));
+        assert!(text.contains("please report it"), "{text}");
+    }
+}
