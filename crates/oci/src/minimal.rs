@@ -12,7 +12,7 @@ use std::cmp::Ordering;
 
 use crate::{
     stack::{Found, Stack},
-    tree::{Entry, Kind, Meta, Tree, compare_paths, is_within, parent},
+    tree::{Entry, Kind, Meta, Tree, compare_paths, gallop, is_within, parent},
 };
 
 /// The attributes of a directory that nobody has made.
@@ -90,7 +90,7 @@ impl<'a> Split<'a> {
                 self.hide(first.path());
             }
         } else {
-            let before = self.lower.partition_point(|found| compare_paths(found.path(), path).is_lt());
+            let before = gallop(self.lower, |found| compare_paths(found.path(), path).is_lt());
             self.lower = &self.lower[before..];
         }
         let (first, rest) = self.lower.split_first()?;
@@ -109,7 +109,7 @@ impl<'a> Split<'a> {
 
     /// Passes `path` and all that is below it.
     fn skip_below(&mut self, path: &[u8]) {
-        let within = self.lower.partition_point(|found| is_within(found.path(), path));
+        let within = gallop(self.lower, |found| is_within(found.path(), path));
         self.lower = &self.lower[within..];
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, num::NonZeroU32};
 
 use super::{Found, replaces};
-use crate::tree::{Entry, Kind, Tree, compare_paths, is_within};
+use crate::tree::{Entry, Kind, Tree, compare_paths, gallop, is_within};
 
 /// An entry that may be a whiteout.
 pub(super) type Node<'a> = Found<'a>;
@@ -40,16 +40,6 @@ fn merge<'a>(lower: &[Node<'a>], upper: &[Node<'a>]) -> Vec<Node<'a>> {
     }
     merged.extend_from_slice(rest);
     merged
-}
-
-/// The partition point of `nodes`, found quickly when it is near the start.
-fn gallop(nodes: &[Node<'_>], before: impl Fn(&Node<'_>) -> bool) -> usize {
-    let mut end = 1;
-    while end < nodes.len() && before(&nodes[end]) {
-        end *= 2;
-    }
-    let start = end / 2;
-    start + nodes[start..nodes.len().min(end + 1)].partition_point(before)
 }
 
 /// A tree of merged entries. Hard-link groups of different layers stay apart.

@@ -1,6 +1,6 @@
 //! The canonical encoding of a tree. docs/internals/store-format.md specifies it byte for byte.
 
-use super::{Entry, Kind, Meta, Tree};
+use super::{Entry, Kind, Meta, Tree, common_prefix};
 
 /// The version of the encoding, the fifth byte. Another version means other layer ids.
 pub const FORMAT_VERSION: u8 = 1;
@@ -61,7 +61,7 @@ impl Tree {
 }
 
 fn put_entry(out: &mut Vec<u8>, before: &[u8], entry: &Entry, times: Times) {
-    let shared = before.iter().zip(&entry.path).take_while(|(a, b)| a == b).count();
+    let shared = common_prefix(before, &entry.path);
     number(out, shared as u64);
     bytes(out, &entry.path[shared..]);
     let xattrs = if entry.meta.xattrs.is_some() { HAS_XATTRS } else { 0 };
