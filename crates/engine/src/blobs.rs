@@ -52,7 +52,11 @@ pub fn layer_blobs(
 }
 
 /// The same for layers that no image lists yet.
-pub fn pack_all(store: &Store, wanted: &[Wanted], compression: Compression) -> Result<Vec<PackedLayer>, Error> {
+pub fn pack_all(
+    store: &Store,
+    wanted: &[Wanted],
+    compression: Compression,
+) -> Result<Vec<PackedLayer>, Error> {
     side_by_side(wanted, |one, threads| pack(store, one, compression, threads))
 }
 

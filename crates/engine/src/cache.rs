@@ -142,3 +142,6 @@ fn number(hash: &mut Blake3, value: Option<u64>) {
         Some(value) => hash.number(1).number(value),
     };
 }
+
+#[cfg(test)]
+mod tests;

@@ -208,9 +208,10 @@ mod tests {
     #[test]
     fn items_without_a_layer_take_a_neighbours_time() {
         let some = |times: &[&str]| times.iter().map(|time| Some((*time).to_owned())).collect::<Vec<_>>();
-        assert_eq!(filled(&[Some("base"), None, Some("1"), None, Some("2"), None]), some(&[
-            "base", "1", "1", "1", "2", "2"
-        ]));
+        assert_eq!(
+            filled(&[Some("base"), None, Some("1"), None, Some("2"), None]),
+            some(&["base", "1", "1", "1", "2", "2"])
+        );
         assert_eq!(filled(&[Some("base"), None, None]), some(&["base", "base", "base"]));
         assert_eq!(filled(&[None]), [None]);
     }

@@ -23,10 +23,7 @@ use crate::{
     Cancel, Error, ErrorKind, Events, Snapshot,
     events::Stream,
     ports::{Exit, MountSource, ResolvedMount, ResolvedUser, RunOutcome, RunRequest, Runner},
-    steps::{
-        draft::shown,
-        files::store_error,
-    },
+    steps::{draft::shown, files::store_error},
 };
 
 mod network;
@@ -52,7 +49,12 @@ impl SandboxRunner {
     /// A runner for snapshots of `store` that warns through `events`. Nothing is started yet.
     #[must_use]
     pub fn new(store: &Store, events: &Events) -> Self {
-        Self { store: store.clone(), events: events.clone(), network: Default::default(), spawner: Mutex::default() }
+        Self {
+            store: store.clone(),
+            events: events.clone(),
+            network: Default::default(),
+            spawner: Mutex::default(),
+        }
     }
 
     fn spawner(&self) -> Result<Arc<sandbox::Spawner>, Error> {
@@ -90,7 +92,12 @@ impl SandboxRunner {
         Ok(spec)
     }
 
-    fn mount(&self, mount: &ResolvedMount, scratch: &Scratch, number: usize) -> Result<sandbox::Mount, Error> {
+    fn mount(
+        &self,
+        mount: &ResolvedMount,
+        scratch: &Scratch,
+        number: usize,
+    ) -> Result<sandbox::Mount, Error> {
         let (source, readonly) = match &mount.source {
             MountSource::Snapshot { snapshot, path, writable } => {
                 let lowers = self.lowers(snapshot)?;
@@ -134,7 +141,9 @@ fn environment(request: &RunRequest<'_>) -> Vec<OsString> {
         variable.push(OsStr::from_bytes(&value.expose()));
         all.push(variable);
     }
-    let has = |all: &[OsString], name: &str| all.iter().any(|variable| variable.as_bytes().starts_with(name.as_bytes()));
+    let has = |all: &[OsString], name: &str| {
+        all.iter().any(|variable| variable.as_bytes().starts_with(name.as_bytes()))
+    };
     if !has(&all, "PATH=") {
         all.push(format!("PATH={DEFAULT_PATH}").into());
     }
@@ -186,9 +195,12 @@ fn start(
     output: &(dyn Fn(Stream, &[u8]) + Sync),
     cancel: &Cancel,
 ) -> Result<Arc<sandbox::Child>, Error> {
-    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| {
-        Error::new(ErrorKind::Machine, "cannot make a pipe for the output of the step").because(std::io::Error::from(error))
-    });
+    let pipe = || {
+        pipe_with(PipeFlags::CLOEXEC).map_err(|error| {
+            Error::new(ErrorKind::Machine, "cannot make a pipe for the output of the step")
+                .because(std::io::Error::from(error))
+        })
+    };
     let ((out_read, out_write), (error_read, error_write)) = (pipe()?, pipe()?);
     let handles = sandbox::Handles {
         stdin: None,
@@ -210,12 +222,10 @@ fn start(
 const SIGKILL: i32 = 9;
 
 /// Reads both streams to their ends.
-fn pass_on(
-    streams: [(Stream, OwnedFd); 2],
-    output: &(dyn Fn(Stream, &[u8]) + Sync),
-) -> Result<(), Error> {
+fn pass_on(streams: [(Stream, OwnedFd); 2], output: &(dyn Fn(Stream, &[u8]) + Sync)) -> Result<(), Error> {
     let failed = |error: rustix::io::Errno| {
-        Error::new(ErrorKind::Machine, "cannot read the output of the step").because(std::io::Error::from(error))
+        Error::new(ErrorKind::Machine, "cannot read the output of the step")
+            .because(std::io::Error::from(error))
     };
     let mut open: Vec<_> = streams.into_iter().collect();
     let mut buffer = vec![0; OUTPUT_BYTES];
@@ -238,7 +248,8 @@ fn pass_on(
 
 /// The files that can be read, or have ended; waits for one.
 fn ready(files: &[BorrowedFd<'_>]) -> rustix::io::Result<Vec<usize>> {
-    let mut polled: Vec<_> = files.iter().map(|file| PollFd::from_borrowed_fd(*file, PollFlags::IN)).collect();
+    let mut polled: Vec<_> =
+        files.iter().map(|file| PollFd::from_borrowed_fd(*file, PollFlags::IN)).collect();
     rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
     Ok((0..files.len()).filter(|&index| !polled[index].revents().is_empty()).collect())
 }
@@ -278,7 +289,8 @@ impl Scratch {
 
     /// A working directory that nobody made is made here, for the user, and becomes part of the layer, as in Docker.
     fn make_working_directory(&self, stack: &Stack, request: &RunRequest<'_>) -> Result<(), Error> {
-        let input = |error: galley_oci::ResolveError| Error::new(ErrorKind::Input, error.to_string()).because(error);
+        let input =
+            |error: galley_oci::ResolveError| Error::new(ErrorKind::Input, error.to_string()).because(error);
         let path = stack.resolve(&request.operation.working_directory, Last::Follow).map_err(input)?;
         if path.is_empty() || stack.get(&path).is_some() {
             return Ok(());
@@ -346,5 +358,7 @@ fn not_started(spec: &sandbox::Spec, error: sandbox::Error) -> Error {
 }
 
 fn machine(error: sandbox::Error) -> Error {
-    Error::new(ErrorKind::Machine, error.to_string()).help("galley doctor says what is missing").because(error)
+    Error::new(ErrorKind::Machine, error.to_string())
+        .help("galley doctor says what is missing")
+        .because(error)
 }

@@ -39,14 +39,18 @@ fn is_empty(root: &OwnedFd, path: &Path, kind: MountPointKind, left_out: &HashSe
     match kind {
         MountPointKind::File => {
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let Ok(file) = rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) else { return false };
+            let Ok(file) = rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) else {
+                return false;
+            };
             rustix::fs::fstat(file.as_fd()).is_ok_and(|stat| {
                 FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_size == 0
             })
         }
         MountPointKind::Directory => {
             let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let Ok(dir) = rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) else { return false };
+            let Ok(dir) = rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) else {
+                return false;
+            };
             let Ok(entries) = Dir::read_from(dir) else { return false };
             entries.flatten().map(|entry| entry.file_name().to_bytes().to_vec()).all(|name| {
                 let name = std::ffi::OsStr::from_bytes(&name);

@@ -20,7 +20,7 @@ use galley_oci::{
 use galley_store::{Origin, Store, TempDir, UnpackOptions};
 
 use super::{
-    copy::Manner,
+    copy::{Manner, join_all},
     draft::{Draft, shown},
     files::Files,
     select::Selected,
@@ -120,14 +120,6 @@ impl Archive<'_> {
             }
         }
         Ok(Some(explicit))
-    }
-}
-
-fn join_all(dir: &[u8], relative: &[u8]) -> Vec<u8> {
-    match (dir, relative) {
-        (dir, []) => dir.to_vec(),
-        ([], relative) => relative.to_vec(),
-        (dir, relative) => [dir, b"/", relative].concat(),
     }
 }
 

@@ -65,13 +65,13 @@ pub(crate) fn copy(
     let target = prepare_target(draft, directory, &selected.name, manner)?;
     let mut copier = Copier { draft, files, manner, groups: HashMap::new() };
     for found in source {
-        let relative = found.path()[selected.path.len()..].strip_prefix(b"/");
+        let relative = &found.path()[selected.path.len()..];
+        let relative = relative.strip_prefix(b"/").unwrap_or(relative);
         // Of the top directory only the time is copied.
-        let top = directory && found.path() == &*selected.path;
-        if top {
+        if directory && relative.is_empty() {
             copier.keep_directory(&target, found.entry.meta.mtime);
         } else {
-            copier.put(found, relative.map_or_else(|| target.clone(), |name| join_all(&target, name)))?;
+            copier.put(found, join_all(&target, relative))?;
         }
     }
     Ok(())
@@ -191,6 +191,11 @@ fn refuse_directory(draft: &Draft<'_>, target: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-fn join_all(dir: &[u8], relative: &[u8]) -> Vec<u8> {
-    if dir.is_empty() { relative.to_vec() } else { [dir, b"/", relative].concat() }
+/// `relative`, which may have several components or none, below `dir`.
+pub(crate) fn join_all(dir: &[u8], relative: &[u8]) -> Vec<u8> {
+    match (dir, relative) {
+        (dir, []) => dir.to_vec(),
+        ([], relative) => relative.to_vec(),
+        (dir, relative) => [dir, b"/", relative].concat(),
+    }
 }

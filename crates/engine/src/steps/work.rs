@@ -149,9 +149,15 @@ impl<'a> Work<'a> {
 /// The numbers of `user[:group]` by the files of the destination; nothing there is read for numbers.
 fn owner(builder: &Builder<'_>, below: &Files, spec: Option<&str>) -> Result<Option<(u32, u32)>, Error> {
     let Some(spec) = spec else { return Ok(None) };
-    let numeric = spec.split(':').all(|part| part.parse::<u32>().is_ok());
-    let accounts = if numeric { Accounts::default() } else { Accounts::read(builder.store, below)? };
-    Ok(Some(accounts.owner(spec)))
+    if spec.split(':').all(|part| part.parse::<u32>().is_ok()) {
+        return Ok(Some(Accounts::default().owner(spec)));
+    }
+    if below.stack().layers().is_empty() {
+        let message = format!("nobody is called {spec:?} in an empty image: there is no /etc/passwd");
+        let help = "write numbers, as in --chown=1000:1000 or USER 1000";
+        return Err(Error::new(ErrorKind::Input, message).label("a name").help(help));
+    }
+    Ok(Some(Accounts::read(builder.store, below)?.owner(spec)))
 }
 
 fn copy_input(
