@@ -1,8 +1,14 @@
 //! The variables a stage knows: ENV and ARG in one list, as BuildKit keeps them.
 
+use std::collections::HashMap;
+
 /// Names with values, each name once, in the order of their *last* assignment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Environment(Vec<(String, String)>);
+pub(super) struct Environment {
+    /// By name: the number of the last assignment, and the value.
+    values: HashMap<String, (usize, String)>,
+    assignments: usize,
+}
 
 impl Environment {
     /// From `NAME=value` entries of an image's config.
@@ -15,18 +21,20 @@ impl Environment {
 
     /// Assigns, which moves the name to the end.
     pub(super) fn set(&mut self, name: &str, value: &str) {
-        self.0.retain(|(known, _)| known != name);
-        self.0.push((name.to_owned(), value.to_owned()));
+        self.assignments += 1;
+        self.values.insert(name.to_owned(), (self.assignments, value.to_owned()));
     }
 
     /// The value of a name.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.values.get(name).map(|(_, value)| value.as_str())
     }
 
     /// As a process gets it.
     pub(super) fn to_vec(&self) -> Vec<(String, String)> {
-        self.0.clone()
+        let mut sorted: Vec<_> = self.values.iter().collect();
+        sorted.sort_unstable_by_key(|(_, (assignment, _))| *assignment);
+        sorted.into_iter().map(|(name, (_, value))| (name.clone(), value.clone())).collect()
     }
 }
 
