@@ -7,6 +7,7 @@ use galley_engine::{Error, ErrorKind, Place};
 
 use crate::{display::text, failure::Failure};
 
+const REPORT: &str = "this is a bug of galley: please report it with the command and the Dockerfile";
 /// Longer chains repeat themselves.
 const CAUSES_MAX: usize = 8;
 
@@ -23,33 +24,35 @@ pub(crate) fn print(failure: &Failure) {
 
 /// Prints a warning that stands apart from a build.
 pub(crate) fn warn(message: &str, help: Option<&str>) {
-    let mut group = Group::with_title(Level::WARNING.primary_title(text::clean(message)));
-    if let Some(help) = help {
-        group = group.element(Level::HELP.message(text::clean(help)));
-    }
-    anstream::eprintln!("{}", Renderer::styled().render(&[group]));
+    let group = Group::with_title(Level::WARNING.primary_title(text::clean(message)));
+    let help = help.map_or_else(String::new, |help| format!("\n  help: {}", text::clean(help)));
+    anstream::eprintln!("{}{help}", Renderer::styled().render(&[group]));
 }
 
 /// The whole text of an error.
 pub(crate) fn draw(error: &Error, renderer: &Renderer) -> String {
-    let mut group = Group::with_title(Level::ERROR.primary_title(text::clean_lines(&error.message)));
-    if let Some(place) = &error.place {
-        group = group.element(snippet(place, error.label.as_deref()));
-    }
-    for cause in causes(error) {
-        group = group.element(Level::NOTE.with_name("because").message(cause));
-    }
-    if error.kind == ErrorKind::Internal {
-        group =
-            group
-                .element(Level::NOTE.message(
-                    "this is a bug of galley: please report it with the command and the Dockerfile",
-                ));
-    }
-    for help in &error.help {
-        group = group.element(Level::HELP.message(text::clean_lines(help)));
+    let group = Group::with_title(Level::ERROR.primary_title(text::clean_lines(&error.message)));
+    let notes = notes(error);
+    let Some(place) = &error.place else {
+        // Without a source line there is no margin to hang notes on.
+        let notes = notes.iter().map(|(name, note)| format!("\n  {name}: {note}"));
+        return renderer.render(&[group]) + &notes.collect::<String>();
+    };
+    let mut group = group.element(snippet(place, error.label.as_deref()));
+    for (name, note) in notes {
+        group = group.element(Level::NOTE.with_name(name).message(note));
     }
     renderer.render(&[group])
+}
+
+/// Causes first, hints last.
+fn notes(error: &Error) -> Vec<(&'static str, String)> {
+    let mut notes: Vec<_> = causes(error).into_iter().map(|cause| ("because", cause)).collect();
+    if error.kind == ErrorKind::Internal {
+        notes.push(("note", REPORT.to_owned()));
+    }
+    notes.extend(error.help.iter().map(|help| ("help", text::clean_lines(help))));
+    notes
 }
 
 fn snippet<'a>(place: &'a Place, label: Option<&'a str>) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
@@ -124,7 +127,7 @@ error: go.mod is not in the build context
     #[test]
     fn an_error_without_a_place_is_short() {
         let error = Error::new(ErrorKind::Usage, "--push is not supported yet").help("leave it out");
-        assert_eq!(drawn(&error), "error: --push is not supported yet\n |\n = help: leave it out");
+        assert_eq!(drawn(&error), "error: --push is not supported yet\n  help: leave it out");
     }
 
     #[test]

@@ -84,31 +84,31 @@ fn what_does_not_work_yet_is_refused_by_name() {
     let cases = [
         (
             "docker pull alpine",
-            "error: `pull` is not supported yet: there is no registry client yet\n |\n = help: build the base, or give it with --build-context NAME=oci-layout://DIR",
+            "error: `pull` is not supported yet: there is no registry client yet\n  help: build the base, or give it with --build-context NAME=oci-layout://DIR",
         ),
         (
             "docker exec -it my-container /bin/sh",
-            "error: `exec` is not supported yet: a second process cannot enter a container yet\n |\n = help: start it with `run`",
+            "error: `exec` is not supported yet: a second process cannot enter a container yet\n  help: start it with `run`",
         ),
         (
             "docker compose up",
-            "error: `compose` is not supported yet: there is no compose\n |\n = help: start the containers with `run -d`",
+            "error: `compose` is not supported yet: there is no compose\n  help: start the containers with `run -d`",
         ),
         (
             "galley build --push .",
-            "error: --push is not supported yet: this galley has no registry client, images come from builds and from --build-context name=oci-layout://DIR\n |\n = help: leave out --push; galley ignores no flag silently",
+            "error: --push is not supported yet: this galley has no registry client, images come from builds and from --build-context name=oci-layout://DIR\n  help: leave out --push; galley ignores no flag silently",
         ),
         (
             "galley buildx build --cache-to type=local,dest=x .",
-            "error: --cache-to type=local,dest=x is not supported yet: the cache is in the store, it is neither imported nor exported\n |\n = help: leave out --cache-to; galley ignores no flag silently",
+            "error: --cache-to type=local,dest=x is not supported yet: the cache is in the store, it is neither imported nor exported\n  help: leave out --cache-to; galley ignores no flag silently",
         ),
         (
             "galley run -m 1g alpine",
-            "error: --memory 1g is not supported yet: steps and containers run without resource limits\n |\n = help: leave out --memory; galley ignores no flag silently",
+            "error: --memory 1g is not supported yet: steps and containers run without resource limits\n  help: leave out --memory; galley ignores no flag silently",
         ),
         (
             "docker -H tcp://x build .",
-            "error: --host tcp://x is not supported yet: there is no daemon to talk to\n |\n = help: leave out --host; galley ignores no flag silently",
+            "error: --host tcp://x is not supported yet: there is no daemon to talk to\n  help: leave out --host; galley ignores no flag silently",
         ),
     ];
     for (line, expected) in cases {

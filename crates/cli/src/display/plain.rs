@@ -18,13 +18,15 @@ pub(super) struct Plain<W> {
     out: W,
     /// Number of what the last line was about.
     last: usize,
+    /// The highest number whose name was written.
+    named: usize,
     /// Warnings told so far.
     warned: usize,
 }
 
 impl<W: Write> Plain<W> {
     pub(super) const fn new(out: W) -> Self {
-        Self { out, last: 0, warned: 0 }
+        Self { out, last: 0, named: 0, warned: 0 }
     }
 
     /// A blank line where the subject changes, and the name where something begins.
@@ -34,6 +36,7 @@ impl<W: Write> Plain<W> {
         }
         if begins {
             writeln!(self.out, "#{} {}", work.number, work.name)?;
+            self.named = self.named.max(work.number);
         }
         self.last = work.number;
         Ok(())
@@ -75,6 +78,11 @@ impl<W: Write + Send> Display for Plain<W> {
         let Some(work) = state.current() else { return Ok(()) };
         match event {
             Event::Started { .. } | Event::Exporting { .. } => self.subject(work, true),
+            // A step that failed before it was started has not been named yet.
+            Event::Failed { .. } => {
+                self.subject(work, work.number > self.named)?;
+                self.ended(work)
+            }
             Event::Context { .. } | Event::Cached { .. } => {
                 self.subject(work, true)?;
                 self.ended(work)

@@ -134,10 +134,12 @@ impl State {
         self.work.iter().filter(over).count()
     }
 
-    /// The last output of the first step that failed.
+    /// The last output of the first step that failed, when it wrote anything.
     pub(super) fn into_failed(self) -> Option<Tail> {
-        let mut failed = self.work.into_iter().find(|work| matches!(work.status, Status::Failed(_)))?;
-        failed.fresh.clear();
+        let failed = self.work.into_iter().find(|work| matches!(work.status, Status::Failed(_)))?;
+        if failed.tail.is_empty() {
+            return None;
+        }
         Some(Tail { name: failed.name, lines: failed.tail.into(), skipped: failed.skipped })
     }
 
