@@ -1,0 +1,3 @@
+//! All integration tests of the program are one binary: linking is what costs time.
+
+mod e2e;
