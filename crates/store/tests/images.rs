@@ -33,7 +33,7 @@ fn an_image_comes_back_by_id_prefix_tag_and_digest() {
     fixture.store.tag(&name("app"), &image.id).unwrap();
     let store = fixture.reopened();
     assert_eq!(store.image(&image.id).unwrap().as_ref(), Some(&image));
-    assert_eq!(store.images().unwrap(), [image.clone()]);
+    assert_eq!(store.images().unwrap(), std::slice::from_ref(&image));
     for prefix in [image.id.short(), image.id.hex(), image.id.to_string()] {
         assert_eq!(store.image_by_prefix(&prefix).unwrap(), Some(image.id));
     }

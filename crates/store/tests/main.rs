@@ -1,7 +1,12 @@
 //! The store from outside: one binary, a module for each thing that is stored.
 
 #![forbid(unsafe_code)]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "tests fail by panicking and say when they are skipped"
+)]
 
 mod blobs;
 mod containers;
@@ -13,6 +18,7 @@ mod layers;
 mod mounts;
 mod opening;
 mod records;
+mod speed;
 mod support;
 mod trees;
 mod unpack;
