@@ -30,7 +30,7 @@ document_4() {
   title "Document 4: PONG"
   cd "$top/examples/pong"
   say "A --- strayed into the document's Dockerfile:"
-  run_failing "Dockerfile.as-printed:22" galley build -f Dockerfile.as-printed .
+  run_failing "unknown instruction" galley build -f Dockerfile.as-printed .
   say "Without it:"
   fresh_sums
   run galley build -t cnych/docker-multi-stage-demo:latest .
@@ -61,20 +61,22 @@ document_5() {
   run galley build -f Dockerfile.distroless -t site:distroless .
   run galley images site --format "{{.Repository}}:{{.Tag}} -> {{.Size}}"
 
-  say "" "Distroless has no musl, for which the program was linked:"
+  note "Distroless has no musl, for which the program was linked:"
   local port
   port=$(free_port 4242)
   run_failing "no such file or directory" galley run --rm -p "$port:4242" site:distroless
-  say "" "The file is there:"
+  note "The file is there:"
   run galley create --name temp site:distroless
-  run galley export temp >"$scratch/image-contents.tar"
+  show galley export temp ">" image-contents.tar
+  galley export temp >"$scratch/image-contents.tar"
   run galley rm temp
-  run tar -tvf "$scratch/image-contents.tar" app/site
+  show tar -tvf image-contents.tar app/site
+  tar -tvf "$scratch/image-contents.tar" app/site
 
-  say "" "Another way to compile does not help:"
+  note "Another way to compile does not help:"
   run galley build -f Dockerfile.installsuffix -t site:distroless .
   run_failing "no such file or directory" galley run --rm -p "$port:4242" site:distroless
-  say "" "Linking statically does:"
+  note "Linking statically does:"
   run galley build -f Dockerfile.static -t site:distroless .
   run galley run -d --name galley-demo-site -p "$port:4242" site:distroless
   ask "http://127.0.0.1:$port/" "The galley"
@@ -101,4 +103,5 @@ buildinfo:latest|on scratch
 my-service:latest|on scratch
 my-service:certs|on scratch, with CA certificates
 END
+  note "The fifth document counted 808 MB for its single stage, on Docker Hub's larger golang:alpine, and 27 MB for its own static site."
 }

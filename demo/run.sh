@@ -24,10 +24,11 @@ trap clean_up EXIT
 
 title() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 say() { printf '%s\n' "$*" | fold -s -w 110; }
+note() { echo && say "$@"; }
 
 # Shows a command as one would type it, on the demo's output wherever the command's own goes.
 exec 3>&1
-show() { printf '\n$ %s\n' "${*@Q}" | sed "s/'\([A-Za-z0-9_=.:/,-]*\)'/\1/g" >&3; }
+show() { printf '\n$ %s\n' "${*@Q}" | sed "s/'\([A-Za-z0-9_=.:/,>-]*\)'/\1/g" >&3; }
 
 run() {
   show "$@"

@@ -10,7 +10,7 @@ source "$(dirname "$0")/lib.sh"
 root=$work/root
 mapfile -t packages < <(with_dependencies gcc make musl-tools)
 unpack "$root" "${packages[@]}"
-trim "$root"
+rm -rf "$root"/usr/share/{doc,doc-base,info,lintian,locale,man}
 rm -rf "${root:?}/etc" "$root/usr/lib/ld-musl-x86_64.so.1" "$root"/usr/lib/x86_64-linux-gnu/{gconv,audit}
 # Where every glibc program looks for its dynamic linker. There is no merged /usr here, as in Alpine.
 mkdir -p "$root/lib64"

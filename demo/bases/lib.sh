@@ -111,11 +111,6 @@ ca_bundle() {
   cat "$root"/usr/share/ca-certificates/mozilla/*.crt >"$root/etc/ssl/certs/ca-certificates.crt"
 }
 
-# Leaves out what images of this kind leave out, too: trim ROOT
-trim() {
-  rm -rf "$1"/usr/share/{doc,info,lintian,locale,man,bug,doc-base,menu}
-}
-
 # Writes the tar: pack ROOT [FOLDER...]
 pack() {
   local root=$1
