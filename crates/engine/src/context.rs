@@ -129,7 +129,7 @@ fn layout_reference(name: &str, text: &str) -> Result<LayoutReference, Error> {
     let path = PathBuf::from(path);
     if !path.join("index.json").is_file() {
         return Err(wrong(format!("{} holds no index.json", path.display())).help(
-            "an OCI layout is a directory with index.json and blobs, as `-o type=oci,tar=false` writes it",
+            "an OCI layout is a directory with index.json and blobs, as `skopeo copy … oci:DIRECTORY` writes it",
         ));
     }
     Ok(LayoutReference { path, tag, digest })

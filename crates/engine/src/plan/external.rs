@@ -118,7 +118,7 @@ impl<'a> Externals<'a> {
             None => {
                 let message = format!("--build-context {name}={layout} holds no such image for {platform}");
                 Err(Error::new(ErrorKind::NotFound, message)
-                    .help(format!("`skopeo list-tags oci:{}` shows what it holds", layout.path.display())))
+                    .help(format!("{} lists what it holds", layout.path.join("index.json").display())))
             }
         }
     }
@@ -146,7 +146,7 @@ impl<'a> Externals<'a> {
             .help(format!("looked for {reference} ({platform}) in the local store; {contexts}; no stage above has this name"))
             .help(format!(
                 "galley cannot pull from registries yet: pass --build-context {name}=oci-layout://DIRECTORY, \
-                 or put it into the local store with `galley load` or `galley build -t {name}`"
+                 or make it with `galley build -t {name}`"
             ));
         match self.sources.suggest(name) {
             similar if similar.is_empty() => error,

@@ -35,8 +35,8 @@ fn bases() {
         "image `golang:1.99` is nowhere to be found at Dockerfile:1:6\n  | this image\n  \
          = looked for docker.io/library/golang:1.99 (linux/amd64) in the local store; no --build-context was given; \
          no stage above has this name\n  \
-         = galley cannot pull from registries yet: pass --build-context golang:1.99=oci-layout://DIRECTORY, or put it \
-         into the local store with `galley load` or `galley build -t golang:1.99`\n  \
+         = galley cannot pull from registries yet: pass --build-context golang:1.99=oci-layout://DIRECTORY, or make it \
+         with `galley build -t golang:1.99`\n  \
          = the local store has docker.io/library/golang:1.22",
     );
     check(
@@ -44,8 +44,8 @@ fn bases() {
         "image `nothing` is nowhere to be found at Dockerfile:1:6\n  | this image\n  \
          = looked for docker.io/library/nothing:latest (linux/amd64) in the local store; no --build-context was given; \
          no stage above has this name\n  \
-         = galley cannot pull from registries yet: pass --build-context nothing=oci-layout://DIRECTORY, or put it \
-         into the local store with `galley load` or `galley build -t nothing`\n  \
+         = galley cannot pull from registries yet: pass --build-context nothing=oci-layout://DIRECTORY, or make it \
+         with `galley build -t nothing`\n  \
          = the stage `nothing` of line 2 does not count here: it is not above this FROM",
     );
     check(
@@ -53,8 +53,8 @@ fn bases() {
         "image `bilder` is nowhere to be found at Dockerfile:2:6\n  | this image\n  \
          = looked for docker.io/library/bilder:latest (linux/amd64) in the local store; no --build-context was given; \
          no stage above has this name\n  \
-         = galley cannot pull from registries yet: pass --build-context bilder=oci-layout://DIRECTORY, or put it \
-         into the local store with `galley load` or `galley build -t bilder`\n  \
+         = galley cannot pull from registries yet: pass --build-context bilder=oci-layout://DIRECTORY, or make it \
+         with `galley build -t bilder`\n  \
          = did you mean the stage `builder`?",
     );
     check(
@@ -77,7 +77,7 @@ fn contexts_that_hold_nothing() {
     assert_eq!(
         error_of(&with),
         "--build-context base=oci-layout:///layout:v1 holds no such image for linux/amd64 at Dockerfile:1:6\n  \
-         = `skopeo list-tags oci:/layout` shows what it holds"
+         = /layout/index.json lists what it holds"
     );
     with.build_contexts.push(("base:latest".to_owned(), BuildContext::Image("Bad:x:y".to_owned())));
     let error = error_of(&with);
