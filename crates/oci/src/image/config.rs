@@ -21,8 +21,10 @@ pub struct ImageConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
     /// `amd64`, …
+    #[serde(deserialize_with = "null_is_default")]
     pub architecture: String,
     /// `linux`, …
+    #[serde(deserialize_with = "null_is_default")]
     pub os: String,
     /// Only on Windows.
     #[serde(rename = "os.version", skip_serializing_if = "Option::is_none")]
@@ -111,19 +113,19 @@ pub struct Healthcheck {
     #[serde(skip_serializing_if = "is_default", deserialize_with = "null_is_default")]
     pub test: Vec<String>,
     /// Time between checks.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default", deserialize_with = "null_is_default")]
     pub interval: i64,
     /// Time after which a check has failed.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default", deserialize_with = "null_is_default")]
     pub timeout: i64,
     /// Time in which failures do not count.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default", deserialize_with = "null_is_default")]
     pub start_period: i64,
     /// Time between checks in the start period.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default", deserialize_with = "null_is_default")]
     pub start_interval: i64,
     /// Failures in a row that make a container unhealthy.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default", deserialize_with = "null_is_default")]
     pub retries: i64,
     /// What this program does not know.
     #[serde(flatten)]

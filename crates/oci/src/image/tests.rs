@@ -32,7 +32,7 @@ fn unknown_fields_survive_and_null_is_empty() {
         text(config.to_bytes()),
         r#"{"architecture":"amd64","config":{"Hostname":"h"},"created":null,"docker_version":"1","history":[{"created_by":"a","x":1}],"moby.buildkit.cache.v0":"x","os":"linux","rootfs":{"type":"layers","diff_ids":null},"variant":"v2"}"#
     );
-    let null = ImageConfig::parse(br#"{"config":null,"history":null,"rootfs":null}"#).unwrap();
+    let null = ImageConfig::parse(br#"{"config":null,"history":null,"rootfs":null,"os":null}"#).unwrap();
     assert_eq!(null, ImageConfig::default());
 }
 

@@ -1,7 +1,7 @@
 //! Finding what a path means inside a stack: symbolic links lead around in the image, never out of it.
 
 use super::Stack;
-use crate::tree::{Kind, join, parent};
+use crate::tree::{Kind, MAX_PATH_BYTES, join, parent};
 
 /// How many symbolic links one path may pass.
 pub const MAX_SYMLINKS: usize = 255;
@@ -21,6 +21,12 @@ pub enum ResolveError {
     /// More than [`MAX_SYMLINKS`].
     #[error("{path:?} passes more than {MAX_SYMLINKS} symbolic links: is there a loop?")]
     TooManyLinks {
+        /// The path that was to be resolved, for people.
+        path: String,
+    },
+    /// Above [`MAX_PATH_BYTES`] after links were followed.
+    #[error("{path:?} leads to a path of more than {MAX_PATH_BYTES} bytes")]
+    TooLong {
         /// The path that was to be resolved, for people.
         path: String,
     },
@@ -48,6 +54,9 @@ impl Stack {
                 continue;
             }
             let next = join(&at, &name);
+            if next.len() > MAX_PATH_BYTES {
+                return Err(ResolveError::TooLong { path: lossy(path) });
+            }
             let keep = todo.is_empty() && last == Last::Keep;
             match self.get(&next).map(|found| &found.entry.kind) {
                 Some(Kind::Symlink { target }) if !keep => {

@@ -87,6 +87,15 @@ fn upper_layers_hide_and_merge() {
 }
 
 #[test]
+fn links_cannot_make_endless_paths() {
+    let links = [symlink("long", &"x/".repeat(10_000)), symlink("up", &"../".repeat(10_000))];
+    let stack = stack(&[&links]);
+    assert_eq!(stack.resolve(b"up", Last::Follow), Ok(Vec::new()));
+    let too_long = ResolveError::TooLong { path: "/long".to_owned() };
+    assert_eq!(stack.resolve(b"long", Last::Follow), Err(too_long));
+}
+
+#[test]
 fn hard_links_of_two_layers_stay_apart() {
     let link = |path: &str, content: &str| {
         let mut entry = file(path, content);

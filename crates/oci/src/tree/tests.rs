@@ -86,6 +86,9 @@ fn the_encoding_by_hand() {
 fn every_kind_comes_back() {
     let tree = every_kind();
     assert_eq!(Tree::decode(&tree.encode()), Ok(tree));
+    // Nothing is shorter than this.
+    let root = Tree::from_entries(vec![entry("", 0, Kind::Whiteout)]);
+    assert_eq!(Tree::decode(&root.encode()), Ok(root));
 }
 
 #[test]
