@@ -183,6 +183,13 @@ impl Store {
         Ok(())
     }
 
+    /// Writes the files of `layer` into the new directory `into`: a copy that may be changed, such as a cache mount
+    /// starts with.
+    pub fn copy_files(&self, layer: &Layer, into: &Path) -> Result<(), StoreError> {
+        let tree = layer.tree()?;
+        materialise::materialise(&tree, into, self.dialect(), &|index| self.open_origin(layer, index))
+    }
+
     /// The directory of `layer` for an overlay mount; made when it is missing.
     pub fn lower_dir(&self, layer: &Layer) -> Result<PathBuf, StoreError> {
         self.own_bytes(layer)?;

@@ -52,11 +52,22 @@ impl Store {
         let folder = self.mount_path(id);
         self.describe_mount(&folder, id)?;
         let (number, lock) = lock_mount(&folder, sharing)?;
-        let path = folder.join(format!("{number}"));
-        if !path.exists() {
-            self.init_mount(&folder, &path, init)?;
+        self.open_mount(&folder, number, lock, init)
+    }
+
+    /// The same, but `None` when somebody else has it and this one would have to wait.
+    pub fn try_cache_mount<E: From<StoreError>>(
+        &self,
+        id: &str,
+        sharing: Sharing,
+        init: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<Option<CacheMount>, E> {
+        let folder = self.mount_path(id);
+        self.describe_mount(&folder, id)?;
+        match try_lock_mount(&folder, sharing)? {
+            Some((number, lock)) => self.open_mount(&folder, number, lock, init).map(Some),
+            None => Ok(None),
         }
-        Ok(CacheMount { path, _lock: lock })
     }
 
     /// Empties the cache mount `id`, for `--no-cache`; directories in use stay. Says whether all went.
@@ -113,6 +124,20 @@ impl Store {
         remove_tree(&self.root().join("volumes").join(name))
     }
 
+    fn open_mount<E: From<StoreError>>(
+        &self,
+        folder: &Path,
+        number: u32,
+        lock: FileLock,
+        init: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<CacheMount, E> {
+        let path = folder.join(format!("{number}"));
+        if !path.exists() {
+            self.init_mount(folder, &path, init)?;
+        }
+        Ok(CacheMount { path, _lock: lock })
+    }
+
     /// Makes the mount's folder, and notes its id there for people.
     fn describe_mount(&self, folder: &Path, id: &str) -> Result<(), StoreError> {
         if folder.exists() {
@@ -149,21 +174,34 @@ impl Store {
 
 /// The number of the directory to use, and the lock on it.
 fn lock_mount(folder: &Path, sharing: Sharing) -> Result<(u32, FileLock), StoreError> {
-    let lock_path = |number: u32| folder.join(format!("{number}.lock"));
-    let mode = match sharing {
-        Sharing::Shared => LockMode::Shared,
-        Sharing::Locked => LockMode::Exclusive,
-        Sharing::Private => {
-            let mut number = 0;
-            loop {
-                if let Some(lock) = FileLock::attempt_now(&lock_path(number), LockMode::Exclusive)? {
-                    return Ok((number, lock));
-                }
-                number += 1;
-            }
+    match try_lock_mount(folder, sharing)? {
+        Some(locked) => Ok(locked),
+        None => Ok((0, FileLock::wait(&lock_path(folder, 0), lock_mode(sharing))?)),
+    }
+}
+
+fn try_lock_mount(folder: &Path, sharing: Sharing) -> Result<Option<(u32, FileLock)>, StoreError> {
+    let mut number = 0;
+    loop {
+        if let Some(lock) = FileLock::attempt_now(&lock_path(folder, number), lock_mode(sharing))? {
+            return Ok(Some((number, lock)));
         }
-    };
-    Ok((0, FileLock::wait(&lock_path(0), mode)?))
+        if sharing != Sharing::Private {
+            return Ok(None);
+        }
+        number += 1;
+    }
+}
+
+const fn lock_mode(sharing: Sharing) -> LockMode {
+    match sharing {
+        Sharing::Shared => LockMode::Shared,
+        Sharing::Private | Sharing::Locked => LockMode::Exclusive,
+    }
+}
+
+fn lock_path(folder: &Path, number: u32) -> PathBuf {
+    folder.join(format!("{number}.lock"))
 }
 
 /// The longest name that is taken.
