@@ -296,10 +296,21 @@ pub(crate) fn set_groups(groups: &[u32]) -> io::Result<()> {
     Ok(())
 }
 
+/// The capabilities this thread has; none where they cannot be read.
+pub(crate) fn permitted_capabilities() -> u64 {
+    let header: [u32; 2] = [CAPABILITY_VERSION_3, 0];
+    let mut data = [0_u32; 6];
+    // SAFETY: header is a cap_user_header_t of version 3, for which data has room for two cap_user_data_t.
+    unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()) };
+    u64::from(data[1]) | u64::from(data[4]) << 32
+}
+
+/// The version of the kernel's interface in which a set has 64 bits.
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
 /// Sets the permitted and effective capabilities to `bits` and empties the inheritable ones.
 pub(crate) fn set_capabilities(bits: u64) -> io::Result<()> {
-    const VERSION_3: u32 = 0x2008_0522;
-    let header: [u32; 2] = [VERSION_3, 0];
+    let header: [u32; 2] = [CAPABILITY_VERSION_3, 0];
     let (low, high) = (bits as u32, (bits >> 32) as u32);
     let data: [u32; 6] = [low, low, 0, high, high, 0];
     // SAFETY: header is a cap_user_header_t of version 3, for which data holds two cap_user_data_t.

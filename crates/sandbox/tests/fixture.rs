@@ -1,5 +1,6 @@
 //! A small root file system, and sandboxes in it.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{PipeReader, Read};
 use std::os::fd::AsFd;
@@ -11,10 +12,10 @@ use tempfile::TempDir;
 
 /// Where a static busybox is looked for.
 const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
-const APPLETS: [&str; 28] = [
+const APPLETS: [&str; 29] = [
     "sh", "cat", "ls", "id", "true", "false", "sleep", "mount", "mkdir", "rm", "touch", "chmod", "chown",
     "echo", "env", "stat", "hostname", "mknod", "head", "wc", "kill", "ip", "nc", "tty", "test", "stty",
-    "cp", "nslookup",
+    "cp", "nslookup", "setsid",
 ];
 
 /// The spawner of the test binary.
@@ -93,8 +94,26 @@ pub(crate) fn processes_with(marker: &str) -> usize {
     let entries = fs_err::read_dir("/proc").unwrap().filter_map(Result::ok);
     entries
         .filter(|entry| {
-            let command = std::fs::read_to_string(entry.path().join("cmdline"));
+            let command = fs_err::read_to_string(entry.path().join("cmdline"));
             command.is_ok_and(|command| command.contains(marker))
         })
         .count()
+}
+
+/// The processes that descend from one, with their command lines.
+pub(crate) fn descendants(ancestor: u32) -> Vec<(u32, String)> {
+    let entries = fs_err::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let pids: Vec<u32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let parents: HashMap<u32, u32> = pids.into_iter().filter_map(|pid| Some((pid, parent(pid)?))).collect();
+    let descends = |pid: u32| {
+        let line = std::iter::successors(parents.get(&pid), |parent| parents.get(parent));
+        line.take(64).any(|parent| *parent == ancestor)
+    };
+    let command = |pid: u32| fs_err::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    parents.keys().filter(|pid| descends(**pid)).map(|&pid| (pid, command(pid))).collect()
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }

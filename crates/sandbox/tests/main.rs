@@ -4,6 +4,13 @@
 //! small runner: `cargo test -p galley-sandbox --test main [FILTER]`. Tests named `privileged_*` need root; where the
 //! kernel or the user refuses, they are skipped, loudly. One of them runs all of the others again as an ordinary user.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test program prints, and a panic is how a test fails"
+)]
+
+mod crash;
 mod fixture;
 mod net;
 mod process;
@@ -13,8 +20,9 @@ mod user;
 
 fn main() -> std::process::ExitCode {
     galley_sandbox::init();
+    crash::run_victim();
     if let Some(code) = user::enter() {
         return code;
     }
-    runner::run(&[process::TESTS, roots::TESTS, net::TESTS, user::TESTS])
+    runner::run(&[process::TESTS, roots::TESTS, net::TESTS, crash::TESTS, user::TESTS])
 }

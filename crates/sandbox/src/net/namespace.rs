@@ -68,7 +68,7 @@ impl AsFd for NetNs {
 /// A thread of its own makes the namespace and ends in it: the others stay where they are.
 fn new_namespace() -> Result<OwnedFd, NetError> {
     let failed = |action| move |source: io::Error| NetError::Create { action, source };
-    let made = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             // SAFETY: only the network namespace of this one thread changes, which invalidates no descriptor.
             unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.map_err(|e| failed("unshare")(e.into()))?;
@@ -76,8 +76,7 @@ fn new_namespace() -> Result<OwnedFd, NetError> {
             fs_err::File::open("/proc/thread-self/ns/net").map(OwnedFd::from).map_err(failed("open it"))
         });
         thread.join().unwrap_or_else(|_| Err(failed("start a thread")(io::ErrorKind::Other.into())))
-    });
-    made
+    })
 }
 
 /// Moves the calling thread into a network namespace.

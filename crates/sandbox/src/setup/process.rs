@@ -85,7 +85,8 @@ fn identity(spec: &Spec) -> Result<(), SetupError> {
     sys::set_groups(&user.groups).step(SetupStep::SetGroups)?;
     sys::set_gid(user.gid).step(SetupStep::SetIds)?;
     sys::set_uid(user.uid).step(SetupStep::SetIds)?;
-    // Exec gives root everything the bounding set leaves, and others nothing.
-    let bits = if user.uid == 0 { spec.capabilities.bits() } else { 0 };
+    // Exec gives root everything the bounding set leaves, and others nothing. An outer container may have kept some from
+    // galley itself.
+    let bits = if user.uid == 0 { spec.capabilities.bits() & sys::permitted_capabilities() } else { 0 };
     sys::set_capabilities(bits).step(SetupStep::SetCapabilities)
 }
