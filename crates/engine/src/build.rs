@@ -31,8 +31,8 @@ use crate::{
 
 pub use crate::steps::run::StepFailure;
 
-/// How often a key that somebody else works on is looked at again.
-const LOCK_POLL: Duration = Duration::from_millis(20);
+/// How often something that somebody else has locked is asked for again.
+pub(crate) const LOCK_POLL: Duration = Duration::from_millis(20);
 
 /// What a build may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -172,6 +172,8 @@ pub(crate) struct Builder<'a> {
     pub(crate) contexts: Contexts<'a>,
     /// Cache mounts that this build has emptied: once is enough.
     pub(crate) emptied: Mutex<HashSet<String>>,
+    /// The time of new directories that have none of their own, when the build says so.
+    pub(crate) epoch: Option<Time>,
     mode: Mode,
     /// Keys that this build executed: good enough even for a step whose records are to be skipped.
     made: Mutex<HashSet<Key>>,
@@ -197,8 +199,9 @@ impl<'a> Builder<'a> {
             runner: RunnerRef(ports.runner),
             secrets: ports.secrets,
             events,
-            contexts: Contexts::new(&request.plan.contexts),
+            contexts: Contexts::new(request.plan),
             emptied: Mutex::default(),
+            epoch: request.plan.epoch.map(Time::from_seconds),
             mode: request.mode,
             made: Mutex::default(),
             runs: AtomicUsize::new(0),

@@ -2,18 +2,26 @@
 
 use std::{
     cell::RefCell,
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use fs_err as fs;
 use galley_dockerfile::{Ignore, ignore::FolderState};
-use galley_oci::tree::parent;
+use galley_oci::{
+    Kind, Tree,
+    tree::{is_within, join, parent},
+};
 use galley_store::{ContextFilter, Decision, Store};
 
 use crate::{
     Error, ErrorKind, Event, Events,
-    plan::{ContextId, ContextSource},
+    plan::{ContextId, ContextSource, Operation, Plan, Source},
     steps::{
         files::Files,
+        mounts,
         select::{self, Selected},
     },
 };
@@ -22,6 +30,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Contexts<'a> {
     sources: &'a [ContextSource],
+    needed: Vec<Needed>,
     read: Vec<Mutex<Option<Arc<Context>>>>,
 }
 
@@ -30,49 +39,122 @@ pub(crate) struct Contexts<'a> {
 pub(crate) struct Context {
     /// What is not ignored.
     pub files: Files,
+    root: PathBuf,
     ignore: Option<(String, Ignore)>,
 }
 
 impl<'a> Contexts<'a> {
-    pub(crate) fn new(sources: &'a [ContextSource]) -> Self {
-        Self { sources, read: sources.iter().map(|_| Mutex::new(None)).collect() }
+    pub(crate) fn new(plan: &'a Plan) -> Self {
+        let needed = (0..plan.contexts.len()).map(|id| Needed::of(plan, ContextId(id))).collect();
+        Self {
+            sources: &plan.contexts,
+            needed,
+            read: plan.contexts.iter().map(|_| Mutex::new(None)).collect(),
+        }
     }
 
     /// The context `id`; whoever asks while it is being read waits.
     pub(crate) fn get(&self, id: ContextId, store: &Store, events: &Events) -> Result<Arc<Context>, Error> {
         let unknown = || Error::new(ErrorKind::Internal, format!("the plan has no context {}", id.0));
         let source = self.sources.get(id.0).ok_or_else(unknown)?;
+        let needed = self.needed.get(id.0).ok_or_else(unknown)?;
         let mut slot =
             self.read.get(id.0).ok_or_else(unknown)?.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(context) = &*slot {
             return Ok(Arc::clone(context));
         }
-        let context = Arc::new(Context::read(source, store, events)?);
+        let context = Arc::new(Context::read(source, needed, store, events)?);
         *slot = Some(Arc::clone(&context));
         Ok(context)
     }
 }
 
+/// The part of a context that steps can mean: nothing else is read.
+#[derive(Debug)]
+struct Needed {
+    /// Each with whether a pattern follows it, whose matches are followed when they are links.
+    paths: Vec<(Vec<u8>, bool)>,
+}
+
+impl Needed {
+    fn of(plan: &Plan, id: ContextId) -> Self {
+        let mut paths = Vec::new();
+        for step in &plan.steps {
+            match &step.operation {
+                Operation::Copy(copy) if copy.from == Source::Context(id) => {
+                    for pattern in &copy.sources {
+                        let pattern = select::clean(pattern);
+                        let (fixed, wild) = select::split(&pattern);
+                        paths.push((fixed, wild.is_some()));
+                    }
+                }
+                Operation::Run(run) => {
+                    let sources = run.mounts.iter().filter_map(mounts::source);
+                    let ours = sources.filter(|(source, _)| *source == Source::Context(id));
+                    paths.extend(ours.map(|(_, path)| (select::clean(path), false)));
+                }
+                _ => {}
+            }
+        }
+        Self { paths }
+    }
+
+    fn everything() -> Self {
+        Self { paths: vec![(Vec::new(), false)] }
+    }
+
+    fn decide(&self, path: &[u8], is_directory: bool) -> Decision {
+        let within = |(needed, _): &(Vec<u8>, bool)| is_within(path, needed);
+        let above = |(needed, _): &(Vec<u8>, bool)| is_within(needed, path);
+        if self.paths.iter().any(within) {
+            return Decision::Keep;
+        }
+        match (self.paths.iter().any(above), is_directory) {
+            (true, true) => Decision::SkipButLookInside,
+            // A link on the way, or a file in the way.
+            (true, false) => Decision::Keep,
+            (false, _) => Decision::Skip,
+        }
+    }
+
+    /// Whether a source may be, or lead through, a link to something that was not read.
+    fn may_lead_elsewhere(&self, tree: &Tree) -> bool {
+        let links = tree.entries().iter().filter(|entry| matches!(entry.kind, Kind::Symlink { .. }));
+        let followed = |path: &[u8]| {
+            let mut paths = self.paths.iter();
+            paths.any(|(needed, wild)| is_within(needed, path) || (*wild && is_within(path, needed)))
+        };
+        !self.paths.iter().any(|(path, _)| path.is_empty())
+            && links.map(|entry| &entry.path).any(|path| followed(path))
+    }
+}
+
 impl Context {
-    fn read(source: &ContextSource, store: &Store, events: &Events) -> Result<Self, Error> {
+    fn read(source: &ContextSource, needed: &Needed, store: &Store, events: &Events) -> Result<Self, Error> {
         let ignore = match &source.ignore {
             Some((name, text)) => Some((name.clone(), parse(name, text)?)),
             None => None,
         };
         let none = Ignore::default();
-        let filter = Filter::new(ignore.as_ref().map_or(&none, |(_, ignore)| ignore));
-        let walked = store.walk_context(&source.path, &filter).map_err(|error| {
-            let message = format!("cannot read the build context {}: {error}", source.name);
-            Error::new(ErrorKind::Input, message).because(error)
-        })?;
-        let tree = Arc::new(walked.tree);
-        let sizes = tree.entries().iter().filter_map(|entry| match entry.kind {
-            galley_oci::Kind::File { size, .. } => Some(size),
+        let ignored = ignore.as_ref().map_or(&none, |(_, ignore)| ignore);
+        let walk = |needed: &Needed| {
+            store.walk_context(&source.path, &Filter::new(ignored, needed)).map_err(|error| {
+                let message = format!("cannot read the build context {}: {error}", source.name);
+                Error::new(ErrorKind::Input, message).because(error)
+            })
+        };
+        let mut walked = walk(needed)?;
+        if needed.may_lead_elsewhere(&walked.tree) {
+            walked = walk(&Needed::everything())?;
+        }
+        let sizes = walked.tree.entries().iter().filter_map(|entry| match entry.kind {
+            Kind::File { size, .. } => Some(size),
             _ => None,
         });
         let (files, bytes) = sizes.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size));
         events.emit(Event::Context { name: source.name.clone(), files, bytes });
-        Ok(Self { files: Files::of_directory(&walked.root, tree), ignore })
+        let files = Files::of_directory(&walked.root, Arc::new(walked.tree));
+        Ok(Self { files, root: walked.root, ignore })
     }
 
     /// What a source of COPY means here.
@@ -87,44 +169,61 @@ impl Context {
     }
 
     /// Something may be missing only because it is ignored, or because the path tries to leave the context.
-    fn explain(&self, error: Error, path: &[u8]) -> Error {
+    fn explain(&self, mut error: Error, path: &[u8]) -> Error {
         if error.kind != ErrorKind::NotFound {
             return error;
         }
+        error.help.clear();
         let cleaned = select::clean(path);
-        let error = match &self.ignore {
-            Some((name, ignore)) if ignore.matches(&cleaned) => {
-                let mut error = error.label(format!("excluded by {name}"));
-                error.help.clear();
-                error.help(format!("{name} excludes it from the build context: add an exception, !{}", {
-                    String::from_utf8_lossy(&cleaned)
-                }))
-            }
-            _ => error,
-        };
         if path.split(|&byte| byte == b'/').any(|name| name == b"..") {
-            return error.help("nothing above the build context can be copied: .. stops at its top");
+            error = error.help("nothing above the build context can be copied: .. stops at its top");
         }
-        error
+        let shown = String::from_utf8_lossy(&cleaned);
+        match &self.ignore {
+            Some((name, ignore)) if ignore.matches(&cleaned) => {
+                let help = format!("add the exception !{shown} to {name}, or copy something else");
+                error.label(format!("excluded by {name}")).help(help)
+            }
+            _ => match select::nearest_path(&cleaned, &|dir| self.names(dir)) {
+                Some(near) => error.help(format!("did you mean {}?", String::from_utf8_lossy(&near))),
+                None => error,
+            },
+        }
+    }
+
+    /// The names in a directory of the context that could be copied, read or not.
+    fn names(&self, dir: &[u8]) -> Option<Vec<Vec<u8>>> {
+        let path = self.root.join(OsStr::from_bytes(dir));
+        let is_directory = fs::symlink_metadata(&path).is_ok_and(|data| data.is_dir());
+        let entries = fs::read_dir(path).ok().filter(|_| is_directory)?;
+        let names = entries.flatten().map(|entry| entry.file_name().as_bytes().to_vec());
+        let ignored =
+            |name: &[u8]| self.ignore.as_ref().is_some_and(|(_, ignore)| ignore.matches(&join(dir, name)));
+        Some(names.filter(|name| !ignored(name)).collect())
     }
 }
 
 /// The ignore file as the walk asks it.
 struct Filter<'a> {
     ignore: &'a Ignore,
+    needed: &'a Needed,
     /// The directories that the walk is in, and what is known of each.
     above: RefCell<Vec<(Vec<u8>, FolderState)>>,
 }
 
 impl<'a> Filter<'a> {
-    fn new(ignore: &'a Ignore) -> Self {
-        Self { ignore, above: RefCell::new(vec![(Vec::new(), ignore.root())]) }
+    fn new(ignore: &'a Ignore, needed: &'a Needed) -> Self {
+        Self { ignore, needed, above: RefCell::new(vec![(Vec::new(), ignore.root())]) }
     }
 }
 
 impl ContextFilter for Filter<'_> {
     fn decide(&self, path: &[u8], is_directory: bool) -> Decision {
         let Some(dir) = parent(path) else { return Decision::Keep };
+        let needed = self.needed.decide(path, is_directory);
+        if needed == Decision::Skip {
+            return needed;
+        }
         let mut above = self.above.borrow_mut();
         while above.len() > 1 && above.last().is_some_and(|(last, _)| last != dir) {
             above.pop();
@@ -140,7 +239,7 @@ impl ContextFilter for Filter<'_> {
             _ => self.ignore.matches(path),
         };
         match (ignored, is_directory) {
-            (false, _) => Decision::Keep,
+            (false, _) => needed,
             (true, true) if self.ignore.may_readmit_below(path) => Decision::SkipButLookInside,
             (true, _) => Decision::Skip,
         }

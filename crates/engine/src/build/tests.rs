@@ -366,6 +366,34 @@ fn a_missing_file_suggests_the_nearest() {
 }
 
 #[test]
+fn only_what_is_meant_is_read() {
+    let bench = Bench::new();
+    bench.write("app/main.go", "x");
+    bench.write("big/data", "x");
+    std::os::unix::fs::symlink("/nowhere", bench.context().join("app/link")).unwrap();
+    let store = bench.store();
+    let context = |text: &str| {
+        let (sender, events) = crossbeam_channel::unbounded();
+        let (plan, runner) = (bench.plan(text), bench.runner(&store));
+        let request = BuildRequest { plan: &plan, mode: Mode::Execute, jobs: 1 };
+        let ports = Ports { store: &store, runner: &runner, secrets: &bench.secrets };
+        build(&request, &ports, &Events::new(sender), &Cancel::new()).unwrap();
+        events.try_iter().find_map(|event| match event {
+            Event::Context { files, .. } => Some(files),
+            _ => None,
+        })
+    };
+    assert_eq!(context("FROM scratch\nCOPY app /app"), Some(1));
+    assert_eq!(
+        context("FROM scratch\nCOPY app/*.go /app/\nRUN --mount=source=app/main.go,target=/m say x"),
+        Some(2)
+    );
+    std::os::unix::fs::symlink("big", bench.context().join("alias")).unwrap();
+    assert_eq!(context("FROM scratch\nCOPY alias /x"), Some(2), "a link leads to what was not walked");
+    assert_eq!(context("FROM scratch\nRUN say x"), None);
+}
+
+#[test]
 fn nothing_outside_of_the_context_can_be_copied() {
     let bench = Bench::new();
     fs::write(bench.dir.path().join("outside"), "x").unwrap();

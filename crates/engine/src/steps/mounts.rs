@@ -7,7 +7,7 @@ use std::{
 };
 
 use fs_err as fs;
-use galley_oci::{Digest, Entry, Stack, Tree, minimal};
+use galley_oci::{Digest, Entry, Kind, Stack, Tree, minimal};
 use galley_store::{CacheMount, Layer, Origins, Store};
 
 use super::{
@@ -16,8 +16,8 @@ use super::{
     select::{self, Selected},
 };
 use crate::{
-    Error, ErrorKind, Snapshot,
-    build::Builder,
+    Cancel, Error, ErrorKind, Snapshot,
+    build::{Builder, LOCK_POLL},
     contexts::Context,
     plan::{MountKind, RunMount, RunOp, Sharing, Source, Step},
     ports::{MountSource, ResolvedMount, Secret},
@@ -63,6 +63,28 @@ impl MountInput {
             }
         }
     }
+
+    /// Copies the directory at `path` to `dir`, which is there and empty.
+    fn copy_to(&self, store: &Store, path: &[u8], dir: &Path) -> Result<(), Failed> {
+        let (snapshot, path) = self.mountable(store, path)?;
+        let files = Files::of_snapshot(&snapshot)?;
+        let (mut entries, mut origins) = (Vec::new(), Origins::new());
+        for found in files.stack().walk(&path) {
+            let below = &found.path()[path.len()..];
+            let below = below.strip_prefix(b"/").unwrap_or(below);
+            entries.push(Entry { path: below.into(), ..Entry::clone(found.entry) });
+            if matches!(found.entry.kind, Kind::File { .. }) {
+                origins.insert(below, files.origin(found));
+            }
+        }
+        if entries.first().is_some_and(|entry| !entry.is_directory()) {
+            let message = format!("a cache mount cannot start with {}, which is no directory", shown(&path));
+            return Err(Failed(Error::new(ErrorKind::Input, message)));
+        }
+        let layer = store.commit_origins(minimal(Tree::from_entries(entries), &Stack::default()), origins)?;
+        fs::remove_dir(dir).map_err(prepare_error)?;
+        Ok(store.copy_files(&layer, dir)?)
+    }
 }
 
 /// Whose files a mount shows, or starts with, and from which path.
@@ -85,7 +107,7 @@ fn part_of(store: &Store, files: &Files, path: &[u8]) -> Result<Layer, Error> {
     let (mut entries, mut origins) = (Vec::new(), Origins::new());
     for found in files.stack().walk(path) {
         entries.push(Entry::clone(found.entry));
-        if matches!(found.entry.kind, galley_oci::Kind::File { .. }) {
+        if matches!(found.entry.kind, Kind::File { .. }) {
             origins.insert(found.path(), files.origin(found));
         }
     }
@@ -108,6 +130,7 @@ pub(crate) fn resolve(
     step: &Step,
     operation: &RunOp,
     inputs: &[Option<MountInput>],
+    stop: &Cancel,
 ) -> Result<Mounts, Error> {
     let mut mounts = Mounts::default();
     let mut caches = Vec::new();
@@ -119,8 +142,8 @@ pub(crate) fn resolve(
     }
     // Two steps that lock the same caches take them in one order, so neither waits for the other for ever.
     caches.sort_by_cached_key(|(mount, input)| cache_id(mount, *input));
-    for (mount, input) in caches {
-        mounts.add_cache(builder, step, mount, input)?;
+    for cache in caches {
+        mounts.add_cache(builder, step, cache, stop)?;
     }
     for script in &operation.scripts {
         let content = Arc::from(script.content.as_slice());
@@ -174,10 +197,10 @@ impl Mounts {
         &mut self,
         builder: &Builder<'_>,
         step: &Step,
-        mount: &RunMount,
-        input: Option<&MountInput>,
+        (mount, input): (&RunMount, Option<&MountInput>),
+        stop: &Cancel,
     ) -> Result<(), Error> {
-        let MountKind::Cache { sharing, read_only, mode, uid, gid, .. } = &mount.kind else {
+        let MountKind::Cache { sharing, from, read_only, mode, uid, gid, .. } = &mount.kind else {
             return Err(no_input(mount));
         };
         let (id, store) = (cache_id(mount, input), builder.store);
@@ -187,10 +210,22 @@ impl Mounts {
             // In use elsewhere: then it is not ours to empty.
             store.remove_cache_mount(&id).map_err(store_error)?;
         }
-        let held = store.cache_mount(&id, store_sharing(*sharing), |dir| {
+        let mut init = |dir: &Path| {
+            if let (Some(input), Some((_, path))) = (input, from) {
+                input.copy_to(store, path, dir)?;
+            }
             set_attributes(dir, *mode, *uid, *gid, input.is_some())
-        });
-        let held = held.map_err(|Failed(error)| error)?;
+        };
+        let held = loop {
+            let held = store.try_cache_mount(&id, store_sharing(*sharing), &mut init);
+            if let Some(held) = held.map_err(|Failed(error)| error)? {
+                break held;
+            }
+            if stop.is_cancelled() {
+                return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
+            }
+            std::thread::sleep(LOCK_POLL);
+        };
         let source = MountSource::Host { path: held.path().to_owned(), writable: !read_only, discard: false };
         self.mounts.push(ResolvedMount { target: mount.target.clone(), source });
         self._held.push(held);
@@ -200,6 +235,12 @@ impl Mounts {
 
 /// An error of ours that the store's callback can return.
 struct Failed(Error);
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
 
 impl From<galley_store::StoreError> for Failed {
     fn from(error: galley_store::StoreError) -> Self {
@@ -246,17 +287,19 @@ fn set_attributes(
     gid: Option<u32>,
     has_source: bool,
 ) -> Result<(), Failed> {
-    let failed = |error: std::io::Error| {
-        Failed(Error::new(ErrorKind::Store, "cannot prepare a cache mount").because(error))
-    };
     if uid.is_some() || gid.is_some() {
-        std::os::unix::fs::chown(dir, Some(uid.unwrap_or(0)), Some(gid.unwrap_or(0))).map_err(failed)?;
+        std::os::unix::fs::chown(dir, Some(uid.unwrap_or(0)), Some(gid.unwrap_or(0)))
+            .map_err(prepare_error)?;
     }
     if mode.is_some() || !has_source {
         let mode = std::fs::Permissions::from_mode(mode.unwrap_or(CACHE_MODE));
-        fs::set_permissions(dir, mode).map_err(failed)?;
+        fs::set_permissions(dir, mode).map_err(prepare_error)?;
     }
     Ok(())
+}
+
+fn prepare_error(error: std::io::Error) -> Failed {
+    Failed(Error::new(ErrorKind::Store, format!("cannot prepare a cache mount: {error}")).because(error))
 }
 
 fn no_input(mount: &RunMount) -> Error {

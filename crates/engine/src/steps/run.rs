@@ -71,7 +71,7 @@ pub(crate) fn execute(
 ) -> Result<Layer, Error> {
     let files = Files::of_snapshot(&work.parent)?;
     let user = Accounts::read(builder.store, &files)?.process(&operation.user)?;
-    let mounts = mounts::resolve(builder, step, operation, inputs)?;
+    let mounts = mounts::resolve(builder, step, operation, inputs, stop)?;
     let output = Output::create(builder, step, &work.key)?;
     let request = RunRequest {
         snapshot: &work.parent,

@@ -57,7 +57,7 @@ pub(crate) fn clean(path: &[u8]) -> Vec<u8> {
 }
 
 /// The part before the first component with a wildcard, and the rest.
-fn split(pattern: &[u8]) -> (Vec<u8>, Option<&[u8]>) {
+pub(crate) fn split(pattern: &[u8]) -> (Vec<u8>, Option<&[u8]>) {
     let mut start = 0;
     for name in pattern.split(|&byte| byte == b'/') {
         if has_wildcard(name) {
@@ -128,19 +128,28 @@ fn missing(stack: &Stack, path: &[u8]) -> Error {
 
 /// The sibling whose name is most like the missing one's.
 fn nearest(stack: &Stack, path: &[u8]) -> Option<Vec<u8>> {
-    let (mut dir, mut missing): (Vec<u8>, &[u8]) = (Vec::new(), path);
-    while let Some(slash) = missing.iter().position(|&byte| byte == b'/') {
-        let next = join(&dir, &missing[..slash]);
-        let next = stack.resolve(&next, Last::Follow).ok()?;
-        if !stack.get(&next).is_some_and(|found| found.entry.is_directory()) {
-            missing = &missing[..slash];
-            break;
+    let names = |dir: &[u8]| {
+        let dir = stack.resolve(dir, Last::Follow).ok()?;
+        let is_directory = dir.is_empty() || stack.get(&dir).is_some_and(|found| found.entry.is_directory());
+        is_directory.then(|| stack.list(&dir).iter().map(|found| found.entry.name().to_vec()).collect())
+    };
+    nearest_path(path, &names)
+}
+
+/// `path` with its first component that is not there replaced by the name most like it. `names` lists a directory;
+/// none when there is no such directory.
+pub(crate) fn nearest_path(path: &[u8], names: &dyn Fn(&[u8]) -> Option<Vec<Vec<u8>>>) -> Option<Vec<u8>> {
+    let mut dir: Vec<u8> = Vec::new();
+    for wanted in path.split(|&byte| byte == b'/') {
+        let known = names(&dir)?;
+        if !known.iter().any(|name| name == wanted) {
+            let near = known.iter().map(|name| (distance(wanted, name), name));
+            let (distance, name) = near.min()?;
+            return (distance <= wanted.len().div_ceil(3)).then(|| join(&dir, name));
         }
-        (dir, missing) = (next, &missing[slash + 1..]);
+        dir = join(&dir, wanted);
     }
-    let near = stack.list(&dir).into_iter().map(|found| (distance(missing, found.entry.name()), found));
-    let (distance, found) = near.min_by_key(|(distance, _)| *distance)?;
-    (distance <= missing.len().div_ceil(3)).then(|| found.path().to_vec())
+    None
 }
 
 /// How many bytes must be changed, added or taken away to make `b` of `a`; upper and lower case are alike.

@@ -111,7 +111,12 @@ impl<'a> Work<'a> {
         let files = Files::of_snapshot(&self.parent)?;
         let user = Some(operation.user.as_str()).filter(|user| !user.is_empty());
         let owner = owner(builder, &files, user)?;
-        let changes = workdir::make(files.stack(), &operation.path, owner.unwrap_or_default(), now())?;
+        let changes = workdir::make(
+            files.stack(),
+            &operation.path,
+            owner.unwrap_or_default(),
+            builder.epoch.unwrap_or_else(now),
+        )?;
         let layer = minimal(changes, files.stack());
         builder.store.commit_origins(layer, Origins::new()).map_err(store_error)
     }

@@ -123,3 +123,44 @@ fn no_cache_empties_a_cache_once_a_build() {
     bench.no_cache = NoCache::All;
     assert_eq!(count(&bench), [0, 1]);
 }
+
+#[test]
+fn a_cache_may_start_with_files_of_a_stage() {
+    let bench = Bench::new();
+    bench.write("seed/a", "1");
+    let text = "FROM scratch AS seed\nCOPY --chmod=750 seed /seed\nFROM scratch\nRUN --mount=type=cache,target=/c,from=seed,source=/seed say x";
+    let found = Arc::new(Mutex::new(Vec::new()));
+    let mut runner = bench.runner(&bench.store());
+    runner.look = Box::new({
+        let found = Arc::clone(&found);
+        move |request| {
+            let MountSource::Host { path, .. } = &request.mounts[0].source else { panic!("no cache") };
+            let mode = fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+            found.lock().unwrap().push((mode, fs::read_to_string(path.join("a")).unwrap()));
+        }
+    });
+    bench.build_with(text, Mode::Execute, &runner, &Cancel::new()).unwrap();
+    assert_eq!(*found.lock().unwrap(), [(0o750, "1".to_owned())]);
+}
+
+#[test]
+fn a_wait_for_a_locked_cache_can_be_cancelled() {
+    let mut bench = Bench::new();
+    bench.meeters = 2;
+    let text = "FROM scratch AS a\nRUN --mount=type=cache,target=/c,sharing=locked meet;wait\nFROM scratch AS b\nRUN --mount=type=cache,target=/c,sharing=locked meet;wait\nFROM scratch\nCOPY --from=a / /\nCOPY --from=b / /";
+    let (runner, cancel) = (bench.runner(&bench.store()), Cancel::new());
+    let error = thread::scope(|scope| {
+        scope.spawn(|| {
+            while runner.runs.load(Ordering::SeqCst) == 0 {
+                thread::yield_now();
+            }
+            // The other step cannot start: it never meets the first.
+            thread::sleep(Duration::from_millis(50));
+            assert_eq!(runner.runs.load(Ordering::SeqCst), 1);
+            cancel.cancel();
+            runner.meeting.wait();
+        });
+        bench.build_with(text, Mode::Execute, &runner, &cancel).unwrap_err()
+    });
+    assert_eq!(error.kind, ErrorKind::Cancelled);
+}
