@@ -210,14 +210,14 @@ impl Mounts {
             // In use elsewhere: then it is not ours to empty.
             store.remove_cache_mount(&id).map_err(store_error)?;
         }
-        let mut init = |dir: &Path| {
+        let init = |dir: &Path| {
             if let (Some(input), Some((_, path))) = (input, from) {
                 input.copy_to(store, path, dir)?;
             }
             set_attributes(dir, *mode, *uid, *gid, input.is_some())
         };
         let held = loop {
-            let held = store.try_cache_mount(&id, store_sharing(*sharing), &mut init);
+            let held = store.try_cache_mount(&id, store_sharing(*sharing), init);
             if let Some(held) = held.map_err(|Failed(error)| error)? {
                 break held;
             }

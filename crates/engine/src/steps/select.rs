@@ -136,9 +136,11 @@ fn nearest(stack: &Stack, path: &[u8]) -> Option<Vec<u8>> {
     nearest_path(path, &names)
 }
 
-/// `path` with its first component that is not there replaced by the name most like it. `names` lists a directory;
-/// none when there is no such directory.
-pub(crate) fn nearest_path(path: &[u8], names: &dyn Fn(&[u8]) -> Option<Vec<Vec<u8>>>) -> Option<Vec<u8>> {
+/// Lists the names in a directory; none when there is no such directory.
+pub(crate) type Names<'a> = dyn Fn(&[u8]) -> Option<Vec<Vec<u8>>> + 'a;
+
+/// `path` with its first component that is not there replaced by the name most like it.
+pub(crate) fn nearest_path(path: &[u8], names: &Names<'_>) -> Option<Vec<u8>> {
     let mut dir: Vec<u8> = Vec::new();
     for wanted in path.split(|&byte| byte == b'/') {
         let known = names(&dir)?;
