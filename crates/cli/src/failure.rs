@@ -75,6 +75,18 @@ pub(crate) fn output(error: io::Error) -> Failure {
     Error::new(ErrorKind::Store, "could not write to standard output").because(error).into()
 }
 
+/// An error of the engine that wrote to standard output: a reader that went away is none.
+pub(crate) fn of_stream(error: Error) -> Failure {
+    let mut next = std::error::Error::source(&error);
+    while let Some(cause) = next {
+        if cause.downcast_ref::<io::Error>().is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe) {
+            return Failure::BrokenPipe;
+        }
+        next = cause.source();
+    }
+    error.into()
+}
+
 /// An error of a file that the person named.
 pub(crate) fn file(what: &str, error: io::Error) -> Failure {
     let kind = match error.kind() {

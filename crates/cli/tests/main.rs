@@ -1,3 +1,5 @@
-//! All integration tests of the program are one binary: linking is what costs time.
+//! The one integration binary of the workspace's program: the style as a test, the command line, and end to end.
 
+mod commands;
 mod e2e;
+mod tidy;

@@ -11,6 +11,7 @@ use crate::{
 
 /// Make a container without starting it, to look at its files
 #[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
 pub(crate) struct CreateArgs {
     #[command(flatten)]
     container: ContainerArgs,

@@ -8,7 +8,7 @@ use galley_engine::{Error, ErrorKind, container};
 
 use crate::{
     context::Context,
-    failure::{Outcome, file, output},
+    failure::{Outcome, file, of_stream, output},
     namespace,
 };
 
@@ -41,7 +41,7 @@ pub(crate) fn execute(arguments: &ExportArgs, context: &Context) -> Outcome {
         }
         None => {
             let mut out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
-            container::export(&store, &container, &mut out)?;
+            container::export(&store, &container, &mut out).map_err(of_stream)?;
             out.flush().map_err(output)
         }
     }

@@ -50,7 +50,7 @@ pub(crate) struct ContainerArgs {
     #[arg(long, visible_alias = "net", value_name = "NETWORK", default_value = "bridge")]
     pub(super) network: String,
     /// Host name; the start of the container's id without it
-    #[arg(short = 'H', long, value_name = "NAME")]
+    #[arg(short = 'h', long, value_name = "NAME")]
     pub(super) hostname: Option<String>,
     /// Set a label, NAME=VALUE
     #[arg(short, long, value_name = "NAME=VALUE")]
@@ -64,6 +64,9 @@ pub(crate) struct ContainerArgs {
     /// Write the container's id to a file
     #[arg(long, value_name = "FILE")]
     pub(super) cidfile: Option<PathBuf>,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
     /// The image, and what to run in it instead of its CMD
     #[arg(value_names = ["IMAGE", "COMMAND"], required = true, trailing_var_arg = true)]
     pub(crate) image_and_command: Vec<OsString>,
@@ -71,6 +74,7 @@ pub(crate) struct ContainerArgs {
 
 /// Run a command in a new container
 #[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
 pub(crate) struct RunArgs {
     /// Remove the container when it ends
     #[arg(long)]

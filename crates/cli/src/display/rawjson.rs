@@ -1,4 +1,4 @@
-//! `--progress=rawjson`: one JSON object a line for each event, as docs/reference/rawjson.md says.
+//! `--progress=rawjson`: one JSON object a line for each event, as docs/rawjson.md says.
 
 use std::{
     io::{self, Write},

@@ -17,6 +17,8 @@ use galley_oci::Platform;
 use super::BuildArgs;
 use crate::{args::csv, environment::Environment};
 
+/// A Dockerfile is text that people write; the parser has a limit of its own below this.
+const DOCKERFILE_BYTES_MAX: u64 = 16 << 20;
 /// BuildKit's limit.
 const SECRET_BYTES_MAX: u64 = 500 << 10;
 
@@ -93,8 +95,7 @@ fn refuse_remote(context: &OsStr) -> Result<(), Error> {
 }
 
 fn read_standard_input() -> Result<Vec<u8>, Error> {
-    let limit = u64::try_from(galley_dockerfile::source::MAX_BYTES).unwrap_or(u64::MAX);
-    limited(io::stdin().lock(), limit).map_err(|error| {
+    limited(io::stdin().lock(), DOCKERFILE_BYTES_MAX).map_err(|error| {
         Error::new(ErrorKind::Input, "cannot read the Dockerfile on standard input").because(error)
     })
 }

@@ -85,10 +85,14 @@ impl Outputs {
         self.written.iter().any(Output::needs_image)
     }
 
+    /// Something goes to standard output.
+    pub(super) fn to_stream(&self) -> bool {
+        self.written.iter().any(|output| matches!(output.destination, Destination::Stream(_)))
+    }
+
     /// Binary output on a terminal helps nobody.
     pub(super) fn refuse_terminal(&self) -> Result<(), Error> {
-        let stream = self.written.iter().any(|output| matches!(output.destination, Destination::Stream(_)));
-        if stream && io::IsTerminal::is_terminal(&io::stdout()) {
+        if self.to_stream() && io::IsTerminal::is_terminal(&io::stdout()) {
             return Err(Error::new(ErrorKind::Usage, "an archive is not written to a terminal")
                 .help("redirect it, or give a file with dest=FILE"));
         }

@@ -27,7 +27,7 @@ use crate::{
     args::VERSION,
     context::Context,
     display::{self, Progress, Show},
-    failure::Outcome,
+    failure::{Outcome, of_stream},
     namespace,
     ports::StoreImages,
     signals,
@@ -49,6 +49,7 @@ pub(super) fn execute(arguments: BuildArgs, context: &Context) -> Outcome {
         Err(error) if !may_execute && matches!(error.kind, ErrorKind::NeedsExecution) => {
             namespace::enter(context)
         }
+        other if outputs.to_stream() => other.map_err(of_stream),
         other => other.map_err(Into::into),
     }
 }

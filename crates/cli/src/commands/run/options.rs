@@ -12,12 +12,17 @@ use galley_engine::{
     container::{Container, CreateOptions, NetworkMode, PublishedPort, VolumeOption, VolumeSource},
 };
 
+use signal_hook::low_level::signal_name;
+
 use super::ContainerArgs;
 use crate::{
     commands::build::options::platform,
     environment::Environment,
     failure::{Failure, Outcome, file},
 };
+
+/// All that Linux has.
+const SIGNALS: std::ops::RangeInclusive<i32> = 1..=64;
 
 impl ContainerArgs {
     /// The engine's options.
@@ -121,8 +126,14 @@ fn network(name: &str) -> Outcome<NetworkMode> {
 }
 
 fn signal(name: &str) -> Outcome<i32> {
-    let wrong = |_| Failure::usage(format!("--stop-signal {name} is no signal"));
-    galley_dockerfile::signal::parse(name, galley_dockerfile::Span::default()).map_err(wrong)
+    let wanted = name.strip_prefix("SIG").unwrap_or(name);
+    let named = |number: &i32| signal_name(*number).and_then(|name| name.strip_prefix("SIG")) == Some(wanted);
+    let number = wanted
+        .parse()
+        .ok()
+        .filter(|number| SIGNALS.contains(number))
+        .or_else(|| SIGNALS.into_iter().find(named));
+    number.ok_or_else(|| Failure::usage(format!("--stop-signal {name} is no signal")))
 }
 
 fn pair(label: &str) -> (String, String) {
@@ -140,6 +151,12 @@ mod tests {
         assert_eq!(variable("A=1", &environment).unwrap(), "A=1");
         assert_eq!(variable("HERE", &environment).unwrap(), "HERE=x");
         assert_eq!(variable("NOWHERE", &environment), None);
+    }
+
+    #[test]
+    fn signals_have_names_and_numbers() {
+        assert_eq!(["SIGTERM", "INT", "9"].map(|name| signal(name).unwrap()), [15, 2, 9]);
+        assert!(signal("SIGNONE").is_err() && signal("0").is_err());
     }
 
     #[test]

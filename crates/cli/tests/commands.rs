@@ -1,0 +1,205 @@
+//! The command line as a process: what needs no sandbox and no base image.
+
+use std::{
+    os::unix::process::CommandExt,
+    process::{Command, Output, Stdio},
+};
+
+use fs_err as fs;
+use galley_testkit::TestEnv;
+
+use crate::e2e::{succeeded, text};
+
+fn galley(env: &TestEnv, arguments: &[&str]) -> Command {
+    let mut command = env.command(env!("CARGO_BIN_EXE_galley"));
+    command.args(arguments);
+    command
+}
+
+fn docker(env: &TestEnv, arguments: &[&str]) -> Command {
+    let mut command = galley(env, arguments);
+    command.arg0("/usr/local/bin/docker");
+    command
+}
+
+fn run(mut command: Command) -> Output {
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+fn code(output: &Output) -> Option<i32> {
+    output.status.code()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn help_names_every_command_that_works() {
+    let env = TestEnv::new();
+    let help = stdout(&succeeded(run(galley(&env, &["--help"]))));
+    for command in
+        "build run ps logs stop images inspect history tag rmi create export rm doctor version info completion".split(' ')
+    {
+        assert!(help.contains(&format!("\n  {command} ")), "{command} is not in:\n{help}");
+        let own = stdout(&succeeded(run(galley(&env, &[command, "--help"]))));
+        assert!(own.contains("Usage: galley"), "{own}");
+    }
+    assert!(!help.contains("pull"), "what does not work is not offered:\n{help}");
+}
+
+#[test]
+fn versions_are_what_scripts_expect() {
+    let env = TestEnv::new();
+    let version = |command| stdout(&succeeded(run(command)));
+    assert_eq!(version(galley(&env, &["--version"])), format!("galley {}\n", env!("CARGO_PKG_VERSION")));
+    let docker_version = version(docker(&env, &["--version"]));
+    assert!(docker_version.starts_with("Docker version 28.0.0, build galley-"), "{docker_version}");
+    assert_eq!(version(docker(&env, &["version", "--format", "{{.Server.Version}}"])), "28.0.0\n");
+    assert_eq!(version(docker(&env, &["info", "-f", "{{.OSType}}"])), "linux\n");
+}
+
+#[test]
+fn wrong_use_ends_with_125() {
+    let env = TestEnv::new();
+    for arguments in [
+        &["biuld", "."][..],
+        &["build"],
+        &["build", "--no-such-flag", "."],
+        &["run", "--bogus", "x"],
+        &["pull", "x"],
+    ] {
+        let output = run(galley(&env, arguments));
+        assert_eq!(code(&output), Some(125), "{arguments:?}: {}", text(&output));
+        assert!(stderr(&output).starts_with("error: "), "{arguments:?}: {}", text(&output));
+    }
+}
+
+#[test]
+fn exit_codes_tell_why() {
+    let env = TestEnv::new();
+    let ends_with = |arguments: &[&str]| code(&run(galley(&env, arguments)));
+    assert_eq!(ends_with(&["inspect", "nothing"]), Some(5));
+    assert_eq!(ends_with(&["run", "nothing"]), Some(125));
+    assert_eq!(ends_with(&["build", "no-such-directory"]), Some(1));
+    env.write("Dockerfile", "FORM scratch\n");
+    assert_eq!(ends_with(&["build", "."]), Some(1));
+    env.write("file", "");
+    let root = env.work().join("file");
+    assert_eq!(ends_with(&["--root", root.to_str().unwrap(), "images"]), Some(4));
+}
+
+#[test]
+fn a_wrong_dockerfile_is_drawn() {
+    let env = TestEnv::new();
+    env.write("Dockerfile", "FROM scratch\nCOPPY a b\n");
+    let expected = "\
+error: unknown instruction `COPPY`
+ --> Dockerfile:2:1
+  |
+2 | COPPY a b
+  | ^^^^^ not an instruction
+  |
+  = help: did you mean `COPY`?
+";
+    assert_eq!(stderr(&run(galley(&env, &["build", "."]))), expected);
+}
+
+#[test]
+fn docker_host_is_mentioned_once() {
+    let env = TestEnv::new();
+    let mut command = docker(&env, &["images"]);
+    command.env("DOCKER_HOST", "tcp://elsewhere:2375");
+    let output = succeeded(run(command));
+    assert_eq!(
+        stderr(&output),
+        "warning: DOCKER_HOST=tcp://elsewhere:2375 is not used: galley has no daemon and works here\n  help: unset DOCKER_HOST to be rid of this\n"
+    );
+    assert_eq!(stderr(&succeeded(run(docker(&env, &["images"])))), "");
+}
+
+#[test]
+fn empty_lists_have_headings() {
+    let env = TestEnv::new();
+    assert_eq!(
+        stdout(&succeeded(run(galley(&env, &["images"])))),
+        "REPOSITORY   TAG       IMAGE ID   CREATED   SIZE\n"
+    );
+    let ps = "CONTAINER ID   IMAGE     COMMAND   CREATED   STATUS    PORTS     NAMES\n";
+    assert_eq!(stdout(&succeeded(run(galley(&env, &["container", "ls"])))), ps);
+    assert_eq!(stdout(&succeeded(run(galley(&env, &["images", "-q"])))), "");
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let env = TestEnv::new();
+    for arguments in [&["completion", "bash"][..], &["images"]] {
+        let mut command = galley(&env, arguments);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        let output = output.wait_with_output().unwrap();
+        assert_eq!((code(&output), stderr(&output)), (Some(0), String::new()), "{arguments:?}");
+    }
+}
+
+#[test]
+fn completions_know_the_commands() {
+    let env = TestEnv::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = stdout(&succeeded(run(galley(&env, &["completion", shell]))));
+        assert!(script.contains("--build-context") || script.contains("build-context"), "{shell}");
+    }
+    let script = stdout(&succeeded(run(docker(&env, &["completion", "bash"]))));
+    assert!(script.contains("complete -F _docker"), "completions are for the name that was used");
+    let file = env.work().join("galley.bash");
+    fs::write(&file, stdout(&succeeded(run(galley(&env, &["completion", "bash"]))))).unwrap();
+    assert!(
+        Command::new("bash").arg("-n").arg(&file).status().unwrap().success(),
+        "bash cannot read its completions"
+    );
+}
+
+#[test]
+fn every_command_has_a_man_page() {
+    let env = TestEnv::new();
+    let folder = env.work().join("man");
+    succeeded(run(galley(&env, &["man", folder.to_str().unwrap()])));
+    let page = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    assert!(page("galley.1").contains("GALLEY_ROOT"));
+    let build = page("galley-build.1");
+    assert!(
+        build.contains("reproducible") && !build.contains("add\\-host"),
+        "hidden flags have no place in it"
+    );
+    assert!(page("galley-image-ls.1").contains("List images"));
+    let names: Vec<String> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    assert!(!names.iter().any(|name| name.contains("pull") || name.contains("__")), "{names:?}");
+}
+
+#[test]
+fn the_tour_of_the_readme_uses_real_flags() {
+    let env = TestEnv::new();
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+    let commands: Vec<&str> = readme.lines().filter_map(|line| line.strip_prefix("galley ")).collect();
+    assert!(commands.len() >= 5, "the tour is gone");
+    for command in commands {
+        // With --help, the parser checks all that stands before it and nothing is done.
+        let words: Vec<&str> =
+            command.split_whitespace().take_while(|word| !word.starts_with(['|', '>', '#'])).collect();
+        let name = words[0];
+        let output = run(galley(&env, &[name, "--help"]));
+        let help = stdout(&succeeded(output));
+        for flag in words.iter().filter(|word| word.starts_with("--")) {
+            let flag = flag.split('=').next().unwrap();
+            assert!(help.contains(flag), "`galley {command}`: {flag} is not in its help");
+        }
+    }
+}
