@@ -20,7 +20,7 @@ use rustix::{
 };
 
 use crate::{
-    Cancel, Error, ErrorKind, Events, Snapshot,
+    Cancel, Error, ErrorKind, Events,
     events::Stream,
     ports::{Exit, MountSource, ResolvedMount, ResolvedUser, RunOutcome, RunRequest, Runner},
     steps::{draft::shown, files::store_error},
@@ -67,16 +67,10 @@ impl SandboxRunner {
         Ok(spawner)
     }
 
-    /// The directories of a snapshot's layers, the topmost first.
-    fn lowers(&self, snapshot: &Snapshot) -> Result<Vec<PathBuf>, Error> {
-        let layers = snapshot.layers().iter().rev();
-        layers.map(|layer| self.store.lower_dir(layer).map_err(store_error)).collect()
-    }
-
     fn spec(&self, request: &RunRequest<'_>, scratch: &Scratch) -> Result<sandbox::Spec, Error> {
         let operation = request.operation;
         let root = sandbox::Root::Layers(sandbox::Layers {
-            lowers: self.lowers(request.snapshot)?,
+            lowers: request.snapshot.lower_dirs(&self.store).map_err(store_error)?,
             writable: Some(scratch.root()),
         });
         let arguments = operation.arguments.iter().map(|word| OsStr::from_bytes(word).to_owned());
@@ -100,7 +94,7 @@ impl SandboxRunner {
     ) -> Result<sandbox::Mount, Error> {
         let (source, readonly) = match &mount.source {
             MountSource::Snapshot { snapshot, path, writable } => {
-                let lowers = self.lowers(snapshot)?;
+                let lowers = snapshot.lower_dirs(&self.store).map_err(store_error)?;
                 let writable_dirs = if *writable { Some(scratch.extra(number)?) } else { None };
                 let layers = sandbox::Layers { lowers, writable: writable_dirs };
                 let subpath = PathBuf::from(OsStr::from_bytes(path));

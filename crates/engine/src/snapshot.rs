@@ -1,9 +1,9 @@
 //! A snapshot: what a stage looks like at one point, as an ordered stack of layers.
 
-use std::sync::Arc;
+use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
 use galley_oci::{Blake3, Digest, Tree, stack::Stack};
-use galley_store::{Layer, StoreError};
+use galley_store::{Layer, Store, StoreError};
 
 /// An ordered stack of layers with an identity of its own.
 #[derive(Clone, Debug)]
@@ -38,6 +38,15 @@ impl Snapshot {
     #[must_use]
     pub fn layers(&self) -> &[Layer] {
         &self.layers
+    }
+
+    /// The directories to mount, the topmost first, each once: overlayfs takes no directory twice. Of a layer that is
+    /// there several times (steps that change nothing make the same one) only the topmost counts: whatever a lower one
+    /// shows or hides, that one shows or hides above everything between them.
+    pub fn lower_dirs(&self, store: &Store) -> Result<Vec<PathBuf>, StoreError> {
+        let mut seen = HashSet::new();
+        let layers = self.layers.iter().rev().filter(|layer| seen.insert(*layer.id()));
+        layers.map(|layer| store.lower_dir(layer)).collect()
     }
 
     /// The merged view, for look-ups.

@@ -338,6 +338,18 @@ fn a_step_that_changes_nothing_has_a_layer_all_the_same() {
 }
 
 #[test]
+fn a_layer_that_is_there_twice_is_mounted_once() {
+    let bench = Bench::new();
+    let text = "FROM scratch\nRUN write /a 1\nRUN say x\nRUN write /b 2\nRUN say y\nRUN write /a 1";
+    let snapshot = bench.build(text).unwrap().targets.remove(0);
+    let store = bench.store();
+    let name = |layer: &Layer| store.lower_dir(layer).unwrap();
+    let layers = snapshot.layers();
+    let expected = [4, 3, 2].map(|index: usize| name(&layers[index]));
+    assert_eq!((layers.len(), snapshot.lower_dirs(&store).unwrap()), (5, expected.to_vec()));
+}
+
+#[test]
 fn ignored_files_are_not_there_and_the_error_says_why() {
     let bench = Bench::new();
     bench.write(".dockerignore", "secret\nlogs/*\n!logs/keep\n");

@@ -21,10 +21,7 @@ pub(crate) fn image_snapshot(store: &Store, image: &Image) -> Result<Snapshot, E
 
 /// What is mounted as the container's root.
 pub(super) fn root(store: &Store, snapshot: &Snapshot, folder: &ContainerDir) -> Result<Root, Error> {
-    let mut lowers = Vec::with_capacity(snapshot.layers().len());
-    for layer in snapshot.layers().iter().rev() {
-        lowers.push(store.lower_dir(layer).map_err(store_failed)?);
-    }
+    let lowers = snapshot.lower_dirs(store).map_err(store_failed)?;
     let writable = Some(Writable { upper: folder.upper(), work: folder.work() });
     Ok(Root::Layers(Layers { lowers, writable }))
 }
