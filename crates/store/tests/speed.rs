@@ -84,6 +84,14 @@ fn contexts() {
     fs::write(dir.join("folder-001/file-001.txt"), "other").unwrap();
     std::thread::sleep(Duration::from_millis(100));
     show("context, one file changed", best(1, || fixture.reopened().walk_context(&dir, &KeepAll).unwrap()));
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn layers() {
+    let fixture = Fixture::new();
+    let dir = fixture.folder("files");
+    fill(&dir);
     show("opening the store", best(20, || fixture.reopened()));
     show(
         "scan, 50,000 files of 2 kB",

@@ -21,6 +21,8 @@ const MAGIC: &[u8; 8] = b"gly-idx1";
 const HEADER_BYTES: usize = 16;
 const CHECKSUM_BYTES: usize = 32;
 const ROW_BYTES: usize = 88;
+/// Where the digest begins; before it stand eight zeros.
+const DIGEST_AT: usize = 56;
 
 /// Rows that no walk used lately are kept up to this many beyond twice those that one did: several Dockerfiles may
 /// keep different parts of one context.
@@ -49,16 +51,18 @@ impl Row {
         Self { inode, size: stat.stx_size, mtime, ctime, digest: [0; 32], keep: true }
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
-        for number in [self.inode.0, self.inode.1, self.size] {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
-        for time in [self.mtime, self.ctime] {
-            out.extend_from_slice(&time.seconds.to_le_bytes());
-            out.extend_from_slice(&time.nanoseconds.to_le_bytes());
-        }
-        out.extend_from_slice(&[0; 8]);
-        out.extend_from_slice(&self.digest);
+    fn encode(&self) -> [u8; ROW_BYTES] {
+        let mut out = [0; ROW_BYTES];
+        let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, &self.inode.0.to_le_bytes());
+        put(8, &self.inode.1.to_le_bytes());
+        put(16, &self.size.to_le_bytes());
+        put(24, &self.mtime.seconds.to_le_bytes());
+        put(32, &self.mtime.nanoseconds.to_le_bytes());
+        put(36, &self.ctime.seconds.to_le_bytes());
+        put(44, &self.ctime.nanoseconds.to_le_bytes());
+        put(DIGEST_AT, &self.digest);
+        out
     }
 
     /// Whether a later change could leave all of the row as it is.
@@ -115,8 +119,7 @@ impl Index {
     }
 
     fn inode(&self, at: usize) -> Option<(u64, u64)> {
-        let row = self.rows.get(at * ROW_BYTES..)?;
-        Some((u64::from_le_bytes(*row.first_chunk()?), u64::from_le_bytes(*row.get(8..)?.first_chunk()?)))
+        Some(inode(self.rows.get(at * ROW_BYTES..)?.first_chunk()?))
     }
 
     /// The digest of the file that `wanted` describes, when nothing about it changed. `hint` is where the last look-up
@@ -125,10 +128,8 @@ impl Index {
         let at = if self.inode(*hint) == Some(wanted.inode) { *hint } else { self.position(wanted.inode)? };
         *hint = at + 1;
         let row = self.rows.get(at * ROW_BYTES..)?.first_chunk::<ROW_BYTES>()?;
-        let digest: [u8; 32] = *row.last_chunk()?;
-        let mut expected = Vec::with_capacity(ROW_BYTES);
-        Row { digest, ..*wanted }.encode(&mut expected);
-        (expected == row).then_some(digest)
+        let same = wanted.encode()[..DIGEST_AT] == row[..DIGEST_AT];
+        same.then_some(*row.last_chunk()?)
     }
 
     fn position(&self, inode: (u64, u64)) -> Option<usize> {
@@ -154,29 +155,25 @@ impl Index {
         used.sort_unstable();
         let unused_max = used.len() + UNUSED_ROWS_MAX;
         let fresh = used.iter().filter(|row| row.keep && !row.is_young(started));
-        let mut encoded: Vec<_> = fresh
-            .map(|row| {
-                let mut out = Vec::with_capacity(ROW_BYTES);
-                row.encode(&mut out);
-                (row.inode, out)
-            })
-            .collect();
+        let mut encoded: Vec<_> = fresh.map(Row::encode).collect();
         let seen = |inode| used.binary_search_by_key(&inode, |row| row.inode).is_ok();
-        let unused = (0..self.len()).filter_map(|at| {
-            let inode = self.inode(at).filter(|&inode| !seen(inode))?;
-            Some((inode, self.rows[at * ROW_BYTES..(at + 1) * ROW_BYTES].to_vec()))
-        });
+        let unused = self.rows.as_chunks::<ROW_BYTES>().0.iter().filter(|row| !seen(inode(row)));
         encoded.extend(unused.take(unused_max));
-        encoded.sort_unstable_by_key(|(inode, _)| *inode);
-        assemble(encoded.iter().map(|(_, row)| row.as_slice()), encoded.len())
+        encoded.sort_unstable_by_key(inode);
+        assemble(&encoded)
     }
 }
 
-fn assemble<'a>(rows: impl Iterator<Item = &'a [u8]>, count: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(HEADER_BYTES + count * ROW_BYTES + CHECKSUM_BYTES);
+fn inode(row: &[u8; ROW_BYTES]) -> (u64, u64) {
+    let number = |at: usize| row[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    (number(0), number(8))
+}
+
+fn assemble(rows: &[[u8; ROW_BYTES]]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER_BYTES + rows.len() * ROW_BYTES + CHECKSUM_BYTES);
     out.extend_from_slice(MAGIC);
-    out.extend_from_slice(&(count as u64).to_le_bytes());
-    rows.for_each(|row| out.extend_from_slice(row));
+    out.extend_from_slice(&(rows.len() as u64).to_le_bytes());
+    out.extend_from_slice(rows.as_flattened());
     let checksum = Digest::blake3(&out);
     out.extend_from_slice(checksum.bytes());
     out

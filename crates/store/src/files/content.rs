@@ -24,26 +24,61 @@ pub(crate) struct Source {
     pub(crate) immutable: bool,
 }
 
-/// Gives `to` the content of `source`, which must have `size` bytes and `digest`.
-pub(crate) fn copy(source: Source, to: &mut File, size: u64, digest: &[u8; 32]) -> Result<(), StoreError> {
-    let changed = || StoreError::FileChanged { path: source.path.clone() };
-    let shared = rustix::fs::ioctl_ficlone(&*to, &source.file).is_ok();
-    let mut from = source.file;
-    if source.immutable {
-        let copied = if shared {
-            from.metadata().at("examine", &source.path)?.len()
-        } else {
-            copy_range(&from, to, size, &source.path)?
-        };
-        return if copied == size { Ok(()) } else { Err(changed()) };
+/// Copies one file after the other; remembers what the file system can do.
+#[derive(Debug)]
+pub(crate) struct Copier {
+    buffer: Vec<u8>,
+    shares_blocks: bool,
+}
+
+impl Copier {
+    pub(crate) fn new() -> Self {
+        Self { buffer: vec![0; BUFFER_BYTES], shares_blocks: true }
     }
-    let found = if shared {
-        to.seek(SeekFrom::Start(0)).at("read", &source.path)?;
-        hash(to, &source.path)?
-    } else {
-        copy_hashing(&mut from, to, &source.path)?
-    };
-    if found == (*digest, size) { Ok(()) } else { Err(changed()) }
+
+    /// Gives `to` the content of `source`, which must have `size` bytes and `digest`.
+    pub(crate) fn copy(
+        &mut self,
+        source: Source,
+        to: &mut File,
+        size: u64,
+        digest: &[u8; 32],
+    ) -> Result<(), StoreError> {
+        let changed = || StoreError::FileChanged { path: source.path.clone() };
+        let shared = self.share(&source.file, to);
+        let (mut from, buffer) = (source.file, &mut self.buffer);
+        if source.immutable {
+            let copied = if shared {
+                from.metadata().at("examine", &source.path)?.len()
+            } else {
+                copy_range(&from, to, size, &source.path)?
+            };
+            return if copied == size { Ok(()) } else { Err(changed()) };
+        }
+        let found = if shared {
+            to.seek(SeekFrom::Start(0)).at("read", &source.path)?;
+            hash(to, &source.path, buffer)?
+        } else {
+            each_chunk(&mut from, &source.path, buffer, |chunk| {
+                to.write_all(chunk).at("write a copy of", &source.path)
+            })?
+        };
+        if found == (*digest, size) { Ok(()) } else { Err(changed()) }
+    }
+
+    /// Lets both files have the same blocks, on file systems that can.
+    fn share(&mut self, from: &File, to: &File) -> bool {
+        if !self.shares_blocks {
+            return false;
+        }
+        match rustix::fs::ioctl_ficlone(to, from) {
+            Ok(()) => true,
+            Err(error) => {
+                self.shares_blocks = !matches!(error, Errno::NOTSUP | Errno::NOTTY);
+                false
+            }
+        }
+    }
 }
 
 /// Copies inside the kernel where it can, which may share the blocks.
@@ -64,26 +99,26 @@ fn copy_range(from: &File, to: &mut File, size: u64, path: &Path) -> Result<u64,
     Ok(copied)
 }
 
-fn copy_hashing(from: &mut File, to: &mut File, path: &Path) -> Result<([u8; 32], u64), StoreError> {
-    each_chunk(from, path, |chunk| to.write_all(chunk).at("write a copy of", path))
-}
-
-/// BLAKE3 and length of what is left of `file`.
-pub(crate) fn hash(file: &mut impl Read, path: &Path) -> Result<([u8; 32], u64), StoreError> {
-    each_chunk(file, path, |_| Ok(()))
+/// BLAKE3 and length of what is left of `file`, through a buffer that the caller reuses.
+pub(crate) fn hash(
+    file: &mut impl Read,
+    path: &Path,
+    buffer: &mut [u8],
+) -> Result<([u8; 32], u64), StoreError> {
+    each_chunk(file, path, buffer, |_| Ok(()))
 }
 
 /// Reads to the end; gives BLAKE3 and length.
-pub(crate) fn each_chunk(
+fn each_chunk(
     from: &mut impl Read,
     path: &Path,
+    buffer: &mut [u8],
     mut each: impl FnMut(&[u8]) -> Result<(), StoreError>,
 ) -> Result<([u8; 32], u64), StoreError> {
     let mut hasher = Blake3::new();
-    let mut buffer = vec![0; BUFFER_BYTES];
     let mut size = 0;
     loop {
-        let count = match from.read(&mut buffer) {
+        let count = match from.read(buffer) {
             Ok(0) => return Ok((*hasher.finish().bytes(), size)),
             Ok(count) => count,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,

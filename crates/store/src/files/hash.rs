@@ -97,7 +97,7 @@ impl Hasher<'_, '_> {
 
     fn finish(mut self) -> Result<Vec<Hashed>, StoreError> {
         self.queue = None;
-        let mut results: Vec<_> = self.inline.drain(..).map(hash).collect::<Result<_, _>>()?;
+        let mut results: Vec<_> = hash_all(self.inline.drain(..))?;
         for thread in self.threads {
             let found = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             results.extend(found?);
@@ -107,13 +107,19 @@ impl Hasher<'_, '_> {
 }
 
 fn work(jobs: &Receiver<Job>) -> Result<Vec<Hashed>, StoreError> {
-    jobs.iter().map(hash).collect()
+    hash_all(jobs.iter())
 }
 
-fn hash(job: Job) -> Result<Hashed, StoreError> {
+fn hash_all(jobs: impl Iterator<Item = Job>) -> Result<Vec<Hashed>, StoreError> {
+    let mut buffer = Vec::new();
+    jobs.map(|job| hash(job, &mut buffer)).collect()
+}
+
+fn hash(job: Job, buffer: &mut Vec<u8>) -> Result<Hashed, StoreError> {
     let handle =
         rustix::fs::openat(&*job.parent, &*job.name, open::READ, Mode::empty()).at("open", &job.path)?;
     let xattrs = xattrs::read(handle.as_fd()).at("read the extended attributes of", &job.path)?;
-    let (digest, size) = content::hash(&mut File::from(handle), &job.path)?;
+    buffer.resize(content::BUFFER_BYTES, 0);
+    let (digest, size) = content::hash(&mut File::from(handle), &job.path, buffer)?;
     Ok(Hashed { index: job.index, digest, size, xattrs })
 }

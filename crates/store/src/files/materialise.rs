@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use super::{
     Dialect, attributes,
-    content::{self, Source},
+    content::{Copier, Source},
     cursor::Cursor,
 };
 use crate::{StoreError, error::At};
@@ -25,8 +25,13 @@ pub(crate) fn materialise(
     open: Open<'_>,
 ) -> Result<(), StoreError> {
     rustix::fs::mkdir(into, Mode::from_raw_mode(0o700)).at("create", into)?;
-    let mut writer =
-        Writer { at: Cursor::open(into)?, linked: Cursor::open(into)?, dialect, first_names: HashMap::new() };
+    let mut writer = Writer {
+        at: Cursor::open(into)?,
+        linked: Cursor::open(into)?,
+        dialect,
+        first_names: HashMap::new(),
+        copier: Copier::new(),
+    };
     for (index, entry) in tree.entries().iter().enumerate() {
         writer.write(index, entry, open)?;
     }
@@ -79,6 +84,7 @@ struct Writer {
     linked: Cursor,
     dialect: Dialect,
     first_names: HashMap<NonZeroU32, Box<[u8]>>,
+    copier: Copier,
 }
 
 impl Writer {
@@ -137,7 +143,7 @@ impl Writer {
         let created = rustix::fs::openat(parent, &*name, NEW_FILE, Mode::from_raw_mode(0o600));
         let mut file = File::from(created.at("create", &host_path)?);
         if size > 0 {
-            content::copy(open(index)?, &mut file, size, digest)?;
+            self.copier.copy(open(index)?, &mut file, size, digest)?;
         }
         self.dialect.owned(attributes::set_open(file.as_fd(), &entry.meta), &host_path, &entry.meta)?;
         if let Some(group) = links {
