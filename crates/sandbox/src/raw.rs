@@ -100,3 +100,39 @@ pub(crate) mod option {
             .ok_or_else(|| D::Error::custom("a byte string holds a character above U+00FF"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct All {
+        #[serde(with = "super")]
+        path: PathBuf,
+        #[serde(with = "super")]
+        content: Vec<u8>,
+        #[serde(with = "super::list")]
+        args: Vec<OsString>,
+        #[serde(with = "super::option")]
+        maybe: Option<PathBuf>,
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_survive(path: Vec<u8>, content: Vec<u8>, args: Vec<Vec<u8>>, maybe: Option<Vec<u8>>) {
+            let args = args.into_iter().map(OsString::from_vec).collect();
+            let maybe = maybe.map(PathBuf::from_bytes);
+            let all = All { path: PathBuf::from_bytes(path), content, args, maybe };
+            let text = serde_json::to_string(&all).unwrap();
+            assert_eq!(serde_json::from_str::<All>(&text).unwrap(), all);
+        }
+    }
+
+    #[test]
+    fn ascii_stays_readable_and_other_characters_are_refused() {
+        let all = All { path: "/a".into(), content: b"\xff".to_vec(), args: vec![], maybe: None };
+        let text = serde_json::to_string(&all).unwrap();
+        assert_eq!(text, "{\"path\":\"/a\",\"content\":\"\u{ff}\",\"args\":[],\"maybe\":null}");
+        assert!(serde_json::from_str::<All>(&text.replace("/a", "/\u{100}")).is_err());
+    }
+}

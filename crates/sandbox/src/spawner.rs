@@ -31,6 +31,9 @@ pub struct Spawner {
     pidfd: OwnedFd,
 }
 
+/// A longer complaint of the helper process is cut.
+const GREETING_MAX: usize = 512;
+
 /// The open files of one sandbox. A missing stream is /dev/null.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Handles<'a> {
@@ -61,7 +64,12 @@ impl Spawner {
         let fork = unsafe { sys::fork_into(libc::CLONE_NEWPID as u64) };
         match fork.map_err(failed("clone into a pid namespace"))? {
             Fork::Child => become_zygote(program.as_fd(), theirs.as_fd(), &args, &env),
-            Fork::Parent { pidfd, .. } => Ok(Self { control: Some(control), pidfd }),
+            Fork::Parent { pidfd, .. } => {
+                drop(theirs);
+                let spawner = Self { control: Some(control), pidfd };
+                spawner.await_ready().map_err(failed("prepare"))?;
+                Ok(spawner)
+            }
         }
     }
 
@@ -108,6 +116,16 @@ impl Spawner {
         self.send(kind, &files).map_err(failed("asking for a sandbox"))?;
         drop((their_setup, their_status));
         Child::await_start(setup, status)
+    }
+
+    fn await_ready(&self) -> io::Result<()> {
+        let control = self.control.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+        let mut greeting = [0; GREETING_MAX];
+        match wire::receive(control, &mut greeting, &mut Vec::new())? {
+            0 => Err(io::Error::other("it ended early")),
+            length if greeting[..length] == *wire::READY => Ok(()),
+            length => Err(io::Error::other(String::from_utf8_lossy(&greeting[..length]).into_owned())),
+        }
     }
 
     fn send(&self, kind: u8, files: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -160,7 +178,9 @@ fn become_zygote(
 ) -> ! {
     // A session of its own: keys pressed on the terminal are for galley, which tells the helper what to end.
     let _ = rustix::process::setsid();
-    if sys::place_descriptor(control, wire::CONTROL).is_ok() {
+    let first_unknown = wire::CONTROL as u32 + 1;
+    if sys::place_descriptor(control, wire::CONTROL).is_ok() && sys::close_on_exec_from(first_unknown).is_ok()
+    {
         sys::exec_file(program, args, env);
     }
     sys::exit_now(127)

@@ -345,8 +345,20 @@ pub(crate) fn load_filter(program: &[libc::sock_filter]) -> io::Result<()> {
     Ok(())
 }
 
+/// Prepares a new network namespace, the calling thread's, as Docker does: loopback is up, and users other than root may
+/// bind low ports and send echo requests.
+pub(crate) fn furnish_network() -> io::Result<()> {
+    loopback_up()?;
+    // Best effort: older kernels know only some of these, and groups may not be mapped.
+    let settings = [("ip_unprivileged_port_start", "0"), ("ping_group_range", "0 2147483647")];
+    for (name, value) in settings {
+        let _ = fs_err::write(format!("/proc/sys/net/ipv4/{name}"), value);
+    }
+    Ok(())
+}
+
 /// Switches the network interface `lo` of the current network namespace on.
-pub(crate) fn loopback_up() -> io::Result<()> {
+fn loopback_up() -> io::Result<()> {
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
     // SAFETY: ifreq is plain data, for which all zeroes are valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

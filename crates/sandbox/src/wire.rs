@@ -19,6 +19,8 @@ pub(crate) const CONTROL: i32 = 3;
 /// Open files in one message: the spec, two sockets, three streams, the network namespace.
 pub(crate) const FILES_MAX: usize = 7;
 
+/// The helper process's first message, when it is ready; any other is the text of an error.
+pub(crate) const READY: &[u8] = b"ready";
 /// The first byte of a request: run a sandbox.
 pub(crate) const SANDBOX: u8 = b'S';
 /// The first byte of a request: run a program of the host beside the sandboxes.

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
@@ -30,19 +31,36 @@ pub(crate) struct Inherited {
 pub(crate) fn run() -> i32 {
     // SAFETY: become_zygote placed the control socket at this number, and nothing in this process has used it yet.
     let control = unsafe { sys::adopt_descriptor(wire::CONTROL) };
-    match prepare(&control).and_then(|(inherited, deaths)| serve(&control, &deaths, &inherited)) {
-        Ok(()) => 0,
-        Err(_) => 1,
-    }
+    let (inherited, deaths) = match prepare(&control) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            let _ = wire::send(&control, error.to_string().as_bytes(), &[]);
+            return 1;
+        }
+    };
+    let greeted = wire::send(&control, wire::READY, &[]).is_ok();
+    i32::from(!greeted || serve(&control, &deaths, &inherited).is_err())
+}
+
+/// The streams of whoever started galley are not kept open: a reader at the other end would wait for this process.
+fn let_go_of_streams() -> rustix::io::Result<()> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)
 }
 
 fn prepare(control: &OwnedFd) -> io::Result<(Inherited, OwnedFd)> {
+    let failed = |action: &str, error: rustix::io::Errno| io::Error::other(format!("{action}: {error}"));
     rustix::io::fcntl_setfd(control, rustix::io::FdFlags::CLOEXEC)?;
+    let_go_of_streams().map_err(|error| failed("open /dev/null", error))?;
     let deaths = sys::signal_file(&[libc::SIGCHLD])?;
     // SAFETY: one thread, and no descriptor of this process depends on its mount namespace.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }
+        .map_err(|error| failed("make a mount namespace", error))?;
     // Mounts that appear on the host later are still seen here; nothing done here is seen on the host.
-    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+        .map_err(|error| failed("keep mounts from the host", error))?;
     let open_files = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit { current: open_files.maximum, ..open_files };
     rustix::process::setrlimit(Resource::Nofile, raised)?;

@@ -45,9 +45,9 @@ fn loopback(port: u16) -> SocketAddr {
 }
 
 /// Waits for a server inside to listen.
-fn await_server(netns: &NetNs) {
+fn await_server(netns: &NetNs, port: u16) {
     let start = Instant::now();
-    while dial_tcp(netns.as_fd(), loopback(PORT)).is_err() {
+    while dial_tcp(netns.as_fd(), loopback(port)).is_err() {
         assert!(start.elapsed() < PATIENCE, "the server does not listen");
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -56,11 +56,14 @@ fn await_server(netns: &NetNs) {
 fn privileged_sandboxes_share_a_network() {
     let (one, two) = (Kitchen::new(), Kitchen::new());
     let netns = NetNs::isolated().unwrap();
-    let (_server, _output) = start_in(&netns, one.shell("nc -ll -p 8080 -e /bin/echo hello"));
-    await_server(&netns);
-    assert_eq!(output_in(&netns, two.shell("nc 127.0.0.1 8080 < /dev/null")), "hello\n");
+    // As in Docker, low ports are for everybody in a network of its own.
+    let mut server = one.shell("nc -ll -p 80 -e /bin/echo hello");
+    server.user.uid = 1000;
+    let (_server, _output) = start_in(&netns, server);
+    await_server(&netns, 80);
+    assert_eq!(output_in(&netns, two.shell("nc 127.0.0.1 80 < /dev/null")), "hello\n");
     let other = NetNs::isolated().unwrap();
-    assert!(output_in(&other, Kitchen::new().shell("nc 127.0.0.1 8080")).contains("refused"));
+    assert!(output_in(&other, Kitchen::new().shell("nc 127.0.0.1 80")).contains("refused"));
 }
 
 /// Sends back what it gets, and the end of it too.

@@ -18,6 +18,7 @@ crate::tests![
     privileged_setuid_programs_work,
     privileged_no_new_privileges,
     privileged_no_files_leak,
+    privileged_program_cannot_be_overwritten,
     privileged_kill_tree,
     privileged_signals_reach_handlers,
     privileged_limits_and_environment,
@@ -171,13 +172,22 @@ fn privileged_no_new_privileges() {
 fn privileged_no_files_leak() {
     let kitchen = Kitchen::new();
     // A file that galley has open without close-on-exec must not come along either.
-    let leak = std::fs::File::open("/dev/zero").unwrap();
+    let leak = fs_err::File::open("/dev/zero").unwrap();
     rustix::io::fcntl_setfd(&leak, rustix::io::FdFlags::empty()).unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
     rustix::io::fcntl_setfd(&reader, rustix::io::FdFlags::empty()).unwrap();
     rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::empty()).unwrap();
     // 3 is the directory that ls itself reads.
     assert_eq!(output(&kitchen.spec(&["ls", "/proc/self/fd"])), "0\n1\n2\n3\n");
+}
+
+/// What the helper process executes, and so what /proc/1/exe of a sandbox is before exec, cannot be written.
+fn privileged_program_cannot_be_overwritten() {
+    spawner();
+    let own = crate::fixture::descendants(std::process::id());
+    let (helper, _) = own.into_iter().find(|(_, command)| command.contains("__galley-zygote")).unwrap();
+    let found = rustix::fs::statvfs(format!("/proc/{helper}/exe")).unwrap();
+    assert!(found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
 }
 
 fn privileged_kill_tree() {

@@ -1,25 +1,35 @@
 //! Everything again as an ordinary user, in a user namespace.
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
 
 use galley_sandbox::probe::{Rung, Status, doctor, trial};
 use galley_sandbox::userns::{self, IdMaps};
 
-use crate::fixture::{Kitchen, output};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::fixture::{Kitchen, descendants, output};
 
 crate::tests![
     privileged_trial_and_doctor,
     privileged_ids_are_mapped,
     privileged_refusals_are_told,
+    privileged_signals_cross_into_the_namespace,
     privileged_all_again_as_an_ordinary_user,
 ];
 
 /// Set for the copy of this program that is an ordinary user.
 const ORDINARY: &str = "GALLEY_TEST_ORDINARY";
+/// Set for an ordinary user's copy that does nothing but wait for a signal inside the namespace.
+const WAITING: &str = "GALLEY_TEST_WAITING";
 
 /// An ordinary user's first act: to enter the user namespace.
 pub(crate) fn enter() -> Option<ExitCode> {
+    if std::env::var_os(WAITING).is_some() {
+        return Some(wait_for_signal());
+    }
     if std::env::var_os(ORDINARY).is_none() || userns::entered() {
         return None;
     }
@@ -49,7 +59,18 @@ const AS_USER: &str = r#"
     exec setpriv --reuid=4242 --regid=4242 --clear-groups "$@"
 "#;
 
-fn as_user(variable: &str, arguments: &[&str]) -> std::process::Output {
+fn wait_for_signal() -> ExitCode {
+    if userns::entered() {
+        println!("inside");
+        std::thread::sleep(Duration::from_secs(60));
+    }
+    let maps = IdMaps::for_current_user().unwrap();
+    let exit = userns::enter_and_reexec(&maps, std::env::args_os(), std::env::vars_os()).unwrap();
+    ExitCode::from(exit.code() as u8)
+}
+
+/// The command that runs this program as an ordinary user, with the folder that it needs.
+fn as_user(variable: &str) -> (Command, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let (program, dev) = (folder.path().join("tests"), folder.path().join("dev"));
     fs_err::copy(std::env::current_exe().unwrap(), &program).unwrap();
@@ -58,15 +79,17 @@ fn as_user(variable: &str, arguments: &[&str]) -> std::process::Output {
         fs_err::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
     }
     let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", AS_USER, "sh"]).arg(folder.path()).arg(&program).args(arguments);
-    command.current_dir("/").env(variable, "1").stdin(Stdio::null()).output().unwrap()
+    command.args(["--mount", "sh", "-c", AS_USER, "sh"]).arg(folder.path()).arg(&program);
+    command.current_dir("/").env(variable, "1").stdin(Stdio::null()).stdout(Stdio::piped());
+    (command, folder)
 }
 
 fn privileged_all_again_as_an_ordinary_user() {
     if userns::in_user_namespace() {
         return;
     }
-    let output = as_user(ORDINARY, &[]);
+    let (mut command, _folder) = as_user(ORDINARY);
+    let output = command.stderr(Stdio::piped()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     println!("{}", text.replace("test main", "    test (user) main"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -106,4 +129,26 @@ fn privileged_refusals_are_told() {
         "/etc/subuid has no range for user ann (uid 7); add one as root: usermod --add-subuids 100000-165535 \
          --add-subgids 100000-165535 ann"
     );
+}
+
+fn privileged_signals_cross_into_the_namespace() {
+    if userns::in_user_namespace() {
+        return;
+    }
+    for (signal, expected) in [(Signal::TERM, Some(143)), (Signal::INT, Some(130)), (Signal::KILL, None)] {
+        let (mut command, _folder) = as_user(WAITING);
+        let mut outside = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(outside.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "inside\n");
+        let inside = descendants(outside.id());
+        assert_eq!(inside.len(), 1, "{inside:?}");
+        kill_process(Pid::from_child(&outside), signal).unwrap();
+        assert_eq!(outside.wait().unwrap().code(), expected);
+        let start = Instant::now();
+        while std::path::Path::new(&format!("/proc/{}", inside[0].0)).exists() {
+            assert!(start.elapsed().as_secs() < 5, "it lives on inside");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }

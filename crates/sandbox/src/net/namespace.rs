@@ -72,7 +72,7 @@ fn new_namespace() -> Result<OwnedFd, NetError> {
         let thread = scope.spawn(|| {
             // SAFETY: only the network namespace of this one thread changes, which invalidates no descriptor.
             unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.map_err(|e| failed("unshare")(e.into()))?;
-            sys::loopback_up().map_err(failed("switch loopback on"))?;
+            sys::furnish_network().map_err(failed("furnish it"))?;
             fs_err::File::open("/proc/thread-self/ns/net").map(OwnedFd::from).map_err(failed("open it"))
         });
         thread.join().unwrap_or_else(|_| Err(failed("start a thread")(io::ErrorKind::Other.into())))

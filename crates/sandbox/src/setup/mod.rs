@@ -165,7 +165,7 @@ fn enter_network(spec: &Spec, netns: Option<&OwnedFd>) -> Result<(), SetupError>
         (Network::None, _) => {
             // SAFETY: a new network namespace invalidates no descriptor.
             unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.step(SetupStep::NewNetwork)?;
-            sys::loopback_up().step(SetupStep::NewNetwork)
+            sys::furnish_network().step(SetupStep::NewNetwork)
         }
     }
 }

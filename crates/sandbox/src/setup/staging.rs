@@ -27,6 +27,10 @@ pub(crate) struct Staging {
     root: OwnedFd,
     may_make_devices: bool,
     made: u32,
+    /// Names of the device nodes made, to make each once.
+    nodes: Vec<(Dev, String)>,
+    /// Name of the empty directory, once there is one.
+    empty: Option<String>,
 }
 
 impl Staging {
@@ -34,7 +38,7 @@ impl Staging {
         let root =
             new_mount("tmpfs", &[("mode", "0700")], MountAttrFlags::empty()).step(SetupStep::MountStaging)?;
         attach(root.as_fd(), CWD, "/").step(SetupStep::MountStaging)?;
-        Ok(Self { root, may_make_devices, made: 0 })
+        Ok(Self { root, may_make_devices, made: 0, nodes: Vec::new(), empty: None })
     }
 
     /// Attaches a new mount to a directory of its own, so that it has a place in the tree of mounts.
@@ -72,9 +76,13 @@ impl Staging {
 
     /// A mount that is one empty directory, read-only.
     pub(crate) fn empty_directory(&mut self) -> io::Result<OwnedFd> {
-        let name = self.new_directory()?;
-        let mount = clone_mount(self.root.as_fd(), name, false)?;
+        let name = match self.empty.take() {
+            Some(name) => name,
+            None => self.new_directory()?,
+        };
+        let mount = clone_mount(self.root.as_fd(), &name, false)?;
         sys::add_mount_flags(mount.as_fd(), RDONLY | u64::from(INERT.bits()), false)?;
+        self.empty = Some(name);
         Ok(mount)
     }
 
@@ -85,15 +93,30 @@ impl Staging {
 
     /// A mount that is one character device: an own node where nodes can be made, else the host's.
     ///
-    /// The host's cannot be changed by a user to whom it does not belong, but by root, so root never gets it.
+    /// The host's cannot be changed by a user to whom it does not belong, but by root, so root gets it only where an
+    /// outer container keeps it from making nodes; then it is the container's.
     pub(crate) fn device(&mut self, name: &str, device: Dev) -> io::Result<OwnedFd> {
-        if !self.may_make_devices {
-            return clone_mount(CWD, Path::new("/dev").join(name), false);
+        match self.node(device)? {
+            Some(node) => clone_mount(self.root.as_fd(), node, false),
+            None => clone_mount(CWD, Path::new("/dev").join(name), false),
         }
-        let node = self.new_name();
+    }
+
+    fn node(&mut self, device: Dev) -> io::Result<Option<String>> {
+        if let Some((_, name)) = self.nodes.iter().find(|(made, _)| *made == device) {
+            return Ok(Some(name.clone()));
+        }
+        if !self.may_make_devices {
+            return Ok(None);
+        }
+        let name = self.new_name();
         let mode = Mode::from_raw_mode(0o666);
-        rustix::fs::mknodat(&self.root, &node, FileType::CharacterDevice, mode, device)?;
-        clone_mount(self.root.as_fd(), node, false)
+        match rustix::fs::mknodat(&self.root, &name, FileType::CharacterDevice, mode, device) {
+            Err(rustix::io::Errno::PERM) => return Ok(None),
+            result => result?,
+        }
+        self.nodes.push((device, name.clone()));
+        Ok(Some(name))
     }
 }
 
