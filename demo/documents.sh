@@ -64,7 +64,7 @@ document_5() {
   note "Distroless has no musl, for which the program was linked:"
   local port
   port=$(free_port 4242)
-  run_failing "no such file or directory" galley run --rm -p "$port:4242" site:distroless
+  run_failing "exec /app/site" galley run --rm -p "$port:4242" site:distroless
   note "The file is there:"
   run galley create --name temp site:distroless
   show galley export temp ">" image-contents.tar
@@ -75,7 +75,7 @@ document_5() {
 
   note "Another way to compile does not help:"
   run galley build -f Dockerfile.installsuffix -t site:distroless .
-  run_failing "no such file or directory" galley run --rm -p "$port:4242" site:distroless
+  run_failing "exec /app/site" galley run --rm -p "$port:4242" site:distroless
   note "Linking statically does:"
   run galley build -f Dockerfile.static -t site:distroless .
   run galley run -d --name galley-demo-site -p "$port:4242" site:distroless

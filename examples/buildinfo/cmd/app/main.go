@@ -56,16 +56,16 @@ func main() {
 }
 
 func printAll(info Info, config Config) {
-	fmt.Printf("version   %s\n", info.Version)
-	fmt.Printf("go        %s\n", info.Go)
-	fmt.Printf("package   %s\n", info.Path)
-	fmt.Printf("user      %d:%d\n", info.UID, info.GID)
+	fmt.Printf("version     %s\n", info.Version)
+	fmt.Printf("go          %s\n", info.Go)
+	fmt.Printf("package     %s\n", info.Path)
+	fmt.Printf("user        %d:%d\n", info.UID, info.GID)
 	for _, key := range []string{"CGO_ENABLED", "GOOS", "GOARCH", "-ldflags"} {
 		if value, ok := info.Settings[key]; ok {
-			fmt.Printf("%-9s %s\n", key, value)
+			fmt.Printf("%-11s %s\n", key, value)
 		}
 	}
-	fmt.Printf("config    %+v\n", config)
+	fmt.Printf("config      %+v\n", config)
 }
 
 // serve answers until it is told to stop, and then lets running requests finish.
