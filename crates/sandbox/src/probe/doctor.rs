@@ -94,10 +94,6 @@ fn kernel() -> Fact {
         return Fact::new(NAME, Status::Bad, release, "sandboxes need Linux 5.12")
             .change("use a newer kernel");
     }
-    if version < (6, 8) {
-        let meaning = "overlayfs takes at most about 80 layers on kernels before 6.8";
-        return Fact::new(NAME, Status::Limited, release, meaning);
-    }
     Fact::new(NAME, Status::Good, release, "everything galley uses is there")
 }
 

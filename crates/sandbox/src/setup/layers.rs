@@ -1,13 +1,14 @@
 //! Layers as one file system.
 
+use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
-    fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen,
 };
 
 use super::staging::{self, NODEV, clone_mount};
@@ -75,14 +76,26 @@ fn name(file: &OwnedFd) -> String {
 fn overlay(layers: &Layers, in_user_namespace: bool) -> Result<OwnedFd, SetupError> {
     let directories = Directories::open(layers)?;
     let path = layers.writable.as_ref().map(|writable| &writable.upper).or(layers.lowers.first());
-    let result = mount_overlay(&directories, in_user_namespace);
+    let result = mount_overlay(&directories, layers, in_user_namespace);
     match path {
         Some(path) => result.step_at(SetupStep::MountOverlay, path),
         None => result.step(SetupStep::MountOverlay),
     }
 }
 
-fn mount_overlay(directories: &Directories, in_user_namespace: bool) -> io::Result<OwnedFd> {
+fn mount_overlay(directories: &Directories, layers: &Layers, in_user_namespace: bool) -> io::Result<OwnedFd> {
+    if let Some((_, work)) = &directories.writable {
+        forget_volatile_mount(work);
+    }
+    match mount_one_by_one(directories, in_user_namespace) {
+        // The answer to an unknown option; kernels before 6.5 give it as late as at the end.
+        Err(rustix::io::Errno::INVAL) => mount_at_once(directories, layers, in_user_namespace),
+        result => Ok(result?),
+    }
+}
+
+/// Lower directories are named one by one, which has no limit of length; since Linux 6.8.
+fn mount_one_by_one(directories: &Directories, in_user_namespace: bool) -> rustix::io::Result<OwnedFd> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let context = context.as_fd();
     for (key, value) in PORTABLE {
@@ -91,34 +104,38 @@ fn mount_overlay(directories: &Directories, in_user_namespace: bool) -> io::Resu
     if in_user_namespace {
         fsconfig_set_flag(context, "userxattr")?;
     }
-    add_lowers(context, directories)?;
+    for lower in &directories.lowers {
+        fsconfig_set_string(context, "lowerdir+", name(lower))?;
+    }
     if let Some((upper, work)) = &directories.writable {
         fsconfig_set_string(context, "upperdir", name(upper))?;
         fsconfig_set_string(context, "workdir", name(work))?;
-        forget_volatile_mount(work);
-        // The store decides what reaches the disk when; kernels before 5.10 do not know the word.
-        let _ = fsconfig_set_flag(context, "volatile");
+        // The store decides what reaches the disk when.
+        fsconfig_set_flag(context, "volatile")?;
     }
     fsconfig_create(context)?;
-    Ok(fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NODEV)?)
+    fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NODEV)
 }
 
-/// One by one, which has no limit of length. Kernels before 6.8 take only one string of at most 255 bytes: relative to
-/// /proc/self/fd that is enough for some eighty layers.
-fn add_lowers(context: BorrowedFd<'_>, directories: &Directories) -> io::Result<()> {
-    for (index, lower) in directories.lowers.iter().enumerate() {
-        match fsconfig_set_string(context, "lowerdir+", name(lower)) {
-            Err(rustix::io::Errno::INVAL) if index == 0 => return add_lowers_at_once(context, directories),
-            result => result?,
-        }
-    }
-    Ok(())
-}
-
-fn add_lowers_at_once(context: BorrowedFd<'_>, directories: &Directories) -> io::Result<()> {
+/// The old way, in which all options share one page: relative to /proc/self/fd there is room for some 500 layers. It
+/// attaches the mount somewhere: on top of the first layer, for a moment, in this process's own mount namespace.
+fn mount_at_once(directories: &Directories, layers: &Layers, in_user_namespace: bool) -> io::Result<OwnedFd> {
+    let Some(place) = layers.lowers.first() else { return Err(io::ErrorKind::InvalidInput.into()) };
     let numbers: Vec<String> = directories.lowers.iter().map(|lower| lower.as_raw_fd().to_string()).collect();
+    let mut options: Vec<String> = PORTABLE.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    options.push(format!("lowerdir={}", numbers.join(":")));
+    if let Some((upper, work)) = &directories.writable {
+        options.push(format!("upperdir={},workdir={},volatile", name(upper), name(work)));
+    }
+    if in_user_namespace {
+        options.push("userxattr".to_owned());
+    }
     rustix::process::chdir("/proc/self/fd")?;
-    Ok(fsconfig_set_string(context, "lowerdir", numbers.join(":"))?)
+    let options = CString::new(options.join(","))?;
+    rustix::mount::mount("overlay", place, "overlay", MountFlags::NODEV, options.as_c_str())?;
+    let mount = clone_mount(CWD, place, false);
+    rustix::mount::unmount(place, UnmountFlags::DETACH)?;
+    mount
 }
 
 /// A volatile mount leaves a mark that forbids mounting again, lest a machine that crashed meanwhile goes unnoticed. A
