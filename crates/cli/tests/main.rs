@@ -1,4 +1,7 @@
-//! The one integration binary of the workspace's program: the style as a test, the command line, and end to end.
+//! The one integration binary of the program: its style as a test, the command line, and end to end. Linking is what
+//! costs time.
+
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on says why and ends")]
 
 mod commands;
 mod e2e;

@@ -68,7 +68,8 @@ fn rust_files() -> Vec<PathBuf> {
 }
 
 fn is_test(file: &Path) -> bool {
-    let in_tests = file.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "testkit");
+    let places = ["tests", "testkit", "benches"];
+    let in_tests = file.components().any(|part| places.iter().any(|place| part.as_os_str() == *place));
     in_tests || file.file_stem().is_some_and(|stem| stem == "tests")
 }
 

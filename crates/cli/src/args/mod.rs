@@ -27,6 +27,7 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
     name = "galley",
     disable_help_subcommand = true,
     disable_version_flag = true,
+    args_override_self = true,
     subcommand_required = true,
     arg_required_else_help = true
 )]
@@ -50,7 +51,12 @@ pub(crate) fn parser(environment: &Environment) -> clap::Command {
     };
     let name = if environment.as_docker { "Docker version" } else { "galley" };
     let parser = Arguments::command().version(version).display_name(name).after_help(after_help());
-    refused::add(parser).bin_name(environment.program())
+    last_one_wins(refused::add(parser)).bin_name(environment.program())
+}
+
+/// Of an option that takes one value and was given twice, as scripts that append do, the last one counts.
+fn last_one_wins(parser: clap::Command) -> clap::Command {
+    parser.args_override_self(true).mut_subcommands(last_one_wins)
 }
 
 fn after_help() -> String {

@@ -3,6 +3,7 @@ use galley_engine::{
     images::{self, ImageSummary},
 };
 use galley_oci::Reference;
+use galley_store::Store;
 use serde_json::{Value, json};
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 /// List images
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImagesArgs {
-    /// Also images without a tag
+    /// Also bases that came with --build-context
     #[arg(short, long)]
     all: bool,
     /// Show manifest digests
@@ -48,11 +49,18 @@ const TABLE_DIGESTS: &str = "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{
 /// Lists what is in the store.
 pub(crate) fn execute(arguments: &ImagesArgs, context: &Context) -> Outcome {
     let wanted = arguments.filter.as_deref().map(parse).transpose()?;
-    let images = images::list(&context.store()?)?;
+    let store = context.store()?;
+    let images = images::list(&store)?;
     let shown = images.iter().filter(|image| wanted.as_ref().is_none_or(|wanted| matches(image, wanted)));
+    let shown = shown.filter(|image| arguments.all || image.reference.is_some() || !is_base(&store, image));
     let rows = shown.map(|image| row(image, arguments.list.no_trunc)).collect();
     let table = if arguments.digests { TABLE_DIGESTS } else { TABLE };
     Listing { headings: &HEADINGS, table, rows }.print(&arguments.list)
+}
+
+/// Brought in by a build that names it as a context: it has no name of its own, and came with its manifest.
+fn is_base(store: &Store, image: &ImageSummary) -> bool {
+    store.image(&image.id).is_ok_and(|image| image.is_some_and(|image| image.manifest.is_some()))
 }
 
 fn parse(filter: &str) -> Result<Reference, Failure> {

@@ -88,7 +88,7 @@ fn the_first_documents_user_comment_is_dropped_with_a_warning() {
     kitchen.dockerfile("FROM busybox\nUSER 65534:65534 # nobody:nobody\n");
     let output = kitchen.build_command(&["--progress=plain", "-t", "u", "."]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
-    assert_says(&String::from_utf8_lossy(&output.stderr), &["warning", "Dockerfile:2", "comment"]);
+    assert_says(&String::from_utf8_lossy(&output.stderr), &["WARN", "Dockerfile:2", "comment"]);
     assert_eq!(kitchen.galley(&["inspect", "--format", "{{.Config.User}}", "u"]).trim(), "65534:65534");
 }
 

@@ -36,6 +36,8 @@ fn one_build_writes_every_output() {
         "type=oci,tar=false,dest=layout",
         "--iidfile",
         "id",
+        "-o",
+        "type=image",
         "--metadata-file",
         "metadata.json",
         "-t",

@@ -69,5 +69,5 @@ fn a_timestamp_is_on_every_file() {
             }
         }
     }
-    assert!(seen > 5, "only {seen} files were looked at");
+    assert!(seen >= 5, "only {seen} files were looked at");
 }

@@ -154,12 +154,13 @@ impl Job<'_> {
             names: &self.outputs.names,
             times: times.policy(),
         };
-        let packed = outputs::write(self.outputs, &exported, events)?;
+        // The store first: an output outside is only there when everything before it is safe.
         if self.outputs.store {
             outputs::keep(self.outputs, self.store, &image, events).map_err(|error| self.inside(error))?;
         } else {
             self.store.barrier().map_err(store_error)?;
         }
+        let packed = outputs::write(self.outputs, &exported, events)?;
         Ok(Made { image: Some(image), packed })
     }
 

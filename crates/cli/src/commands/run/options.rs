@@ -1,7 +1,7 @@
 //! What was typed for a container, turned into what the engine wants.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     io::{self, IsTerminal},
     path::PathBuf,
 };
@@ -41,7 +41,7 @@ impl ContainerArgs {
             user: self.user.clone(),
             name: self.name.clone(),
             hostname: self.hostname.clone(),
-            volumes: self.volume.iter().map(|volume| mount(volume)).collect::<Result<_, _>>()?,
+            volumes: self.volume.iter().map(mount).collect::<Result<_, _>>()?,
             ports: ports.into_iter().flatten().collect(),
             network: network(&self.network)?,
             tty: self.tty,
@@ -49,7 +49,6 @@ impl ContainerArgs {
             remove,
             stop_signal: self.stop_signal.as_deref().map(signal).transpose()?,
             labels: self.label.iter().map(|label| pair(label)).collect(),
-            ..CreateOptions::default()
         })
     }
 
@@ -101,8 +100,8 @@ fn text(word: &OsStr) -> Outcome<String> {
     word.to_str().map(str::to_owned).ok_or_else(wrong)
 }
 
-fn mount(volume: &OsString) -> Outcome<VolumeOption> {
-    let mut option = VolumeOption::parse(&text(volume)?)?;
+fn mount(volume: impl AsRef<OsStr>) -> Outcome<VolumeOption> {
+    let mut option = VolumeOption::parse(&text(volume.as_ref())?)?;
     if let VolumeSource::Path(path) = option.source {
         option.source = VolumeSource::Path(absolute(path)?);
     }
@@ -161,9 +160,9 @@ mod tests {
 
     #[test]
     fn relative_mounts_become_absolute() {
-        let option = mount(&OsString::from("./data:/data:ro")).unwrap();
+        let option = mount("./data:/data:ro").unwrap();
         let VolumeSource::Path(path) = option.source else { panic!("no path") };
         assert!(path.is_absolute() && path.ends_with("data"));
-        assert!(mount(&OsString::from("data:relative")).is_err());
+        assert!(mount("data:relative").is_err());
     }
 }
