@@ -11,18 +11,20 @@ use std::{
     os::unix::ffi::OsStrExt,
 };
 
+use fs_err as fs;
 use galley_oci::{
     Entry, Kind, Tree,
     archive::{ItemKind, Reader, Whiteouts},
     compress::{self, Format},
-    tree::{file_name, join, parent},
+    tree::{file_name, is_within, join, parent},
 };
-use galley_store::{Origin, Store, TempDir, UnpackOptions};
+use galley_store::{Layer, Origin, Store, TempDir, UnpackOptions};
 
 use super::{
+    attributes,
     copy::{Manner, join_all},
-    draft::{Draft, shown},
-    files::Files,
+    draft::{Draft, NewDirectory, shown},
+    files::{Files, store_error},
     select::Selected,
 };
 use crate::{Error, ErrorKind};
@@ -51,6 +53,44 @@ pub(crate) fn open<'a>(
     Ok((read.is_ok() && compress::detect(&prefix) == Some(Format::Tar)).then_some(archive))
 }
 
+/// The files of an archive, until the layer has its own.
+#[derive(Debug)]
+pub(crate) struct Unpacked {
+    temp: TempDir,
+    /// Where they are in the image.
+    root: Vec<u8>,
+    /// Whether the layer has them with the names, owners and modes that they have here.
+    as_it_is: bool,
+}
+
+impl Unpacked {
+    /// Makes the unpacked directory the directory of `layer`, if that is possible: nothing is copied then. `layer` must have
+    /// nothing but what came from here.
+    pub(crate) fn commit(self, store: &Store, layer: Tree) -> Result<Result<Layer, (Self, Tree)>, Error> {
+        let above: Vec<_> =
+            layer.entries().iter().filter(|entry| is_within(&self.root, &entry.path)).collect();
+        let plain = above.iter().all(|entry| entry.is_directory() && entry.meta.xattrs.is_none());
+        if !(self.as_it_is && plain) {
+            return Ok(Err((self, layer)));
+        }
+        let moved = store.temp_dir("add").map_err(store_error)?;
+        let inside = |path: &[u8]| moved.diff().join(OsStr::from_bytes(path));
+        let failed = |error: std::io::Error| {
+            Error::new(ErrorKind::Store, format!("cannot move an unpacked archive: {error}")).because(error)
+        };
+        for entry in &above {
+            if *entry.path != *self.root {
+                fs::create_dir(inside(&entry.path)).map_err(failed)?;
+            }
+        }
+        fs::rename(self.temp.diff(), inside(&self.root)).map_err(failed)?;
+        for entry in above.iter().rev() {
+            attributes::set(&inside(&entry.path), &entry.meta).map_err(failed)?;
+        }
+        store.commit_dir(moved, layer).map(Ok).map_err(store_error)
+    }
+}
+
 impl Archive<'_> {
     fn raw(&self, store: &Store) -> Result<Box<dyn Read + Send>, Error> {
         let gone = || Error::new(ErrorKind::Input, format!("{} is gone", shown(self.path)));
@@ -67,29 +107,28 @@ impl Archive<'_> {
         Error::new(ErrorKind::Input, message).label("this archive").because(error)
     }
 
-    /// Lays its files over the destination. The directory given back holds them until the layer has its own.
+    /// Lays its files over the destination.
     pub(crate) fn unpack(
         &self,
         store: &Store,
         draft: &mut Draft<'_>,
         manner: &Manner<'_>,
-    ) -> Result<TempDir, Error> {
-        let temp = store.temp_dir("add").map_err(super::files::store_error)?;
+    ) -> Result<Unpacked, Error> {
+        let temp = store.temp_dir("add").map_err(store_error)?;
         let unpacked = store.unpack(&mut *self.decoded(store)?, &temp, &UnpackOptions::plain());
-        let tree = unpacked.map_err(|error| {
-            if error.is_disk_full() { super::files::store_error(error) } else { self.failure(error) }
-        })?;
+        let tree = unpacked
+            .map_err(|error| if error.is_disk_full() { store_error(error) } else { self.failure(error) })?;
         let root = draft.resolve(manner.destination)?;
-        draft
-            .make_directories(&root, &super::draft::NewDirectory { mode: 0o755, ..manner.new_directory() })?;
+        draft.make_directories(&root, &NewDirectory { mode: 0o755, ..manner.new_directory() })?;
         let explicit = self.explicit_directories(store, &tree, draft, &root, manner)?;
+        let as_it_is = explicit.is_none() && manner.owner.is_none();
         let mut graft = Graft { draft, manner, explicit, targets: HashMap::new(), groups: HashMap::new() };
-        graft.targets.insert(Box::default(), root);
+        graft.targets.insert(Box::default(), root.clone());
         for entry in tree.entries() {
             let origin = Origin::Path(temp.diff().join(OsStr::from_bytes(&entry.path)));
             graft.add(entry, origin)?;
         }
-        Ok(temp)
+        Ok(Unpacked { temp, root, as_it_is })
     }
 
     /// The directories that the archive itself has; none when it makes no difference. Those it leaves out look like any

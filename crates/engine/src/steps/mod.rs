@@ -10,6 +10,7 @@
 //! * [`users`]: names to numbers by the image's own `/etc/passwd` and `/etc/group`.
 
 pub(crate) mod archive;
+pub(crate) mod attributes;
 pub(crate) mod base;
 pub(crate) mod copy;
 pub(crate) mod draft;

@@ -116,10 +116,18 @@ fn input(error: galley_oci::stack::ResolveError) -> Error {
     Error::new(ErrorKind::Input, error.to_string()).because(error)
 }
 
+/// The label of the error for a path that is not there.
+const NOT_FOUND: &str = "not found";
+
+/// Whether `error` says that a path is not there.
+pub(crate) fn is_missing(error: &Error) -> bool {
+    error.label.as_deref() == Some(NOT_FOUND)
+}
+
 /// A path that is not there, with the nearest name that is.
 fn missing(stack: &Stack, path: &[u8]) -> Error {
     let shown = String::from_utf8_lossy(path);
-    let error = Error::new(ErrorKind::NotFound, format!("/{shown} was not found")).label("not found");
+    let error = Error::new(ErrorKind::Input, format!("/{shown} was not found")).label(NOT_FOUND);
     match nearest(stack, path) {
         Some(near) => error.help(format!("did you mean {}?", String::from_utf8_lossy(&near))),
         None => error,

@@ -127,8 +127,9 @@ impl<'a> Work<'a> {
         let manner = Manner { destination: &operation.destination, owner, mode: operation.chmod, now: now() };
         let mut draft = Draft::new(below.stack());
         // Unpacked archives are there until their files are the layer's own.
-        let mut unpacked = Vec::new();
+        let (mut unpacked, mut copied) = (Vec::new(), operation.inline.len());
         if let Some((files, selected)) = from.select(operation)? {
+            copied += selected.len();
             for one in &selected {
                 let archive =
                     if operation.unpack { archive::open(builder.store, &files, one)? } else { None };
@@ -142,8 +143,17 @@ impl<'a> Work<'a> {
             copy::write_inline(&mut draft, file, &manner)?;
         }
         let (changes, origins) = draft.finish();
-        let layer = minimal(changes, below.stack());
-        let layer = builder.store.commit_origins(layer, origins).map_err(store_error)?;
+        let mut tree = minimal(changes, below.stack());
+        if let (1, Some(archive)) = (copied, unpacked.pop()) {
+            match archive.commit(builder.store, tree)? {
+                Ok(layer) => return Ok(layer),
+                Err((archive, same)) => {
+                    unpacked.push(archive);
+                    tree = same;
+                }
+            }
+        }
+        let layer = builder.store.commit_origins(tree, origins).map_err(store_error)?;
         if !unpacked.is_empty() {
             builder.store.own_bytes(&layer).map_err(store_error)?;
         }
