@@ -170,7 +170,7 @@ impl Context {
 
     /// Something may be missing only because it is ignored, or because the path tries to leave the context.
     fn explain(&self, mut error: Error, path: &[u8]) -> Error {
-        if error.kind != ErrorKind::NotFound {
+        if !select::is_missing(&error) {
             return error;
         }
         error.help.clear();

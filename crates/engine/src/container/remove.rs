@@ -15,7 +15,7 @@ pub fn remove(store: &Store, container: Container, force: bool, volumes: bool) -
             return Err(Error::new(ErrorKind::Usage, format!("container {name} is running"))
                 .help(format!("stop it first (`galley stop {name}`), or use --force")));
         }
-        stop::stop(&container, Some(Duration::ZERO))?;
+        stop(&container, Some(Duration::ZERO))?;
         if !container.folder.path().exists() {
             return Ok(());
         }

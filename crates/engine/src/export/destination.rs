@@ -124,7 +124,15 @@ mod tests {
     #[test]
     fn a_device_is_written_to_and_not_replaced() {
         let destination = Destination::File("/dev/null".into());
-        write_stream(&destination, || (), |out| Ok(out.write_all(b"gone").unwrap())).unwrap();
+        write_stream(
+            &destination,
+            || (),
+            |out| {
+                out.write_all(b"gone").unwrap();
+                Ok(())
+            },
+        )
+        .unwrap();
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
     }
 

@@ -7,7 +7,7 @@ use galley_oci::{
 };
 use galley_store::{Image, ImageLayer, Store};
 
-use crate::{Error, ErrorKind, blobs};
+use crate::{Error, ErrorKind, blobs, images};
 
 /// An image with every blob at hand.
 #[derive(Clone, Debug)]
@@ -38,7 +38,8 @@ impl PackedImage {
             descriptor.media_type = media_type;
         }
         descriptor.platform = Some(platform.clone());
-        Ok(Self { manifest, descriptor, config: image.config.clone(), layers, created: image.created })
+        let created = images::created(image);
+        Ok(Self { manifest, descriptor, config: image.config.clone(), layers, created })
     }
 
     /// The image id.

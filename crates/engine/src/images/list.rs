@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use galley_oci::{Digest, Kind, Reference, Time};
 use galley_store::{Image, Store};
 
-use super::unreadable;
+use super::{created, unreadable};
 use crate::{Error, ErrorKind};
 
 /// One row of `galley images`: an image under one of its names.
@@ -21,7 +21,8 @@ pub struct ImageSummary {
     pub size: u64,
 }
 
-/// Every image under every name, the newest first.
+/// Every image under every name, the newest first. Bases that came with a build and were given no name here are not
+/// listed; images that lost their name are.
 pub fn list(store: &Store) -> Result<Vec<ImageSummary>, Error> {
     let mut names: BTreeMap<Digest, Vec<Reference>> = BTreeMap::new();
     for (reference, id) in store.tags().map_err(unreadable)? {
@@ -30,11 +31,12 @@ pub fn list(store: &Store) -> Result<Vec<ImageSummary>, Error> {
     let mut rows = Vec::new();
     for image in store.images().map_err(unreadable)? {
         let row = |reference| -> Result<_, Error> {
-            Ok(ImageSummary { reference, id: image.id, created: image.created, size: size(store, &image)? })
+            Ok(ImageSummary { reference, id: image.id, created: created(&image), size: size(store, &image)? })
         };
         match names.remove(&image.id) {
             Some(references) => rows
                 .extend(references.into_iter().map(|name| row(Some(name))).collect::<Result<Vec<_>, _>>()?),
+            None if image.manifest.is_some() => {}
             None => rows.push(row(None)?),
         }
     }
@@ -43,7 +45,7 @@ pub fn list(store: &Store) -> Result<Vec<ImageSummary>, Error> {
 }
 
 /// The bytes of the files in all layers of `image`, as docker counts them.
-pub fn size(store: &Store, image: &Image) -> Result<u64, Error> {
+pub(super) fn size(store: &Store, image: &Image) -> Result<u64, Error> {
     image.layers.iter().map(|layer| layer_size(store, &layer.layer)).sum()
 }
 

@@ -5,7 +5,7 @@ mod inspect;
 mod list;
 mod remove;
 
-use galley_oci::{ImageConfig, Reference};
+use galley_oci::{ImageConfig, Reference, Time};
 use galley_store::{Image, Store, StoreError};
 
 pub use self::history::{HistoryLine, history};
@@ -61,6 +61,13 @@ pub fn config(image: &Image) -> Result<ImageConfig, Error> {
         Error::new(ErrorKind::Store, format!("the config of image {} is damaged", image.id.short()))
             .because(error)
     })
+}
+
+/// When `image` was made, as its config says; when it came into the store, if that says nothing.
+#[must_use]
+pub fn created(image: &Image) -> Time {
+    let said = config(image).ok().and_then(|config| config.created);
+    said.as_deref().and_then(Time::parse_rfc3339).unwrap_or(image.created)
 }
 
 fn no_such_image(store: &Store, name: &str) -> Error {
