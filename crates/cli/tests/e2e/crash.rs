@@ -1,6 +1,7 @@
 //! kill -9 at every named point: nothing half-visible, nothing left running, and the next build equals the clean one.
 
 use std::{
+    os::unix::process::ExitStatusExt,
     process::Stdio,
     thread,
     time::{Duration, Instant},
@@ -33,8 +34,13 @@ fn killed_at_any_named_point_the_next_build_equals_the_clean_one() {
         let Some(kitchen) = kitchen() else { return };
         let arguments = ["--reproducible", "-t", "x", "-o", "type=image", "-o", "type=oci,dest=out.tar", "."];
         let output = kitchen.build_command(&arguments).env("GALLEY_FAILPOINT", point).output().unwrap();
-        assert!(!output.status.success(), "the build was not killed at {point}");
-        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&output.status), Some(9), "at {point}");
+        // An ordinary user's build runs below the process that was started, which passes the signal on as 128 + 9.
+        let killed = (output.status.signal(), output.status.code());
+        assert!(
+            matches!(killed, (Some(9), _) | (_, Some(137))),
+            "not killed at {point}: {}",
+            super::text(&output)
+        );
         assert!(!kitchen.env.work().join("out.tar").exists(), "half an output after {point}");
         assert_eq!(leftovers(&kitchen), Vec::<String>::new(), "after {point}");
         assert!(build_and_digest(&kitchen) == expected, "another image after a kill at {point}");
