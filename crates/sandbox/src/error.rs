@@ -188,7 +188,7 @@ impl std::fmt::Display for SetupStep {
             Self::OpenTerminal => "open a terminal",
             Self::ConnectStreams => "connect the standard streams",
             Self::ChangeDirectory => "change to the working directory",
-            Self::SetLimits => "set the resource limits",
+            Self::SetLimits => "set the resource limit",
             Self::SetOomScore => "set the out-of-memory score",
             Self::LoadSeccomp => "load the system call filter",
             Self::DropBounding => "drop capabilities",

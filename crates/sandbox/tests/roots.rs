@@ -289,7 +289,9 @@ fn privileged_nothing_of_the_host_is_in_reach() {
     let mut lines = text.lines();
     let root = lines.next().unwrap();
     assert_eq!((lines.next().unwrap(), lines.next().unwrap()), (root, root));
-    let points: Vec<&str> = lines.map(|line| line.split(' ').nth(4).unwrap()).collect();
+    let points = lines.map(|line| line.split(' ').nth(4).unwrap());
+    // Where the host has cgroup v2 alone, the sandbox's own part of it is there as well.
+    let points: Vec<&str> = points.filter(|point| *point != "/sys/fs/cgroup").collect();
     let devices = ["null", "zero", "full", "random", "urandom", "tty"].map(|name| format!("/dev/{name}"));
     let mut expected = vec!["/", "/proc", "/dev"];
     expected.extend(devices.iter().map(String::as_str));

@@ -7,7 +7,7 @@ use rustix::fs::{CWD, Dev, FileType, Mode, makedev, mkdirat, mknodat, symlinkat}
 use rustix::mount::MountAttrFlags;
 
 use super::mounts::Builder;
-use super::staging::{INERT, RDONLY, Staging, attach, clone_mount, new_mount};
+use super::staging::{INERT, RDONLY, Staging, attach, attach_at, clone_mount, new_mount};
 use super::step::Step as _;
 use crate::error::{SetupError, SetupStep};
 use crate::spec::{Network, Spec};
@@ -118,21 +118,23 @@ fn mount_sys(builder: &mut Builder, spec: &Spec) -> Result<(), SetupError> {
         result => {
             let sys = result.step(SetupStep::MountSys)?;
             builder.attach(sys.as_fd(), Path::new("/sys"))?;
-            mount_cgroup(builder, flags)
+            mount_cgroup(builder, flags);
+            Ok(())
         }
     }
 }
 
 /// The sandbox's own part of the unified hierarchy, read-only. Hosts with the old ones show none.
-fn mount_cgroup(builder: &mut Builder, flags: MountAttrFlags) -> Result<(), SetupError> {
+fn mount_cgroup(builder: &Builder, flags: MountAttrFlags) {
     const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
     let is_unified = |fs: rustix::fs::StatFs| fs.f_type as u64 == CGROUP2_SUPER_MAGIC;
     if !rustix::fs::statfs("/sys/fs/cgroup").is_ok_and(is_unified) {
-        return Ok(());
+        return;
     }
-    match new_mount("cgroup2", &[], flags) {
-        Ok(cgroup) => builder.attach(cgroup.as_fd(), Path::new("/sys/fs/cgroup")),
-        // An outer container may keep the hierarchy to itself; nothing in a build needs it.
-        Err(_) => Ok(()),
+    // An outer container may keep the hierarchy to itself; nothing in a build needs it.
+    if let (Ok(cgroup), Ok(point)) =
+        (new_mount("cgroup2", &[], flags), builder.open(Path::new("/sys/fs/cgroup")))
+    {
+        let _ = attach_at(cgroup.as_fd(), point.as_fd());
     }
 }

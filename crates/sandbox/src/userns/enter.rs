@@ -23,7 +23,7 @@ const FORWARDED: [i32; 5] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SI
 
 /// Whether this process was started by [`enter_and_reexec`].
 pub fn entered() -> bool {
-    std::env::var_os(MARKER).is_some()
+    std::env::var_os(MARKER).is_some() && super::in_user_namespace()
 }
 
 /// Runs this program again with these arguments (the name first) and this environment (and [`MARKER`]) as root of a
