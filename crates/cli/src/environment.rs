@@ -7,17 +7,14 @@ use std::{
 
 /// Every variable that means something to galley, with what it means (part of `galley --help`).
 pub(crate) const VARIABLES: [(&str, &str); 8] = [
-    ("GALLEY_ROOT", "where the store is, unless --root says"),
-    (
-        "XDG_DATA_HOME, HOME",
-        "where the store of an ordinary user is: $XDG_DATA_HOME/galley, ~/.local/share/galley",
-    ),
-    ("SOURCE_DATE_EPOCH", "seconds since 1970 for `created`, and for file times with --reproducible"),
+    ("GALLEY_ROOT", "the directory of the store, unless --root says"),
+    ("XDG_DATA_HOME, HOME", "where an ordinary user's store is"),
+    ("SOURCE_DATE_EPOCH", "the time of the image, in seconds since 1970"),
     ("BUILDKIT_PROGRESS", "as --progress"),
-    ("NO_COLOR, CLICOLOR, CLICOLOR_FORCE", "colours"),
-    ("TERM", "dumb: no progress is drawn in place"),
-    ("DOCKER_HOST", "mentioned in a warning: there is no daemon"),
-    ("any name", "--build-arg NAME, --secret env=NAME, --env NAME without a value"),
+    ("NO_COLOR, CLICOLOR_FORCE", "colours"),
+    ("TERM", "`dumb`: nothing is drawn in place"),
+    ("DOCKER_HOST", "gets a warning: there is no daemon"),
+    ("any NAME", "for --build-arg, --secret and --env"),
 ];
 
 /// The variables and the name this program was called by.

@@ -33,7 +33,7 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 )]
 pub(crate) struct Arguments {
     /// The directory of the store
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", display_order = 1000)]
     pub(crate) root: Option<PathBuf>,
     /// Print the version
     #[arg(id = "print-version", short = 'v', long = "version", action = ArgAction::Version)]

@@ -45,6 +45,17 @@ pub(crate) enum Progress {
     Rawjson,
 }
 
+impl Progress {
+    /// The same without `auto`. A `dumb` terminal is one that cannot move its cursor.
+    pub(crate) fn resolved(self, dumb: bool) -> Self {
+        match self {
+            Self::Auto if io::stderr().is_terminal() && !dumb => Self::Tty,
+            Self::Auto => Self::Plain,
+            other => other,
+        }
+    }
+}
+
 /// One way to show events.
 trait Display: Send {
     /// Something happened, `at` after the start.
@@ -93,12 +104,6 @@ impl Show {
 }
 
 fn display(progress: Progress, program: &str) -> Option<Box<dyn Display>> {
-    let terminal = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-    let progress = match progress {
-        Progress::Auto if terminal => Progress::Tty,
-        Progress::Auto => Progress::Plain,
-        other => other,
-    };
     match progress {
         Progress::Tty => Some(Box::new(tty::Tty::on_terminal(io::stderr()))),
         Progress::Rawjson => Some(Box::new(rawjson::RawJson::new(io::stderr(), program))),

@@ -70,9 +70,12 @@ struct Made {
 
 impl Job<'_> {
     fn run(&self) -> Result<(), Error> {
-        let empty = self.store.temp_dir("nothing").map_err(store_error)?;
         let environment = &self.context.environment;
-        let options = plan_options(self.arguments, environment, empty.path())?;
+        // `build -` has no context: an empty directory stands for it.
+        let empty = if self.arguments.context == "-" { Some(self.store.temp_dir("nothing")) } else { None };
+        let empty = empty.transpose().map_err(store_error)?;
+        let nothing = empty.as_ref().map_or(Path::new(""), |empty| empty.path());
+        let options = plan_options(self.arguments, environment, nothing)?;
         let times = self.times(&options.context.path)?;
         let sources = StoreImages { store: self.store, may_write: self.may_execute };
         let plan = plan::plan(&options, &sources)?;
@@ -201,8 +204,13 @@ impl Job<'_> {
         })
     }
 
-    /// `--quiet`, `--progress`, `$BUILDKIT_PROGRESS`, in this order.
     fn progress(&self) -> Result<Progress, Error> {
+        let dumb = self.context.environment.text("TERM").as_deref() == Some("dumb");
+        Ok(self.wanted_progress()?.resolved(dumb))
+    }
+
+    /// `--quiet`, `--progress`, `$BUILDKIT_PROGRESS`, in this order.
+    fn wanted_progress(&self) -> Result<Progress, Error> {
         if self.arguments.quiet {
             return Ok(Progress::Quiet);
         }
