@@ -288,6 +288,7 @@ fn privileged_nothing_of_the_host_is_in_reach() {
     let text = output(&spec);
     let mut lines = text.lines();
     let root = lines.next().unwrap();
+    assert!(text.contains(" / / rw,nodev,relatime - overlay overlay rw,"), "{text}");
     assert_eq!((lines.next().unwrap(), lines.next().unwrap()), (root, root));
     let points = lines.map(|line| line.split(' ').nth(4).unwrap());
     // Where the host has cgroup v2 alone, the sandbox's own part of it is there as well.

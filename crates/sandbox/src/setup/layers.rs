@@ -98,6 +98,7 @@ fn mount_overlay(directories: &Directories, layers: &Layers, in_user_namespace: 
 fn mount_one_by_one(directories: &Directories, in_user_namespace: bool) -> rustix::io::Result<OwnedFd> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let context = context.as_fd();
+    fsconfig_set_string(context, "source", "overlay")?;
     for (key, value) in PORTABLE {
         fsconfig_set_string(context, key, value)?;
     }

@@ -124,6 +124,8 @@ impl Staging {
 pub(crate) fn new_mount(kind: &str, options: &[(&str, &str)], flags: MountAttrFlags) -> io::Result<OwnedFd> {
     use rustix::mount::{FsMountFlags, FsOpenFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    // What the table of mounts shows in the first column; programs expect a name there.
+    fsconfig_set_string(context.as_fd(), "source", kind)?;
     for (key, value) in options {
         fsconfig_set_string(context.as_fd(), *key, *value)?;
     }
