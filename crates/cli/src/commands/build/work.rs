@@ -81,8 +81,12 @@ impl Job<'_> {
         let plan = plan::plan(&options, &sources)?;
         let secrets = secrets(&self.arguments.secret, environment)?;
         let cancel = Cancel::new();
-        signals::cancel_on_signal(&cancel)
-            .map_err(|error| Error::new(ErrorKind::Machine, "cannot listen for signals").because(error))?;
+        // Outside, signals are left to whoever passes them on to the process inside; a look-up has nothing to end.
+        if self.may_execute {
+            signals::cancel_on_signal(&cancel).map_err(|error| {
+                Error::new(ErrorKind::Machine, "cannot listen for signals").because(error)
+            })?;
+        }
         let made = self.show(|events| self.build(&plan, &secrets, times, events, &cancel))?;
         self.tell(&made)
     }
