@@ -10,7 +10,7 @@ use fs_err as fs;
 use galley_oci::{Digest, Reference, Time};
 use galley_store::{Image, OpenOptions, Record, ScanOptions, Store};
 
-use crate::support::{Fixture, files, write};
+use crate::support::{Fixture, files, options, write};
 
 const ROOT: &str = "GALLEY_TEST_STORE";
 const FAILPOINT: &str = "GALLEY_TEST_FAILPOINT";
@@ -50,7 +50,7 @@ fn build(store: &Store) {
 #[ignore = "a part of other tests"]
 fn child() {
     let Ok(root) = env::var(ROOT) else { return };
-    let options = OpenOptions { failpoint: env::var(FAILPOINT).ok(), ..OpenOptions::default() };
+    let options = OpenOptions { failpoint: env::var(FAILPOINT).ok(), ..options() };
     build(&Store::open(Path::new(&root), options).unwrap());
 }
 
@@ -138,5 +138,5 @@ fn a_new_store_is_made_once() {
     for mut child in children {
         assert!(child.wait().unwrap().success());
     }
-    check(&Store::open(&root, OpenOptions::default()).unwrap());
+    check(&Store::open(&root, options()).unwrap());
 }

@@ -17,13 +17,13 @@ impl Fixture {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("store");
         // Opened once more: the process that makes a store has a folder under tmp/ already.
-        drop(Store::open(&root, OpenOptions::default()).unwrap());
-        Self { store: Store::open(&root, OpenOptions::default()).unwrap(), dir }
+        drop(Store::open(&root, options()).unwrap());
+        Self { store: Store::open(&root, options()).unwrap(), dir }
     }
 
     /// The same store as another process sees it.
     pub(crate) fn reopened(&self) -> Store {
-        Store::open(self.store.root(), OpenOptions::default()).unwrap()
+        Store::open(self.store.root(), options()).unwrap()
     }
 
     /// A new folder beside the store.
@@ -34,7 +34,20 @@ impl Fixture {
     }
 }
 
-/// Tests that need owners, devices or trusted attributes say so and pass for others.
+/// As this process must open a store: the tests can be run in a user namespace too.
+pub(crate) fn options() -> OpenOptions {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap();
+    let map: Vec<_> = map.split_whitespace().collect();
+    let id_map = if map == ["0", "0", "4294967295"] { String::new() } else { map.join(":") };
+    OpenOptions { id_map, ..OpenOptions::default() }
+}
+
+/// Whether devices can be made and trusted attributes be set.
+pub(crate) fn is_root_of_the_machine() -> bool {
+    is_root() && options().id_map.is_empty()
+}
+
+/// Tests that need other owners say so and pass for others.
 pub(crate) fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
@@ -43,8 +56,10 @@ pub(crate) fn is_root() -> bool {
     root
 }
 
+/// Owned by whoever runs the tests.
 pub(crate) fn meta(mode: u16, seconds: i64) -> Meta {
-    Meta { mtime: Time { seconds, nanoseconds: 0 }, ..Meta::new(mode) }
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    Meta { uid, gid, mtime: Time { seconds, nanoseconds: 0 }, ..Meta::new(mode) }
 }
 
 pub(crate) fn entry(path: &str, meta: Meta, kind: Kind) -> Entry {

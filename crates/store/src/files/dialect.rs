@@ -37,11 +37,12 @@ impl Dialect {
         rustix::fs::fsetxattr(directory, self.opaque(), b"y", XattrFlags::empty())
     }
 
-    /// The open directory is opaque no longer, if it was; says whether it was.
+    /// The open directory is opaque no longer, if it was; says whether it was. Who may not touch the mark cannot mount an
+    /// overlay that would mind it.
     pub(crate) fn make_transparent(self, directory: BorrowedFd<'_>) -> Result<bool, Errno> {
         match rustix::fs::fremovexattr(directory, self.opaque()) {
             Ok(()) => Ok(true),
-            Err(Errno::NODATA | Errno::NOTSUP) => Ok(false),
+            Err(Errno::NODATA | Errno::NOTSUP | Errno::PERM) => Ok(false),
             Err(error) => Err(error),
         }
     }
