@@ -205,24 +205,14 @@ fn printf(format: &str, values: &[Value]) -> String {
         let flags = spec.get(..length).unwrap_or_default();
         let verb = spec.get(length..).unwrap_or_default().chars().next();
         rest = spec.get(length + verb.map_or(0, char::len_utf8)..).unwrap_or_default();
-        match (verb, values.next_if_not_percent(verb)) {
+        let value = if verb == Some('%') { None } else { values.next() };
+        match (verb, value) {
             (Some('%') | None, _) => out.push('%'),
             (Some(verb), None) => out.push_str(&format!("%!{verb}(MISSING)")),
             (Some(verb), Some(value)) => out.push_str(&padded(flags, verbed(verb, value))),
         }
     }
     out + rest
-}
-
-/// `%%` takes no value.
-trait NextIfNotPercent<'a> {
-    fn next_if_not_percent(&mut self, verb: Option<char>) -> Option<&'a Value>;
-}
-
-impl<'a> NextIfNotPercent<'a> for std::slice::Iter<'a, Value> {
-    fn next_if_not_percent(&mut self, verb: Option<char>) -> Option<&'a Value> {
-        if verb == Some('%') { None } else { self.next() }
-    }
 }
 
 fn verbed(verb: char, value: &Value) -> String {
