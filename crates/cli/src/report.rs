@@ -1,6 +1,6 @@
 //! The one place that draws errors: heading, the Dockerfile's line, causes, and hints last.
 
-use std::ops::Range;
+use std::{io, ops::Range};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use galley_engine::{Error, ErrorKind, Place};
@@ -8,6 +8,7 @@ use galley_engine::{Error, ErrorKind, Place};
 use crate::{display::text, failure::Failure};
 
 const REPORT: &str = "this is a bug of galley: please report it with the command and the Dockerfile";
+const FULL: &str = "free some space (`galley rmi`, `galley rm`), or give another directory with --root";
 /// Longer chains repeat themselves.
 const CAUSES_MAX: usize = 8;
 
@@ -52,7 +53,18 @@ fn notes(error: &Error) -> Vec<(&'static str, String)> {
         notes.push(("note", REPORT.to_owned()));
     }
     notes.extend(error.help.iter().map(|help| ("help", text::clean_lines(help))));
+    if disk_is_full(error) {
+        notes.push(("help", FULL.to_owned()));
+    }
     notes
+}
+
+fn disk_is_full(error: &Error) -> bool {
+    let full = |cause: &(dyn std::error::Error + 'static)| {
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    };
+    std::iter::successors(std::error::Error::source(error), |cause| cause.source()).any(full)
 }
 
 fn snippet<'a>(place: &'a Place, label: Option<&'a str>) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
@@ -93,8 +105,6 @@ fn causes(error: &Error) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     fn drawn(error: &Error) -> String {
@@ -155,6 +165,13 @@ error: go.mod is not in the build context
     fn control_characters_of_others_stay_harmless() {
         let error = Error::new(ErrorKind::NotFound, "no file \x1b[31mred\x07");
         assert_eq!(drawn(&error), "error: no file red");
+    }
+
+    #[test]
+    fn a_full_disk_gets_advice() {
+        let error =
+            Error::new(ErrorKind::Store, "cannot write").because(io::Error::from(io::ErrorKind::StorageFull));
+        assert!(drawn(&error).ends_with(&format!("\n  help: {FULL}")), "{}", drawn(&error));
     }
 
     #[test]
