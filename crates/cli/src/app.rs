@@ -24,9 +24,11 @@ fn execute(environment: Environment, arguments: &[OsString]) -> Outcome {
     commands::execute(arguments.command, &context)
 }
 
-/// Somebody who set DOCKER_HOST expects a daemon to be asked.
+/// Somebody who set DOCKER_HOST and calls docker expects a daemon to be asked.
 fn mention_docker_host(environment: &Environment) {
-    if let Some(host) = environment.nonempty("DOCKER_HOST").filter(|_| !environment.inside_namespace()) {
+    // Inside, the process outside has said it.
+    let wanted = environment.as_docker && !environment.inside_namespace();
+    if let Some(host) = environment.nonempty("DOCKER_HOST").filter(|_| wanted) {
         let message =
             format!("DOCKER_HOST={} is not used: galley has no daemon and works here", host.display());
         report::warn(&message, Some("unset DOCKER_HOST to be rid of this"));

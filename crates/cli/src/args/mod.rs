@@ -44,6 +44,21 @@ pub(crate) struct Arguments {
 
 /// The whole parser, under the name the program was called by.
 pub(crate) fn parser(environment: &Environment) -> clap::Command {
+    last_one_wins(refused::add(named(environment)))
+}
+
+/// The parser without what is hidden or refused: for completions and man pages, which offer things.
+pub(crate) fn offered(environment: &Environment) -> clap::Command {
+    let whole = named(environment);
+    let about = whole.get_about().cloned().unwrap_or_default();
+    let commands: Vec<clap::Command> =
+        whole.get_subcommands().filter(|sub| !sub.is_hide_set()).cloned().collect();
+    let arguments: Vec<clap::Arg> = whole.get_arguments().cloned().collect();
+    let offered = clap::Command::new("galley").disable_help_subcommand(true).disable_version_flag(true);
+    offered.about(about).after_help(after_help()).version(VERSION).args(arguments).subcommands(commands)
+}
+
+fn named(environment: &Environment) -> clap::Command {
     let version = if environment.as_docker {
         format!("{DOCKER_VERSION}, build galley-{VERSION}")
     } else {
@@ -51,7 +66,7 @@ pub(crate) fn parser(environment: &Environment) -> clap::Command {
     };
     let name = if environment.as_docker { "Docker version" } else { "galley" };
     let parser = Arguments::command().version(version).display_name(name).after_help(after_help());
-    last_one_wins(refused::add(parser)).bin_name(environment.program())
+    parser.bin_name(environment.program())
 }
 
 /// Of an option that takes one value and was given twice, as scripts that append do, the last one counts.

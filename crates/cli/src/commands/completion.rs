@@ -19,7 +19,7 @@ pub(crate) struct CompletionArgs {
 /// Prints the script for the name the program was called by.
 pub(crate) fn execute(arguments: &CompletionArgs, context: &Context) -> Outcome {
     let mut script = Vec::new();
-    let mut parser = args::parser(&context.environment);
+    let mut parser = args::offered(&context.environment);
     clap_complete::generate(arguments.shell, &mut parser, context.environment.program(), &mut script);
     io::stdout().lock().write_all(&script).map_err(output)
 }

@@ -21,7 +21,7 @@ pub(crate) struct ManArgs {
 pub(crate) fn execute(arguments: &ManArgs, context: &Context) -> Outcome {
     fs::create_dir_all(&arguments.directory)
         .map_err(|error| file("cannot make the directory of the man pages", error))?;
-    let mut parser = args::parser(&context.environment).disable_help_subcommand(true);
+    let mut parser = args::offered(&context.environment);
     parser.build();
     pages(&parser, "galley", &arguments.directory)
 }

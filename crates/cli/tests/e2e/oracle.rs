@@ -1,0 +1,143 @@
+//! galley beside BuildKit: each folder of `tests/golden` is one build, with BuildKit's answer in `expected.json`.
+//!
+//! | file | what |
+//! |---|---|
+//! | `Dockerfile` | `FROM busybox` and `FROM rich` are the images that [`Bases`] makes |
+//! | `context` | a shell script that makes the build context in the current folder, when there is more than the Dockerfile |
+//! | `options` | one flag of `galley build` on each line, or `SOURCE_DATE_EPOCH=…` |
+//! | `expected.json` | config, history, number of layers and files; or that the build fails |
+//!
+//! To ask BuildKit again, as root and with `buildctl` on PATH: `GALLEY_BUILDKITD=unix:///run/buildkit/buildkitd.sock
+//! cargo test -p galley e2e::oracle`. That writes every `expected.json`; `GALLEY_CASES=word` takes the cases with that
+//! word in their names, in both uses. `GALLEY_GOLDEN` is the folder of cases where the source tree cannot be read.
+
+mod answer;
+mod bases;
+mod peers;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Mutex, PoisonError},
+};
+
+use bases::Bases;
+use fs_err as fs;
+use serde_json::Value;
+
+use super::{Kitchen, succeeded, text};
+
+/// Where galley decides otherwise, and why: docs/compatibility.md.
+const DIFFERENT: [(&str, &str); 0] = [];
+
+/// How many builds run at once.
+const WORKERS: usize = 2;
+
+/// One folder of `tests/golden`.
+struct Case {
+    name: String,
+    folder: PathBuf,
+    options: Vec<String>,
+}
+
+fn golden() -> PathBuf {
+    let compiled = || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    std::env::var_os("GALLEY_GOLDEN").map_or_else(compiled, PathBuf::from)
+}
+
+fn cases() -> Vec<Case> {
+    let wanted = std::env::var("GALLEY_CASES").unwrap_or_default();
+    let mut cases = Vec::new();
+    for entry in fs::read_dir(golden()).expect("tests/golden, or GALLEY_GOLDEN names its copy") {
+        let entry = entry.unwrap();
+        let (name, folder) = (entry.file_name().into_string().unwrap(), entry.path());
+        if !name.contains(&wanted) {
+            continue;
+        }
+        let options = fs::read_to_string(folder.join("options")).unwrap_or_default();
+        cases.push(Case { name, folder, options: options.lines().map(str::to_owned).collect() });
+    }
+    cases.sort_by(|a, b| a.name.cmp(&b.name));
+    cases
+}
+
+impl Case {
+    fn expected(&self) -> PathBuf {
+        self.folder.join("expected.json")
+    }
+
+    /// Makes the build context in `folder`.
+    fn prepare(&self, folder: &Path) {
+        fs::create_dir_all(folder).unwrap();
+        fs::copy(self.folder.join("Dockerfile"), folder.join("Dockerfile")).unwrap();
+        let script = self.folder.join("context");
+        if script.exists() {
+            let mut shell = Command::new("sh");
+            shell.args(["-euc", "umask 022; . \"$0\""]).arg(script).current_dir(folder);
+            succeeded(shell.output().unwrap());
+        }
+    }
+
+    fn different(&self) -> bool {
+        DIFFERENT.iter().any(|(name, _)| *name == self.name)
+    }
+}
+
+/// Calls `work` for each case, on several threads; what it returns is a fault.
+fn each(cases: Vec<Case>, work: impl Fn(&Case) -> Option<String> + Sync) -> Vec<String> {
+    let (queue, faults) = (Mutex::new(cases), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                while let Some(case) = { queue.lock().unwrap_or_else(PoisonError::into_inner).pop() } {
+                    let fault = work(&case).map(|fault| format!("== {}\n{fault}", case.name));
+                    faults.lock().unwrap_or_else(PoisonError::into_inner).extend(fault);
+                }
+            });
+        }
+    });
+    faults.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is in one answer and not in the other.
+fn difference(expected: &Value, actual: &Value, log: &str) -> Option<String> {
+    if expected == actual {
+        return None;
+    }
+    let lines = |value: &Value| -> Vec<String> {
+        serde_json::to_string_pretty(value).unwrap().lines().map(|line| line.trim_end_matches(',').to_owned()).collect()
+    };
+    let (expected, actual) = (lines(expected), lines(actual));
+    let missing = expected.iter().filter(|line| !actual.contains(line)).map(|line| format!("  buildkit {line}"));
+    let extra = actual.iter().filter(|line| !expected.contains(line)).map(|line| format!("  galley   {line}"));
+    let differences: Vec<_> = missing.chain(extra).collect();
+    let order = if differences.is_empty() { "  the order differs" } else { "" };
+    Some(format!("{}{order}\n{log}", differences.join("\n")))
+}
+
+#[test]
+fn images_are_buildkits() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    let bases = Bases::new(&kitchen);
+    let faults = match std::env::var("GALLEY_BUILDKITD") {
+        Ok(address) => each(cases(), |case| {
+            let answer = peers::buildkit(&kitchen, &bases, case, &address);
+            fs::write(case.expected(), answer::shown(&answer)).unwrap();
+            None
+        }),
+        Err(_) => each(cases(), |case| check(&kitchen, &bases, case)),
+    };
+    assert!(faults.is_empty(), "{} cases differ:\n{}", faults.len(), faults.join("\n"));
+}
+
+fn check(kitchen: &Kitchen, bases: &Bases, case: &Case) -> Option<String> {
+    let expected = serde_json::from_slice(&fs::read(case.expected()).unwrap()).unwrap();
+    let (answer, log) = peers::galley(kitchen, bases, case);
+    let log = if answer["fails"].is_null() { String::new() } else { log };
+    let difference = difference(&expected, &answer, &log);
+    match (case.different(), difference) {
+        (true, None) => Some("is BuildKit's answer now: take its row out of DIFFERENT".to_owned()),
+        (true, Some(_)) => None,
+        (false, difference) => difference,
+    }
+}

@@ -1,0 +1,170 @@
+//! An image as text that two builders must agree on: no times, no digests of archives.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    io::{Cursor, Read},
+};
+
+use galley_oci::{Digest, compress};
+use serde_json::{Value, json};
+
+use super::{super::read_tar, bases::Bases};
+
+/// The longest content that is shown as it is.
+const SHOWN_BYTES_MAX: usize = 160;
+
+/// Files by path; two names of one file have the same `Node::link`.
+pub(super) type Files = BTreeMap<Vec<u8>, Node>;
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Node {
+    text: String,
+    directory: bool,
+    /// The first name of the file, in the order of the archive.
+    link: Vec<u8>,
+}
+
+/// What the OCI archive of a build says.
+pub(super) fn of_archive(bytes: &[u8], bases: &Bases) -> Value {
+    let blobs = read_tar(bytes);
+    let blob = |descriptor: &Value| -> &[u8] {
+        let digest = descriptor["digest"].as_str().unwrap();
+        &blobs[&format!("blobs/{}", digest.replace(':', "/"))].content
+    };
+    let parse = |bytes: &[u8]| -> Value { serde_json::from_slice(bytes).unwrap() };
+    let index = parse(&blobs["index.json"].content);
+    let manifest = parse(blob(&index["manifests"][0]));
+    let mut config = parse(blob(&manifest["config"]));
+    let layers: Vec<Vec<u8>> =
+        manifest["layers"].as_array().unwrap().iter().map(|layer| unpacked(blob(layer))).collect();
+    let history = config["history"].as_array().map(|items| items.iter().map(history_item).collect::<Vec<_>>());
+    for volatile in ["created", "history", "rootfs", "architecture", "variant"] {
+        config.as_object_mut().unwrap().remove(volatile);
+    }
+    let files = layers.iter().fold(Files::new(), |files, layer| apply(files, layer));
+    let tree = listing(&bases.below(&layers), &files);
+    json!({"config": config, "history": history, "layers": layers.len(), "tree": tree})
+}
+
+fn unpacked(blob: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    compress::decoder(Box::new(Cursor::new(blob.to_vec()))).unwrap().read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+fn history_item(item: &Value) -> String {
+    let text = |name: &str| item[name].as_str().unwrap_or_default();
+    let kind = if item["empty_layer"] == true { "empty" } else { "layer" };
+    format!("{kind} {} # {}", text("created_by"), text("comment"))
+}
+
+/// `below` with a layer's archive on it.
+pub(super) fn apply(below: Files, layer: &[u8]) -> Files {
+    let (mut files, mut new) = (below, Files::new());
+    for entry in tar::Archive::new(layer).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = entry.path_bytes().to_vec();
+        let path = path.strip_prefix(b"./").unwrap_or(&path);
+        let path = path.strip_suffix(b"/").unwrap_or(path).to_vec();
+        let (parent, name) = split(&path);
+        if name == b".wh..wh..opq" {
+            files.retain(|known, _| !is_below(known, parent));
+        } else if let Some(gone) = name.strip_prefix(b".wh.") {
+            let gone = join(parent, gone);
+            files.retain(|known, _| *known != gone && !is_below(known, &gone));
+        } else {
+            let node = node(&mut entry, &path, &new);
+            if !node.directory {
+                files.retain(|known, _| !is_below(known, &path));
+            }
+            new.insert(path, node);
+        }
+    }
+    files.extend(new);
+    files
+}
+
+fn node(entry: &mut tar::Entry<'_, &[u8]>, path: &[u8], new: &Files) -> Node {
+    let mut content = Vec::new();
+    entry.read_to_end(&mut content).unwrap();
+    let mut xattrs = String::new();
+    if let Some(extensions) = entry.pax_extensions().unwrap() {
+        for extension in extensions.map(Result::unwrap) {
+            if let Some(name) = extension.key().unwrap().strip_prefix("SCHILY.xattr.") {
+                write!(xattrs, " {name}={}", shown_bytes(extension.value_bytes())).unwrap();
+            }
+        }
+    }
+    let target = entry.link_name_bytes().map(|name| name.to_vec()).unwrap_or_default();
+    let header = entry.header();
+    let kind = header.entry_type();
+    if kind == tar::EntryType::Link {
+        return new[&target].clone();
+    }
+    let device = || {
+        let (major, minor) = (header.device_major().unwrap(), header.device_minor().unwrap());
+        format!("{},{}", major.unwrap_or_default(), minor.unwrap_or_default())
+    };
+    let (letter, what) = match kind {
+        tar::EntryType::Directory => ('d', String::new()),
+        tar::EntryType::Symlink => ('l', format!("-> {}", shown_bytes(&target))),
+        tar::EntryType::Char => ('c', device()),
+        tar::EntryType::Block => ('b', device()),
+        tar::EntryType::Fifo => ('p', String::new()),
+        tar::EntryType::Regular => ('f', shown_content(&content)),
+        other => panic!("unexpected kind of entry: {other:?}"),
+    };
+    let (mode, uid, gid) = (header.mode().unwrap() & 0o7777, header.uid().unwrap(), header.gid().unwrap());
+    let text = format!("{letter}{mode:04o} {uid}:{gid} {what}{xattrs}").trim_end().to_owned();
+    Node { text, directory: letter == 'd', link: path.to_vec() }
+}
+
+/// What differs from the base, one line for each path.
+fn listing(base: &Files, files: &Files) -> Vec<String> {
+    let mut first: BTreeMap<&[u8], &[u8]> = BTreeMap::new();
+    let mut lines = Vec::new();
+    for (path, node) in files {
+        let name = first.entry(&node.link).or_insert(path);
+        if base.get(path) == Some(node) {
+            continue;
+        }
+        let linked = if *name == path { String::new() } else { format!(" = /{}", shown_bytes(name)) };
+        lines.push(format!("/{} {}{linked}", shown_bytes(path), node.text));
+    }
+    lines.extend(base.keys().filter(|path| !files.contains_key(*path)).map(|path| format!("/{} gone", shown_bytes(path))));
+    lines
+}
+
+fn shown_content(content: &[u8]) -> String {
+    let text = str::from_utf8(content).ok().filter(|text| text.len() <= SHOWN_BYTES_MAX);
+    match text.filter(|text| text.chars().all(|letter| letter == '\n' || !letter.is_control())) {
+        Some(text) => format!("{text:?}"),
+        None => format!("{} {}", content.len(), &Digest::sha256(content).hex()[..16]),
+    }
+}
+
+fn shown_bytes(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&byte| byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"", path),
+    }
+}
+
+fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
+    if parent.is_empty() { name.to_vec() } else { [parent, b"/", name].concat() }
+}
+
+fn is_below(path: &[u8], dir: &[u8]) -> bool {
+    dir.is_empty() || path.strip_prefix(dir).is_some_and(|rest| rest.first() == Some(&b'/'))
+}
+
+/// The answer as the file holds it: one line for each item.
+pub(super) fn shown(answer: &Value) -> String {
+    serde_json::to_string_pretty(answer).unwrap() + "\n"
+}

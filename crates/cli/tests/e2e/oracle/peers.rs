@@ -1,0 +1,89 @@
+//! One case, built by galley and by BuildKit.
+
+use std::{path::PathBuf, process::Command};
+
+use fs_err as fs;
+use serde_json::{Value, json};
+
+use super::{
+    super::{Kitchen, text},
+    Case, answer,
+    bases::{self, Bases},
+};
+
+/// Keeps the cache mounts of one case, and of one question to BuildKit, from those of another.
+const MOUNT_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
+
+/// What galley makes of the case, and what it says.
+pub(super) fn galley(kitchen: &Kitchen, bases: &Bases, case: &Case) -> (Value, String) {
+    let folder = kitchen.path("cases").join(&case.name);
+    case.prepare(&folder);
+    let archive = kitchen.path(&format!("{}.tar", case.name));
+    let mut command = kitchen.command(&["build", "--progress=plain"]);
+    command.current_dir(&folder).arg("--output").arg(format!("type=oci,dest={}", archive.display()));
+    command.arg("--build-arg").arg(format!("{MOUNT_NAMESPACE}={}", case.name));
+    for name in bases::NAMES {
+        let layout = format!("{name}=oci-layout://{}", bases.layout(name).display());
+        command.arg("--build-context").arg(layout);
+    }
+    for option in &case.options {
+        match option.strip_prefix("--") {
+            Some(_) => command.args(option.splitn(2, ' ')),
+            None => command.env("SOURCE_DATE_EPOCH", option.trim_start_matches("SOURCE_DATE_EPOCH=")),
+        };
+    }
+    let output = command.arg(".").output().unwrap();
+    (answer(bases, output.status.success(), &archive), text(&output))
+}
+
+/// What BuildKit makes of the case.
+pub(super) fn buildkit(kitchen: &Kitchen, bases: &Bases, case: &Case, address: &str) -> Value {
+    let folder = kitchen.path("cases").join(&case.name);
+    case.prepare(&folder);
+    let archive = kitchen.path(&format!("{}.tar", case.name));
+    let mut command = Command::new("buildctl");
+    command.current_dir(&folder).args(["--addr", address, "build", "--frontend", "dockerfile.v0"]);
+    command.args(["--progress=plain", "--local", "context=.", "--local", "dockerfile=."]);
+    command.arg("--output").arg(format!("type=oci,dest={}", archive.display()));
+    let unique = format!("build-arg:{MOUNT_NAMESPACE}={}", folder.display());
+    command.args(["--opt", &unique]);
+    for name in bases::NAMES {
+        command.arg("--oci-layout").arg(format!("{name}={}", bases.layout(name).display()));
+        let context = format!("context:{name}=oci-layout://{name}@{}", bases.digest(name));
+        command.args(["--opt", &context]);
+    }
+    for option in &case.options {
+        command.args(translate(option));
+    }
+    let output = command.output().unwrap();
+    let answer = answer(bases, output.status.success(), &archive);
+    eprintln!("== {}: {}", case.name, if output.status.success() { "built".to_owned() } else { text(&output) });
+    answer
+}
+
+/// A flag of `galley build` as flags of `buildctl build`.
+fn translate(option: &str) -> Vec<String> {
+    let (flag, value) = option.split_once(' ').unwrap_or((option, ""));
+    let opt = |text: String| vec!["--opt".to_owned(), text];
+    match flag {
+        "--build-arg" => opt(format!("build-arg:{value}")),
+        "--label" => opt(format!("label:{value}")),
+        "--target" => opt(format!("target={value}")),
+        "--file" => opt(format!("filename={value}")),
+        "--secret" => vec!["--secret".to_owned(), value.to_owned()],
+        "--build-context" => {
+            let (name, folder) = value.split_once('=').expect("--build-context NAME=DIR");
+            let local = ["--local".to_owned(), format!("{name}={folder}")];
+            [&local[..], &opt(format!("context:{name}=local:{name}"))].concat()
+        }
+        epoch if epoch.starts_with("SOURCE_DATE_EPOCH=") => opt(format!("build-arg:{epoch}")),
+        other => panic!("no flag of buildctl is known for {other}"),
+    }
+}
+
+fn answer(bases: &Bases, success: bool, archive: &PathBuf) -> Value {
+    if !success {
+        return json!({"fails": true});
+    }
+    answer::of_archive(&fs::read(archive).unwrap(), bases)
+}
