@@ -49,6 +49,16 @@ pub enum StoreError {
         /// Ours.
         ours: String,
     },
+    /// The folder is used for something else.
+    #[error(
+        "{} is no store of galley and holds {found:?}: give an empty or new folder with --root", root.display()
+    )]
+    NotAStore {
+        /// The folder.
+        root: PathBuf,
+        /// Something in it that no store has.
+        found: String,
+    },
     /// A file of the store does not hold what it should.
     #[error("{what} {} is damaged: {reason}", path.display())]
     Damaged {

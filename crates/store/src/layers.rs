@@ -9,14 +9,13 @@ use std::{
 
 use fs_err as fs;
 use galley_oci::{Digest, Tree};
-use rustix::fs::RenameFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Store, StoreError, TempDir,
     durability::Stamp,
     error::At,
-    files::{self, conform, content::Source, materialise, open, remove},
+    files::{self, conform, content::Source, materialise, open},
     origins::{Origin, Origins, REFERENCES_BYTES_MAX, References, Resolved, path_of},
     records::read_stamped,
     store::{json, read_small},
@@ -302,9 +301,9 @@ impl Store {
         if self.layer(id)?.is_some() {
             return Ok(false);
         }
-        let cwd = rustix::fs::CWD;
-        rustix::fs::renameat_with(cwd, from, cwd, &to, RenameFlags::EXCHANGE).at("replace", &to)?;
-        remove::remove_tree(from)?;
+        let old = self.temp_dir("untrusted")?;
+        rustix::fs::rename(&to, old.path().join("layer")).at("remove", &to)?;
+        rustix::fs::rename(from, &to).at("rename a layer to", &to)?;
         Ok(true)
     }
 

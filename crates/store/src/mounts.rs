@@ -80,7 +80,12 @@ impl Store {
         for name in names_in(&folder)?.iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) {
             let lock_path = folder.join(format!("{name}.lock"));
             match FileLock::attempt_now(&lock_path, LockMode::Exclusive)? {
-                Some(_lock) => remove_tree(&folder.join(name))?,
+                // Out of its place first, so that a killed process leaves no half of it.
+                Some(_lock) => {
+                    let temp = self.temp_dir("mount")?;
+                    let path = folder.join(name);
+                    rustix::fs::rename(&path, temp.path().join("data")).at("remove", &path)?;
+                }
                 None => all = false,
             }
         }
@@ -140,7 +145,7 @@ impl Store {
 
     /// Makes the mount's folder, and notes its id there for people.
     fn describe_mount(&self, folder: &Path, id: &str) -> Result<(), StoreError> {
-        if folder.exists() {
+        if folder.join("id").exists() {
             return Ok(());
         }
         fs::create_dir_all(folder).at("create", folder)?;

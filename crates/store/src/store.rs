@@ -15,7 +15,7 @@ use galley_oci::Digest;
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
-use crate::{Layer, StoreError, durability::Durability, error::At, temp::Session};
+use crate::{Layer, StoreError, durability::Durability, error::At, images::names_in, temp::Session};
 
 /// The format this program writes, and the newest it reads.
 pub const FORMAT: u32 = 1;
@@ -117,8 +117,7 @@ impl Store {
 
     /// Makes the folders and the version file; of two processes that do so at once, one writes the version.
     fn create(&self, path: &Path) -> Result<Vec<u8>, StoreError> {
-        fs::create_dir_all(self.root()).at("create the store", self.root())?;
-        rustix::fs::chmod(self.root(), Mode::from_raw_mode(0o700)).at("set the mode of", self.root())?;
+        self.claim_folder()?;
         for folder in FOLDERS {
             let folder = self.root().join(folder);
             fs::create_dir_all(&folder).at("create", &folder)?;
@@ -127,6 +126,24 @@ impl Store {
         self.write_new(path, &json(&version))?;
         let written = read_small(path, VERSION_BYTES_MAX)?;
         written.ok_or_else(|| StoreError::damaged("the version file", path, "it vanished"))
+    }
+
+    /// A new folder is for us alone. One that is there must be empty, or one that another process just now makes a
+    /// store of.
+    fn claim_folder(&self) -> Result<(), StoreError> {
+        let parent = self.root().parent().unwrap_or(self.root());
+        fs::create_dir_all(parent).at("create", parent)?;
+        match rustix::fs::mkdir(self.root(), Mode::from_raw_mode(0o700)) {
+            Err(rustix::io::Errno::EXIST) => {}
+            other => return other.at("create the store", self.root()),
+        }
+        let ours = |name: &String| {
+            FOLDERS.contains(&name.as_str()) || ["version", "lost+found"].contains(&name.as_str())
+        };
+        match names_in(self.root())?.into_iter().find(|name| !ours(name)) {
+            Some(found) => Err(StoreError::NotAStore { root: self.root().to_owned(), found }),
+            None => Ok(()),
+        }
     }
 
     fn check(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {

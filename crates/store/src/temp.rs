@@ -12,7 +12,10 @@ use std::{
 };
 
 use fs_err as fs;
-use rustix::fs::{Mode, RenameFlags};
+use rustix::{
+    fs::{CWD, Mode, RenameFlags},
+    io::Errno,
+};
 
 use crate::{
     Store, StoreError,
@@ -133,8 +136,15 @@ impl Store {
 
 /// Renames unless the target exists; says whether it did.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<bool, StoreError> {
-    use rustix::io::Errno;
-    match rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, RenameFlags::NOREPLACE) {
+    let renamed = match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Some file systems cannot. A directory is not replaced there either, unless it is empty.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) if rustix::fs::lstat(to).is_ok() => {
+            Err(Errno::EXIST)
+        }
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => rustix::fs::rename(from, to),
+        other => other,
+    };
+    match renamed {
         Ok(()) => Ok(true),
         Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(false),
         Err(error) => Err(error).at("rename a temporary file to", to),

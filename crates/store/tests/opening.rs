@@ -44,6 +44,20 @@ fn a_newer_format_and_another_id_map_are_refused() {
 }
 
 #[test]
+fn a_folder_with_other_things_in_it_is_left_alone() {
+    let fixture = Fixture::new();
+    let folder = fixture.folder("home");
+    crate::support::chmod(&folder, 0o755);
+    fs::write(folder.join("thesis.tex"), "").unwrap();
+    let before = snapshot(&folder);
+    let error = Store::open(&folder, OpenOptions::default()).unwrap_err();
+    assert!(matches!(&error, StoreError::NotAStore { found, .. } if found == "thesis.tex"), "{error:?}");
+    assert_eq!(snapshot(&folder), before);
+    fs::rename(folder.join("thesis.tex"), folder.join("lost+found")).unwrap();
+    Store::open(&folder, OpenOptions::default()).unwrap();
+}
+
+#[test]
 fn the_version_file_is_pinned() {
     let fixture = Fixture::new();
     let version = fs::read_to_string(fixture.store.root().join("version")).unwrap();

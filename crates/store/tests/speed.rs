@@ -9,10 +9,10 @@ use std::{
 
 use fs_err as fs;
 use galley_oci::{
-    Digest,
+    Digest, Time,
     archive::{EntryHeader, EntryKind, Writer},
 };
-use galley_store::{KeepAll, Origin, Origins, ScanOptions, UnpackOptions};
+use galley_store::{KeepAll, Origin, Origins, Record, ScanOptions, UnpackOptions};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, StatxFlags};
 
 use crate::support::Fixture;
@@ -86,6 +86,20 @@ fn contexts() {
     show("context, one file changed", best(1, || fixture.reopened().walk_context(&dir, &KeepAll).unwrap()));
 }
 
+fn small_step(fixture: &Fixture) -> Duration {
+    let store = &fixture.store;
+    let mut number = 0;
+    best(50, || {
+        number += 1;
+        let temp = store.temp_dir("step").unwrap();
+        crate::support::write(&temp.diff(), "app", format!("{number}").as_bytes());
+        let tree = store.scan(&temp.diff(), &ScanOptions::default()).unwrap();
+        let layer = *store.commit_dir(temp, tree).unwrap().id();
+        let record = Record { layer, created: Time::default(), duration_ms: 0, log: None, boot: None };
+        store.put_record(&layer, &record).unwrap();
+    })
+}
+
 #[test]
 #[ignore = "a measurement"]
 fn layers() {
@@ -93,6 +107,7 @@ fn layers() {
     let dir = fixture.folder("files");
     fill(&dir);
     show("opening the store", best(20, || fixture.reopened()));
+    show("a step that wrote one file: scan, commit, record", small_step(&fixture));
     show(
         "scan, 50,000 files of 2 kB",
         best(3, || fixture.store.scan(&dir, &ScanOptions::default()).unwrap()),

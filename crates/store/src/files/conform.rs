@@ -1,6 +1,10 @@
 //! The directory that a step left becomes the directory of its layer.
 
-use std::{collections::HashMap, os::fd::AsFd, path::Path};
+use std::{
+    collections::{BTreeSet, HashMap},
+    os::fd::AsFd,
+    path::Path,
+};
 
 use galley_oci::{Entry, Kind, Tree};
 use rustix::fs::Mode;
@@ -17,25 +21,20 @@ use crate::{StoreError, error::At};
 pub(crate) fn conform(root: &Path, tree: &Tree, dialect: Dialect) -> Result<(), StoreError> {
     let mut at = Cursor::open(root)?;
     let children = by_directory(tree);
-    let mut made = Vec::new();
+    let mut touched = BTreeSet::new();
     for (index, entry) in tree.entries().iter().enumerate() {
         let Kind::Directory { opaque } = entry.kind else { continue };
         let own = children.get(&*entry.path).map_or(&[][..], Vec::as_slice);
-        let changed = conform_directory(&mut at, tree, &entry.path, own, dialect, &mut made)?;
+        let changed = conform_directory(&mut at, tree, &entry.path, own, dialect, &mut touched)?;
         let merged = !opaque && transparent(&mut at, entry, dialect)?;
-        if changed || merged || made.last() == Some(&index) {
-            made.retain(|&other| other != index);
-            made.push(index);
+        if changed || merged {
+            touched.insert(index);
         }
     }
-    for &index in made.iter().rev() {
-        let entry = &tree.entries()[index];
-        materialise::finish_directory(
-            &mut at,
-            entry,
-            entry.kind == Kind::Directory { opaque: true },
-            dialect,
-        )?;
+    // Deepest first, as directories may become unwritable and unreadable.
+    for entry in touched.iter().rev().map(|&index| &tree.entries()[index]) {
+        let opaque = entry.kind == Kind::Directory { opaque: true };
+        materialise::finish_directory(&mut at, entry, opaque, dialect)?;
     }
     Ok(())
 }
@@ -49,14 +48,14 @@ fn by_directory(tree: &Tree) -> HashMap<&[u8], Vec<usize>> {
     children
 }
 
-/// Says whether anything was changed. New directories are added to `made`.
+/// Says whether anything was changed. New directories are added to `touched`.
 fn conform_directory(
     at: &mut Cursor,
     tree: &Tree,
     path: &[u8],
     wanted: &[usize],
     dialect: Dialect,
-    made: &mut Vec<usize>,
+    touched: &mut BTreeSet<usize>,
 ) -> Result<bool, StoreError> {
     let host_path = at.host_path(path);
     // A listing moves its handle to the end, so it has one of its own.
@@ -67,7 +66,7 @@ fn conform_directory(
     for name in &names {
         let found = name.name.to_bytes();
         while let Some((index, entry)) = wanted.next_if(|(_, entry)| entry.name() < found) {
-            add(at, index, entry, dialect, made)?;
+            add(at, index, entry, dialect, touched)?;
             changed = true;
         }
         if wanted.next_if(|(_, entry)| entry.name() == found).is_none() {
@@ -77,7 +76,7 @@ fn conform_directory(
         }
     }
     for (index, entry) in wanted {
-        add(at, index, entry, dialect, made)?;
+        add(at, index, entry, dialect, touched)?;
         changed = true;
     }
     Ok(changed)
@@ -88,14 +87,14 @@ fn add(
     index: usize,
     entry: &Entry,
     dialect: Dialect,
-    made: &mut Vec<usize>,
+    touched: &mut BTreeSet<usize>,
 ) -> Result<(), StoreError> {
     let host_path = at.host_path(&entry.path);
     let (parent, name) = at.parent(&entry.path)?;
     match entry.kind {
         Kind::Whiteout => dialect.make_whiteout(parent, &name).at("create a whiteout at", &host_path),
         Kind::Directory { .. } => {
-            made.push(index);
+            touched.insert(index);
             rustix::fs::mkdirat(parent, &*name, Mode::from_raw_mode(0o700)).at("create", &host_path)
         }
         _ => Err(StoreError::damaged(
