@@ -98,6 +98,16 @@ impl Accounts {
         (uid, gid)
     }
 
+    /// The first name in `spec` that [`owner`](Self::owner) does not know.
+    pub(crate) fn unknown<'a>(&self, spec: &'a str) -> Option<&'a str> {
+        let (user, group) = split(spec);
+        let is_name = |text: &str| !text.is_empty() && text.parse::<u32>().is_err();
+        if is_name(user) && !self.users().any(|entry| entry.name == user.as_bytes()) {
+            return Some(user);
+        }
+        (is_name(group) && self.gid(group).is_none()).then_some(group)
+    }
+
     fn users(&self) -> impl Iterator<Item = User<'_>> {
         lines(&self.passwd).map(|line| {
             let mut fields = line.split(|&byte| byte == b':');
@@ -233,5 +243,8 @@ mod tests {
             assert_eq!(accounts.owner(spec), owner, "{spec}");
         }
         assert_eq!((accounts.owner("nobody"), accounts.owner("5:none")), ((0, 0), (5, 5)));
+        let unknown =
+            ["app:wheel", "5", "nobody:none", "app:none", "app:"].map(|spec| accounts.unknown(spec));
+        assert_eq!(unknown, [None, None, Some("nobody"), Some("none"), None]);
     }
 }

@@ -17,7 +17,7 @@ use super::{
     workdir,
 };
 use crate::{
-    Cancel, Error, ErrorKind, Snapshot,
+    Cancel, Error, ErrorKind, Event, Snapshot,
     build::{Builder, Outcome},
     cache::{self, CopyInput, Key},
     clock::now,
@@ -102,15 +102,15 @@ impl<'a> Work<'a> {
     pub(crate) fn execute(&self, builder: &Builder<'_>, step: &Step, stop: &Cancel) -> Result<Layer, Error> {
         match &self.kind {
             Kind::Run { operation, inputs } => run::execute(builder, step, self, operation, inputs, stop),
-            Kind::Copy { operation, from } => self.copy(builder, operation, from),
-            Kind::Workdir { operation } => self.workdir(builder, operation),
+            Kind::Copy { operation, from } => self.copy(builder, step, operation, from),
+            Kind::Workdir { operation } => self.workdir(builder, step, operation),
         }
     }
 
-    fn workdir(&self, builder: &Builder<'_>, operation: &WorkdirOp) -> Result<Layer, Error> {
+    fn workdir(&self, builder: &Builder<'_>, step: &Step, operation: &WorkdirOp) -> Result<Layer, Error> {
         let files = Files::of_snapshot(&self.parent)?;
         let user = Some(operation.user.as_str()).filter(|user| !user.is_empty());
-        let owner = owner(builder, &files, user)?;
+        let owner = owner(builder, step, &files, user)?;
         let changes = workdir::make(
             files.stack(),
             &operation.path,
@@ -121,9 +121,15 @@ impl<'a> Work<'a> {
         builder.store.commit_origins(layer, Origins::new()).map_err(store_error)
     }
 
-    fn copy(&self, builder: &Builder<'_>, operation: &CopyOp, from: &From) -> Result<Layer, Error> {
+    fn copy(
+        &self,
+        builder: &Builder<'_>,
+        step: &Step,
+        operation: &CopyOp,
+        from: &From,
+    ) -> Result<Layer, Error> {
         let below = Files::of_snapshot(&self.parent)?;
-        let owner = owner(builder, &below, operation.chown.as_deref())?;
+        let owner = owner(builder, step, &below, operation.chown.as_deref())?;
         let manner = Manner { destination: &operation.destination, owner, mode: operation.chmod, now: now() };
         let mut draft = Draft::new(below.stack());
         // Unpacked archives are there until their files are the layer's own.
@@ -162,7 +168,12 @@ impl<'a> Work<'a> {
 }
 
 /// The numbers of `user[:group]` by the files of the destination; nothing there is read for numbers.
-fn owner(builder: &Builder<'_>, below: &Files, spec: Option<&str>) -> Result<Option<(u32, u32)>, Error> {
+fn owner(
+    builder: &Builder<'_>,
+    step: &Step,
+    below: &Files,
+    spec: Option<&str>,
+) -> Result<Option<(u32, u32)>, Error> {
     let Some(spec) = spec else { return Ok(None) };
     if spec.split(':').all(|part| part.parse::<u32>().is_ok()) {
         return Ok(Some(Accounts::default().owner(spec)));
@@ -172,7 +183,16 @@ fn owner(builder: &Builder<'_>, below: &Files, spec: Option<&str>) -> Result<Opt
         let help = "write numbers, as in --chown=1000:1000 or USER 1000";
         return Err(Error::new(ErrorKind::Input, message).label("a name").help(help));
     }
-    Ok(Some(Accounts::read(builder.store, below)?.owner(spec)))
+    let accounts = Accounts::read(builder.store, below)?;
+    if let Some(name) = accounts.unknown(spec) {
+        // As in Docker, which does not even say so.
+        builder.events.emit(Event::Warning {
+            message: format!("{name:?} is not known in the image: root owns what is copied"),
+            place: step.place.as_ref().map(ToString::to_string),
+            help: Some("create it in an earlier RUN, or write numbers".to_owned()),
+        });
+    }
+    Ok(Some(accounts.owner(spec)))
 }
 
 fn copy_input(
