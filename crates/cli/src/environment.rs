@@ -52,7 +52,8 @@ impl Environment {
 
     /// This process runs inside the user namespace that another galley made for it.
     pub(crate) fn inside_namespace(&self) -> bool {
-        self.raw(galley_sandbox::userns::MARKER).is_some()
+        use galley_sandbox::userns::{MARKER, in_user_namespace};
+        self.raw(MARKER).is_some() && in_user_namespace()
     }
 
     /// What galley calls itself in messages.

@@ -191,6 +191,15 @@ fn banned_words_are_not_used() {
             for (word, instead) in BANNED.iter().filter(|(word, _)| line.contains(word)) {
                 faults.push(format!("{}:{}: {word}: {instead}", file.display(), number + 1));
             }
+            let asks = ["env::var", "env::args", "process::exit("].iter().any(|word| line.contains(word));
+            let may_ask = ["crates/cli", "crates/sandbox"].iter().any(|place| file.starts_with(place));
+            if asks && !may_ask {
+                faults.push(format!(
+                    "{}:{}: libraries neither ask the environment nor exit",
+                    file.display(),
+                    number + 1
+                ));
+            }
             let prints =
                 ["println!(", "print!(", "eprint!("].iter().any(|word| line.trim_start().starts_with(word));
             if prints && !file.starts_with("crates/cli") {

@@ -136,7 +136,8 @@ fn every_flag_of_docker_is_known() {
         shm-size sig-proxy stop-signal stop-timeout storage-opt sysctl tmpfs tty ulimit use-api-socket user userns \
         uts volume volume-driver volumes-from workdir";
     let parser = parser(&Environment::of(&[]));
-    for (command, flags) in [("build", build), ("run", run)] {
+    let create = run.replace("detach-keys ", "").replace("detach ", "").replace("sig-proxy ", "");
+    for (command, flags) in [("build", build), ("run", run), ("create", &create)] {
         let command = parser.find_subcommand(command).unwrap();
         for flag in flags.split_whitespace() {
             let known = command.get_arguments().any(|argument| {

@@ -13,20 +13,23 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct CreateArgs {
+    /// Remove the container when it ends
+    #[arg(long)]
+    rm: bool,
     #[command(flatten)]
     container: ContainerArgs,
 }
 
 /// Creates it and prints its id.
 pub(crate) fn execute(arguments: CreateArgs, context: &Context) -> Outcome {
-    create(&arguments.container, context).map_err(Failure::of_container)
+    create(&arguments, context).map_err(Failure::of_container)
 }
 
-fn create(arguments: &ContainerArgs, context: &Context) -> Outcome {
+fn create(arguments: &CreateArgs, context: &Context) -> Outcome {
     namespace::enter_unless_root(context)?;
     let store = context.store()?;
-    let options = arguments.options(&context.environment, false)?;
+    let options = arguments.container.options(&context.environment, arguments.rm)?;
     let container = container::create(&store, &options)?;
-    arguments.write_id(&container)?;
+    arguments.container.write_id(&container)?;
     writeln!(io::stdout().lock(), "{}", container.folder.id()).map_err(output)
 }
