@@ -118,7 +118,6 @@ pub enum SetupStep {
     OpenSource,
     CloneMount,
     SetMountFlags,
-    ResolveTarget,
     MakeMountPoint,
     Attach,
     MountTmpfs,
@@ -146,7 +145,6 @@ pub enum SetupStep {
     SetIds,
     SetCapabilities,
     SetNoNewPrivileges,
-    TieToParent,
 }
 
 impl std::fmt::Display for SetupStep {
@@ -168,7 +166,6 @@ impl std::fmt::Display for SetupStep {
             Self::OpenSource => "open the source of the mount",
             Self::CloneMount => "clone the source of the mount",
             Self::SetMountFlags => "set the flags of the mount at",
-            Self::ResolveTarget => "find the mount point",
             Self::MakeMountPoint => "make the mount point",
             Self::Attach => "mount at",
             Self::MountTmpfs => "mount a tmpfs for",
@@ -196,7 +193,6 @@ impl std::fmt::Display for SetupStep {
             Self::SetIds => "set the user and group",
             Self::SetCapabilities => "set the capabilities",
             Self::SetNoNewPrivileges => "forbid new privileges",
-            Self::TieToParent => "tie the process to its parent",
         })
     }
 }

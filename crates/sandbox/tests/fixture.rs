@@ -6,6 +6,7 @@ use std::io::{PipeReader, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use galley_sandbox::{Child, Error, Handles, Layers, Outcome, Root, Spawner, Spec, Writable};
 use tempfile::TempDir;
@@ -89,15 +90,19 @@ pub(crate) fn output(spec: &Spec) -> String {
     text
 }
 
-/// How many processes of this machine have this in their command line.
+/// How many processes that descend from this one have this in their command line.
 pub(crate) fn processes_with(marker: &str) -> usize {
-    let entries = fs_err::read_dir("/proc").unwrap().filter_map(Result::ok);
-    entries
-        .filter(|entry| {
-            let command = fs_err::read_to_string(entry.path().join("cmdline"));
-            command.is_ok_and(|command| command.contains(marker))
-        })
-        .count()
+    descendants(std::process::id()).iter().filter(|(_, command)| command.contains(marker)).count()
+}
+
+/// Waits until all of these processes are gone.
+pub(crate) fn await_gone(processes: &[(u32, String)]) {
+    let start = Instant::now();
+    let lives = |pid: u32| Path::new(&format!("/proc/{pid}")).exists();
+    while let Some(process) = processes.iter().find(|(pid, _)| lives(*pid)) {
+        assert!(start.elapsed() < Duration::from_secs(5), "{process:?} still runs");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// The processes that descend from one, with their command lines.
@@ -116,4 +121,10 @@ pub(crate) fn descendants(ancestor: u32) -> Vec<(u32, String)> {
 fn parent(pid: u32) -> Option<u32> {
     let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Mounts of this process's namespace that only a sandbox can have made: overlays of open files. Others come and go.
+pub(crate) fn leaked_mounts() -> Vec<String> {
+    let mounts = fs_err::read_to_string("/proc/self/mountinfo").unwrap();
+    mounts.lines().filter(|line| line.contains("lowerdir+=/proc/self/fd/")).map(str::to_owned).collect()
 }

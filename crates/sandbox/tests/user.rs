@@ -3,14 +3,14 @@
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use galley_sandbox::probe::{Rung, Status, doctor, trial};
 use galley_sandbox::userns::{self, IdMaps};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::fixture::{Kitchen, descendants, output};
+use crate::fixture::{Kitchen, await_gone, descendants, output};
 
 crate::tests![
     privileged_trial_and_doctor,
@@ -145,10 +145,6 @@ fn privileged_signals_cross_into_the_namespace() {
         assert_eq!(inside.len(), 1, "{inside:?}");
         kill_process(Pid::from_child(&outside), signal).unwrap();
         assert_eq!(outside.wait().unwrap().code(), expected);
-        let start = Instant::now();
-        while std::path::Path::new(&format!("/proc/{}", inside[0].0)).exists() {
-            assert!(start.elapsed().as_secs() < 5, "it lives on inside");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        await_gone(&inside);
     }
 }
