@@ -66,7 +66,7 @@ pub(crate) struct BuildArgs {
     /// Show nothing but errors, and print the image's id
     #[arg(short, long)]
     quiet: bool,
-    /// How many steps run at once; one for each processor without it
+    /// How many steps run at once; 16 without it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
     /// Set `created` and every file time of new layers to this second since 1970

@@ -31,8 +31,9 @@ pub(super) fn plan_options(
     let (name, text, context) = sources(arguments, nothing)?;
     let platform = platform(&arguments.platform)?;
     let mut options = PlanOptions::new(name, text, context, platform);
-    options.platform_given = !arguments.platform.is_empty();
-    options.target.clone_from(&arguments.target);
+    options.platform_given = arguments.platform.iter().any(|platform| !platform.is_empty());
+    // Scripts pass on empty variables: an empty flag is none, as in docker.
+    options.target = arguments.target.clone().filter(|target| !target.is_empty());
     options.build_args = build_args(&arguments.build_arg, environment);
     options.build_contexts =
         arguments.build_context.iter().map(|text| context::build_context(text)).collect::<Result<_, _>>()?;
@@ -112,7 +113,7 @@ fn limited(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
 /// Only this machine's, under any of its names.
 pub(crate) fn platform(wanted: &[String]) -> Result<Platform, Error> {
     let own = Platform::of_this_machine();
-    for text in wanted.iter().flat_map(|text| text.split(',')).filter(|text| *text != "local") {
+    for text in wanted.iter().flat_map(|text| text.split(',')).filter(|text| !matches!(*text, "" | "local")) {
         let platform: Platform = text.parse().map_err(|error| {
             Error::new(ErrorKind::Usage, format!("--platform {text} is none")).because(error)
         })?;
@@ -248,7 +249,7 @@ mod tests {
 
     #[test]
     fn other_platforms_are_refused() {
-        assert!(platform(&["local".to_owned()]).is_ok());
+        assert!(platform(&["local".to_owned(), String::new()]).is_ok());
         assert!(platform(&[Platform::of_this_machine().to_string()]).is_ok());
         let error = platform(&["linux/mips64le".to_owned()]).unwrap_err();
         assert!(

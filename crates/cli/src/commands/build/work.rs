@@ -101,11 +101,14 @@ impl Job<'_> {
             Show::start(self.progress()?, &program, receiver).finish();
             return Ok(made);
         }
-        let show = Show::start(self.progress()?, &program, receiver);
+        let progress = self.progress()?;
+        let show = Show::start(progress, &program, receiver);
         let made = work(&events);
         drop(events);
         let summary = show.finish();
-        if let (Err(_), Some(tail)) = (&made, &summary.failed) {
+        if let (Err(_), Some(tail)) =
+            (&made, summary.failed.as_ref().filter(|_| progress != Progress::Rawjson))
+        {
             drop(display::print_failed(tail, &mut anstream::stderr()));
         }
         made
