@@ -23,7 +23,7 @@ use galley_store::{Layer, Origin, Store, TempDir, UnpackOptions};
 use super::{
     attributes,
     copy::{Manner, join_all},
-    draft::{Draft, NewDirectory, shown},
+    draft::{Bytes, Draft, NewDirectory, shown},
     files::{Files, store_error},
     select::Selected,
 };
@@ -180,7 +180,7 @@ impl Graft<'_, '_> {
         let lost = || Error::new(ErrorKind::Internal, format!("{} has no directory", shown(&entry.path)));
         let mut target = join(self.targets.get(dir).ok_or_else(lost)?, file_name(&entry.path));
         let mut entry = entry.clone();
-        let mut bytes = None;
+        let mut bytes = Bytes::None;
         match &mut entry.kind {
             Kind::Directory { .. } => {
                 let implied = self.explicit.as_ref().is_some_and(|explicit| !explicit.contains(&entry.path));
@@ -193,7 +193,7 @@ impl Graft<'_, '_> {
             }
             Kind::File { links, .. } => {
                 *links = links.map(|group| self.group(group));
-                bytes = Some(origin);
+                bytes = Bytes::Own(Box::new(origin));
             }
             _ => {}
         }

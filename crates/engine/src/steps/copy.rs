@@ -12,7 +12,7 @@ use galley_oci::{
 use galley_store::Origin;
 
 use super::{
-    draft::{Draft, NewDirectory, shown},
+    draft::{Bytes, Draft, NewDirectory, shown},
     files::Files,
     select::Selected,
 };
@@ -63,7 +63,7 @@ pub(crate) fn copy(
     let source = files.stack().walk(&selected.path);
     let directory = source.first().is_none_or(|found| found.entry.is_directory());
     let target = prepare_target(draft, directory, &selected.name, manner)?;
-    let mut copier = Copier { draft, files, manner, groups: HashMap::new() };
+    let mut copier = Copier { draft, manner, groups: HashMap::new() };
     for found in source {
         let relative = &found.path()[selected.path.len()..];
         let relative = relative.strip_prefix(b"/").unwrap_or(relative);
@@ -89,8 +89,8 @@ pub(crate) fn write_inline(
     let mut meta = Meta { mtime: manner.now, ..Meta::new(INLINE_MODE) };
     manner.apply(&mut meta, &kind);
     refuse_directory(draft, &target)?;
-    let origin = Origin::Bytes(file.content.as_slice().into());
-    draft.put(Entry { path: target.into(), meta, kind }, Some(origin));
+    let origin = Box::new(Origin::Bytes(file.content.as_slice().into()));
+    draft.put(Entry { path: target.into(), meta, kind }, Bytes::Own(origin));
     Ok(())
 }
 
@@ -125,7 +125,6 @@ fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
 
 struct Copier<'a, 'b> {
     draft: &'a mut Draft<'b>,
-    files: &'a Files,
     manner: &'a Manner<'a>,
     /// Hard-link groups of the source (layer and number) and what they are in the draft.
     groups: HashMap<(usize, NonZeroU32), NonZeroU32>,
@@ -136,14 +135,14 @@ impl Copier<'_, '_> {
         if let Some(existing) = self.draft.get(target) {
             let mut entry = existing.clone();
             entry.meta.mtime = mtime;
-            self.draft.put(entry, None);
+            self.draft.put(entry, Bytes::None);
         }
     }
 
     fn put(&mut self, found: Found<'_>, target: Vec<u8>) -> Result<(), Error> {
         let mut entry = Entry { path: target.into(), ..found.entry.clone() };
         self.manner.apply(&mut entry.meta, &entry.kind);
-        let mut origin = None;
+        let mut bytes = Bytes::None;
         match &mut entry.kind {
             Kind::Directory { opaque } => {
                 *opaque = false;
@@ -151,12 +150,12 @@ impl Copier<'_, '_> {
             }
             Kind::File { links, .. } => {
                 *links = links.map(|group| self.group(found.layer, group));
-                origin = Some(self.files.origin(found));
+                bytes = copied(found);
                 refuse_directory(self.draft, &entry.path)?;
             }
             _ => refuse_directory(self.draft, &entry.path)?,
         }
-        self.draft.put(entry, origin);
+        self.draft.put(entry, bytes);
         Ok(())
     }
 
@@ -180,6 +179,13 @@ impl Copier<'_, '_> {
     fn group(&mut self, layer: usize, group: NonZeroU32) -> NonZeroU32 {
         let draft = &mut *self.draft;
         *self.groups.entry((layer, group)).or_insert_with(|| draft.new_group())
+    }
+}
+
+fn copied(found: Found<'_>) -> Bytes {
+    match (u32::try_from(found.layer), u32::try_from(found.index)) {
+        (Ok(layer), Ok(index)) => Bytes::Copied { layer, index },
+        _ => Bytes::None, // ok: trees have a limit far below
     }
 }
 

@@ -1,7 +1,7 @@
 //! A destination with the changes made so far: what a step that works on trees writes to.
 //!
 //! It behaves as a mounted file system would: paths are resolved through symbolic links, inside the root only, and what
-//! was just written is seen at once. Nothing below is changed; [`Draft::finish`] gives the changes.
+//! was just written is seen at once. Nothing below is changed; [`Draft::finish`] gives the layer.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,23 +9,37 @@ use std::{
 };
 
 use galley_oci::{
-    Entry, Kind, Meta, Time, Tree,
+    Entry, Kind, Meta, Time, Tree, minimal,
     stack::{MAX_SYMLINKS, Stack},
     tree::{join, parent},
 };
 use galley_store::{Origin, Origins};
 
+use super::files::Files;
 use crate::{Error, ErrorKind};
 
 /// Files on top of a stack, being written.
 #[derive(Debug)]
 pub(crate) struct Draft<'a> {
     below: &'a Stack,
-    changes: Vec<(Entry, Option<Origin>)>,
-    index: HashMap<Box<[u8]>, usize>,
+    /// What was written, each path once, and where the bytes of each are.
+    entries: Vec<Entry>,
+    bytes: Vec<Bytes>,
+    index: HashMap<Box<[u8]>, u32>,
     /// Where something else took the place of a directory: nothing below shows through.
     replaced: HashSet<Box<[u8]>>,
     groups: u32,
+}
+
+/// Where the bytes of a change are. Small, for there may be many.
+#[derive(Clone, Debug)]
+pub(crate) enum Bytes {
+    /// It has none.
+    None,
+    /// In the files that are copied from: their layer and index there.
+    Copied { layer: u32, index: u32 },
+    /// Somewhere else.
+    Own(Box<Origin>),
 }
 
 /// What new directories get.
@@ -40,13 +54,20 @@ pub(crate) struct NewDirectory {
 impl<'a> Draft<'a> {
     /// Nothing changed yet.
     pub(crate) fn new(below: &'a Stack) -> Self {
-        Self { below, changes: Vec::new(), index: HashMap::new(), replaced: HashSet::new(), groups: 0 }
+        Self {
+            below,
+            entries: Vec::new(),
+            bytes: Vec::new(),
+            index: HashMap::new(),
+            replaced: HashSet::new(),
+            groups: 0,
+        }
     }
 
     /// What stands at exactly `path`.
     pub(crate) fn get(&self, path: &[u8]) -> Option<&Entry> {
         if let Some(&index) = self.index.get(path) {
-            return Some(&self.changes[index].0);
+            return self.entries.get(index as usize);
         }
         if !self.replaced.is_empty() && ancestors(path).any(|dir| self.replaced.contains(dir)) {
             return None;
@@ -103,14 +124,13 @@ impl<'a> Draft<'a> {
         }
         for dir in missing.into_iter().rev() {
             let meta = Meta { uid: new.uid, gid: new.gid, mtime: new.mtime, ..Meta::new(new.mode) };
-            self.put(Entry { path: dir.into(), meta, kind: Kind::Directory { opaque: false } }, None);
+            self.put(Entry { path: dir.into(), meta, kind: Kind::Directory { opaque: false } }, Bytes::None);
         }
         Ok(())
     }
 
-    /// Writes `entry`, whose bytes are at `origin`. What stood there is gone; a directory on a directory keeps what it
-    /// holds.
-    pub(crate) fn put(&mut self, mut entry: Entry, origin: Option<Origin>) {
+    /// Writes `entry`. What stood there is gone; a directory on a directory keeps what it holds.
+    pub(crate) fn put(&mut self, mut entry: Entry, bytes: Bytes) {
         let keeps = entry.is_directory() && self.is_directory(&entry.path);
         let had_directory = !keeps && self.is_directory(&entry.path);
         if had_directory {
@@ -118,13 +138,18 @@ impl<'a> Draft<'a> {
             self.replaced.insert(entry.path.clone());
         }
         if let Kind::Directory { opaque } = &mut entry.kind {
-            *opaque = self.replaced.contains(&entry.path);
+            *opaque = !self.below.layers().is_empty() && self.replaced.contains(&entry.path);
         }
         match self.index.get(&entry.path) {
-            Some(&index) => self.changes[index] = (entry, origin),
+            Some(&index) => {
+                self.entries[index as usize] = entry;
+                self.bytes[index as usize] = bytes;
+            }
             None => {
-                self.index.insert(entry.path.clone(), self.changes.len());
-                self.changes.push((entry, origin));
+                let index = u32::try_from(self.entries.len()).unwrap_or(u32::MAX); // ok: archives and contexts are smaller
+                self.index.insert(entry.path.clone(), index);
+                self.entries.push(entry);
+                self.bytes.push(bytes);
             }
         }
     }
@@ -135,25 +160,36 @@ impl<'a> Draft<'a> {
         NonZeroU32::new(self.groups).unwrap_or(NonZeroU32::MIN) // ok: counted from one
     }
 
-    /// The changes and where the bytes of their files are.
-    pub(crate) fn finish(self) -> (Tree, Origins) {
-        let (mut entries, mut origins) = (Vec::with_capacity(self.changes.len()), Origins::new());
-        for (entry, origin) in self.changes {
-            if let Some(origin) = origin {
-                origins.insert(entry.path.clone(), origin);
-            }
-            entries.push(entry);
+    /// The layer that the changes are, and where the bytes of its files are; `files` are those that were copied from.
+    pub(crate) fn finish(mut self, files: Option<&Files>) -> (Tree, Origins) {
+        // Everything is above nothing, and has its directories: it is minimal already.
+        let alone = self.below.layers().is_empty();
+        if alone && !self.index.contains_key(&b""[..]) {
+            let kind = Kind::Directory { opaque: false };
+            self.put(Entry { path: Box::default(), meta: Meta::new(0o755), kind }, Bytes::None);
         }
-        (Tree::from_entries(entries), origins)
+        let mut origins = Origins::new();
+        for (path, index) in self.index {
+            let origin = match (&self.bytes[index as usize], files) {
+                (Bytes::Copied { layer, index }, Some(files)) => files.origin_at(*layer, *index),
+                (Bytes::Own(origin), _) => Origin::clone(origin),
+                _ => continue,
+            };
+            origins.insert(path, origin);
+        }
+        drop(self.bytes);
+        let changes = Tree::from_entries(self.entries);
+        (if alone { changes } else { minimal(changes, self.below) }, origins)
     }
 
     /// Takes back what was written below `dir`.
     fn forget_below(&mut self, dir: &[u8]) {
-        let below = |path: &[u8]| ancestors(path).any(|above| above == dir);
-        self.changes.retain(|(entry, _)| !below(&entry.path));
-        self.replaced.retain(|path| !below(path));
-        let paths = self.changes.iter().enumerate();
-        self.index = paths.map(|(index, (entry, _))| (entry.path.clone(), index)).collect();
+        let gone = |path: &[u8]| ancestors(path).any(|above| above == dir);
+        let entries = std::mem::take(&mut self.entries).into_iter();
+        let kept = entries.zip(std::mem::take(&mut self.bytes)).filter(|(entry, _)| !gone(&entry.path));
+        (self.entries, self.bytes) = kept.unzip();
+        self.replaced.retain(|path| !gone(path));
+        self.index = (0..).zip(&self.entries).map(|(index, entry)| (entry.path.clone(), index)).collect();
     }
 }
 
@@ -209,9 +245,9 @@ mod tests {
         let mut draft = Draft::new(&below);
         assert_eq!(draft.resolve(b"/lib/x/../y").unwrap(), b"usr/lib/y");
         assert_eq!(draft.resolve(b"up/up/etc").unwrap(), b"etc");
-        draft.put(link("usr/lib/z", "/up/a"), None);
+        draft.put(link("usr/lib/z", "/up/a"), Bytes::None);
         assert_eq!(draft.resolve(b"lib/z/b").unwrap(), b"a/b");
-        draft.put(link("loop", "loop"), None);
+        draft.put(link("loop", "loop"), Bytes::None);
         assert!(draft.resolve(b"loop/b").unwrap_err().message.contains("symbolic links"));
     }
 
@@ -220,16 +256,30 @@ mod tests {
         let below = below();
         let mut draft = Draft::new(&below);
         draft.make_directories(b"usr/lib/a/b", &NEW).unwrap();
-        let (tree, _) = draft.finish();
+        let (tree, _) = draft.finish(None);
         let paths: Vec<_> = tree.entries().iter().map(|entry| String::from_utf8_lossy(&entry.path)).collect();
-        assert_eq!(paths, ["usr/lib/a", "usr/lib/a/b"]);
+        assert_eq!(paths, ["", "usr", "usr/lib", "usr/lib/a", "usr/lib/a/b"]);
+        let made = tree.get(b"usr/lib/a").unwrap();
+        assert_eq!(made.meta.mtime, NEW.mtime);
+    }
+
+    #[test]
+    fn above_nothing_the_layer_is_what_minimal_would_make() {
+        let below = Stack::default();
+        let mut draft = Draft::new(&below);
+        draft.make_directories(b"a/b", &NEW).unwrap();
+        draft.put(entry("a/b", Kind::Fifo), Bytes::None);
+        draft.put(directory("a/b"), Bytes::None);
+        let (tree, _) = draft.finish(None);
+        assert_eq!(minimal(tree.clone(), &below), tree);
+        assert_eq!(tree.entries().len(), 3);
     }
 
     #[test]
     fn a_directory_cannot_be_made_below_a_file() {
         let below = below();
         let mut draft = Draft::new(&below);
-        draft.put(entry("usr/f", Kind::Fifo), None);
+        draft.put(entry("usr/f", Kind::Fifo), Bytes::None);
         let error = draft.make_directories(b"usr/f/a", &NEW).unwrap_err();
         assert_eq!(error.message, "cannot make the directory /usr/f/a: /usr/f is a file");
     }
@@ -238,12 +288,12 @@ mod tests {
     fn a_replaced_directory_hides_what_it_held() {
         let below = below();
         let mut draft = Draft::new(&below);
-        draft.put(directory("usr/new"), None);
-        draft.put(entry("usr", Kind::Fifo), None);
+        draft.put(directory("usr/new"), Bytes::None);
+        draft.put(entry("usr", Kind::Fifo), Bytes::None);
         assert!(draft.get(b"usr/lib").is_none() && draft.get(b"usr/new").is_none());
-        draft.put(directory("usr"), None);
+        draft.put(directory("usr"), Bytes::None);
         assert!(draft.get(b"usr/lib").is_none());
-        let (tree, _) = draft.finish();
-        assert_eq!(tree.get(b"usr").unwrap().kind, Kind::Directory { opaque: true });
+        let (tree, _) = draft.finish(None);
+        assert_eq!(tree.get(b"usr/lib").unwrap().kind, Kind::Whiteout);
     }
 }

@@ -57,6 +57,12 @@ impl Files {
         }
     }
 
+    /// Where the bytes of the file with this place in the stack are.
+    pub(crate) fn origin_at(&self, layer: u32, index: u32) -> Origin {
+        let (layer, index) = (layer as usize, index as usize);
+        self.origin(Found { entry: &self.stack.layers()[layer].entries()[index], layer, index })
+    }
+
     /// The content of a file.
     pub(crate) fn open(&self, store: &Store, found: Found<'_>) -> Result<File, Error> {
         match &self.bytes {

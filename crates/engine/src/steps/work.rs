@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use galley_oci::{Digest, minimal};
+use galley_oci::Digest;
 use galley_store::{Layer, Origins};
 
 use super::{
@@ -111,13 +111,8 @@ impl<'a> Work<'a> {
         let files = Files::of_snapshot(&self.parent)?;
         let user = Some(operation.user.as_str()).filter(|user| !user.is_empty());
         let owner = owner(builder, step, &files, user)?;
-        let changes = workdir::make(
-            files.stack(),
-            &operation.path,
-            owner.unwrap_or_default(),
-            builder.epoch.unwrap_or_else(now),
-        )?;
-        let layer = minimal(changes, files.stack());
+        let time = builder.epoch.unwrap_or_else(now);
+        let layer = workdir::make(files.stack(), &operation.path, owner.unwrap_or_default(), time)?;
         builder.store.commit_origins(layer, Origins::new()).map_err(store_error)
     }
 
@@ -134,22 +129,21 @@ impl<'a> Work<'a> {
         let mut draft = Draft::new(below.stack());
         // Unpacked archives are there until their files are the layer's own.
         let (mut unpacked, mut copied) = (Vec::new(), operation.inline.len());
-        if let Some((files, selected)) = from.select(operation)? {
+        let selected = from.select(operation)?;
+        if let Some((files, selected)) = &selected {
             copied += selected.len();
-            for one in &selected {
-                let archive =
-                    if operation.unpack { archive::open(builder.store, &files, one)? } else { None };
+            for one in selected {
+                let archive = if operation.unpack { archive::open(builder.store, files, one)? } else { None };
                 match archive {
                     Some(archive) => unpacked.push(archive.unpack(builder.store, &mut draft, &manner)?),
-                    None => copy::copy(&mut draft, &files, one, &manner)?,
+                    None => copy::copy(&mut draft, files, one, &manner)?,
                 }
             }
         }
         for file in &operation.inline {
             copy::write_inline(&mut draft, file, &manner)?;
         }
-        let (changes, origins) = draft.finish();
-        let mut tree = minimal(changes, below.stack());
+        let (mut tree, origins) = draft.finish(selected.as_ref().map(|(files, _)| files));
         if let (1, Some(archive)) = (copied, unpacked.pop()) {
             match archive.commit(builder.store, tree)? {
                 Ok(layer) => return Ok(layer),
@@ -187,7 +181,9 @@ fn owner(
     if let Some(name) = accounts.unknown(spec) {
         // As in Docker, which does not even say so.
         builder.events.emit(Event::Warning {
-            message: format!("{name:?} is not known in the image: root owns what is copied"),
+            message: format!(
+                "{name:?} is not known in the image and counts for nothing: without it, root owns new files"
+            ),
             place: step.place.as_ref().map(ToString::to_string),
             help: Some("create it in an earlier RUN, or write numbers".to_owned()),
         });
