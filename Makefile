@@ -57,7 +57,7 @@ install-lint:
 	@demo/need shellcheck
 
 install-test: install-compiler
-	@demo/need /bin/busybox=busybox-static newuidmap=uidmap tar xz=xz-utils
+	@demo/need /bin/busybox=busybox-static newuidmap=uidmap useradd=passwd setpriv=util-linux python3 tar xz=xz-utils
 
 install-bench: install-test
 	@demo/need buildah curl python3
