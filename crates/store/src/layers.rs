@@ -232,7 +232,12 @@ impl Store {
         if let Some(origin) = layer.known_origins().and_then(|origins| origins.get(index).cloned()) {
             return Ok(Some(origin));
         }
-        let references = layer.references()?.ok_or(StoreError::NoBytes { layer: *layer.id() })?;
+        let references = match layer.references()? {
+            Some(references) => references,
+            // Another process has just given it a directory.
+            None if layer.has_diff() => return Ok(None),
+            None => return Err(StoreError::NoBytes { layer: *layer.id() }),
+        };
         let no_entry = StoreError::NoSuchEntry { layer: *layer.id(), index };
         let (id, index) = references.get(index).ok_or(no_entry)?;
         let layer = self.layer(id)?.ok_or(StoreError::NoBytes { layer: *id })?;

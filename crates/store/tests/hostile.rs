@@ -111,6 +111,50 @@ fn privileged_limits_have_names() {
 }
 
 #[test]
+fn an_archive_does_not_talk_to_overlayfs() {
+    let fixture = Fixture::new();
+    let record = |name: &str| {
+        let rest = format!(" SCHILY.xattr.{name}=/secret\n");
+        format!("{}{rest}", rest.len() + 2)
+    };
+    let names = ["trusted.overlay.redirect", "user.overlay.redirect", "user.overlay.metacopy", "user.kept"];
+    let records = names.map(record).concat();
+    let header = TarEntry { kind: b'x', ..TarEntry::file("header", records.as_bytes()) };
+    let bytes = tar(&[header, TarEntry::directory("d")]);
+    let temp = fixture.store.temp_dir("unpack").unwrap();
+    if !is_root() {
+        return;
+    }
+    let tree = fixture.store.unpack(&mut bytes.as_slice(), &temp, &UnpackOptions::layer()).unwrap();
+    let kept: Vec<_> = tree.get(b"d").unwrap().meta.xattrs.iter().flat_map(|all| all.iter()).collect();
+    assert_eq!(kept, [&(b"user.kept".as_slice().into(), b"/secret".as_slice().into())]);
+    let mut names = [0; 256];
+    let length = rustix::fs::listxattr(temp.diff().join("d"), &mut names[..]).unwrap();
+    assert_eq!(&names[..length], b"user.kept\0");
+}
+
+#[test]
+fn a_path_as_deep_as_paths_can_be_is_no_reason_to_panic() {
+    let fixture = Fixture::new();
+    if !is_root() {
+        return;
+    }
+    for depth in [1_000, 9_000] {
+        let record = |digits: usize| format!("{} path={}f\n", 2 * depth + 8 + digits, "d/".repeat(depth));
+        let record = record(if depth < 4_990 { 4 } else { 5 });
+        assert_eq!(record.len().to_string(), record.split(' ').next().unwrap());
+        let header = TarEntry { kind: b'x', ..TarEntry::file("header", record.as_bytes()) };
+        let bytes = tar(&[header, TarEntry::file("short", b"x")]);
+        let temp = fixture.store.temp_dir("unpack").unwrap();
+        let unpacked = fixture.store.unpack(&mut bytes.as_slice(), &temp, &UnpackOptions::layer());
+        match unpacked {
+            Ok(tree) => assert_eq!(tree.entries().len(), depth + 2),
+            Err(error) => assert!(depth > 8_192, "{error}"),
+        }
+    }
+}
+
+#[test]
 fn a_cut_off_archive_is_an_error_and_never_a_layer() {
     let fixture = Fixture::new();
     let whole = tar(&[TarEntry::file("a", &[1; 700]), TarEntry::file("b", &[2; 10])]);

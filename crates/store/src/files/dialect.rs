@@ -40,6 +40,11 @@ impl Dialect {
     /// The open directory is opaque no longer, if it was; says whether it was. Who may not touch the mark cannot mount an
     /// overlay that would mind it.
     pub(crate) fn make_transparent(self, directory: BorrowedFd<'_>) -> Result<bool, Errno> {
+        // Asking is cheap; removing what is not there starts a transaction of the file system.
+        let marked = rustix::fs::fgetxattr(directory, self.opaque(), &mut [0_u8; 1][..]);
+        if matches!(marked, Err(Errno::NODATA | Errno::NOTSUP)) {
+            return Ok(false);
+        }
         match rustix::fs::fremovexattr(directory, self.opaque()) {
             Ok(()) => Ok(true),
             Err(Errno::NODATA | Errno::NOTSUP | Errno::PERM) => Ok(false),

@@ -24,7 +24,7 @@ use super::{
     Dialect, attributes, content,
     cursor::{Cursor, split},
     materialise::finish_directory,
-    remove,
+    remove, xattrs,
 };
 use crate::{Store, StoreError, TempDir, error::At, origins::path_of};
 
@@ -159,25 +159,28 @@ impl Unpacker {
         options: &UnpackOptions,
     ) -> Result<(), StoreError> {
         let path = self.real(&item)?;
+        // An archive has no say in what overlayfs thinks of its directories.
+        let xattrs = item.meta.xattrs.and_then(|all| xattrs::of_image(*all));
+        let meta = Meta { xattrs, ..item.meta };
         match item.kind {
-            ItemKind::Directory => self.directory(path, item.meta),
+            ItemKind::Directory => self.directory(path, meta),
             ItemKind::File { size } => {
                 let left = self.bytes_left.checked_sub(size);
                 let limit = options.limits.bytes;
                 let too_much =
                     || StoreError::Limit { what: "the sum of its files", limit, path: path_of(&path) };
                 self.bytes_left = left.ok_or_else(too_much)?;
-                self.file(path, item.meta, size, &mut reader.content())
+                self.file(path, meta, size, &mut reader.content())
             }
             ItemKind::HardLink { target } => self.hard_link(path, &item.path, &target),
-            ItemKind::Symlink { target } => self.special(path, item.meta, Kind::Symlink { target }),
+            ItemKind::Symlink { target } => self.special(path, meta, Kind::Symlink { target }),
             ItemKind::CharDevice { major, minor } => {
-                self.special(path, item.meta, Kind::CharDevice { major, minor })
+                self.special(path, meta, Kind::CharDevice { major, minor })
             }
             ItemKind::BlockDevice { major, minor } => {
-                self.special(path, item.meta, Kind::BlockDevice { major, minor })
+                self.special(path, meta, Kind::BlockDevice { major, minor })
             }
-            ItemKind::Fifo => self.special(path, item.meta, Kind::Fifo),
+            ItemKind::Fifo => self.special(path, meta, Kind::Fifo),
             ItemKind::Whiteout => self.whiteout(path),
             ItemKind::OpaqueMarker => self.opaque(path),
         }
@@ -232,12 +235,18 @@ impl Unpacker {
         Ok(Some(done))
     }
 
+    /// Makes the directories of `path` that are missing, from the top; a path may be thousands of them deep.
     fn make_parents(&mut self, path: &[u8], mtime: Time) -> Result<(), StoreError> {
-        if matches!(self.kind(path), Some(Kind::Directory { .. })) || path.is_empty() {
+        if path.is_empty() || matches!(self.kind(path), Some(Kind::Directory { .. })) {
             return Ok(());
         }
-        self.make_parents(split(path).0, mtime)?;
-        self.directory(path.into(), Meta { mtime, ..Meta::new(0o755) })
+        let slashes = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| at);
+        for end in slashes.chain([path.len()]) {
+            if !matches!(self.kind(&path[..end]), Some(Kind::Directory { .. })) {
+                self.directory(path[..end].into(), Meta { mtime, ..Meta::new(0o755) })?;
+            }
+        }
+        Ok(())
     }
 
     fn kind(&self, path: &[u8]) -> Option<&Kind> {

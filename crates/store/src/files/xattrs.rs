@@ -95,7 +95,8 @@ fn capability_v2(value: Box<[u8]>) -> Box<[u8]> {
 /// Sets the attributes of an open file. What this file system or this user namespace cannot hold is left to the tree,
 /// but capabilities must work.
 pub(crate) fn write(file: BorrowedFd<'_>, attributes: &Xattrs) -> Result<(), Errno> {
-    for (name, value) in attributes {
+    // Whatever a tree says, overlayfs is told only by us.
+    for (name, value) in attributes.iter().filter(|(name, _)| overlay_attribute(name).is_none()) {
         match rustix::fs::fsetxattr(file, &**name, value, XattrFlags::empty()) {
             Ok(()) | Err(Errno::NOTSUP) => {}
             Err(Errno::PERM | Errno::INVAL) if **name != *CAPABILITY => {}
