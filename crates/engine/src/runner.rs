@@ -162,7 +162,14 @@ impl Runner for SandboxRunner {
         joined.add_files(&mut request);
         let mut spec = self.spec(&request, &scratch)?;
         spec.network = joined.kind;
-        let child = start(&spawner, &spec, &joined, output, cancel)?;
+        let Started { child, streams } = start(&spawner, &spec, &joined)?;
+        self.store.failpoint("step-running");
+        let _guard = cancel.on_cancel({
+            let child = Arc::clone(&child);
+            // The first process of a pid namespace takes all others with it.
+            move || drop(child.signal(SIGKILL))
+        });
+        pass_on(streams, output)?;
         let outcome = child.wait().map_err(machine)?;
         let exit = match outcome.exit {
             sandbox::Exit::Code(code) => Exit::Code(code),
@@ -181,14 +188,17 @@ impl Runner for SandboxRunner {
     }
 }
 
-/// Starts the program and passes on what it writes until nobody can write any more.
+/// A program that was started, and what it writes.
+struct Started {
+    child: Arc<sandbox::Child>,
+    streams: [(Stream, OwnedFd); 2],
+}
+
 fn start(
     spawner: &sandbox::Spawner,
     spec: &sandbox::Spec,
     joined: &network::Joined,
-    output: &(dyn Fn(Stream, &[u8]) + Sync),
-    cancel: &Cancel,
-) -> Result<Arc<sandbox::Child>, Error> {
+) -> Result<Started, Error> {
     let pipe = || {
         pipe_with(PipeFlags::CLOEXEC).map_err(|error| {
             Error::new(ErrorKind::Machine, "cannot make a pipe for the output of the step")
@@ -203,14 +213,7 @@ fn start(
         netns: joined.namespace(),
     };
     let child = Arc::new(spawner.spawn(spec, handles).map_err(|error| not_started(spec, error))?);
-    drop((out_write, error_write));
-    let _guard = cancel.on_cancel({
-        let child = Arc::clone(&child);
-        // The first process of a pid namespace takes all others with it.
-        move || drop(child.signal(SIGKILL))
-    });
-    pass_on([(Stream::Stdout, out_read), (Stream::Stderr, error_read)], output)?;
-    Ok(child)
+    Ok(Started { child, streams: [(Stream::Stdout, out_read), (Stream::Stderr, error_read)] })
 }
 
 const SIGKILL: i32 = 9;

@@ -296,4 +296,29 @@ mod tests {
         let (tree, _) = draft.finish(None);
         assert_eq!(tree.get(b"usr/lib").unwrap().kind, Kind::Whiteout);
     }
+
+    proptest::proptest! {
+        /// Whatever links there are and whatever is written, a path ends somewhere inside, at no link.
+        #[test]
+        fn a_resolved_path_leads_through_no_link(
+            links in proptest::collection::vec(("[ab]/?[ab]?", "/?([ab]|[.]{1,2})(/([ab]|[.]{1,2})){0,2}"), 0..6),
+            path in "([ab]|[.]{1,2})(/([ab]|[.]{1,2})){0,4}",
+        ) {
+            let below = below();
+            let mut draft = Draft::new(&below);
+            for (from, to) in &links {
+                let from = from.trim_end_matches('/');
+                if draft.make_directories(parent(from.as_bytes()).unwrap_or_default(), &NEW).is_ok() {
+                    draft.put(link(from, to), Bytes::None);
+                }
+            }
+            if let Ok(resolved) = draft.resolve(path.as_bytes()) {
+                for part in std::iter::once(&*resolved).chain(ancestors(&resolved)) {
+                    let is_link = draft.get(part).is_some_and(|entry| matches!(entry.kind, Kind::Symlink { .. }));
+                    proptest::prop_assert!(!is_link, "{:?}", resolved);
+                }
+                proptest::prop_assert!(components(&resolved).all(|name| name != b".."));
+            }
+        }
+    }
 }

@@ -247,4 +247,16 @@ mod tests {
             ["app:wheel", "5", "nobody:none", "app:none", "app:"].map(|spec| accounts.unknown(spec));
         assert_eq!(unknown, [None, None, Some("nobody"), Some("none"), None]);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_file_of_an_image_makes_a_panic(
+            passwd in proptest::collection::vec(proptest::sample::select(b"a0:9\n,# -\xff".to_vec()), 0..80),
+            group in proptest::collection::vec(proptest::sample::select(b"a0:9\n,# -\xff".to_vec()), 0..80),
+            spec in "[a09:-]{0,6}",
+        ) {
+            let accounts = Accounts { passwd, group };
+            let _ = (accounts.process(&spec), accounts.owner(&spec), accounts.unknown(&spec));
+        }
+    }
 }
