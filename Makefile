@@ -22,6 +22,8 @@ test: install-rust install-compiler install-lint install-test ## everything that
 
 soak: install-rust install-compiler install-test ## what takes longer: ignored tests, many random cases, the demo
 	PROPTEST_CASES=20000 cargo test --workspace --release -- --include-ignored
+	GALLEY_UNDER_TEST=$(TARGET)/release/galley e2e/reproducible.sh
+	GALLEY_UNDER_TEST=$(TARGET)/release/galley e2e/readers.sh
 	demo/run.sh
 
 lint: install-rust install-compiler install-lint ## formats, lints and scripts, without running anything
@@ -57,7 +59,8 @@ install-lint:
 	@demo/need shellcheck
 
 install-test: install-compiler
-	@demo/need /bin/busybox=busybox-static newuidmap=uidmap useradd=passwd setpriv=util-linux python3 tar xz=xz-utils
+	@demo/need /bin/busybox=busybox-static newuidmap=uidmap useradd=passwd setpriv=util-linux python3 tar xz=xz-utils \
+		setcap=libcap2-bin skopeo umoci podman dockerd=docker.io
 
 install-bench: install-test
 	@demo/need buildah curl python3

@@ -1,0 +1,63 @@
+# What the end-to-end scripts share. They set -uo pipefail and end with `summary`.
+# shellcheck shell=bash
+ordinary=galley-test
+passed=0
+failed=0
+
+# The program under test: the one that is given, else the one that cargo builds here.
+program() {
+  if [[ -n ${GALLEY_UNDER_TEST:-} ]]; then
+    realpath "$GALLEY_UNDER_TEST"
+  else
+    cargo build --quiet --locked -p galley && realpath "${CARGO_TARGET_DIR:-target}/debug/galley"
+  fi
+}
+
+# check NAME COMMAND...: one test. What the command says is shown when it fails.
+check() {
+  local name=$1 said
+  shift
+  if said=$("$@" 2>&1); then
+    passed=$((passed + 1))
+    echo "ok      $name"
+  else
+    failed=$((failed + 1))
+    printf 'FAILED  %s\n%s\n' "$name" "$said"
+  fi
+}
+
+# An ordinary user with ranges of subordinate ids, added where it is missing.
+ordinary_user() {
+  local file
+  id "$ordinary" >/dev/null 2>&1 || useradd --create-home "$ordinary"
+  for file in /etc/subuid /etc/subgid; do
+    grep -q "^$ordinary:" "$file" 2>/dev/null || echo "$ordinary:2000000:65536" >>"$file"
+  done
+}
+
+# as_ordinary COMMAND...: as that user, with nothing of root's environment.
+as_ordinary() {
+  setpriv --reuid "$ordinary" --regid "$ordinary" --init-groups --inh-caps=-all \
+    env -i PATH="$PATH" HOME="/home/$ordinary" USER="$ordinary" "$@"
+}
+
+# context FOLDER: a git work tree of everything that a context can hold, committed at a known time.
+context() {
+  local here=$PWD
+  mkdir -p "$1/src/deep"
+  cp e2e/rich/Dockerfile "$1"
+  python3 e2e/trees.py archives "$1" || return
+  cd "$1" || return
+  printf '.git\n*.ignored\n' >.dockerignore
+  for file in a b deep/c "$(printf 'caf\351')"; do echo "content of $file" >"src/$file"; done
+  chmod 755 src/b
+  ln -s a src/link && ln -s /nowhere src/dangling
+  git -c init.defaultBranch=main init --quiet . && git add . &&
+    GIT_COMMITTER_DATE='1600000000 +0000' git -c user.name=a -c user.email=a@b commit --quiet --message one || return
+  cd "$here" || return
+}
+
+summary() {
+  echo "$passed passed, $failed failed"
+  [[ $failed -eq 0 ]]
+}
