@@ -11,7 +11,7 @@ use std::{
 };
 
 use fs_err as fs;
-use galley_oci::{Stack, stack::Last, tree::join};
+use galley_oci::{Meta, Stack, stack::Last, tree::join};
 use galley_sandbox as sandbox;
 use galley_store::{ScanOptions, Store, TempDir};
 use rustix::{
@@ -21,9 +21,10 @@ use rustix::{
 
 use crate::{
     Cancel, Error, ErrorKind, Events,
+    clock::now,
     events::Stream,
     ports::{Exit, MountSource, ResolvedMount, ResolvedUser, RunOutcome, RunRequest, Runner},
-    steps::{draft::shown, files::store_error},
+    steps::{attributes, draft::shown, files::store_error},
 };
 
 mod network;
@@ -303,7 +304,11 @@ impl Scratch {
                     let message = format!("the working directory {} is below a file", shown(&path));
                     return Err(Error::new(ErrorKind::Input, message));
                 }
-                None => set_attributes(&dir, 0o755, request.user.uid, request.user.gid)?,
+                None => {
+                    let ResolvedUser { uid, gid, .. } = request.user;
+                    let meta = Meta { uid, gid, mtime: now(), ..Meta::new(0o755) };
+                    attributes::set(&dir, &meta).map_err(scratch_error)?;
+                }
             }
         }
         Ok(())
@@ -325,17 +330,11 @@ fn make_dir(path: &Path) -> Result<(), Error> {
     fs::create_dir(path).map_err(scratch_error)
 }
 
+/// Gives `dir` the attributes of the directory at `path`; the plainest when there is none.
 fn copy_attributes(stack: &Stack, path: &[u8], dir: &Path) -> Result<(), Error> {
-    let Some(found) = stack.get(path) else { return set_attributes(dir, 0o755, 0, 0) };
-    let meta = &found.entry.meta;
-    set_attributes(dir, meta.mode.into(), meta.uid, meta.gid)
-}
-
-fn set_attributes(dir: &Path, mode: u32, uid: u32, gid: u32) -> Result<(), Error> {
-    if (uid, gid) != (0, 0) {
-        std::os::unix::fs::chown(dir, Some(uid), Some(gid)).map_err(scratch_error)?;
-    }
-    set_mode(dir, mode)
+    let plain = Meta { mtime: now(), ..Meta::new(0o755) };
+    let meta = stack.get(path).map_or(&plain, |found| &found.entry.meta);
+    attributes::set(dir, meta).map_err(scratch_error)
 }
 
 fn set_mode(dir: &Path, mode: u32) -> Result<(), Error> {

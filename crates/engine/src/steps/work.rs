@@ -31,11 +31,11 @@ use crate::{
 pub(crate) struct Work<'a> {
     pub key: Key,
     pub parent: Snapshot,
-    kind: Kind<'a>,
+    what: What<'a>,
 }
 
 #[derive(Debug)]
-enum Kind<'a> {
+enum What<'a> {
     Run {
         operation: &'a RunOp,
         inputs: Vec<Option<MountInput>>,
@@ -43,7 +43,7 @@ enum Kind<'a> {
     /// The files, and what each source means among them when that is known already.
     Copy {
         operation: &'a CopyOp,
-        from: From,
+        from: Sources,
     },
     Workdir {
         operation: &'a WorkdirOp,
@@ -52,7 +52,7 @@ enum Kind<'a> {
 
 /// Where a COPY takes its files from.
 #[derive(Debug)]
-enum From {
+enum Sources {
     Context { context: Arc<Context>, selected: Vec<Vec<Selected>> },
     Snapshot(Snapshot),
     Nothing,
@@ -66,7 +66,7 @@ impl<'a> Work<'a> {
         done: &Done<Outcome>,
     ) -> Result<Self, Error> {
         let id = *parent.id();
-        let (key, kind) = match &step.operation {
+        let (key, what) = match &step.operation {
             Operation::Base(image) => {
                 let message = format!("the base {} was taken for a step with a key", image.name);
                 return Err(Error::new(ErrorKind::Internal, message));
@@ -74,36 +74,36 @@ impl<'a> Work<'a> {
             Operation::Run(operation) => {
                 let inputs = mount_inputs(builder, operation, done)?;
                 let digests = mount_digests(operation, &inputs)?;
-                (cache::run(&id, operation, &digests), Kind::Run { operation, inputs })
+                (cache::run(&id, operation, &digests), What::Run { operation, inputs })
             }
             Operation::Copy(operation) => {
                 let (from, input) = copy_input(builder, operation, done)?;
-                (cache::copy(&id, operation, &input), Kind::Copy { operation, from })
+                (cache::copy(&id, operation, &input), What::Copy { operation, from })
             }
-            Operation::Workdir(operation) => (cache::workdir(&id, operation), Kind::Workdir { operation }),
+            Operation::Workdir(operation) => (cache::workdir(&id, operation), What::Workdir { operation }),
         };
-        Ok(Self { key, parent, kind })
+        Ok(Self { key, parent, what })
     }
 
     /// Whether executing it moves no bytes, runs nothing and needs no rights.
     pub(crate) fn is_cheap(&self) -> bool {
-        match &self.kind {
-            Kind::Run { .. } => false,
-            Kind::Copy { operation, .. } => !operation.unpack,
-            Kind::Workdir { .. } => true,
+        match &self.what {
+            What::Run { .. } => false,
+            What::Copy { operation, .. } => !operation.unpack,
+            What::Workdir { .. } => true,
         }
     }
 
     /// The log of a run step, relative to the store.
     pub(crate) fn log(&self) -> Option<String> {
-        matches!(self.kind, Kind::Run { .. }).then(|| run::log_name(&self.key))
+        matches!(self.what, What::Run { .. }).then(|| run::log_name(&self.key))
     }
 
     pub(crate) fn execute(&self, builder: &Builder<'_>, step: &Step, stop: &Cancel) -> Result<Layer, Error> {
-        match &self.kind {
-            Kind::Run { operation, inputs } => run::execute(builder, step, self, operation, inputs, stop),
-            Kind::Copy { operation, from } => self.copy(builder, step, operation, from),
-            Kind::Workdir { operation } => self.workdir(builder, step, operation),
+        match &self.what {
+            What::Run { operation, inputs } => run::execute(builder, step, self, operation, inputs, stop),
+            What::Copy { operation, from } => self.copy(builder, step, operation, from),
+            What::Workdir { operation } => self.workdir(builder, step, operation),
         }
     }
 
@@ -121,7 +121,7 @@ impl<'a> Work<'a> {
         builder: &Builder<'_>,
         step: &Step,
         operation: &CopyOp,
-        from: &From,
+        from: &Sources,
     ) -> Result<Layer, Error> {
         let below = Files::of_snapshot(&self.parent)?;
         let owner = owner(builder, step, &below, operation.chown.as_deref())?;
@@ -195,15 +195,15 @@ fn copy_input(
     builder: &Builder<'_>,
     operation: &CopyOp,
     done: &Done<Outcome>,
-) -> Result<(From, CopyInput), Error> {
+) -> Result<(Sources, CopyInput), Error> {
     if operation.sources.is_empty() {
-        return Ok((From::Nothing, CopyInput::Nothing));
+        return Ok((Sources::Nothing, CopyInput::Nothing));
     }
     match operation.from {
         Source::Step(id) => {
             let snapshot = done.get(id.0)?.snapshot.clone();
             let input = CopyInput::Snapshot(*snapshot.id());
-            Ok((From::Snapshot(snapshot), input))
+            Ok((Sources::Snapshot(snapshot), input))
         }
         Source::Context(id) => {
             let context = builder.contexts.get(id, builder.store, builder.events)?;
@@ -211,12 +211,12 @@ fn copy_input(
             let selected: Vec<_> = selected.collect::<Result<_, _>>()?;
             let digests = selected.iter().map(|one| select::digest(context.files.stack(), one));
             let input = CopyInput::Selections(digests.collect());
-            Ok((From::Context { context, selected }, input))
+            Ok((Sources::Context { context, selected }, input))
         }
     }
 }
 
-impl From {
+impl Sources {
     /// The files, and all that is selected of them in the order written.
     fn select(&self, operation: &CopyOp) -> Result<Option<(Files, Vec<Selected>)>, Error> {
         match self {
