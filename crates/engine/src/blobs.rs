@@ -165,7 +165,7 @@ fn cores() -> usize {
 }
 
 /// Does `work` for each item on as many threads as there are cores. `work` is told how many threads it may use itself.
-fn side_by_side<T: Sync, R: Send + Sync>(
+pub(crate) fn side_by_side<T: Sync, R: Send + Sync>(
     items: &[T],
     work: impl Fn(&T, usize) -> Result<R, Error> + Sync,
 ) -> Result<Vec<R>, Error> {

@@ -103,11 +103,11 @@ pub fn assemble(
 /// Keeps an image in the store and gives it its names: when a name appears, all it leads to is on disk and depends on
 /// nothing outside.
 pub fn keep(store: &Store, image: &Image, names: &[Reference]) -> Result<(), Error> {
-    for layer in &image.layers {
+    blobs::side_by_side(&image.layers, |layer, _| {
         let found = store.layer(&layer.layer).map_err(store_error)?;
         let lost = || Error::new(ErrorKind::Store, format!("the store has lost layer {}", layer.layer));
-        store.own_bytes(&found.ok_or_else(lost)?).map_err(store_error)?;
-    }
+        store.own_bytes(&found.ok_or_else(lost)?).map_err(store_error)
+    })?;
     store.put_image(image).map_err(store_error)?;
     store.barrier().map_err(store_error)?;
     for name in names {

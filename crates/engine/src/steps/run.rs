@@ -120,7 +120,12 @@ struct Output<'a> {
 
 struct OutputState {
     file: fs::File,
-    /// The last lines; the very last may not be complete.
+    tail: Tail,
+}
+
+/// The last lines; the very last may not be complete.
+#[derive(Debug)]
+struct Tail {
     lines: VecDeque<Vec<u8>>,
     ended: bool,
 }
@@ -131,7 +136,7 @@ impl<'a> Output<'a> {
         let file = fs::File::create(&log).map_err(|error| {
             Error::new(ErrorKind::Store, "cannot create the log of the step").because(error)
         })?;
-        let state = OutputState { file, lines: VecDeque::new(), ended: true };
+        let state = OutputState { file, tail: Tail::new() };
         Ok(Self { builder, step, log, state: Mutex::new(state) })
     }
 
@@ -139,13 +144,13 @@ impl<'a> Output<'a> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         // A full disk must not kill the step for its log's sake; the commit will tell.
         drop(state.file.write_all(bytes));
-        state.keep(bytes);
+        state.tail.keep(bytes);
         self.builder.events.emit(Event::Log { step: self.step.id, stream, bytes: bytes.to_vec() });
     }
 
     fn failure(self, operation: &RunOp, exit: Exit) -> Error {
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let failure = StepFailure { exit, last_lines: state.lines.into(), log: self.log.clone() };
+        let failure = StepFailure { exit, last_lines: state.tail.lines.into(), log: self.log.clone() };
         let command: Vec<_> = operation.arguments.iter().map(|word| String::from_utf8_lossy(word)).collect();
         let command = command.join(" ");
         let message = format!("process {command:?} did not complete successfully: {failure}");
@@ -156,7 +161,11 @@ impl<'a> Output<'a> {
     }
 }
 
-impl OutputState {
+impl Tail {
+    const fn new() -> Self {
+        Self { lines: VecDeque::new(), ended: true }
+    }
+
     fn keep(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             if self.ended {
@@ -167,10 +176,47 @@ impl OutputState {
             }
             self.ended = piece.ends_with(b"\n");
             let text = piece.strip_suffix(b"\n").unwrap_or(piece);
+            let text = text.strip_suffix(b"\r").unwrap_or(text);
             if let Some(line) = self.lines.back_mut() {
+                // What a progress bar wrote over itself is gone, as on a terminal.
+                let text = match text.iter().rposition(|&byte| byte == b'\r') {
+                    Some(start) => {
+                        line.clear();
+                        &text[start + 1..]
+                    }
+                    None => text,
+                };
                 let room = TAIL_LINE_BYTES_MAX.saturating_sub(line.len()).min(text.len());
                 line.extend_from_slice(&text[..room]);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tail(pieces: &[&str]) -> Vec<String> {
+        let mut tail = Tail::new();
+        pieces.iter().for_each(|piece| tail.keep(piece.as_bytes()));
+        tail.lines.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect()
+    }
+
+    #[test]
+    fn lines_come_in_pieces() {
+        assert_eq!(tail(&["a", "b\nc", "\n", "\nd"]), ["ab", "c", "", "d"]);
+        assert_eq!(tail(&["dos\r\nnext\r\n"]), ["dos", "next"]);
+    }
+
+    #[test]
+    fn a_progress_bar_leaves_its_last_state() {
+        assert_eq!(tail(&["10%\r20", "%\r30%", "\r100%\ndone"]), ["100%", "done"]);
+    }
+
+    #[test]
+    fn an_endless_line_is_cut() {
+        let long = "x".repeat(TAIL_LINE_BYTES_MAX);
+        assert_eq!(tail(&[&long, &long]), std::slice::from_ref(&long));
     }
 }
