@@ -40,7 +40,7 @@ pub(crate) struct Context {
     /// What is not ignored.
     pub files: Files,
     root: PathBuf,
-    ignore: Option<(String, Ignore)>,
+    ignore: Option<IgnoreFile>,
 }
 
 impl<'a> Contexts<'a> {
@@ -131,12 +131,9 @@ impl Needed {
 
 impl Context {
     fn read(source: &ContextSource, needed: &Needed, store: &Store, events: &Events) -> Result<Self, Error> {
-        let ignore = match &source.ignore {
-            Some((name, text)) => Some((name.clone(), parse(name, text)?)),
-            None => None,
-        };
+        let ignore = source.ignore.as_ref().map(|(name, text)| IgnoreFile::parse(name, text)).transpose()?;
         let none = Ignore::default();
-        let ignored = ignore.as_ref().map_or(&none, |(_, ignore)| ignore);
+        let ignored = ignore.as_ref().map_or(&none, |file| &file.rules);
         let walk = |needed: &Needed| {
             store.walk_context(&source.path, &Filter::new(ignored, needed)).map_err(|error| {
                 let message = format!("cannot read the build context {}: {error}", source.name);
@@ -180,9 +177,9 @@ impl Context {
         }
         let shown = String::from_utf8_lossy(&cleaned);
         match &self.ignore {
-            Some((name, ignore)) if ignore.matches(&cleaned) => {
-                let help = format!("add the exception !{shown} to {name}, or copy something else");
-                error.label(format!("excluded by {name}")).help(help)
+            Some(file) if file.rules.matches(&cleaned) => {
+                let help = format!("add the exception !{shown} to {}, or copy something else", file.name);
+                error.label(file.reason(&cleaned)).help(help)
             }
             _ => match select::nearest_path(&cleaned, &|dir| self.names(dir)) {
                 Some(near) => error.help(format!("did you mean {}?", String::from_utf8_lossy(&near))),
@@ -198,7 +195,7 @@ impl Context {
         let entries = fs::read_dir(path).ok().filter(|_| is_directory)?;
         let names = entries.flatten().map(|entry| entry.file_name().as_bytes().to_vec());
         let ignored =
-            |name: &[u8]| self.ignore.as_ref().is_some_and(|(_, ignore)| ignore.matches(&join(dir, name)));
+            |name: &[u8]| self.ignore.as_ref().is_some_and(|file| file.rules.matches(&join(dir, name)));
         Some(names.filter(|name| !ignored(name)).collect())
     }
 }
@@ -246,7 +243,28 @@ impl ContextFilter for Filter<'_> {
     }
 }
 
-fn parse(name: &str, text: &[u8]) -> Result<Ignore, Error> {
-    Ignore::parse(text)
-        .map_err(|error| Error::new(ErrorKind::Input, format!("{name}: {error}")).because(error))
+/// An ignore file that was read.
+#[derive(Debug)]
+struct IgnoreFile {
+    name: String,
+    text: Vec<u8>,
+    rules: Ignore,
+}
+
+impl IgnoreFile {
+    fn parse(name: &str, text: &[u8]) -> Result<Self, Error> {
+        let rules = Ignore::parse(text)
+            .map_err(|error| Error::new(ErrorKind::Input, format!("{name}: {error}")).because(error))?;
+        Ok(Self { name: name.to_owned(), text: text.to_vec(), rules })
+    }
+
+    /// Which rule it is that excludes `path`: the last one that does so by itself.
+    fn reason(&self, path: &[u8]) -> String {
+        let lines: Vec<&[u8]> = self.text.split(|&byte| byte == b'\n').collect();
+        let excludes = |line: &&[u8]| Ignore::parse(line).is_ok_and(|rule| rule.matches(path));
+        match lines.iter().rposition(excludes) {
+            Some(index) => format!("excluded by {}, line {}", self.name, index + 1),
+            None => format!("excluded by {}", self.name),
+        }
+    }
 }

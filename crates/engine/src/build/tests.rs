@@ -365,7 +365,7 @@ fn ignored_files_are_not_there_and_the_error_says_why() {
         .collect();
     assert_eq!(paths, ["", ".dockerignore", "logs", "logs/keep"]);
     let error = bench.build("FROM scratch\nCOPY secret /").unwrap_err();
-    assert_eq!(error.label.as_deref(), Some("excluded by .dockerignore"));
+    assert_eq!(error.label.as_deref(), Some("excluded by .dockerignore, line 1"));
 }
 
 #[test]
