@@ -62,6 +62,7 @@ def things(path):
     archive = Archive(path)
     archive.directory("things", xattrs=[("user.place", b"here")])
     archive.add("things/null", 0o666, kind=tarfile.CHRTYPE, device=(1, 3))
+    archive.add("things/zero", 0o666, kind=tarfile.CHRTYPE, device=(1, 5))
     archive.add("things/wide", 0o640, owner=(0, 6), kind=tarfile.BLKTYPE, device=(259, 70_000))
     archive.add("things/pipe", 0o640, owner=(5, 6), kind=tarfile.FIFOTYPE)
     archive.add("things/setuid", 0o6755, b"s", owner=(10, 20))

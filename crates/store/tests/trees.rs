@@ -7,9 +7,7 @@ use galley_oci::{Digest, Entry, Kind, Meta, Tree};
 use galley_store::{Origin, Origins, ScanOptions, StoreError};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 
-use crate::support::{
-    Fixture, chmod, directory, entry, file, file_kind, is_root, is_root_of_the_machine, meta, options, write,
-};
+use crate::support::{Fixture, chmod, directory, entry, file, file_kind, is_root, meta, options, write};
 
 const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
@@ -80,14 +78,25 @@ fn privileged_a_directory_says_all_that_its_tree_says() {
     let scanned = fixture.store.scan(&path, &ScanOptions::default()).unwrap();
     assert_eq!(scanned.entries().len(), tree.entries().len());
     for (found, expected) in scanned.entries().iter().zip(tree.entries()) {
-        let device = matches!(expected.kind, Kind::CharDevice { .. } | Kind::BlockDevice { .. });
-        if device && !is_root_of_the_machine() {
-            assert_eq!(found, &Entry { kind: file_kind(b""), ..expected.clone() }, "a placeholder");
-        } else {
-            assert_eq!(found, expected);
-        }
+        assert_eq!(found, expected);
     }
     assert_eq!(rustix::fs::stat(path.join("a")).unwrap().st_nlink, 2);
+}
+
+#[test]
+fn a_stand_in_stays_a_device_until_it_gets_content() {
+    let fixture = Fixture::new();
+    let dir = fixture.folder("dir");
+    for (name, content) in [("null", b"".as_slice()), ("filled", b"x")] {
+        write(&dir, name, content);
+        rustix::fs::setxattr(dir.join(name), "user.galley.device", b"c 1:3", XattrFlags::empty()).unwrap();
+    }
+    fs::hard_link(dir.join("null"), dir.join("other")).unwrap();
+    let tree = fixture.store.scan(&dir, &ScanOptions::default()).unwrap();
+    let kind = |path: &[u8]| tree.get(path).unwrap().kind.clone();
+    let device = Kind::CharDevice { major: 1, minor: 3 };
+    assert_eq!([kind(b"null"), kind(b"other"), kind(b"filled")], [device.clone(), device, file_kind(b"x")]);
+    assert!(tree.entries().iter().all(|entry| entry.meta.xattrs.is_none()));
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! How overlayfs and devices are written on disk: as root with the kernel's own means, in a user namespace with those
 //! that are allowed there.
 
-use std::{ffi::CStr, os::fd::BorrowedFd, path::Path};
+use std::{
+    ffi::CStr,
+    os::fd::{AsFd, BorrowedFd},
+    path::Path,
+};
 
-use galley_oci::{Kind, Meta};
+use galley_oci::{Kind, Meta, tree::Xattrs};
 use rustix::{
     fs::{FileType, Mode, OFlags, XattrFlags},
     io::Errno,
@@ -15,6 +19,10 @@ use crate::{StoreError, error::At};
 const TRUSTED_PREFIX: &str = "trusted.overlay.";
 /// The same in a user namespace (mount option `userxattr`).
 const USER_PREFIX: &str = "user.overlay.";
+
+/// What an empty file says that stands in for a device, so that it is one still when a step moved it or gave it to
+/// somebody else. Not an attribute of overlayfs' own, which it would not copy.
+const DEVICE: &str = "user.galley.device";
 
 /// Which of the two ways this store uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +73,7 @@ impl Dialect {
         rustix::fs::mknodat(directory, name, FileType::CharacterDevice, Mode::empty(), 0)
     }
 
-    /// Makes a device, or an empty file in its place where that is not allowed: the tree has the truth.
+    /// Makes a device, or an empty file in its place where that is not allowed.
     pub(crate) fn make_device(
         self,
         directory: BorrowedFd<'_>,
@@ -84,14 +92,63 @@ impl Dialect {
         match allowed.then(|| rustix::fs::mknodat(directory, name, file_type, mode, device)) {
             Some(Err(Errno::PERM)) | None => {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-                rustix::fs::openat(directory, name, flags, mode).map(drop)
+                stand_in(rustix::fs::openat(directory, name, flags, mode)?.as_fd(), kind)
             }
             Some(made) => made,
         }
     }
 }
 
+/// Marks an empty file as a device. Where the file system has no such attributes, the tree alone knows.
+fn stand_in(file: BorrowedFd<'_>, kind: &Kind) -> Result<(), Errno> {
+    let value = match kind {
+        Kind::CharDevice { major, minor } => format!("c {major}:{minor}"),
+        Kind::BlockDevice { major, minor } => format!("b {major}:{minor}"),
+        _ => return Ok(()),
+    };
+    match rustix::fs::fsetxattr(file, DEVICE, value.as_bytes(), XattrFlags::empty()) {
+        Err(Errno::NOTSUP) => Ok(()),
+        set => set,
+    }
+}
+
+/// The device that an empty file with these attributes stands in for.
+pub(crate) fn stands_in_for(attributes: &Xattrs) -> Option<Kind> {
+    let (_, value) = attributes.iter().find(|(name, _)| **name == *DEVICE.as_bytes())?;
+    let (letter, numbers) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+    let (major, minor) = numbers.split_once(':')?;
+    let (major, minor) = (major.parse().ok()?, minor.parse().ok()?);
+    match letter {
+        "c" => Some(Kind::CharDevice { major, minor }),
+        "b" => Some(Kind::BlockDevice { major, minor }),
+        _ => None,
+    }
+}
+
+/// Whether an attribute is how this store writes something down, and none of the image's.
+pub(crate) fn is_ours(name: &[u8]) -> bool {
+    overlay_attribute(name).is_some() || *name == *DEVICE.as_bytes()
+}
+
 /// What an attribute of overlayfs says, without its prefix; `None` for other attributes.
 pub(crate) fn overlay_attribute(name: &[u8]) -> Option<&[u8]> {
     name.strip_prefix(TRUSTED_PREFIX.as_bytes()).or_else(|| name.strip_prefix(USER_PREFIX.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_we_write_stands_in_for_a_device() {
+        let read = |value: &[u8]| stands_in_for(&vec![(DEVICE.as_bytes().into(), value.into())]);
+        assert_eq!(read(b"b 259:70000"), Some(Kind::BlockDevice { major: 259, minor: 70_000 }));
+        assert_eq!(read(b"c 1:3"), Some(Kind::CharDevice { major: 1, minor: 3 }));
+        for other in
+            [&b""[..], b"c", b"c 1", b"c 1:", b"d 1:3", b"c -1:3", b"c 1:4294967296", b"c 1:3 ", b"\xff 1:3"]
+        {
+            assert_eq!(read(other), None, "{}", String::from_utf8_lossy(other));
+        }
+        assert_eq!(stands_in_for(&Vec::new()), None);
+    }
 }

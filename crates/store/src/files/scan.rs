@@ -13,7 +13,7 @@ use galley_oci::{Entry, Kind, Meta, Tree, tree::Xattrs};
 use rustix::fs::FileType;
 
 use super::{
-    dialect::overlay_attribute,
+    dialect::{overlay_attribute, stands_in_for},
     hash::{Hashed, Hasher, Job, hashing},
     walk::{Found, Visit, Visitor, walk},
     xattrs,
@@ -145,7 +145,11 @@ fn finish_file(entry: &mut Entry, hashed: Hashed, dir: &Path) -> Result<(), Stor
         entry.kind = Kind::Whiteout;
         return Ok(());
     }
-    (*size, *digest) = (hashed.size, hashed.digest);
+    // With bytes in it, it is the file that a step made of it.
+    match stands_in_for(&hashed.xattrs).filter(|_| hashed.size == 0) {
+        Some(device) => entry.kind = device,
+        None => (*size, *digest) = (hashed.size, hashed.digest),
+    }
     entry.meta.xattrs = xattrs::of_image(hashed.xattrs);
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use galley_oci::tree::Xattrs;
 use rustix::{fs::XattrFlags, io::Errno};
 
-use super::dialect::overlay_attribute;
+use super::dialect::is_ours;
 
 const CAPABILITY: &[u8] = b"security.capability";
 
@@ -61,7 +61,7 @@ fn value(file: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
 pub(crate) fn of_image(attributes: Xattrs) -> Option<Box<Xattrs>> {
     let kept: Xattrs = attributes
         .into_iter()
-        .filter(|(name, _)| overlay_attribute(name).is_none() && !OF_THE_MACHINE.contains(&&**name))
+        .filter(|(name, _)| !is_ours(name) && !OF_THE_MACHINE.contains(&&**name))
         .map(|(name, value)| {
             let value = if *name == *CAPABILITY { capability_v2(value) } else { value };
             (name, value)
@@ -95,8 +95,8 @@ fn capability_v2(value: Box<[u8]>) -> Box<[u8]> {
 /// Sets the attributes of an open file. What this file system or this user namespace cannot hold is left to the tree,
 /// but capabilities must work.
 pub(crate) fn write(file: BorrowedFd<'_>, attributes: &Xattrs) -> Result<(), Errno> {
-    // Whatever a tree says, overlayfs is told only by us.
-    for (name, value) in attributes.iter().filter(|(name, _)| overlay_attribute(name).is_none()) {
+    // Whatever a tree says, what overlayfs and we read is written only by us.
+    for (name, value) in attributes.iter().filter(|(name, _)| !is_ours(name)) {
         match rustix::fs::fsetxattr(file, &**name, value, XattrFlags::empty()) {
             Ok(()) | Err(Errno::NOTSUP) => {}
             Err(Errno::PERM | Errno::INVAL) if **name != *CAPABILITY => {}
@@ -112,12 +112,13 @@ mod tests {
 
     #[test]
     fn what_belongs_to_the_machine_is_dropped() {
-        let names: [&[u8]; 6] = [
+        let names: [&[u8]; 7] = [
             b"security.capability",
             b"security.selinux",
             b"trusted.overlay.opaque",
             b"user.mime",
             b"user.overlay.origin",
+            b"user.galley.device",
             b"system.posix_acl_access",
         ];
         let all = names.iter().map(|&name| (name.into(), b"x".as_slice().into())).collect();
