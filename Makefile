@@ -60,7 +60,7 @@ install-lint:
 
 install-test: install-compiler
 	@demo/need /bin/busybox=busybox-static newuidmap=uidmap useradd=passwd setpriv=util-linux python3 tar xz=xz-utils \
-		setcap=libcap2-bin skopeo umoci podman dockerd=docker.io
+		setcap=libcap2-bin pasta=passt skopeo umoci podman dockerd=docker.io
 
 install-bench: install-test
 	@demo/need buildah curl python3
