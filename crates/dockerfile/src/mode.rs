@@ -9,7 +9,7 @@ const STICKY: u32 = 0o1000;
 const EXECUTE: u32 = 0o111;
 
 /// A mode, or a way to change one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ModeSpec {
     /// All twelve bits.
     Octal(u32),
@@ -18,7 +18,7 @@ pub enum ModeSpec {
 }
 
 /// `[ugoa…](+|-|=)[rwxXst…|ugo]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Change {
     /// The bits it may touch: user, group, others with their set-id bits. Nothing written means all.
     who: u32,
@@ -26,14 +26,14 @@ pub struct Change {
     permissions: Permissions,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Operator {
     Add,
     Remove,
     Set,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Permissions {
     Bits {
         bits: u32,

@@ -4,9 +4,10 @@
 //! stage, no time, no value of a secret, nothing that is in a cache mount. So two Dockerfiles share what they have in
 //! common, and a change that does not reach a step does not run it again.
 
+use galley_dockerfile::mode::ModeSpec;
 use galley_oci::{Blake3, Digest};
 
-use crate::plan::{CopyOp, MountKind, Network, RunMount, RunOp, WorkdirOp};
+use crate::plan::{Chmod, CopyOp, MountKind, Network, RunMount, RunOp, WorkdirOp};
 
 /// The name of a step's result in the store.
 pub(crate) type Key = galley_store::Key;
@@ -56,7 +57,7 @@ pub(crate) fn copy(parent: &Digest, operation: &CopyOp, input: &CopyInput) -> Ke
     let mut hash = start("copy", parent);
     hash.field(&operation.destination);
     option(&mut hash, operation.chown.as_deref().map(str::as_bytes));
-    number(&mut hash, operation.chmod.map(u64::from));
+    hash_mode(&mut hash, operation.chmod.as_ref());
     hash.number(u64::from(operation.unpack));
     match input {
         CopyInput::Nothing => {
@@ -127,6 +128,15 @@ const fn network(network: Network) -> u64 {
         Network::None => 1,
         Network::Host => 2,
     }
+}
+
+/// Octal modes count by their bits, others by their text.
+fn hash_mode(hash: &mut Blake3, chmod: Option<&Chmod>) {
+    match chmod.map(|chmod| (&chmod.mode, &chmod.text)) {
+        None => hash.number(0),
+        Some((ModeSpec::Octal(bits), _)) => hash.number(1).number(u64::from(*bits)),
+        Some((ModeSpec::Symbolic(_), text)) => hash.number(2).field(text.as_bytes()),
+    };
 }
 
 fn option(hash: &mut Blake3, value: Option<&[u8]>) {

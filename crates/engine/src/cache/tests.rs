@@ -57,7 +57,7 @@ fn copy_operation() -> CopyOp {
         inline: vec![InlineFile { name: b"f".to_vec(), content: b"text".to_vec() }],
         destination: b"/x/".to_vec(),
         chown: Some("app".to_owned()),
-        chmod: Some(0o644),
+        chmod: Some(Chmod { text: "644".to_owned(), mode: ModeSpec::Octal(0o644) }),
         unpack: false,
     }
 }

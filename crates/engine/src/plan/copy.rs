@@ -4,10 +4,10 @@ use galley_dockerfile::{
     Instruction, Word,
     command::{Add, Copy, CopySource},
     glob,
-    mode::{self, ModeSpec},
+    mode,
 };
 
-use super::{ContextId, CopyOp, InlineFile, Operation, Source, evaluate::Evaluation, path, text::flag_span};
+use super::{Chmod, ContextId, CopyOp, InlineFile, Operation, Source, evaluate::Evaluation, path, text::flag_span};
 use crate::Error;
 
 /// What COPY and ADD have in common.
@@ -93,7 +93,7 @@ impl Evaluation<'_, '_> {
             inline,
             destination: path::destination(&self.state.directory, &destination).into_bytes(),
             chown,
-            chmod: chmod.map(|(_, bits)| bits),
+            chmod,
             unpack: files.unpack,
         };
         let step = self.step(&shown, instruction.span, Operation::Copy(operation), self.no_cache);
@@ -138,19 +138,14 @@ impl Evaluation<'_, '_> {
         }
     }
 
-    /// The mode as written, and as bits; nothing when it is empty.
-    fn chmod(&mut self, word: &Word) -> Result<Option<(String, u16)>, Error> {
+    /// The mode; none when it is empty.
+    fn chmod(&mut self, word: &Word) -> Result<Option<Chmod>, Error> {
         let text = self.expand(word)?;
         if text.is_empty() {
             return Ok(None);
         }
-        match mode::parse(&text, word.span).map_err(|error| self.text.error(&error))? {
-            ModeSpec::Octal(bits) => Ok(Some((text, u16::try_from(bits).unwrap_or_default()))),
-            ModeSpec::Symbolic(_) => {
-                let help = "write the mode in octal, such as 755";
-                Err(self.text.unsupported(word.span, "a symbolic --chmod", help))
-            }
-        }
+        let mode = mode::parse(&text, word.span).map_err(|error| self.text.error(&error))?;
+        Ok(Some(Chmod { text, mode }))
     }
 
     fn refuse_excludes(&self, at: &Instruction, name: &str, excludes: &[Word]) -> Result<(), Error> {
@@ -185,11 +180,11 @@ impl Evaluation<'_, '_> {
 
 fn history_text(
     files: &Files<'_>,
-    (chown, chmod): (&Option<String>, &Option<(String, u16)>),
+    (chown, chmod): (&Option<String>, &Option<Chmod>),
     destination: &str,
 ) -> String {
     let chown = chown.iter().map(|chown| format!("--chown={chown}"));
-    let chmod = chmod.iter().map(|(chmod, _)| format!("--chmod={chmod}"));
+    let chmod = chmod.iter().map(|chmod| format!("--chmod={}", chmod.text));
     let Sources { paths, inline } = &files.sources;
     let inline = inline.iter().map(|file| format!("<<{}", String::from_utf8_lossy(&file.name)));
     let words = chown.chain(chmod).chain(paths.iter().cloned()).chain(inline).chain([destination.to_owned()]);

@@ -24,6 +24,7 @@ mod warnings;
 
 use std::path::PathBuf;
 
+use galley_dockerfile::mode::ModeSpec;
 use galley_oci::{ImageConfig, Platform};
 use serde::Serialize;
 
@@ -258,10 +259,19 @@ pub struct CopyOp {
     pub destination: Vec<u8>,
     /// `--chown`, expanded.
     pub chown: Option<String>,
-    /// `--chmod`: octal bits.
-    pub chmod: Option<u16>,
+    /// `--chmod`.
+    pub chmod: Option<Chmod>,
     /// ADD: archives are unpacked.
     pub unpack: bool,
+}
+
+/// A mode of `--chmod`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Chmod {
+    /// As written, expanded: it is in the history.
+    pub text: String,
+    /// What it means.
+    pub mode: ModeSpec,
 }
 
 /// A heredoc of COPY or ADD.

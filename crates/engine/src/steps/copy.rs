@@ -4,6 +4,7 @@
 
 use std::{collections::HashMap, num::NonZeroU32};
 
+use galley_dockerfile::mode::ModeSpec;
 use galley_oci::{
     Blake3, Entry, Kind, Meta, Time,
     stack::Found,
@@ -28,8 +29,9 @@ pub(crate) struct Manner<'a> {
     pub destination: &'a [u8],
     /// The owner of all that is copied; without it files keep theirs and new directories are root's.
     pub owner: Option<(u32, u32)>,
-    /// The mode of all that is copied but symbolic links.
-    pub mode: Option<u16>,
+    /// The mode of all that is copied but symbolic links. A symbolic one changes the mode that is there, and leaves
+    /// new directories alone.
+    pub mode: Option<&'a ModeSpec>,
     /// The time of what has none of its own.
     pub now: Time,
 }
@@ -38,7 +40,11 @@ impl Manner<'_> {
     pub(crate) fn new_directory(&self) -> NewDirectory {
         let (uid, gid) = self.owner.unwrap_or_default();
         // A new directory never gets set-id or sticky bits, as BuildKit has it.
-        NewDirectory { mode: self.mode.unwrap_or(0o755) & 0o777, uid, gid, mtime: self.now }
+        let mode = match self.mode {
+            Some(ModeSpec::Octal(mode)) => u16::try_from(mode & 0o777).unwrap_or_default(),
+            Some(ModeSpec::Symbolic(_)) | None => 0o755,
+        };
+        NewDirectory { mode, uid, gid, mtime: self.now }
     }
 
     fn apply(&self, meta: &mut Meta, kind: &Kind) {
@@ -48,7 +54,8 @@ impl Manner<'_> {
         if let Some(mode) = self.mode
             && !matches!(kind, Kind::Symlink { .. })
         {
-            meta.mode = mode;
+            let changed = mode.apply(u32::from(meta.mode), matches!(kind, Kind::Directory { .. }));
+            meta.mode = u16::try_from(changed).unwrap_or(meta.mode); // ok: twelve bits
         }
     }
 }

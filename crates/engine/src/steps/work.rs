@@ -125,7 +125,8 @@ impl<'a> Work<'a> {
     ) -> Result<Layer, Error> {
         let below = Files::of_snapshot(&self.parent)?;
         let owner = owner(builder, step, &below, operation.chown.as_deref())?;
-        let manner = Manner { destination: &operation.destination, owner, mode: operation.chmod, now: now() };
+        let mode = operation.chmod.as_ref().map(|chmod| &chmod.mode);
+        let manner = Manner { destination: &operation.destination, owner, mode, now: now() };
         let mut draft = Draft::new(below.stack());
         // Unpacked archives are there until their files are the layer's own.
         let (mut unpacked, mut copied) = (Vec::new(), operation.inline.len());
@@ -144,7 +145,9 @@ impl<'a> Work<'a> {
             copy::write_inline(&mut draft, file, &manner)?;
         }
         let (mut tree, origins) = draft.finish(selected.as_ref().map(|(files, _)| files));
-        if let (1, Some(archive)) = (copied, unpacked.pop()) {
+        if copied == 1
+            && let Some(archive) = unpacked.pop()
+        {
             match archive.commit(builder.store, tree)? {
                 Ok(layer) => return Ok(layer),
                 Err((archive, same)) => {

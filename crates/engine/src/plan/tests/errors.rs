@@ -180,7 +180,6 @@ fn what_is_not_there_yet_is_refused_by_name() {
             "COPY --link",
             "remove the flag: copying moves no bytes here anyway, and layers are shared by content",
         ),
-        ("COPY --chmod=u=rwX a /", 2, 14, "a symbolic --chmod", "write the mode in octal, such as 755"),
         (
             "ADD https://example.com/a /",
             2,
