@@ -24,6 +24,7 @@ if [[ ${1:-} != inside ]]; then
   exit
 fi
 folder=$2
+trap 'exit 130' INT TERM # the first process of a namespace ignores them else
 umask 022
 here=$PWD
 # /usr/sbin first: a program of the same name elsewhere may be another version than the daemon.
@@ -49,9 +50,10 @@ start_docker() {
     --storage-driver "$driver" >"$folder/dockerd.log" 2>&1 &
   for _ in {1..150}; do
     docker info >"$folder/docker.info" 2>/dev/null && grep -q '^ Server Version' "$folder/docker.info" && return
-    kill -0 $! 2>/dev/null || return
+    kill -0 $! 2>/dev/null || break
     sleep 0.2
   done
+  tail -5 "$folder/dockerd.log"
   return 1
 }
 
@@ -133,7 +135,7 @@ if [[ -s docker.info ]]; then
 fi
 
 # Limits of open files cannot be raised on every machine, and the image's /etc/passwd is to stay as it is.
-podman_flags=(--ulimit host --cgroup-parent "$group" --passwd=false)
+podman_flags=(--ulimit nofile=1024:1024 --ulimit nproc=1000:1000 --cgroup-parent "$group" --passwd=false)
 for kind in oci docker; do
   check "podman load of -o type=$kind" loaded podman "$kind.tar"
   check "podman knows it by its id" identity podman rich:galley
@@ -143,7 +145,7 @@ for kind in oci docker; do
 done
 
 galley rm --force looked-at seen-galley-rich-galley >/dev/null 2>&1
-mapfile -t containers < <(docker ps --all --quiet)
+mapfile -t containers < <(docker ps --all --quiet 2>/dev/null)
 [[ ${#containers[@]} -eq 0 ]] || docker rm --force "${containers[@]}" >/dev/null
 [[ ! -s docker.pid ]] || { kill "$(cat docker.pid)" && wait; }
 summary

@@ -25,6 +25,7 @@ if [[ ${1:-} != inside ]]; then
   exit
 fi
 folder=$2
+trap 'exit 130' INT TERM # the first process of a namespace ignores them else
 umask 022
 expected=
 
@@ -35,7 +36,7 @@ build() {
   while [[ $# -gt 0 && $1 != -- ]]; do settings+=("$1") && shift; done
   file=$store.json
   env -C "$context" "${settings[@]}" "$folder/galley" --root "$store" build --progress=plain --reproducible --target whole "${@:2}" \
-    -o "type=oci,dest=$store.tar" --metadata-file "$file" . >"$store.log" 2>&1 || { tail -30 "$store.log" >&2; return 1; }
+    -o "type=oci,dest=$store.tar" -o "type=tar,dest=$store.files" -o type=image -t whole --metadata-file "$file" . >"$store.log" 2>&1 || { tail -30 "$store.log" >&2; return 1; }
   python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["containerimage.digest"])' "$file"
 }
 
@@ -60,6 +61,13 @@ with_umask() {
 # ordinarily BUILDER...: as the ordinary user.
 ordinarily() {
   as_ordinary bash -c "folder='$folder'; $(declare -f build); \"\$@\"" - "$@"
+}
+
+# exported STORE: what the ordinary user's `galley export` writes are the files of root's image.
+exported() {
+  as_ordinary "$folder/galley" --root "$1" create --name looked-at whole &&
+    as_ordinary "$folder/galley" --root "$1" export looked-at --output "$1.export" || return
+  diff <(python3 e2e/trees.py list "$stores/first.files") <(python3 e2e/trees.py list "$1.export")
 }
 
 old=$folder/tree
@@ -103,6 +111,8 @@ if [[ $EUID -eq 0 ]]; then
   check "an ordinary user, root's checkout" same ordinarily build "$old" "$own-2" -- --jobs 8
   check "an ordinary user with umask 077" same with_umask 077 ordinarily build "$far/clone" "$own-3" TZ=America/Lima
   check "an ordinary user, store on tmpfs" same ordinarily build "$old" "$folder/memory/ordinary/store"
+  check "an ordinary user's -o type=tar" cmp "$stores/first.files" "$own.files"
+  check "an ordinary user's galley export" exported "$own"
   check "root, the ordinary user's checkout" same build "$folder/ordinary/clone" "$stores/theirs"
 fi
 summary
