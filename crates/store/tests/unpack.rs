@@ -77,6 +77,20 @@ fn privileged_directories_keep_the_last_attributes() {
 }
 
 #[test]
+fn privileged_the_header_of_a_hard_link_holds_for_all_names() {
+    if !is_root() {
+        return;
+    }
+    use TarEntry as T;
+    let second = T { mode: 0o4711, ..T::hard_link("b", "a") };
+    let entries = [T::file("a", b"x"), second, T { mode: 0o640, ..T::hard_link("c", "b") }];
+    let tree = unpacked(&entries, &UnpackOptions::plain()).unwrap();
+    for path in ["a", "b", "c"] {
+        assert_eq!(tree.get(path.as_bytes()).unwrap().meta.mode, 0o640, "{path}");
+    }
+}
+
+#[test]
 fn privileged_hard_links_share_their_content() {
     if !is_root() {
         return;

@@ -26,6 +26,7 @@ pub fn write_layout(folder: &Path, tag: &str, layers: &[Vec<u8>], config: &Value
         "os": "linux",
         "config": config,
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        "history": layers.iter().map(|_| json!({"created_by": "base layer"})).collect::<Vec<_>>(),
     });
     let config = blob("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes());
     let media_type = "application/vnd.oci.image.manifest.v1+json";

@@ -4,7 +4,7 @@
 //! tree, below the root, and what reaches the kernel is a path without links. So no archive writes outside.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     ffi::CString,
     fs::File,
     io::{Read, Write},
@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{Store, StoreError, TempDir, error::At, origins::path_of};
 
+const EXISTING_FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const NEW_FILE: OFlags = OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::CLOEXEC);
 
 /// As the kernel does; more is a loop.
@@ -89,6 +90,7 @@ impl Store {
             dialect: self.dialect(),
             entries: BTreeMap::new(),
             groups: 0,
+            relabelled: HashMap::new(),
             parent: None,
             bytes_left: options.limits.bytes,
             buffer: vec![0; content::BUFFER_BYTES],
@@ -126,6 +128,8 @@ struct Unpacker {
     entries: BTreeMap<Key, (Meta, Kind)>,
     /// Hard-link groups so far.
     groups: u32,
+    /// What the last header of a group said, when it was something new.
+    relabelled: HashMap<NonZeroU32, Meta>,
     /// The directory asked for last and where it really is.
     parent: Option<(Path, Path)>,
     bytes_left: u64,
@@ -172,7 +176,7 @@ impl Unpacker {
                 self.bytes_left = left.ok_or_else(too_much)?;
                 self.file(path, meta, size, &mut reader.content())
             }
-            ItemKind::HardLink { target } => self.hard_link(path, &item.path, &target),
+            ItemKind::HardLink { target } => self.hard_link(path, &item.path, &target, meta),
             ItemKind::Symlink { target } => self.special(path, meta, Kind::Symlink { target }),
             ItemKind::CharDevice { major, minor } => {
                 self.special(path, meta, Kind::CharDevice { major, minor })
@@ -292,7 +296,14 @@ impl Unpacker {
         Ok(())
     }
 
-    fn hard_link(&mut self, path: Path, named: &[u8], target: &[u8]) -> Result<(), StoreError> {
+    /// A further name. What its header says holds for the file, and so for all names of it.
+    fn hard_link(
+        &mut self,
+        path: Path,
+        named: &[u8],
+        target: &[u8],
+        header: Meta,
+    ) -> Result<(), StoreError> {
         let missing = || bad(named, format!("it is a hard link to {}, which is not in it", show(target)));
         let (parent, name) = split(target);
         let parent = self.resolve(parent, None).map_err(|reason| bad(named, reason))?.ok_or_else(missing)?;
@@ -300,7 +311,7 @@ impl Unpacker {
         if target == path {
             return Err(bad(named, "it is a hard link to itself"));
         }
-        let (meta, mut kind) = self.entries.get(&Key(target.clone())).cloned().ok_or_else(missing)?;
+        let (mut old, mut kind) = self.entries.get(&Key(target.clone())).cloned().ok_or_else(missing)?;
         match &mut kind {
             Kind::Directory { .. } | Kind::Whiteout => return Err(missing()),
             Kind::File { links, .. } => {
@@ -308,7 +319,10 @@ impl Unpacker {
                     self.groups += 1;
                     *links = NonZeroU32::new(self.groups);
                 }
-                self.entries.insert(Key(target.clone()), (meta.clone(), kind.clone()));
+                if let Some(meta) = links.and_then(|group| self.relabelled.get(&group)) {
+                    old.clone_from(meta);
+                }
+                self.entries.insert(Key(target.clone()), (old.clone(), kind.clone()));
             }
             // Two names of a link or device are two of them: nobody can tell.
             _ => {}
@@ -322,7 +336,31 @@ impl Unpacker {
         let (to, name) = self.at.parent(&path)?;
         rustix::fs::linkat(from, &*first_name, to, &*name, AtFlags::empty())
             .at("create the hard link", host_path)?;
+        let meta = relabelled(&old, header, &kind);
+        if meta != old {
+            self.relabel(&path, &meta, &kind)?;
+            if !matches!(kind, Kind::File { .. }) {
+                self.entries.insert(Key(target), (meta.clone(), kind.clone()));
+            }
+        }
         self.entries.insert(Key(path), (meta, kind));
+        Ok(())
+    }
+
+    /// Gives the file at `path` new attributes; the other names of it get theirs at the end.
+    fn relabel(&mut self, path: &[u8], meta: &Meta, kind: &Kind) -> Result<(), StoreError> {
+        let host_path = self.at.host_path(path);
+        let (parent, name) = self.at.parent(path)?;
+        let set = match kind {
+            Kind::File { .. } => rustix::fs::openat(parent, &*name, EXISTING_FILE, Mode::empty())
+                .and_then(|file| attributes::set_open(file.as_fd(), meta)),
+            Kind::Symlink { .. } => attributes::set_link(parent, &name, meta),
+            _ => attributes::set_special(parent, &name, meta),
+        };
+        self.dialect.owned(set, &host_path, meta)?;
+        if let Kind::File { links: Some(group), .. } = kind {
+            self.relabelled.insert(*group, meta.clone());
+        }
         Ok(())
     }
 
@@ -392,6 +430,13 @@ impl Unpacker {
         let first = self.entries.values().next().map_or(Time::default(), |(meta, _)| meta.mtime);
         let root = || (Meta { mtime: first, ..Meta::new(0o755) }, Kind::Directory { opaque: false });
         self.entries.entry(Key(Box::default())).or_insert_with(root);
+        for (meta, kind) in self.entries.values_mut() {
+            if let Kind::File { links: Some(group), .. } = kind
+                && let Some(last) = self.relabelled.get(group)
+            {
+                meta.clone_from(last);
+            }
+        }
         let entries: Vec<_> =
             self.entries.into_iter().map(|(path, (meta, kind))| Entry { path: path.0, meta, kind }).collect();
         for entry in entries.iter().rev() {
@@ -401,6 +446,12 @@ impl Unpacker {
         }
         Ok(Tree::from_entries(entries))
     }
+}
+
+/// The attributes of a file after a further name came with a `header`, which may leave extended ones out.
+fn relabelled(old: &Meta, header: Meta, kind: &Kind) -> Meta {
+    let mode = if matches!(kind, Kind::Symlink { .. }) { old.mode } else { header.mode };
+    Meta { mode, xattrs: header.xattrs.or_else(|| old.xattrs.clone()), ..header }
 }
 
 fn make_special(
