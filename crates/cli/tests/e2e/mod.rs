@@ -4,6 +4,7 @@ mod build;
 mod cache;
 mod crash;
 mod errors;
+mod oracle;
 mod outputs;
 mod reproducible;
 mod run;

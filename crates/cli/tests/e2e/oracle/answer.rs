@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{super::read_tar, bases::Bases};
 
 /// The longest content that is shown as it is.
-const SHOWN_BYTES_MAX: usize = 160;
+const SHOWN_BYTES_MAX: usize = 1600;
 
 /// Files by path; two names of one file have the same `Node::link`.
 pub(super) type Files = BTreeMap<Vec<u8>, Node>;
@@ -22,6 +22,7 @@ pub(super) type Files = BTreeMap<Vec<u8>, Node>;
 pub(super) struct Node {
     text: String,
     directory: bool,
+    file: bool,
     /// The first name of the file, in the order of the archive.
     link: Vec<u8>,
 }
@@ -37,9 +38,11 @@ pub(super) fn of_archive(bytes: &[u8], bases: &Bases) -> Value {
     let index = parse(&blobs["index.json"].content);
     let manifest = parse(blob(&index["manifests"][0]));
     let mut config = parse(blob(&manifest["config"]));
-    let layers: Vec<Vec<u8>> =
-        manifest["layers"].as_array().unwrap().iter().map(|layer| unpacked(blob(layer))).collect();
-    let history = config["history"].as_array().map(|items| items.iter().map(history_item).collect::<Vec<_>>());
+    // Where there are none, BuildKit writes null.
+    let layers = manifest["layers"].as_array().into_iter().flatten();
+    let layers: Vec<Vec<u8>> = layers.map(|layer| unpacked(blob(layer))).collect();
+    let history =
+        config["history"].as_array().map(|items| items.iter().map(history_item).collect::<Vec<_>>());
     for volatile in ["created", "history", "rootfs", "architecture", "variant"] {
         config.as_object_mut().unwrap().remove(volatile);
     }
@@ -75,7 +78,7 @@ pub(super) fn apply(below: Files, layer: &[u8]) -> Files {
             let gone = join(parent, gone);
             files.retain(|known, _| *known != gone && !is_below(known, &gone));
         } else {
-            let node = node(&mut entry, &path, &new);
+            let node = node(&mut entry, &path, &|target| new.get(target).or(files.get(target)).cloned());
             if !node.directory {
                 files.retain(|known, _| !is_below(known, &path));
             }
@@ -86,7 +89,7 @@ pub(super) fn apply(below: Files, layer: &[u8]) -> Files {
     files
 }
 
-fn node(entry: &mut tar::Entry<'_, &[u8]>, path: &[u8], new: &Files) -> Node {
+fn node(entry: &mut tar::Entry<'_, &[u8]>, path: &[u8], known: &dyn Fn(&[u8]) -> Option<Node>) -> Node {
     let mut content = Vec::new();
     entry.read_to_end(&mut content).unwrap();
     let mut xattrs = String::new();
@@ -101,7 +104,7 @@ fn node(entry: &mut tar::Entry<'_, &[u8]>, path: &[u8], new: &Files) -> Node {
     let header = entry.header();
     let kind = header.entry_type();
     if kind == tar::EntryType::Link {
-        return new[&target].clone();
+        return known(&target).expect("a link to a file that came before");
     }
     let device = || {
         let (major, minor) = (header.device_major().unwrap(), header.device_minor().unwrap());
@@ -116,9 +119,11 @@ fn node(entry: &mut tar::Entry<'_, &[u8]>, path: &[u8], new: &Files) -> Node {
         tar::EntryType::Regular => ('f', shown_content(&content)),
         other => panic!("unexpected kind of entry: {other:?}"),
     };
-    let (mode, uid, gid) = (header.mode().unwrap() & 0o7777, header.uid().unwrap(), header.gid().unwrap());
+    // The test kit's archives leave them blank.
+    let (uid, gid) = (header.uid().unwrap_or_default(), header.gid().unwrap_or_default());
+    let mode = header.mode().unwrap() & 0o7777;
     let text = format!("{letter}{mode:04o} {uid}:{gid} {what}{xattrs}").trim_end().to_owned();
-    Node { text, directory: letter == 'd', link: path.to_vec() }
+    Node { text, directory: letter == 'd', file: letter == 'f', link: path.to_vec() }
 }
 
 /// What differs from the base, one line for each path.
@@ -130,10 +135,15 @@ fn listing(base: &Files, files: &Files) -> Vec<String> {
         if base.get(path) == Some(node) {
             continue;
         }
-        let linked = if *name == path { String::new() } else { format!(" = /{}", shown_bytes(name)) };
+        let linked =
+            if *name == path || !node.file { String::new() } else { format!(" = /{}", shown_bytes(name)) };
         lines.push(format!("/{} {}{linked}", shown_bytes(path), node.text));
     }
-    lines.extend(base.keys().filter(|path| !files.contains_key(*path)).map(|path| format!("/{} gone", shown_bytes(path))));
+    lines.extend(
+        base.keys()
+            .filter(|path| !files.contains_key(*path))
+            .map(|path| format!("/{} gone", shown_bytes(path))),
+    );
     lines
 }
 

@@ -57,7 +57,11 @@ pub(super) fn buildkit(kitchen: &Kitchen, bases: &Bases, case: &Case, address: &
     }
     let output = command.output().unwrap();
     let answer = answer(bases, output.status.success(), &archive);
-    eprintln!("== {}: {}", case.name, if output.status.success() { "built".to_owned() } else { text(&output) });
+    eprintln!(
+        "== {}: {}",
+        case.name,
+        if output.status.success() { "built".to_owned() } else { text(&output) }
+    );
     answer
 }
 
