@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use fs_err as fs;
-use galley_oci::{Digest, Entry, Kind, Meta, Tree};
+use galley_oci::{Digest, Kind, Meta, Tree};
 use galley_store::{Origin, Origins, ScanOptions, StoreError};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 
