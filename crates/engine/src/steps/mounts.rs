@@ -1,6 +1,7 @@
 //! The mounts of a run step: from what the Dockerfile says to what the runner gets.
 
 use std::{
+    collections::BTreeMap,
     os::unix::fs::PermissionsExt,
     path::Path,
     sync::{Arc, PoisonError},
@@ -13,7 +14,7 @@ use galley_store::{CacheMount, Layer, Origins, Store};
 use super::{
     draft::shown,
     files::{Files, store_error},
-    select::{self, Selected},
+    select,
 };
 use crate::{
     Cancel, Error, ErrorKind, Snapshot,
@@ -41,9 +42,7 @@ impl MountInput {
         match self {
             Self::Snapshot(snapshot) => Ok(*snapshot.id()),
             Self::Context(context) => {
-                let stack = context.files.stack();
-                let selected = Selected { name: Vec::new(), path: context.resolve(path)? };
-                Ok(select::digest(stack, &[selected]))
+                Ok(select::shown_digest(context.files.stack(), &context.resolve(path)?))
             }
         }
     }
@@ -120,8 +119,8 @@ fn part_of(store: &Store, files: &Files, path: &[u8]) -> Result<Layer, Error> {
 pub(crate) struct Mounts {
     pub mounts: Vec<ResolvedMount>,
     pub secret_env: Vec<(String, Secret)>,
-    /// Cache mounts stay locked as their sharing says.
-    _held: Vec<CacheMount>,
+    /// Cache mounts stay locked as their sharing says; by their ids, for a step may mount one at several places.
+    held: BTreeMap<String, CacheMount>,
 }
 
 /// Gets everything ready that the step wants mounted, the scripts of its heredocs too.
@@ -184,6 +183,9 @@ impl Mounts {
             return if *required { Err(missing_secret(id)) } else { Ok(()) };
         };
         if let Some(name) = environment {
+            if secret.expose().contains(&0) {
+                return Err(unfit_for_environment(id));
+            }
             self.secret_env.push((name.clone(), secret.clone()));
         }
         if *file {
@@ -203,33 +205,47 @@ impl Mounts {
         let MountKind::Cache { sharing, from, read_only, mode, uid, gid, .. } = &mount.kind else {
             return Err(no_input(mount));
         };
-        let (id, store) = (cache_id(mount, input), builder.store);
-        let fresh = step.no_cache
-            && builder.emptied.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
-        if fresh {
-            // In use elsewhere: then it is not ours to empty.
-            store.remove_cache_mount(&id).map_err(store_error)?;
+        let id = cache_id(mount, input);
+        if !self.held.contains_key(&id) {
+            let init = |dir: &Path| {
+                if let (Some(input), Some((_, path))) = (input, from) {
+                    input.copy_to(builder.store, path, dir)?;
+                }
+                set_attributes(dir, *mode, *uid, *gid, input.is_some())
+            };
+            let held = hold_cache(builder, step, &id, store_sharing(*sharing), &init, stop)?;
+            self.held.insert(id.clone(), held);
         }
-        let init = |dir: &Path| {
-            if let (Some(input), Some((_, path))) = (input, from) {
-                input.copy_to(store, path, dir)?;
-            }
-            set_attributes(dir, *mode, *uid, *gid, input.is_some())
-        };
-        let held = loop {
-            let held = store.try_cache_mount(&id, store_sharing(*sharing), init);
-            if let Some(held) = held.map_err(|Failed(error)| error)? {
-                break held;
-            }
-            if stop.is_cancelled() {
-                return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
-            }
-            std::thread::sleep(LOCK_POLL);
-        };
-        let source = MountSource::Host { path: held.path().to_owned(), writable: !read_only, discard: false };
+        let path = self.held.get(&id).ok_or_else(|| no_input(mount))?.path().to_owned();
+        let source = MountSource::Host { path, writable: !read_only, discard: false };
         self.mounts.push(ResolvedMount { target: mount.target.clone(), source });
-        self._held.push(held);
         Ok(())
+    }
+}
+
+/// Waits for a cache mount. One that has to start fresh is emptied, once a build.
+fn hold_cache(
+    builder: &Builder<'_>,
+    step: &Step,
+    id: &str,
+    sharing: galley_store::Sharing,
+    init: &dyn Fn(&Path) -> Result<(), Failed>,
+    stop: &Cancel,
+) -> Result<CacheMount, Error> {
+    let emptied = || builder.emptied.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+    if step.no_cache && emptied() {
+        // In use elsewhere: then it is not ours to empty.
+        builder.store.remove_cache_mount(id).map_err(store_error)?;
+    }
+    loop {
+        let held = builder.store.try_cache_mount(id, sharing, init);
+        if let Some(held) = held.map_err(|Failed(error)| error)? {
+            return Ok(held);
+        }
+        if stop.is_cancelled() {
+            return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
+        }
+        std::thread::sleep(LOCK_POLL);
     }
 }
 
@@ -311,4 +327,10 @@ fn missing_secret(id: &str) -> Error {
     Error::new(ErrorKind::Input, format!("the secret {id:?} is required and was not given"))
         .label("required here")
         .help(format!("give it with --secret id={id},src=FILE or --secret id={id},env=NAME"))
+}
+
+/// Refused here, where its value is not part of the message.
+fn unfit_for_environment(id: &str) -> Error {
+    let message = format!("the secret {id:?} holds a zero byte, which no environment variable can");
+    Error::new(ErrorKind::Input, message).label("wanted in the environment here").help("mount it as a file")
 }

@@ -4,6 +4,8 @@
 //! from its first component with a wildcard on; what matches is not searched further. Nothing leads out of the root:
 //! `..` stops there, and links are resolved inside.
 
+use std::collections::HashMap;
+
 use galley_dockerfile::{Span, glob::Glob};
 use galley_oci::{
     Blake3, Digest, Entry, Kind,
@@ -198,20 +200,26 @@ pub(crate) fn digest(stack: &Stack, selected: &[Selected]) -> Digest {
     hash.finish()
 }
 
+/// The identity of what a mount shows: unlike in a copy, the directory itself can be seen too.
+pub(crate) fn shown_digest(stack: &Stack, path: &[u8]) -> Digest {
+    let selected = Selected { name: Vec::new(), path: path.to_vec() };
+    let mut hash = Blake3::of("galley.shown.v1");
+    hash.digest(&digest(stack, &[selected]));
+    if let Some(found) = stack.get(path) {
+        hash_entry(&mut hash, found, b"", &mut Links::default());
+    }
+    hash.finish()
+}
+
 /// Hard-link groups numbered by their first appearance, whatever their numbers were.
 #[derive(Default)]
-struct Links(Vec<(usize, u32)>);
+struct Links(HashMap<(usize, u32), u64>);
 
 impl Links {
     fn number(&mut self, found: Found<'_>) -> u64 {
         let Kind::File { links: Some(group), .. } = found.entry.kind else { return 0 };
-        let group = (found.layer, group.get());
-        let known = self.0.iter().position(|known| *known == group);
-        let index = known.unwrap_or_else(|| {
-            self.0.push(group);
-            self.0.len() - 1
-        });
-        index as u64 + 1
+        let next = self.0.len() as u64 + 1;
+        *self.0.entry((found.layer, group.get())).or_insert(next)
     }
 }
 

@@ -40,6 +40,16 @@ fn a_secret_reaches_the_process() {
 }
 
 #[test]
+fn a_secret_that_fits_no_variable_is_refused_without_its_value() {
+    let mut bench = Bench::new();
+    bench.secrets.insert("token".to_owned(), Secret::new(b"hunter2\0".to_vec()));
+    let error =
+        bench.build("FROM scratch\nRUN --mount=type=secret,id=token,env=TOKEN write /a 1").unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Input);
+    assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+}
+
+#[test]
 fn a_bind_of_the_context_counts_with_what_it_shows() {
     let bench = Bench::new();
     bench.write("src/a", "one");
@@ -50,6 +60,9 @@ fn a_bind_of_the_context_counts_with_what_it_shows() {
     assert_eq!(bench.counts(text).0, 0);
     bench.write("src/a", "two");
     assert_eq!(bench.counts(text).0, 1);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o710);
+    fs::set_permissions(bench.context().join("src"), mode).unwrap();
+    assert_eq!(bench.counts(text).0, 1, "the process sees the directory itself too");
 }
 
 #[test]

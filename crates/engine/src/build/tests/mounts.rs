@@ -164,3 +164,15 @@ fn a_wait_for_a_locked_cache_can_be_cancelled() {
     });
     assert_eq!(error.kind, ErrorKind::Cancelled);
 }
+
+#[test]
+fn a_step_may_mount_one_cache_twice() {
+    let bench = Bench::new();
+    for sharing in ["locked", "private", "shared"] {
+        let mount =
+            |target: &str| format!("--mount=type=cache,id={sharing},sharing={sharing},target={target}");
+        let text = format!("FROM scratch\nRUN {} {} say {sharing}", mount("/a"), mount("/b"));
+        let found: Vec<_> = mounts(&bench, &text).iter().map(|mount| mount[5..].to_owned()).collect();
+        assert!(found[0] == found[1] && found.len() == 2, "{found:?}");
+    }
+}
