@@ -1,6 +1,9 @@
 //! Containers: a folder each, with a config that never changes, a state that does, and the files it wrote.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use fs_err as fs;
 
@@ -20,6 +23,10 @@ const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Hex digits of a container's id.
 const ID_DIGITS: usize = 64;
+
+/// How often the lock of a container is tried for, and the pause between: longer than anybody looks at it.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(1);
 
 /// The folder of one container.
 #[derive(Clone, Debug)]
@@ -157,12 +164,23 @@ impl ContainerDir {
 
     /// Takes the lock that the process which runs the container holds; `None` when one does.
     pub fn try_lock(&self) -> Result<Option<FileLock>, StoreError> {
-        FileLock::attempt_now(&self.path.join("lock"), LockMode::Exclusive)
+        for _ in 0..LOCK_TRIES {
+            if let Some(lock) = FileLock::attempt_now(&self.path.join("lock"), LockMode::Exclusive)? {
+                return Ok(Some(lock));
+            }
+            // Somebody may only be looking, see `is_held`.
+            std::thread::sleep(LOCK_PAUSE);
+        }
+        Ok(None)
     }
 
-    /// Waits until nobody runs the container.
-    pub fn wait_lock(&self) -> Result<FileLock, StoreError> {
-        FileLock::wait(&self.path.join("lock"), LockMode::Exclusive)
+    /// Whether a process runs the container; one that was removed meanwhile runs no more. A kernel lock cannot be looked
+    /// at, only taken: it is taken for an instant, in the way that others who look can take it too.
+    pub fn is_held(&self) -> Result<bool, StoreError> {
+        match FileLock::attempt_now(&self.path.join("lock"), LockMode::Shared) {
+            Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            looked => Ok(looked?.is_none()),
+        }
     }
 
     /// Removes the container and its files. It must not run.

@@ -43,7 +43,26 @@ fn the_lock_tells_whether_it_runs() {
     let container = fixture.store.create_container("web", b"{}").unwrap();
     let running = container.try_lock().unwrap().unwrap();
     let other = fixture.reopened().container("web").unwrap().unwrap();
-    assert!(other.try_lock().unwrap().is_none());
+    assert!(other.try_lock().unwrap().is_none() && other.is_held().unwrap());
     drop(running);
-    other.wait_lock().unwrap();
+    assert!(!other.is_held().unwrap() && other.try_lock().unwrap().is_some());
+    container.remove().unwrap();
+    assert!(!other.is_held().unwrap(), "what is gone does not run");
+}
+
+#[test]
+fn who_looks_keeps_no_container_from_running() {
+    let fixture = Fixture::new();
+    let container = fixture.store.create_container("web", b"{}").unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                container.is_held().unwrap();
+            }
+        });
+        let locked = (0..300).filter(|_| container.try_lock().unwrap().is_some()).count();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(locked, 300);
+    });
 }

@@ -79,7 +79,7 @@ fn follow(log: &mut Log, container: &Container) -> Outcome {
 }
 
 fn has_ended(container: &Container) -> bool {
-    !container.folder.path().exists() || container.folder.try_lock().is_ok_and(|lock| lock.is_some())
+    container.folder.is_held().is_ok_and(|held| !held)
 }
 
 struct Log {

@@ -71,7 +71,7 @@ pub fn find(store: &Store, name: &str) -> Result<Container, Error> {
 impl Container {
     pub(super) fn read(folder: ContainerDir) -> Result<Self, Error> {
         // The lock first: a state read later is at least as new.
-        let held = folder.try_lock().map_err(store_failed)?.is_none();
+        let held = folder.is_held().map_err(store_failed)?;
         let (config, state) = (read_config(&folder)?, read_state(&folder)?);
         let status = status(held, &state);
         Ok(Self { name: folder.name().map_err(store_failed)?, folder, config, state, status })

@@ -28,7 +28,7 @@ pub fn stop(container: &Container, patience: Option<Duration>) -> Result<(), Err
 
 /// Sends one request to whoever supervises `container`; `false` when it does not run.
 fn send(container: &Container, request: Request) -> Result<bool, Error> {
-    if container.folder.try_lock().map_err(store_failed)?.is_some() {
+    if !container.folder.is_held().map_err(store_failed)? {
         return Ok(false);
     }
     control::send(&container.folder.path().join("control"), request)
@@ -37,7 +37,7 @@ fn send(container: &Container, request: Request) -> Result<bool, Error> {
 fn ended_within(container: &Container, patience: Option<Duration>) -> Result<bool, Error> {
     let start = Instant::now();
     loop {
-        if container.folder.try_lock().map_err(store_failed)?.is_some() || !container.folder.path().exists() {
+        if !container.folder.is_held().map_err(store_failed)? {
             return Ok(true);
         }
         if patience.is_some_and(|patience| start.elapsed() >= patience) {
