@@ -71,14 +71,7 @@ impl Store {
         self.root().join("blobs").join(digest.algorithm().name()).join(digest.hex())
     }
 
-    /// Whether a blob of this digest is there. After a power cut it may be cut off: who knows its size asks for
-    /// [`blob_size`](Self::blob_size) instead.
-    #[must_use]
-    pub fn has_blob(&self, digest: &Digest) -> bool {
-        self.blob_size(digest).is_some()
-    }
-
-    /// The size of a blob, `None` when it is not there.
+    /// The size of a blob, `None` when it is not there. One of another size than expected was cut off by a power cut.
     #[must_use]
     pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
         let stat = rustix::fs::stat(self.blob_path(digest)).ok()?;
@@ -118,11 +111,6 @@ impl Store {
         let path = self.temp_path("blob")?;
         let file = fs::File::create_new(&path).at("create", &path)?;
         Ok(BlobWriter { store: self.clone(), path, file, hasher: Sha256::new(), size: 0 })
-    }
-
-    /// Removes a blob; none there is fine.
-    pub fn remove_blob(&self, digest: &Digest) -> Result<(), StoreError> {
-        remove_present(&self.blob_path(digest)).map(drop)
     }
 }
 

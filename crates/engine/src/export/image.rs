@@ -50,7 +50,7 @@ impl PackedImage {
 }
 
 fn original_blob(store: &Store, layer: &ImageLayer) -> Option<Descriptor> {
-    layer.blob.clone().filter(|blob| store.has_blob(&blob.digest))
+    layer.blob.clone().filter(|blob| store.blob_size(&blob.digest) == Some(blob.size))
 }
 
 fn blobs_of(store: &Store, image: &Image) -> Result<Vec<Descriptor>, Error> {

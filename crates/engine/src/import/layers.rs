@@ -75,7 +75,7 @@ fn unpack(
 
 /// The blob as it came, so that an image exported again has the same layers.
 fn keep_blob(store: &Store, layout: &Layout, descriptor: &Descriptor) -> Result<(), Error> {
-    if store.has_blob(&descriptor.digest) {
+    if store.blob_size(&descriptor.digest) == Some(descriptor.size) {
         return Ok(());
     }
     let mut writer = store.blob_writer().map_err(unreadable)?;

@@ -38,7 +38,7 @@ pub fn import_layout(
     let manifest = Manifest::parse(&manifest_bytes).map_err(|error| layout.broken(error))?;
     let config_bytes = layout.document(&manifest.config)?;
     let id = Digest::sha256(&config_bytes);
-    if let Some(image) = store.image(&id).map_err(unreadable)? {
+    if let Some(image) = known(store, &id) {
         return Ok(image);
     }
     let config = ImageConfig::parse(&config_bytes).map_err(|error| layout.broken(error))?;
@@ -57,6 +57,45 @@ pub fn import_layout(
     Ok(image)
 }
 
+/// The image, when it is in the store with all of its files. A power cut may have taken some, or a part of its document:
+/// then it is brought in again.
+fn known(store: &Store, id: &Digest) -> Option<Image> {
+    let image = store.image(id).ok()??;
+    let whole = |id| store.layer(id).is_ok_and(|layer| layer.is_some_and(|layer| store.has_bytes(&layer)));
+    image.layers.iter().all(|layer| whole(&layer.layer)).then_some(image)
+}
+
 fn unreadable(error: galley_store::StoreError) -> Error {
     Error::new(ErrorKind::Store, "cannot bring the image into the store").because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use fs_err as fs;
+    use galley_store::OpenOptions;
+
+    use super::*;
+
+    #[test]
+    fn an_image_that_a_power_cut_damaged_is_brought_in_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (layout, root) = (folder.path().join("layout"), folder.path().join("store"));
+        let layer = [vec![0; 1024]];
+        galley_testkit::write_layout(&layout, "latest", &layer, &serde_json::json!({}));
+        let import = || {
+            let store = Store::open(&root, OpenOptions::default()).unwrap();
+            let image =
+                import_layout(&store, &layout, &Selector::Any, &Platform::of_this_machine(), true).unwrap();
+            let layer = store.layer(&image.layers[0].layer).unwrap().expect("its layer");
+            (store.has_bytes(&layer), image.id)
+        };
+        let (_, id) = import();
+        for lost in ["layers", "records"] {
+            fs::remove_dir_all(root.join(lost)).unwrap();
+            fs::create_dir(root.join(lost)).unwrap();
+            assert_eq!(import(), (true, id), "without {lost}");
+        }
+        fs::write(root.join("images").join(id.hex()), "").unwrap();
+        assert_eq!(import(), (true, id), "without its document");
+    }
 }
