@@ -140,10 +140,11 @@ impl Store {
         let ours = |name: &String| {
             FOLDERS.contains(&name.as_str()) || ["version", "lost+found"].contains(&name.as_str())
         };
-        match names_in(self.root())?.into_iter().find(|name| !ours(name)) {
-            Some(found) => Err(StoreError::NotAStore { root: self.root().to_owned(), found }),
-            None => Ok(()),
+        if let Some(found) = names_in(self.root())?.into_iter().find(|name| !ours(name)) {
+            return Err(StoreError::NotAStore { root: self.root().to_owned(), found });
         }
+        // Layers have set-id programs, and logs and cache mounts may hold anything: nobody else may look.
+        rustix::fs::chmod(self.root(), Mode::from_raw_mode(0o700)).at("set the mode of", self.root())
     }
 
     fn check(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {

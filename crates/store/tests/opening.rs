@@ -55,6 +55,8 @@ fn a_folder_with_other_things_in_it_is_left_alone() {
     assert_eq!(snapshot(&folder), before);
     fs::rename(folder.join("thesis.tex"), folder.join("lost+found")).unwrap();
     Store::open(&folder, OpenOptions::default()).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&folder).unwrap().permissions());
+    assert_eq!(mode & 0o7777, 0o700, "what was an open folder is for us alone");
 }
 
 #[test]
