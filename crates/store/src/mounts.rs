@@ -7,7 +7,7 @@ use galley_oci::Digest;
 
 use crate::{
     Store, StoreError,
-    error::At,
+    error::{Absent, At},
     images::names_in,
     lock::{FileLock, LockMode},
     remove_tree,
@@ -84,7 +84,8 @@ impl Store {
                 Some(_lock) => {
                     let temp = self.temp_dir("mount")?;
                     let path = folder.join(name);
-                    rustix::fs::rename(&path, temp.path().join("data")).at("remove", &path)?;
+                    // Gone already when another process empties the same one.
+                    rustix::fs::rename(&path, temp.path().join("data")).absent().at("remove", &path)?;
                 }
                 None => all = false,
             }
