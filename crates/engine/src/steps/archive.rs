@@ -6,14 +6,14 @@
 use std::{
     collections::{HashMap, HashSet},
     ffi::OsStr,
-    io::Read,
+    io::{self, Read},
     num::NonZeroU32,
     os::unix::ffi::OsStrExt,
 };
 
 use fs_err as fs;
 use galley_oci::{
-    Entry, Kind, Tree,
+    Blake3, Entry, Kind, Tree,
     archive::{ItemKind, Reader, Whiteouts},
     compress::{self, Format},
     tree::{file_name, is_within, join, parent},
@@ -75,7 +75,7 @@ impl Unpacked {
         }
         let moved = store.temp_dir("add").map_err(store_error)?;
         let inside = |path: &[u8]| moved.diff().join(OsStr::from_bytes(path));
-        let failed = |error: std::io::Error| {
+        let failed = |error: io::Error| {
             Error::new(ErrorKind::Store, format!("cannot move an unpacked archive: {error}")).because(error)
         };
         for entry in &above {
@@ -107,6 +107,20 @@ impl Archive<'_> {
         Error::new(ErrorKind::Input, message).label("this archive").because(error)
     }
 
+    /// Whether it still is what the key of the step says: a file of a context may change while it is unpacked.
+    fn check(&self, store: &Store) -> Result<(), Error> {
+        let mut hasher = Blake3::new();
+        io::copy(&mut self.raw(store)?, &mut hasher).map_err(|error| self.failure(error))?;
+        match self.files.stack().get(self.path).map(|found| &found.entry.kind) {
+            Some(Kind::File { digest, .. }) if digest == hasher.finish().bytes() => Ok(()),
+            _ => {
+                let message = format!("{} changed while the build used it", shown(self.path));
+                Err(Error::new(ErrorKind::Input, message)
+                    .help("run the build again when nothing writes to it"))
+            }
+        }
+    }
+
     /// Lays its files over the destination.
     pub(crate) fn unpack(
         &self,
@@ -118,6 +132,7 @@ impl Archive<'_> {
         let unpacked = store.unpack(&mut *self.decoded(store)?, &temp, &UnpackOptions::plain());
         let tree = unpacked
             .map_err(|error| if error.is_disk_full() { store_error(error) } else { self.failure(error) })?;
+        self.check(store)?;
         let root = draft.resolve(manner.destination)?;
         draft.make_directories(&root, &NewDirectory { mode: 0o755, ..manner.new_directory() })?;
         let explicit = self.explicit_directories(store, &tree, draft, &root, manner)?;
@@ -217,5 +232,37 @@ impl Graft<'_, '_> {
     fn group(&mut self, group: NonZeroU32) -> NonZeroU32 {
         let draft = &mut *self.draft;
         *self.groups.entry(group).or_insert_with(|| draft.new_group())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use galley_oci::Stack;
+    use galley_store::{KeepAll, OpenOptions};
+    use galley_testkit::{TarEntry, rootfs_tar};
+
+    use super::*;
+    use crate::steps::select;
+
+    #[test]
+    fn an_archive_that_changes_meanwhile_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let (context, path) = (folder.path().join("context"), folder.path().join("context/a.tar"));
+        fs::create_dir(&context).unwrap();
+        let write = |text: &[u8]| fs::write(&path, rootfs_tar(&[TarEntry::File("f", 0o644, text)])).unwrap();
+        write(b"one");
+        let store = Store::open(&folder.path().join("store"), OpenOptions::default()).unwrap();
+        let walked = store.walk_context(&context, &KeepAll).unwrap();
+        let files = Files::of_directory(&walked.root, Arc::new(walked.tree));
+        let selected = select::literal(files.stack(), b"a.tar").unwrap();
+        let archive = open(&store, &files, &selected).unwrap().expect("it is one");
+        let manner = Manner { destination: b"/", owner: None, mode: None, now: galley_oci::Time::default() };
+        let below = Stack::default();
+        archive.unpack(&store, &mut Draft::new(&below), &manner).unwrap();
+        write(b"two");
+        let error = archive.unpack(&store, &mut Draft::new(&below), &manner).unwrap_err();
+        assert_eq!(error.message, "/a.tar changed while the build used it");
     }
 }
