@@ -13,7 +13,7 @@ use std::{
 };
 
 use galley_oci::{
-    Blake3, BlobOptions, Descriptor, Digest, LayerBlob, LayerSink, TimePolicy,
+    Blake3, BlobOptions, Descriptor, Digest, LayerBlob, LayerSink, Time, TimePolicy,
     compress::{Compression, encoder_version},
     media_type, write_layer,
 };
@@ -156,7 +156,8 @@ fn export_key(wanted: &Wanted, compression: Compression) -> Key {
         TimePolicy::Set(time) => (1, Some(time)),
         TimePolicy::Clamp(time) => (2, Some(time)),
     };
-    hash.number(policy).number(time.unwrap_or_default().seconds.cast_unsigned());
+    let Time { seconds, nanoseconds } = time.unwrap_or_default();
+    hash.number(policy).number(seconds.cast_unsigned()).number(nanoseconds.into());
     hash.field(encoder_version(compression).as_bytes()).finish()
 }
 
