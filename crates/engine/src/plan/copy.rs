@@ -3,11 +3,12 @@
 use galley_dockerfile::{
     Instruction, Word,
     command::{Add, Copy, CopySource},
-    glob,
-    mode,
+    glob, mode,
 };
 
-use super::{Chmod, ContextId, CopyOp, InlineFile, Operation, Source, evaluate::Evaluation, path, text::flag_span};
+use super::{
+    Chmod, ContextId, CopyOp, InlineFile, Operation, Source, evaluate::Evaluation, path, text::flag_span,
+};
 use crate::Error;
 
 /// What COPY and ADD have in common.
