@@ -349,8 +349,8 @@ fn scratch_error(error: std::io::Error) -> Error {
 fn not_started(spec: &sandbox::Spec, error: sandbox::Error) -> Error {
     let sandbox::Error::Exec(exec) = &error else { return machine(error) };
     let program = spec.args.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
-    let message = format!("cannot run {program}: {exec}");
-    Error::new(ErrorKind::Step, message).label("could not be executed").because(error)
+    let failed = Error::new(ErrorKind::Step, format!("cannot run {program}: {exec}"));
+    exec.help().into_iter().fold(failed, Error::help).label("could not be executed").because(error)
 }
 
 fn machine(error: sandbox::Error) -> Error {

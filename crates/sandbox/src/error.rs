@@ -1,11 +1,11 @@
 //! What can go wrong, named after the step that failed.
 
-use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::exec_error::{ExecCause, ExecError, Obstacle};
 use crate::raw;
 
 /// Any failure of this crate.
@@ -194,55 +194,5 @@ impl std::fmt::Display for SetupStep {
             Self::SetCapabilities => "set the capabilities",
             Self::SetNoNewPrivileges => "forbid new privileges",
         })
-    }
-}
-
-/// Why the program could not be executed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("exec {}: {}", self.program.to_string_lossy(), self.reason())]
-pub struct ExecError {
-    /// The program as asked for.
-    #[serde(with = "raw")]
-    pub program: OsString,
-    /// What is in the way.
-    pub cause: ExecCause,
-    /// The kernel's answer.
-    pub errno: i32,
-}
-
-/// The kinds of [`ExecError`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ExecCause {
-    /// No such file, or not in any directory of PATH.
-    NotFound,
-    /// The file is there, its interpreter (of a script, or the dynamic linker) is not.
-    NoInterpreter,
-    /// The file is there and cannot be executed.
-    NotExecutable,
-}
-
-impl ExecError {
-    /// 127 when the program is not found, 126 when it cannot be executed.
-    pub fn exit_code(&self) -> i32 {
-        match self.cause {
-            ExecCause::NotFound | ExecCause::NoInterpreter => 127,
-            ExecCause::NotExecutable => 126,
-        }
-    }
-
-    fn reason(&self) -> String {
-        match self.cause {
-            ExecCause::NotFound if self.program.to_string_lossy().contains('/') => {
-                "no such file or directory".to_owned()
-            }
-            ExecCause::NotFound => "executable file not found in $PATH".to_owned(),
-            ExecCause::NoInterpreter => {
-                "the file exists, but its script interpreter or dynamic linker does not".to_owned()
-            }
-            ExecCause::NotExecutable => match self.errno {
-                libc::ENOEXEC => "exec format error (not a program for this machine)".to_owned(),
-                errno => io::Error::from_raw_os_error(errno).to_string(),
-            },
-        }
     }
 }

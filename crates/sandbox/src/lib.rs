@@ -15,6 +15,7 @@ mod capabilities;
 mod child;
 mod error;
 mod exe;
+mod exec_error;
 mod init;
 mod outcome;
 mod pty;
@@ -33,7 +34,7 @@ pub mod userns;
 
 pub use capabilities::Capabilities;
 pub use child::Child;
-pub use error::{Error, ExecCause, ExecError, SetupError, SetupStep};
+pub use error::{Error, ExecCause, ExecError, Obstacle, SetupError, SetupStep};
 pub use init::init;
 pub use outcome::{Exit, MadeMountPoint, MountPointKind, Outcome, Usage};
 pub use pty::Pty;

@@ -56,7 +56,10 @@ fn privileged_exec_failures() {
     fs_err::write(kitchen.path("base/text"), "no program").unwrap();
     fs_err::write(kitchen.path("base/script"), "#!/bin/nothing\n").unwrap();
     fs_err::write(kitchen.path("base/garbage"), "garbage").unwrap();
-    for name in ["script", "garbage"] {
+    fs_err::write(kitchen.path("base/dynamic"), dynamic_program(None)).unwrap();
+    fs_err::write(kitchen.path("base/foreign"), dynamic_program(Some(22))).unwrap();
+    fs_err::write(kitchen.path("base/chain"), "#!/dynamic\n").unwrap();
+    for name in ["script", "garbage", "dynamic", "foreign", "chain"] {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs_err::set_permissions(kitchen.path("base").join(name), mode).unwrap();
     }
@@ -69,12 +72,46 @@ fn privileged_exec_failures() {
         exec("/nothing"),
         (ExecCause::NotFound, 127, "exec /nothing: no such file or directory".to_owned())
     );
-    assert_eq!(exec("/script").0, ExecCause::NoInterpreter);
-    assert_eq!(exec("/text").1, 126);
-    assert_eq!(exec("/bin").1, 126);
-    let (cause, code, text) = exec("/garbage");
-    assert_eq!((cause, code), (ExecCause::NotExecutable, 126));
-    assert!(text.contains("exec format error"), "{text}");
+    let missing = |text: &str| (ExecCause::NoInterpreter, 127, format!("no such file or directory: {text}"));
+    let after_exec = |(cause, code, text): (ExecCause, i32, String)| {
+        (cause, code, text.split_once(": ").map(|(_, reason)| reason.to_owned()).unwrap_or_default())
+    };
+    let said = |program| after_exec(exec(program));
+    assert_eq!(
+        said("/script"),
+        missing("/script is there, but /bin/nothing, which its #! line names, is not")
+    );
+    assert_eq!(
+        said("/dynamic"),
+        missing("/dynamic is there, but its dynamic loader /lib/ld-gone.so.1 is not")
+    );
+    assert_eq!(said("/chain"), missing("/dynamic is there, but its dynamic loader /lib/ld-gone.so.1 is not"));
+    let refused = |text: &str| (ExecCause::NotExecutable, 126, text.to_owned());
+    assert_eq!(said("/text"), refused("permission denied: the file is not executable"));
+    assert_eq!(said("/bin"), refused("permission denied: it is a directory"));
+    assert_eq!(
+        said("/garbage"),
+        refused("exec format error: neither a program nor a script that begins with #!")
+    );
+    assert!(said("/foreign").2.starts_with("exec format error: the program is for s390x, "));
+}
+
+/// The smallest program of this machine, or of another, that names a loader.
+fn dynamic_program(machine: Option<u8>) -> Vec<u8> {
+    let own = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
+    let loader = b"/lib/ld-gone.so.1\0";
+    let mut elf = vec![0; 120];
+    elf[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    for (place, value) in
+        [(16, 2), (18, machine.unwrap_or(own)), (20, 1), (32, 64), (52, 64), (54, 56), (56, 1)]
+    {
+        elf[place] = value;
+    }
+    for (place, value) in [(64, 3), (72, 120), (96, 18)] {
+        elf[place] = value;
+    }
+    elf.extend_from_slice(loader);
+    elf
 }
 
 fn setup_error(spec: &galley_sandbox::Spec) -> (SetupStep, String) {

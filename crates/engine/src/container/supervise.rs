@@ -168,7 +168,12 @@ fn listen(container: &Container, running: &Running) -> Result<(), Error> {
 fn not_started(error: galley_sandbox::Error) -> NotStarted {
     let code = error.exit_code();
     let kind = if code == NOT_STARTED { ErrorKind::Machine } else { ErrorKind::Usage };
-    NotStarted { code, error: Error::new(kind, "cannot start the container").because(error) }
+    let help = match &error {
+        galley_sandbox::Error::Exec(exec) => exec.help(),
+        _ => None,
+    };
+    let error = Error::new(kind, "cannot start the container").because(error);
+    NotStarted { code, error: help.into_iter().fold(error, Error::help) }
 }
 
 fn open_log(path: &Path) -> Result<LogWriter<fs::File>, Error> {

@@ -1,8 +1,9 @@
 //! The last step.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use super::obstacle;
 use super::step::Step as _;
 use crate::error::{ExecCause, ExecError, SetupError, SetupStep};
 use crate::sys::{self, CStringArray};
@@ -31,26 +32,27 @@ impl Program {
 
     /// Becomes the program, or says why that is impossible.
     pub(crate) fn exec(self) -> ExecError {
-        let (mut cause, mut errno) = (ExecCause::NotFound, libc::ENOENT);
+        let (mut cause, mut errno, mut obstacle) = (ExecCause::NotFound, libc::ENOENT, None);
         for candidate in &self.candidates {
             let error = sys::exec_path(candidate, &self.args, &self.env).raw_os_error().unwrap_or_default();
-            match error {
-                libc::ENOENT | libc::ENOTDIR if !exists(candidate) => {}
-                libc::ENOENT => (cause, errno) = (ExecCause::NoInterpreter, error),
-                // As a shell does: a directory or a file without permission does not end the search.
-                libc::EACCES => (cause, errno) = (ExecCause::NotExecutable, error),
-                _ => {
-                    (cause, errno) = (ExecCause::NotExecutable, error);
-                    break;
-                }
+            cause = match error {
+                libc::ENOENT | libc::ENOTDIR if !exists(candidate) => continue,
+                libc::ENOENT => ExecCause::NoInterpreter,
+                _ => ExecCause::NotExecutable,
+            };
+            (errno, obstacle) = (error, obstacle::find(candidate, error));
+            // As a shell does: a directory or a file without permission does not end the search.
+            if !matches!(error, libc::ENOENT | libc::EACCES) {
+                break;
             }
         }
-        ExecError { program: self.name, cause, errno }
+        ExecError { program: self.name, cause, errno, obstacle }
     }
 }
 
-fn exists(path: &CString) -> bool {
-    rustix::fs::stat(path.as_c_str()).is_ok()
+/// Whether there is something under that name, as this process sees it.
+pub(super) fn exists(path: &CStr) -> bool {
+    rustix::fs::stat(path).is_ok()
 }
 
 fn c_strings(strings: &[OsString]) -> Result<Vec<CString>, SetupError> {

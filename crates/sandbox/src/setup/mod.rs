@@ -7,6 +7,7 @@ mod exec;
 mod kernel_fs;
 mod layers;
 mod mounts;
+mod obstacle;
 mod path;
 mod process;
 mod staging;
