@@ -3,4 +3,6 @@
 # Everything that is needed is installed by make; nothing is fetched from a registry.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-exec python3 bench/bench.py "$@"
+python3 bench/bench.py "$@"
+# The sandbox alone beside a bare loop of the same system calls: what a trivial RUN step is measured against.
+cargo bench -q --locked -p galley-sandbox --bench spawn
