@@ -24,7 +24,7 @@ if [[ ${1:-} != inside ]]; then
   exit
 fi
 folder=$2
-trap 'exit 130' INT TERM # the first process of a namespace ignores them else
+trap 'exit 130' INT TERM # else the first process of a namespace ignores them
 umask 022
 here=$PWD
 # /usr/sbin first: a program of the same name elsewhere may be another version than the daemon.

@@ -13,7 +13,8 @@ source e2e/common.sh
 if [[ ${1:-} != inside ]]; then
   galley=$(program) || exit
   folder=$(mktemp -d "${TMPDIR:-/tmp}/galley-reproducible-XXXXXX")
-  trap 'rm -rf "$folder"' EXIT
+  # An ordinary user's stores hold files of all ids of the range.
+  trap 'rm -rf "$folder" 2>/dev/null || unshare --user --map-root-user --map-auto rm -rf "$folder"' EXIT
   chmod 755 "$folder"
   cp "$galley" "$folder/galley"
   if [[ $EUID -ne 0 ]]; then
@@ -25,7 +26,7 @@ if [[ ${1:-} != inside ]]; then
   exit
 fi
 folder=$2
-trap 'exit 130' INT TERM # the first process of a namespace ignores them else
+trap 'exit 130' INT TERM # else the first process of a namespace ignores them
 umask 022
 expected=
 
