@@ -180,7 +180,12 @@ impl Mounts {
             return Err(no_input(mount));
         };
         let Some(secret) = builder.secrets.get(id) else {
-            return if *required { Err(missing_secret(id)) } else { Ok(()) };
+            if *required {
+                return Err(missing_secret(id));
+            }
+            // The variable is there all the same, as in BuildKit.
+            self.secret_env.extend(environment.iter().map(|name| (name.clone(), Secret::new([]))));
+            return Ok(());
         };
         if let Some(name) = environment {
             if secret.expose().contains(&0) {
@@ -208,10 +213,11 @@ impl Mounts {
         let id = cache_id(mount, input);
         if !self.held.contains_key(&id) {
             let init = |dir: &Path| {
-                if let (Some(input), Some((_, path))) = (input, from) {
-                    input.copy_to(builder.store, path, dir)?;
+                match (input, from) {
+                    // As in BuildKit, it then looks like its source, whatever else is asked for.
+                    (Some(input), Some((_, path))) => input.copy_to(builder.store, path, dir),
+                    _ => set_attributes(dir, *mode, *uid, *gid),
                 }
-                set_attributes(dir, *mode, *uid, *gid, input.is_some())
             };
             let held = hold_cache(builder, step, &id, store_sharing(*sharing), &init, stop)?;
             self.held.insert(id.clone(), held);
@@ -295,23 +301,14 @@ const fn store_sharing(sharing: Sharing) -> galley_store::Sharing {
     }
 }
 
-/// Gives a new cache mount its directory's attributes. One with a source looks like it unless told otherwise.
-fn set_attributes(
-    dir: &Path,
-    mode: Option<u32>,
-    uid: Option<u32>,
-    gid: Option<u32>,
-    has_source: bool,
-) -> Result<(), Failed> {
+/// Gives a new cache mount its directory's attributes; set-id and sticky bits are not among them.
+fn set_attributes(dir: &Path, mode: Option<u32>, uid: Option<u32>, gid: Option<u32>) -> Result<(), Failed> {
     if uid.is_some() || gid.is_some() {
         std::os::unix::fs::chown(dir, Some(uid.unwrap_or(0)), Some(gid.unwrap_or(0)))
             .map_err(prepare_error)?;
     }
-    if mode.is_some() || !has_source {
-        let mode = std::fs::Permissions::from_mode(mode.unwrap_or(CACHE_MODE));
-        fs::set_permissions(dir, mode).map_err(prepare_error)?;
-    }
-    Ok(())
+    let mode = std::fs::Permissions::from_mode(mode.unwrap_or(CACHE_MODE) & 0o777);
+    fs::set_permissions(dir, mode).map_err(prepare_error)
 }
 
 fn prepare_error(error: std::io::Error) -> Failed {

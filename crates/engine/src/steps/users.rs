@@ -57,9 +57,8 @@ impl Accounts {
         match (&found, wanted) {
             (Some(entry), _) => {
                 (resolved.uid, resolved.gid) = (entry.uid, entry.gid);
-                if !entry.home.is_empty() {
-                    resolved.home = entry.home.to_vec();
-                }
+                // Also an empty one, as in Docker.
+                resolved.home = entry.home.to_vec();
             }
             (None, Some(uid)) => resolved.uid = uid,
             (None, None) if user.is_empty() => {}
@@ -219,7 +218,7 @@ mod tests {
         assert_eq!(process("app:wheel"), (1000, 10, vec![10], "/home/app".to_owned()));
         assert_eq!(process("4242"), (4242, 0, vec![0], "/".to_owned()));
         assert_eq!(process("4242:4343"), (4242, 4343, vec![4343], "/".to_owned()));
-        assert_eq!(process("web"), (33, 0, vec![0], "/".to_owned()));
+        assert_eq!(process("web"), (33, 0, vec![0], String::new()));
     }
 
     #[test]
