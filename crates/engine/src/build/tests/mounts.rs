@@ -144,6 +144,33 @@ fn a_cache_may_start_with_files_of_a_stage() {
 }
 
 #[test]
+fn attributes_of_a_cache_are_for_one_that_starts_empty() {
+    let bench = Bench::new();
+    bench.write("seed/a", "1");
+    let text = "FROM scratch AS seed\nCOPY --chmod=750 seed /seed\nFROM scratch\n\
+        RUN --mount=type=cache,target=/c,mode=1770 say x\n\
+        RUN --mount=type=cache,target=/d,from=seed,source=/seed,mode=700 say y\n\
+        RUN --mount=type=secret,id=none,env=TOKEN say z";
+    let found = Arc::new(Mutex::new(Vec::new()));
+    let mut runner = bench.runner(&bench.store());
+    runner.look = Box::new({
+        let found = Arc::clone(&found);
+        move |request| {
+            for mount in &request.mounts {
+                let MountSource::Host { path, .. } = &mount.source else { panic!("no cache") };
+                let mode = fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+                found.lock().unwrap().push(format!("{mode:o}"));
+            }
+            for (name, value) in &request.secret_env {
+                found.lock().unwrap().push(format!("{name} {}", value.expose().len()));
+            }
+        }
+    });
+    bench.build_with(text, Mode::Execute, &runner, &Cancel::new()).unwrap();
+    assert_eq!(*found.lock().unwrap(), ["770", "750", "TOKEN 0"]);
+}
+
+#[test]
 fn a_wait_for_a_locked_cache_can_be_cancelled() {
     let mut bench = Bench::new();
     bench.meeters = 2;
