@@ -26,7 +26,7 @@ impl Program {
             candidates: candidates(&name, env)?,
             name,
             args: CStringArray::new(c_strings(args)?),
-            env: CStringArray::new(c_strings(env)?),
+            env: CStringArray::new(variables(env)?),
         })
     }
 
@@ -59,10 +59,20 @@ fn c_strings(strings: &[OsString]) -> Result<Vec<CString>, SetupError> {
     strings.iter().map(|string| c_string(string.as_bytes())).collect()
 }
 
+/// An error tells the name of a variable and not its value, which may be a secret.
+fn variables(env: &[OsString]) -> Result<Vec<CString>, SetupError> {
+    let name = |variable: &[u8]| variable.split(|&byte| byte == b'=').next().unwrap_or_default().to_vec();
+    env.iter()
+        .map(|variable| named(variable.as_bytes(), OsStr::from_bytes(&name(variable.as_bytes()))))
+        .collect()
+}
+
 fn c_string(bytes: &[u8]) -> Result<CString, SetupError> {
-    CString::new(bytes)
-        .map_err(|_| rustix::io::Errno::INVAL)
-        .step_at(SetupStep::ReadSpec, OsStr::from_bytes(bytes))
+    named(bytes, OsStr::from_bytes(bytes))
+}
+
+fn named(bytes: &[u8], name: &OsStr) -> Result<CString, SetupError> {
+    CString::new(bytes).map_err(|_| rustix::io::Errno::INVAL).step_at(SetupStep::ReadSpec, name)
 }
 
 fn candidates(name: &OsStr, env: &[OsString]) -> Result<Vec<CString>, SetupError> {
@@ -78,4 +88,15 @@ fn candidates(name: &OsStr, env: &[OsString]) -> Result<Vec<CString>, SetupError
         c_string(full.as_bytes())
     };
     path.unwrap_or(DEFAULT_PATH).split(|&byte| byte == b':').map(in_directory).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_does_not_tell_the_value_of_a_variable() {
+        let error = Program::new(&["true".into()], &["TOKEN=hunter2\0".into()]).err().expect("a zero byte");
+        assert_eq!(error.path.as_deref(), Some(std::path::Path::new("TOKEN")));
+    }
 }
