@@ -133,6 +133,8 @@ fn environment(request: &RunRequest<'_>) -> Vec<OsString> {
     }
     for (name, value) in &request.secret_env {
         let mut variable = OsString::from(format!("{name}="));
+        // The kernel takes a name twice, and programs do not agree which one counts.
+        all.retain(|known| !known.as_bytes().starts_with(variable.as_bytes()));
         variable.push(OsStr::from_bytes(&value.expose()));
         all.push(variable);
     }
