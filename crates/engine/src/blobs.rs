@@ -13,7 +13,7 @@ use std::{
 };
 
 use galley_oci::{
-    Blake3, BlobOptions, Descriptor, Digest, LayerBlob, LayerSink, Time, TimePolicy,
+    Blake3, BlobOptions, Digest, LayerBlob, LayerSink, Time, TimePolicy,
     compress::{Compression, encoder_version},
     media_type, write_layer,
 };
@@ -57,20 +57,7 @@ pub fn pack_all(
     wanted: &[Wanted],
     compression: Compression,
 ) -> Result<Vec<PackedLayer>, Error> {
-    side_by_side(wanted, |one, threads| pack(store, one, compression, threads))
-}
-
-/// The blob of one layer with its diffID, as the exporters name it.
-pub fn layer_blob(
-    store: &Store,
-    layer: &Layer,
-    times: TimePolicy,
-    compression: Compression,
-) -> Result<LayerBlob, Error> {
-    let wanted = Wanted { layer: layer.clone(), times };
-    let packed = pack(store, &wanted, compression, cores())?;
-    let blob = Descriptor::new(media_type::oci_layer(compression), packed.digest, packed.size);
-    Ok(LayerBlob { diff_id: packed.diff_id, tar_size: 0, blob: Some(blob) })
+    side_by_side(wanted, |one, workers| pack(store, one, compression, workers))
 }
 
 /// The diffIDs of several layers, side by side; in the order given. No archive is kept.
@@ -102,7 +89,7 @@ fn pack(
     store: &Store,
     wanted: &Wanted,
     compression: Compression,
-    threads: usize,
+    workers: usize,
 ) -> Result<PackedLayer, Error> {
     let key = export_key(wanted, compression);
     if let Some(Export { diff_id, blob: Some(blob) }) = store.export(&key).map_err(store_error)?
@@ -112,6 +99,7 @@ fn pack(
     }
     let out = BufWriter::with_capacity(1 << 20, store.blob_writer().map_err(store_error)?);
     let media_type = media_type::oci_layer(compression);
+    let threads = (cores() / workers).max(1);
     let options = BlobOptions { compression, level: None, threads, media_type };
     let sink = LayerSink::new(out, &options).map_err(write_error)?;
     let (made, out) = write(store, wanted, sink)?;
@@ -161,24 +149,25 @@ fn export_key(wanted: &Wanted, compression: Compression) -> Key {
     hash.field(encoder_version(compression).as_bytes()).finish()
 }
 
+/// Found out when first needed: asking means to look at the control groups.
 fn cores() -> usize {
-    thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, std::num::NonZero::get))
 }
 
-/// Does `work` for each item on as many threads as there are cores. `work` is told how many threads it may use itself.
+/// Does `work` for each item on as many threads as there are cores. `work` is told how many of them there are.
 pub(crate) fn side_by_side<T: Sync, R: Send + Sync>(
     items: &[T],
     work: impl Fn(&T, usize) -> Result<R, Error> + Sync,
 ) -> Result<Vec<R>, Error> {
-    let workers = cores().min(items.len()).max(1);
-    let each = (cores() / workers).max(1);
+    let workers = if items.len() > 1 { cores().min(items.len()) } else { 1 };
     let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
     let results: Vec<OnceLock<R>> = items.iter().map(|_| OnceLock::new()).collect();
     let serve = || {
         while let Some(index) =
             Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&index| index < items.len())
         {
-            match work(&items[index], each) {
+            match work(&items[index], workers) {
                 Ok(result) => drop(results[index].set(result)),
                 Err(error) => {
                     failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
