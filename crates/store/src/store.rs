@@ -23,6 +23,9 @@ pub const FORMAT: u32 = 1;
 /// The largest version file that is read.
 const VERSION_BYTES_MAX: usize = 64 * 1024;
 
+/// What records, tags and most trees fit into.
+const SMALL_BYTES: usize = 8 * 1024;
+
 /// The folders of a store, all made when it is.
 const FOLDERS: [&str; 16] = [
     "barriers",
@@ -196,7 +199,8 @@ pub(crate) fn read_small(path: &Path, bytes_max: usize) -> Result<Option<Vec<u8>
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).at("open", path),
     };
-    let mut bytes = Vec::new();
+    // Most are small: one read, and one that finds the end.
+    let mut bytes = Vec::with_capacity(bytes_max.min(SMALL_BYTES));
     file.take(bytes_max as u64 + 1).read_to_end(&mut bytes).at("read", path)?;
     if bytes.len() > bytes_max {
         return Err(StoreError::Limit { what: "its size", limit: bytes_max as u64, path: path.to_owned() });
