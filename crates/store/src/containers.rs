@@ -86,14 +86,14 @@ impl Store {
     /// All containers, by id.
     pub fn containers(&self) -> Result<Vec<ContainerDir>, StoreError> {
         let folder = self.root().join("containers");
-        let ids = names_in(&folder)?.into_iter().filter(|name| name.len() == ID_DIGITS);
+        let ids = names_in(&folder)?.into_iter().filter(|name| is_id(name.as_bytes()));
         Ok(ids.map(|id| ContainerDir { store: self.clone(), path: folder.join(&id), id }).collect())
     }
 
     /// A name whose container is gone (a process died between the two) is free.
     fn container_by_name(&self, name: &str) -> Result<Option<ContainerDir>, StoreError> {
         let Some(id) = read_small(&self.name_path(name), ID_DIGITS)? else { return Ok(None) };
-        let plain = id.len() == ID_DIGITS && id.iter().all(u8::is_ascii_hexdigit);
+        let plain = is_id(&id);
         let id = String::from_utf8(id).unwrap_or_default();
         let path = self.root().join("containers").join(&id);
         Ok((plain && path.exists()).then(|| ContainerDir { store: self.clone(), id, path }))
@@ -196,6 +196,10 @@ impl ContainerDir {
         }
         remove_tree(&gone)
     }
+}
+
+fn is_id(name: &[u8]) -> bool {
+    name.len() == ID_DIGITS && name.iter().all(u8::is_ascii_hexdigit)
 }
 
 fn random_id() -> Result<String, StoreError> {
