@@ -14,7 +14,7 @@ pub(crate) mod text;
 mod tty;
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal, LineWriter, Write},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -106,8 +106,8 @@ impl Show {
 fn display(progress: Progress, program: &str) -> Option<Box<dyn Display>> {
     match progress {
         Progress::Tty => Some(Box::new(tty::Tty::on_terminal(io::stderr()))),
-        Progress::Rawjson => Some(Box::new(rawjson::RawJson::new(io::stderr(), program))),
-        Progress::Plain | Progress::Auto => Some(Box::new(plain::Plain::new(io::stderr()))),
+        Progress::Rawjson => Some(Box::new(rawjson::RawJson::new(LineWriter::new(io::stderr()), program))),
+        Progress::Plain | Progress::Auto => Some(Box::new(plain::Plain::new(LineWriter::new(io::stderr())))),
         Progress::Quiet => None,
     }
 }
