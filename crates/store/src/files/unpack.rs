@@ -297,13 +297,7 @@ impl Unpacker {
     }
 
     /// A further name. What its header says holds for the file, and so for all names of it.
-    fn hard_link(
-        &mut self,
-        path: Path,
-        named: &[u8],
-        target: &[u8],
-        header: Meta,
-    ) -> Result<(), StoreError> {
+    fn hard_link(&mut self, path: Path, named: &[u8], target: &[u8], header: Meta) -> Result<(), StoreError> {
         let missing = || bad(named, format!("it is a hard link to {}, which is not in it", show(target)));
         let (parent, name) = split(target);
         let parent = self.resolve(parent, None).map_err(|reason| bad(named, reason))?.ok_or_else(missing)?;
