@@ -68,7 +68,7 @@ pub fn named_context(name: &str, directory: &Path) -> Result<ContextSource, Erro
 }
 
 fn context(name: &str, directory: &Path, own: Option<PathBuf>) -> Result<ContextSource, Error> {
-    let metadata = fs::metadata(directory).map_err(|error| cannot_read(directory, error))?;
+    let metadata = fs::metadata(directory).map_err(|error| no_directory(directory, error))?;
     if !metadata.is_dir() {
         let message = format!("the build context {} is not a directory", directory.display());
         return Err(Error::new(ErrorKind::Input, message));
@@ -153,6 +153,13 @@ fn read(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, Error> {
     Ok(Some(text))
 }
 
+fn no_directory(path: &Path, error: io::Error) -> Error {
+    if error.kind() != io::ErrorKind::NotFound {
+        return cannot_read(path, error);
+    }
+    Error::new(ErrorKind::Input, format!("the build context {} does not exist", path.display()))
+}
+
 fn cannot_read(path: &Path, error: io::Error) -> Error {
     Error::new(ErrorKind::Input, format!("cannot read {}", path.display())).because(error)
 }
@@ -191,7 +198,8 @@ mod tests {
         let error = read_dockerfile(empty.path(), Some(Path::new("no/such"))).expect_err("there is none");
         assert_eq!(error.message, "there is no Dockerfile at no/such");
         let error = main_context(&empty.path().join("no"), None).expect_err("there is none");
-        assert_eq!(error.message, format!("cannot read {}", empty.path().join("no").display()));
+        let missing = empty.path().join("no");
+        assert_eq!(error.message, format!("the build context {} does not exist", missing.display()));
     }
 
     #[test]

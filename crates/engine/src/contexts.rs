@@ -137,7 +137,9 @@ impl Context {
         let walk = |needed: &Needed| {
             store.walk_context(&source.path, &Filter::new(ignored, needed)).map_err(|error| {
                 let message = format!("cannot read the build context {}: {error}", source.name);
-                Error::new(ErrorKind::Input, message).because(error)
+                let denied = crate::error::permission_denied(&error);
+                let failed = Error::new(ErrorKind::Input, message).because(error);
+                if denied { failed.help("allow reading it, or name it in .dockerignore") } else { failed }
             })
         };
         let mut walked = walk(needed)?;
@@ -171,21 +173,37 @@ impl Context {
             return error;
         }
         error.help.clear();
+        error.message.push_str(" in the build context");
         let cleaned = select::clean(path);
         if path.split(|&byte| byte == b'/').any(|name| name == b"..") {
             error = error.help("nothing above the build context can be copied: .. stops at its top");
         }
         let shown = String::from_utf8_lossy(&cleaned);
-        match &self.ignore {
-            Some(file) if file.rules.matches(&cleaned) => {
-                let help = format!("add the exception !{shown} to {}, or copy something else", file.name);
-                error.label(file.reason(&cleaned)).help(help)
-            }
-            _ => match select::nearest_path(&cleaned, &|dir| self.names(dir)) {
-                Some(near) => error.help(format!("did you mean {}?", String::from_utf8_lossy(&near))),
-                None => error,
-            },
+        if let Some(file) = self.ignore.as_ref().filter(|file| file.rules.matches(&cleaned)) {
+            let help = format!("add the exception !{shown} to {}, or copy something else", file.name);
+            return error.label(file.reason(&cleaned)).help(help);
         }
+        if let Some(help) = self.link_on(&cleaned) {
+            return error.help(help);
+        }
+        match select::nearest_path(&cleaned, &|dir| self.names(dir)) {
+            Some(near) => error.help(format!("did you mean {}?", String::from_utf8_lossy(&near))),
+            None => error,
+        }
+    }
+
+    /// What there is to say about the first symbolic link on the way to `path`.
+    fn link_on(&self, path: &[u8]) -> Option<String> {
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        ends.chain([path.len()]).find_map(|end| {
+            let part = path.get(..end)?;
+            let target = fs::read_link(self.root.join(OsStr::from_bytes(part))).ok()?;
+            let part = String::from_utf8_lossy(part);
+            Some(format!(
+                "{part} is a symbolic link to {}, which does not lead to a file of the build context",
+                target.display()
+            ))
+        })
     }
 
     /// The names in a directory of the context that could be copied, read or not.

@@ -153,6 +153,14 @@ impl error::Error for Error {
     }
 }
 
+/// Whether the cause at the bottom of `error` is that somebody may not do it.
+pub(crate) fn permission_denied(error: &(dyn error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|cause| {
+        let cause = cause.downcast_ref::<std::io::Error>();
+        cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -373,9 +373,21 @@ fn a_missing_file_suggests_the_nearest() {
     let bench = Bench::new();
     bench.write("src/main.go", "x");
     let error = bench.build("FROM scratch\nCOPY src/mian.go /").unwrap_err();
-    assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Input, "/src/mian.go was not found"));
+    assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Input, "/src/mian.go was not found in the build context"));
     assert_eq!(error.help, ["did you mean src/main.go?"]);
     assert_eq!(error.place.as_ref().unwrap().line(), 2);
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_named() {
+    let bench = Bench::new();
+    std::os::unix::fs::symlink("/etc", bench.context().join("out")).unwrap();
+    let error = bench.build("FROM scratch\nCOPY out/no/such /").unwrap_err();
+    assert_eq!(error.message, "/out/no/such was not found in the build context");
+    assert_eq!(
+        error.help,
+        ["out is a symbolic link to /etc, which does not lead to a file of the build context"]
+    );
 }
 
 #[test]
