@@ -69,6 +69,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// What to do, where that is known.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Exec(error) => error.help(),
+            Self::Setup(SetupError {
+                step: SetupStep::Attach, errno: libc::EINVAL | libc::ENOTDIR, ..
+            }) => {
+                Some("only a directory can be mounted on a directory, and only a file on a file".to_owned())
+            }
+            _ => None,
+        }
+    }
+
     /// The exit code that Docker's commands give for this failure: 127 and 126 for a program that cannot be
     /// executed, else 125.
     pub fn exit_code(&self) -> i32 {

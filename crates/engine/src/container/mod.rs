@@ -23,6 +23,7 @@ mod root;
 mod spec;
 mod stop;
 mod supervise;
+mod volume;
 mod workdir;
 
 use galley_store::{ContainerDir, Store, StoreError};

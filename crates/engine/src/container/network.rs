@@ -59,8 +59,8 @@ impl Network {
             };
             let proxy = Proxy::start(namespace, protocol, listen, port.container_port).map_err(|error| {
                 Error::new(ErrorKind::Usage, format!("cannot publish port {listen}"))
+                    .help(port_advice(&error))
                     .because(error)
-                    .help("choose another port of this machine: -p HOST:CONTAINER")
             })?;
             published.push(PublishedPort { host_port: proxy.local_addr().port(), ..*port });
             self.proxies.borrow_mut().push(proxy);
@@ -97,6 +97,14 @@ fn connected(
     }
     warn(&format!("the container can be reached by its ports, but reaches nothing itself: {reason}"));
     Ok(Some(namespace))
+}
+
+fn port_advice(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    if crate::error::permission_denied(error) {
+        "ports below 1024 are root's unless the sysctl net.ipv4.ip_unprivileged_port_start says otherwise: choose a higher one, -p HOST:CONTAINER"
+    } else {
+        "choose another port of this machine: -p HOST:CONTAINER"
+    }
 }
 
 fn file(target: &str, content: Vec<u8>) -> Mount {

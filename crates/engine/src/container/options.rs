@@ -92,6 +92,10 @@ impl VolumeOption {
                 (VolumeSource::Path(PathBuf::from(source)), target)
             }
             ["", _] => return Err(wrong("the source is empty")),
+            [source, _] if source.contains('/') => {
+                let error = wrong("a volume's name has no slash");
+                return Err(error.help(format!("a folder or file of this machine is written ./{source}")));
+            }
             [source, target] => (VolumeSource::Volume(source.to_owned()), target),
             _ => return Err(wrong("too many colons")),
         };
@@ -170,7 +174,7 @@ mod tests {
         assert_eq!(parse("./a:/b:ro"), Some((path("./a"), "/b".to_owned(), true)));
         assert_eq!(parse("data:/b"), Some((VolumeSource::Volume("data".to_owned()), "/b".to_owned(), false)));
         assert_eq!(parse("/b"), Some((VolumeSource::Anonymous, "/b".to_owned(), false)));
-        for wrong in ["", "a", ":/b", "/a:b", "/a:/", "/a:/b:no", "/a:/b:/c:ro"] {
+        for wrong in ["", "a", ":/b", "/a:b", "/a:/", "/a:/b:no", "/a:/b:/c:ro", "a/b:/c"] {
             assert_eq!(parse(wrong), None, "{wrong:?}");
         }
     }

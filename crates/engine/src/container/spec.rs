@@ -5,7 +5,9 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
 use galley_sandbox::{Mount, Source, Spec, TtySize, User};
 use galley_store::Store;
 
-use super::{Container, MountFrom, network::Network, root, snapshot_of, store_failed, workdir};
+use super::{
+    Container, ContainerMount, MountFrom, network::Network, root, snapshot_of, store_failed, volume, workdir,
+};
 use crate::{
     Error, ErrorKind,
     ports::ResolvedUser,
@@ -38,7 +40,7 @@ pub(super) fn spec(
         spec.mounts.push(Mount {
             target: PathBuf::from(&mount.target),
             source: Source::Bind {
-                path: source(store, &mount.source)?,
+                path: source(store, &files, mount)?,
                 subpath: PathBuf::new(),
                 recursive: true,
             },
@@ -48,12 +50,15 @@ pub(super) fn spec(
     Ok(spec)
 }
 
-fn source(store: &Store, from: &MountFrom) -> Result<PathBuf, Error> {
-    match from {
+fn source(store: &Store, files: &Files, mount: &ContainerMount) -> Result<PathBuf, Error> {
+    match &mount.source {
         MountFrom::Path(path) => Ok(path.clone()),
         MountFrom::Volume(name) | MountFrom::Anonymous(name) => {
             let path = store.volume(name, true).map_err(store_failed)?;
-            path.ok_or_else(|| Error::new(ErrorKind::Store, format!("volume {name} cannot be made")))
+            let path =
+                path.ok_or_else(|| Error::new(ErrorKind::Store, format!("volume {name} cannot be made")))?;
+            volume::fill(store, files, &mount.target, &path)?;
+            Ok(path)
         }
     }
 }

@@ -168,10 +168,7 @@ fn listen(container: &Container, running: &Running) -> Result<(), Error> {
 fn not_started(error: galley_sandbox::Error) -> NotStarted {
     let code = error.exit_code();
     let kind = if code == NOT_STARTED { ErrorKind::Machine } else { ErrorKind::Usage };
-    let help = match &error {
-        galley_sandbox::Error::Exec(exec) => exec.help(),
-        _ => None,
-    };
+    let help = error.help();
     let error = Error::new(kind, "cannot start the container").because(error);
     NotStarted { code, error: help.into_iter().fold(error, Error::help) }
 }
