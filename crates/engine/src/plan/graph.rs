@@ -79,7 +79,7 @@ impl Graph<'_> {
             }
             None => format!("the stages are {}", names.join(", ")),
         };
-        Err(Error::new(ErrorKind::Usage, message).help(help))
+        Err(Error::new(ErrorKind::NotFound, message).help(help))
     }
 
     /// All stages that `target` needs, itself included, by number: each comes after what it needs.
