@@ -24,13 +24,16 @@ fn execute(environment: Environment, arguments: &[OsString]) -> Outcome {
     commands::execute(arguments.command, &context)
 }
 
-/// Somebody who set DOCKER_HOST and calls docker expects a daemon to be asked.
+/// Somebody who set DOCKER_HOST, or a context, and calls docker expects a daemon to be asked.
 fn mention_docker_host(environment: &Environment) {
     // Inside, the process outside has said it.
     let wanted = environment.as_docker && !environment.inside_namespace();
-    if let Some(host) = environment.nonempty("DOCKER_HOST").filter(|_| wanted) {
-        let message =
-            format!("DOCKER_HOST={} is not used: galley has no daemon and works here", host.display());
-        report::warn(&message, Some("unset DOCKER_HOST to be rid of this"));
+    for name in ["DOCKER_HOST", "DOCKER_CONTEXT"] {
+        let value = environment.nonempty(name).filter(|value| wanted && *value != "default");
+        if let Some(value) = value {
+            let message =
+                format!("{name}={} is not used: galley has no daemon and works here", value.display());
+            report::warn(&message, Some(&format!("unset {name} to be rid of this")));
+        }
     }
 }

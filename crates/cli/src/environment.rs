@@ -13,7 +13,7 @@ pub(crate) const VARIABLES: [(&str, &str); 8] = [
     ("BUILDKIT_PROGRESS", "as --progress"),
     ("NO_COLOR, CLICOLOR_FORCE", "colours"),
     ("TERM", "`dumb`: nothing is drawn in place"),
-    ("DOCKER_HOST", "gets a warning: there is no daemon"),
+    ("DOCKER_HOST, DOCKER_CONTEXT", "get a warning: there is no daemon"),
     ("any NAME", "for --build-arg, --secret and --env"),
 ];
 

@@ -120,6 +120,30 @@ fn docker_host_is_mentioned_once() {
         "warning: DOCKER_HOST=tcp://elsewhere:2375 is not used: galley has no daemon and works here\n  help: unset DOCKER_HOST to be rid of this\n"
     );
     assert_eq!(stderr(&succeeded(run(docker(&env, &["images"])))), "");
+    let mut command = docker(&env, &["images"]);
+    command.env("DOCKER_CONTEXT", "elsewhere");
+    assert!(stderr(&succeeded(run(command))).starts_with("warning: DOCKER_CONTEXT=elsewhere is not used"));
+    let mut command = docker(&env, &["images"]);
+    command.env("DOCKER_CONTEXT", "default");
+    assert_eq!(stderr(&succeeded(run(command))), "");
+}
+
+#[test]
+fn help_is_a_command_too() {
+    let env = TestEnv::new();
+    assert!(stdout(&succeeded(run(docker(&env, &["help"])))).contains("Usage: docker"));
+    assert!(stdout(&succeeded(run(docker(&env, &["help", "build"])))).contains("--build-arg"));
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let env = TestEnv::new();
+    let output = run(galley(&env, &["build", "no-such-folder"]));
+    assert_eq!(code(&output), Some(1));
+    assert_eq!(stderr(&output), "error: the build context no-such-folder does not exist\n");
+    env.write("Dockerfile", "FROM scratch AS one\nCOPY Dockerfile /\n");
+    let output = run(galley(&env, &["build", "--target", "two", "."]));
+    assert_eq!(code(&output), Some(5), "{}", text(&output));
 }
 
 #[test]

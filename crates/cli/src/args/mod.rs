@@ -25,7 +25,6 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[derive(Debug, clap::Parser)]
 #[command(
     name = "galley",
-    disable_help_subcommand = true,
     disable_version_flag = true,
     args_override_self = true,
     subcommand_required = true,

@@ -268,9 +268,10 @@ fn flags(command: &str) -> &'static [Flag] {
 
 const REGISTRY: &str = "there is no registry client yet";
 const LATER: &str = "it comes later";
+const ONE_BUILDER: &str = "there is one builder, this program";
 
 /// Commands of docker that are not there, with the reason and what to do instead.
-const COMMANDS: [(&str, &str, &str); 56] = [
+const COMMANDS: [(&str, &str, &str); 64] = [
     ("pull", REGISTRY, "build the base, or give it with --build-context NAME=oci-layout://DIR"),
     ("push", REGISTRY, "write an archive with `build -o type=oci,dest=FILE` and push it with skopeo"),
     ("login", REGISTRY, ""),
@@ -329,8 +330,16 @@ const COMMANDS: [(&str, &str, &str); 56] = [
     ("container cp", LATER, "`export CONTAINER | tar x PATH` takes files out"),
     ("builder prune", LATER, ""),
     ("buildx bake", LATER, ""),
-    ("buildx create", "there is one builder, this program", ""),
-    ("buildx use", "there is one builder, this program", ""),
+    ("buildx create", ONE_BUILDER, ""),
+    ("buildx use", ONE_BUILDER, ""),
+    ("buildx ls", ONE_BUILDER, ""),
+    ("buildx inspect", ONE_BUILDER, "`info` says what this galley works with"),
+    ("buildx rm", ONE_BUILDER, ""),
+    ("buildx stop", ONE_BUILDER, ""),
+    ("buildx du", LATER, ""),
+    ("buildx prune", LATER, ""),
+    ("buildx history", LATER, ""),
+    ("buildx imagetools", REGISTRY, ""),
 ];
 
 /// Adds everything refused to `command`, hidden, so that the parser knows it.

@@ -86,7 +86,8 @@ impl State {
                 let size = human::size(*bytes);
                 let what =
                     if name == "." { "build context".to_owned() } else { format!("build context {name}") };
-                let index = self.add(format!("[context] read {what}: {files} files, {size}"));
+                let noun = if *files == 1 { "file" } else { "files" };
+                let index = self.add(format!("[context] read {what}: {files} {noun}, {size}"));
                 self.begin(index, at);
                 self.end(index, Status::Done(Duration::ZERO))
             }

@@ -115,7 +115,7 @@ pub(crate) fn platform(wanted: &[String]) -> Result<Platform, Error> {
     let own = Platform::of_this_machine();
     for text in wanted.iter().flat_map(|text| text.split(',')).filter(|text| !matches!(*text, "" | "local")) {
         let platform: Platform = text.parse().map_err(|error| {
-            Error::new(ErrorKind::Usage, format!("--platform {text} is none")).because(error)
+            Error::new(ErrorKind::Usage, format!("--platform {text} is not a platform")).because(error)
         })?;
         if !own.matches(&platform) {
             let message =
@@ -183,6 +183,11 @@ fn secret(text: &str, environment: &Environment) -> Result<(String, Secret), Err
     let usage = |message: String| Error::new(ErrorKind::Usage, format!("--secret {text}: {message}"));
     let (mut id, mut source, mut variable, mut kind) = (None, None, None, None);
     for (key, value) in csv::pairs(text).map_err(usage)? {
+        if value.is_none() {
+            return Err(
+                usage(format!("{key:?} is not KEY=VALUE")).help("write id=ID,src=FILE or id=ID,env=NAME")
+            );
+        }
         match key.as_str() {
             "id" => id = value,
             "src" | "source" => source = value,
@@ -240,6 +245,7 @@ mod tests {
         assert_eq!(read("id=a,type=env,src=TOKEN"), "a: from variable");
         assert_eq!(read("id=TOKEN"), "TOKEN: from variable");
         assert_eq!(read("src=x"), "--secret src=x: id= is missing");
+        assert_eq!(read("token"), "--secret token: \"token\" is not KEY=VALUE");
         assert_eq!(read("id=a,env=NO"), "--secret id=a,env=NO: the environment has no NO");
         assert_eq!(
             read("id=a,sauce=x"),
