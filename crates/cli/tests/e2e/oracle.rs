@@ -28,11 +28,13 @@ use serde_json::Value;
 use super::{Kitchen, succeeded};
 
 /// Where galley decides otherwise, and why: docs/compatibility.md.
-const DIFFERENT: [(&str, &str); 5] = [
+const DIFFERENT: [(&str, &str); 7] = [
     ("bad-mount-from-index", "a stage has its number in mounts as in COPY"),
     ("bad-stage-case", "a stage has one name in FROM and in COPY, in whatever case"),
     ("bad-target-index", "a stage has its number in --target as in COPY"),
+    ("onbuild-unknown", "a trigger that can never run is found where it is written"),
     ("run-chmod-only", "what a step does to the root directory is kept"),
+    ("workdir-dots", "the folder before .. is not made"),
     ("xattr-archive", "extended attributes reach the image, not only capabilities"),
 ];
 

@@ -79,6 +79,28 @@ fn named_volumes_outlive_containers() {
 }
 
 #[test]
+fn a_new_volume_starts_with_what_the_image_has_there() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    kitchen.dockerfile(
+        "FROM busybox\nRUN mkdir -p /data/d && echo image > /data/d/f && chown 5:6 /data && chmod 750 /data\n\
+         VOLUME /data\n",
+    );
+    kitchen.build(&["-t", "app", "."]);
+    let run = |volume: &[&str], script: &str| {
+        kitchen.galley(&[&["run", "--rm"], volume, &["app", "sh", "-c", script]].concat())
+    };
+    let look = "stat -c '%a %u:%g' /data; cat /data/d/f";
+    assert_eq!(run(&[], look), "750 5:6\nimage\n");
+    assert_eq!(
+        run(&["-v", "v:/data"], &format!("{look}; rm -r /data/d; echo mine > /data/f")),
+        "750 5:6\nimage\n"
+    );
+    assert_eq!(run(&["-v", "v:/data"], "ls /data; cat /data/f"), "f\nmine\n");
+    // An image without such a directory leaves the volume empty.
+    assert_eq!(run(&["-v", "w:/none"], "ls /none"), "");
+}
+
+#[test]
 fn a_detached_container_is_listed_logged_and_stopped() {
     let Some(kitchen) = kitchen() else { return };
     let script = "echo started; trap 'echo stopped; exit 0' TERM; while true; do sleep 0.1; done";

@@ -10,10 +10,10 @@ use std::{
 
 use fs_err as fs;
 use galley_oci::{
-    Entry, Tree,
+    Entry, Kind, Tree, minimal,
     stack::{Found, Stack},
 };
-use galley_store::{Layer, Origin, Store};
+use galley_store::{Layer, Origin, Origins, Store};
 
 use crate::{Error, ErrorKind, Snapshot};
 
@@ -61,6 +61,27 @@ impl Files {
     pub(crate) fn origin_at(&self, layer: u32, index: u32) -> Origin {
         let (layer, index) = (layer as usize, index as usize);
         self.origin(Found { entry: &self.stack.layers()[layer].entries()[index], layer, index })
+    }
+
+    /// Whether there is a directory at exactly `path`; the root always is.
+    pub(crate) fn is_directory(&self, path: &[u8]) -> bool {
+        path.is_empty() || self.stack.get(path).is_some_and(|found| found.entry.is_directory())
+    }
+
+    /// Writes the directory at `path`, with all below it, as the new directory `into`.
+    pub(crate) fn copy_directory(&self, store: &Store, path: &[u8], into: &Path) -> Result<(), Error> {
+        let (mut entries, mut origins) = (Vec::new(), Origins::new());
+        for found in self.stack.walk(path) {
+            let below = &found.path()[path.len()..];
+            let below = below.strip_prefix(b"/").unwrap_or(below);
+            entries.push(Entry { path: below.into(), ..Entry::clone(found.entry) });
+            if matches!(found.entry.kind, Kind::File { .. }) {
+                origins.insert(below, self.origin(found));
+            }
+        }
+        let tree = minimal(Tree::from_entries(entries), &Stack::default());
+        let layer = store.commit_origins(tree, origins).map_err(store_error)?;
+        store.copy_files(&layer, into).map_err(store_error)
     }
 
     /// The content of a file.

@@ -67,22 +67,12 @@ impl MountInput {
     fn copy_to(&self, store: &Store, path: &[u8], dir: &Path) -> Result<(), Failed> {
         let (snapshot, path) = self.mountable(store, path)?;
         let files = Files::of_snapshot(&snapshot)?;
-        let (mut entries, mut origins) = (Vec::new(), Origins::new());
-        for found in files.stack().walk(&path) {
-            let below = &found.path()[path.len()..];
-            let below = below.strip_prefix(b"/").unwrap_or(below);
-            entries.push(Entry { path: below.into(), ..Entry::clone(found.entry) });
-            if matches!(found.entry.kind, Kind::File { .. }) {
-                origins.insert(below, files.origin(found));
-            }
-        }
-        if entries.first().is_some_and(|entry| !entry.is_directory()) {
+        if !files.is_directory(&path) {
             let message = format!("a cache mount cannot start with {}, which is no directory", shown(&path));
             return Err(Failed(Error::new(ErrorKind::Input, message)));
         }
-        let layer = store.commit_origins(minimal(Tree::from_entries(entries), &Stack::default()), origins)?;
         fs::remove_dir(dir).map_err(prepare_error)?;
-        Ok(store.copy_files(&layer, dir)?)
+        Ok(files.copy_directory(store, &path, dir)?)
     }
 }
 

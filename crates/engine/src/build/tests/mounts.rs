@@ -65,7 +65,10 @@ fn a_stage_is_mounted_at_a_path() {
 fn a_missing_source_is_an_error() {
     let bench = Bench::new();
     let error = bench.build("FROM scratch\nRUN --mount=type=bind,source=no,target=/m say x").unwrap_err();
-    assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Input, "/no was not found in the build context"));
+    assert_eq!(
+        (error.kind, error.message.as_str()),
+        (ErrorKind::Input, "/no was not found in the build context")
+    );
 }
 
 #[test]
