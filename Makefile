@@ -59,7 +59,7 @@ install-lint:
 	@demo/need shellcheck
 
 install-test: install-compiler
-	@demo/need /bin/busybox=busybox-static newuidmap=uidmap useradd=passwd setpriv=util-linux python3 tar xz=xz-utils \
+	@demo/need /bin/busybox=busybox-static newuidmap=uidmap useradd=passwd setpriv=util-linux kill=procps python3 tar xz=xz-utils bzip2 \
 		setcap=libcap2-bin pasta=passt skopeo umoci podman dockerd=docker.io
 
 install-bench: install-test
