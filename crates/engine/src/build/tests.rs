@@ -373,7 +373,10 @@ fn a_missing_file_suggests_the_nearest() {
     let bench = Bench::new();
     bench.write("src/main.go", "x");
     let error = bench.build("FROM scratch\nCOPY src/mian.go /").unwrap_err();
-    assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Input, "/src/mian.go was not found in the build context"));
+    assert_eq!(
+        (error.kind, error.message.as_str()),
+        (ErrorKind::Input, "/src/mian.go was not found in the build context")
+    );
     assert_eq!(error.help, ["did you mean src/main.go?"]);
     assert_eq!(error.place.as_ref().unwrap().line(), 2);
 }
