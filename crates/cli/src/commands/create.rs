@@ -1,7 +1,5 @@
 use std::io::{self, Write};
 
-use galley_engine::container;
-
 use crate::{
     commands::run::ContainerArgs,
     context::Context,
@@ -29,7 +27,6 @@ fn create(arguments: &CreateArgs, context: &Context) -> Outcome {
     namespace::enter_unless_root(context)?;
     let store = context.store()?;
     let options = arguments.container.options(&context.environment, arguments.rm)?;
-    let container = container::create(&store, &options)?;
-    arguments.container.write_id(&container)?;
+    let container = arguments.container.create(&store, &options)?;
     writeln!(io::stdout().lock(), "{}", container.folder.id()).map_err(output)
 }

@@ -5,8 +5,6 @@ mod terminal;
 
 use std::{ffi::OsString, path::PathBuf};
 
-use galley_engine::container;
-
 use crate::{
     context::Context,
     failure::{Failure, Outcome},
@@ -103,8 +101,7 @@ fn run(arguments: &RunArgs, context: &Context) -> Outcome {
     let store = context.store()?;
     let options = arguments.container.options(&context.environment, arguments.rm)?;
     arguments.container.check_terminal(arguments.detach)?;
-    let container = container::create(&store, &options)?;
-    arguments.container.write_id(&container)?;
+    let container = arguments.container.create(&store, &options)?;
     if arguments.detach {
         return supervisor::start(&store, container);
     }

@@ -148,6 +148,9 @@ fn a_container_is_created_exported_and_removed() {
     let files = super::read_tar(&output.stdout);
     assert!(files.contains_key("bin/busybox") && files.contains_key("w"));
     kitchen.galley(&["rm", "temp"]);
+    kitchen.env.write("taken", "");
+    let refused = kitchen.command(&["create", "--cidfile", "taken", "app"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(125), "{}", text(&refused));
     assert_eq!(kitchen.galley(&["ps", "-aq"]), "");
 }
 

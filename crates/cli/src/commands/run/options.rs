@@ -9,9 +9,9 @@ use std::{
 use fs_err as fs;
 use galley_engine::{
     Error, ErrorKind,
-    container::{Container, CreateOptions, NetworkMode, PublishedPort, VolumeOption, VolumeSource},
+    container::{self, Container, CreateOptions, NetworkMode, PublishedPort, VolumeOption, VolumeSource},
 };
-
+use galley_store::Store;
 use signal_hook::low_level::signal_name;
 
 use super::ContainerArgs;
@@ -76,13 +76,15 @@ impl ContainerArgs {
         Ok(())
     }
 
-    /// `--cidfile`, which is never overwritten.
-    pub(crate) fn write_id(&self, container: &Container) -> Outcome {
-        let Some(path) = &self.cidfile else { return Ok(()) };
-        let open = fs::OpenOptions::new().write(true).create_new(true).open(path);
-        let write =
-            open.and_then(|mut file| io::Write::write_all(&mut file, container.folder.id().as_bytes()));
-        write.map_err(|error| file("cannot write the file of the container's id", error))
+    /// Makes the container and writes its id to `--cidfile`, which is never overwritten: where it cannot be made there
+    /// is no container either, and without a container no file.
+    pub(crate) fn create(&self, store: &Store, options: &CreateOptions) -> Outcome<Container> {
+        let Some(path) = &self.cidfile else { return Ok(container::create(store, options)?) };
+        let failed = |error| file("cannot write the file of the container's id", error);
+        let mut id_file = fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
+        let container = container::create(store, options).inspect_err(|_| drop(fs::remove_file(path)))?;
+        io::Write::write_all(&mut id_file, container.folder.id().as_bytes()).map_err(failed)?;
+        Ok(container)
     }
 }
 
