@@ -356,7 +356,6 @@ fn not_started(spec: &sandbox::Spec, error: sandbox::Error) -> Error {
 }
 
 fn machine(error: sandbox::Error) -> Error {
-    Error::new(ErrorKind::Machine, error.to_string())
-        .help("galley doctor says what is missing")
-        .because(error)
+    let help = error.help().unwrap_or_else(|| "galley doctor says what is missing".to_owned());
+    Error::new(ErrorKind::Machine, error.to_string()).help(help).because(error)
 }

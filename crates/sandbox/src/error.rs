@@ -78,6 +78,12 @@ impl Error {
             }) => {
                 Some("only a directory can be mounted on a directory, and only a file on a file".to_owned())
             }
+            Self::Setup(SetupError {
+                step: SetupStep::SetIds | SetupStep::SetGroups, errno: libc::EINVAL, ..
+            }) => Some(
+                "the user or group is outside of the ids of this user: choose a smaller number, or add longer ranges to /etc/subuid and /etc/subgid"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
