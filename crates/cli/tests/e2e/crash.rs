@@ -50,12 +50,13 @@ fn killed_at_any_named_point_the_next_build_equals_the_clean_one() {
 #[test]
 fn killed_while_a_step_runs_nothing_stays_behind() {
     let Some(kitchen) = kitchen() else { return };
-    kitchen.dockerfile("FROM busybox\nRUN echo started > /started; sleep 4713; true\n");
+    let (sleep, seen) = own_sleep(1);
+    kitchen.dockerfile(&format!("FROM busybox\nRUN echo started > /started; {sleep}; true\n"));
     let mut child = kitchen.build_command(&["-t", "x", "."]).stderr(Stdio::null()).spawn().unwrap();
-    wait_for("the step", || !processes("sleep\u{0}4713").is_empty());
+    wait_for("the step", || !processes(&seen).is_empty());
     child.kill().unwrap();
     child.wait().unwrap();
-    wait_for("the end of the step", || processes("sleep\u{0}4713").is_empty());
+    wait_for("the end of the step", || processes(&seen).is_empty());
     wait_for("the end of galley's helpers", || leftovers(&kitchen).is_empty());
     kitchen.dockerfile(DOCKERFILE);
     kitchen.build(&["-t", "x", "."]);
@@ -69,19 +70,26 @@ fn killed_while_a_step_runs_nothing_stays_behind() {
 #[test]
 fn ctrl_c_ends_the_whole_process_tree() {
     let Some(kitchen) = kitchen() else { return };
-    kitchen.dockerfile(
-        "FROM busybox\nRUN (trap '' INT TERM; sleep 4714) & trap '' INT TERM; sleep 4714; true\n",
-    );
+    let (sleep, seen) = own_sleep(2);
+    kitchen.dockerfile(&format!(
+        "FROM busybox\nRUN (trap '' INT TERM; {sleep}) & trap '' INT TERM; {sleep}; true\n"
+    ));
     let child = kitchen.build_command(&["-t", "x", "."]).stderr(Stdio::piped()).spawn().unwrap();
-    wait_for("the step", || processes("sleep\u{0}4714").len() >= 2);
+    wait_for("the step", || processes(&seen).len() >= 2);
     let pid = child.id().to_string();
     kitchen.env.run("kill", &["-INT", &pid]);
     let start = Instant::now();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", super::text(&output));
     assert!(start.elapsed() < Duration::from_secs(3), "it took {:?}", start.elapsed());
-    assert_eq!(processes("sleep\u{0}4714"), Vec::<String>::new());
+    assert_eq!(processes(&seen), Vec::<String>::new());
     assert_eq!(leftovers(&kitchen), Vec::<String>::new());
+}
+
+/// A long sleep that no other test and no other run of the tests has, and how its command line looks in /proc.
+fn own_sleep(test: u32) -> (String, String) {
+    let seconds = test * 100_000_000 + std::process::id();
+    (format!("sleep {seconds}"), format!("sleep\u{0}{seconds}"))
 }
 
 fn wait_for(what: &str, done: impl Fn() -> bool) {
