@@ -26,7 +26,7 @@ use crate::{
     plan::{Operation, Plan, Source, Step, StepId},
     ports::{Ports, Runner, Secrets},
     schedule::{self, Done},
-    steps::{base, files::store_error, mounts, work::Work},
+    steps::{files::store_error, mounts, work::Work},
 };
 
 pub use crate::steps::run::StepFailure;
@@ -230,7 +230,7 @@ impl<'a> Builder<'a> {
 
     fn outcome(&self, step: &Step, done: &Done<Outcome>, stop: &Cancel) -> Result<Outcome, Error> {
         if let Operation::Base(image) = &step.operation {
-            let snapshot = base::chain(self.store, image)?;
+            let snapshot = Snapshot::of_image(self.store, &image.name, &image.layers)?;
             self.events.emit(Event::Cached { step: step.id });
             return Ok(Outcome { snapshot, layer: None, created: Time::default(), way: Way::Base });
         }

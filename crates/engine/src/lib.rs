@@ -30,6 +30,7 @@ pub mod runner;
 pub mod schedule;
 pub mod snapshot;
 mod steps;
+mod upper;
 
 pub use cancel::Cancel;
 pub use error::{Error, ErrorKind, Place};

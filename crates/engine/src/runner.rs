@@ -11,7 +11,6 @@ use std::{
 };
 
 use fs_err as fs;
-use galley_oci::{Meta, Stack, stack::Last, tree::join};
 use galley_sandbox as sandbox;
 use galley_store::{ScanOptions, Store, TempDir};
 use rustix::{
@@ -21,17 +20,15 @@ use rustix::{
 
 use crate::{
     Cancel, Error, ErrorKind, Events,
-    clock::now,
     events::Stream,
+    plan::DEFAULT_PATH,
     ports::{Exit, MountSource, ResolvedMount, ResolvedUser, RunOutcome, RunRequest, Runner},
-    steps::{attributes, draft::shown, files::store_error},
+    steps::files::store_error,
+    upper,
 };
 
 mod network;
 mod stubs;
-
-/// Where programs are looked for when the image does not say.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How much output is read at once.
 const OUTPUT_BYTES: usize = 64 << 10;
@@ -265,10 +262,9 @@ impl Scratch {
         let scratch = Self { temp: store.temp_dir("run").map_err(store_error)? };
         let stack = request.snapshot.stack().map_err(store_error)?;
         make_dir(&scratch.temp.diff())?;
-        // overlayfs takes the attributes of a directory from its topmost layer, also those of the root.
-        copy_attributes(&stack, b"", &scratch.temp.diff())?;
         make_dir(&scratch.temp.path().join("work"))?;
-        scratch.make_working_directory(&stack, request)?;
+        let owner = (request.user.uid, request.user.gid);
+        upper::prepare(&stack, &scratch.temp.diff(), &request.operation.working_directory, owner)?;
         Ok(scratch)
     }
 
@@ -287,35 +283,6 @@ impl Scratch {
         Ok(writable)
     }
 
-    /// A working directory that nobody made is made here, for the user, and becomes part of the layer, as in Docker.
-    fn make_working_directory(&self, stack: &Stack, request: &RunRequest<'_>) -> Result<(), Error> {
-        let input =
-            |error: galley_oci::ResolveError| Error::new(ErrorKind::Input, error.to_string()).because(error);
-        let path = stack.resolve(&request.operation.working_directory, Last::Follow).map_err(input)?;
-        if path.is_empty() || stack.get(&path).is_some() {
-            return Ok(());
-        }
-        let mut at = Vec::new();
-        for name in path.split(|&byte| byte == b'/') {
-            at = join(&at, name);
-            let dir = self.temp.diff().join(OsStr::from_bytes(&at));
-            make_dir(&dir)?;
-            match stack.get(&at) {
-                Some(found) if found.entry.is_directory() => copy_attributes(stack, &at, &dir)?,
-                Some(_) => {
-                    let message = format!("the working directory {} is below a file", shown(&path));
-                    return Err(Error::new(ErrorKind::Input, message));
-                }
-                None => {
-                    let ResolvedUser { uid, gid, .. } = request.user;
-                    let meta = Meta { uid, gid, mtime: now(), ..Meta::new(0o755) };
-                    attributes::set(&dir, &meta).map_err(scratch_error)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// What the step changed. Mount points that had to be made and hold nothing are not its doing.
     fn changes(
         self,
@@ -330,13 +297,6 @@ impl Scratch {
 
 fn make_dir(path: &Path) -> Result<(), Error> {
     fs::create_dir(path).map_err(scratch_error)
-}
-
-/// Gives `dir` the attributes of the directory at `path`; the plainest when there is none.
-fn copy_attributes(stack: &Stack, path: &[u8], dir: &Path) -> Result<(), Error> {
-    let plain = Meta { mtime: now(), ..Meta::new(0o755) };
-    let meta = stack.get(path).map_or(&plain, |found| &found.entry.meta);
-    attributes::set(dir, meta).map_err(scratch_error)
 }
 
 fn set_mode(dir: &Path, mode: u32) -> Result<(), Error> {

@@ -3,7 +3,9 @@
 use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
 use galley_oci::{Blake3, Digest, Tree, stack::Stack};
-use galley_store::{Layer, Store, StoreError};
+use galley_store::{ImageLayer, Layer, Store, StoreError};
+
+use crate::{Error, ErrorKind, steps::files::store_error};
 
 /// An ordered stack of layers with an identity of its own.
 #[derive(Clone, Debug)]
@@ -17,6 +19,20 @@ impl Snapshot {
     #[must_use]
     pub fn empty() -> Self {
         Self { id: Blake3::of("galley.snapshot.v1").finish(), layers: Vec::new() }
+    }
+
+    /// What the image `name` is: its layers, which must be in the store.
+    pub fn of_image(store: &Store, name: &str, layers: &[ImageLayer]) -> Result<Self, Error> {
+        let mut snapshot = Self::empty();
+        for ImageLayer { layer, .. } in layers {
+            let lost = || {
+                let message = format!("the store has lost layer {} of the image {name}", layer.short());
+                Error::new(ErrorKind::Store, message).help("build or import the image again")
+            };
+            let found = store.layer(layer).map_err(store_error)?;
+            snapshot = snapshot.with(found.ok_or_else(lost)?);
+        }
+        Ok(snapshot)
     }
 
     /// This one with `layer` on top. The id follows from content alone: H(parent id, layer id).

@@ -8,10 +8,7 @@ use super::{
     Container, ContainerConfig, ContainerMount, CreateOptions, MountFrom, VolumeOption, damaged_config,
     names, options::VolumeSource, store_failed,
 };
-use crate::{Error, ErrorKind, clock, images};
-
-/// What Docker gives a container that has no PATH of its own.
-const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+use crate::{Error, ErrorKind, clock, images, plan::DEFAULT_PATH};
 
 /// SIGTERM, unless the image says otherwise.
 const DEFAULT_STOP_SIGNAL: i32 = 15;
@@ -78,7 +75,7 @@ fn arguments(options: &CreateOptions, defaults: &RunConfig) -> Result<Vec<String
 
 /// PATH and TERM as Docker adds them, the image's variables, then those that were typed, each in its old place.
 fn environment(options: &CreateOptions, defaults: &RunConfig) -> Vec<String> {
-    let mut variables: Vec<String> = vec![DEFAULT_PATH.to_owned()];
+    let mut variables: Vec<String> = vec![format!("PATH={DEFAULT_PATH}")];
     if options.tty {
         variables.push("TERM=xterm".to_owned());
     }

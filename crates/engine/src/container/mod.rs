@@ -19,12 +19,10 @@ mod names;
 mod network;
 mod options;
 mod remove;
-mod root;
 mod spec;
 mod stop;
 mod supervise;
 mod volume;
-mod workdir;
 
 use galley_store::{ContainerDir, Store, StoreError};
 
@@ -80,5 +78,5 @@ fn snapshot_of(store: &Store, config: &ContainerConfig) -> Result<crate::Snapsho
     let image = store.image(&config.image_id).map_err(store_failed)?.ok_or_else(|| {
         Error::new(ErrorKind::NotFound, format!("the image {} is not in the store any more", config.image))
     })?;
-    root::image_snapshot(store, &image)
+    crate::Snapshot::of_image(store, &config.image, &image.layers)
 }

@@ -2,16 +2,15 @@
 
 use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
 
-use galley_sandbox::{Mount, Source, Spec, TtySize, User};
+use galley_sandbox::{Layers, Mount, Root, Source, Spec, TtySize, User, Writable};
 use galley_store::Store;
 
-use super::{
-    Container, ContainerMount, MountFrom, network::Network, root, snapshot_of, store_failed, volume, workdir,
-};
+use super::{Container, ContainerMount, MountFrom, network::Network, snapshot_of, store_failed, volume};
 use crate::{
     Error, ErrorKind,
     ports::ResolvedUser,
     steps::{files::Files, users::Accounts},
+    upper,
 };
 
 /// Everything the sandbox needs to know.
@@ -25,9 +24,10 @@ pub(super) fn spec(
     let snapshot = snapshot_of(store, config)?;
     let files = Files::of_snapshot(&snapshot)?;
     let user = Accounts::read(store, &files)?.process(&config.user)?;
-    let root = root::root(store, &snapshot, &container.folder)?;
-    root::prepare_upper(&files, &container.folder)?;
-    workdir::ensure(&files, &container.folder, &config.working_directory)?;
+    let lowers = snapshot.lower_dirs(store).map_err(store_failed)?;
+    let writable = Some(Writable { upper: container.folder.upper(), work: container.folder.work() });
+    let root = Root::Layers(Layers { lowers, writable });
+    upper::prepare(files.stack(), &container.folder.upper(), config.working_directory.as_bytes(), (0, 0))?;
     let mut spec = Spec::new(root, config.arguments.iter().map(OsString::from).collect());
     spec.hostname = hostname(container);
     spec.env = environment(container, &user, &spec.hostname);

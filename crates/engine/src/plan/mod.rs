@@ -30,6 +30,7 @@ use serde::Serialize;
 
 pub use self::options::{BuildContext, Entitlement, NoCache, PlanOptions};
 pub use self::planner::plan;
+pub(crate) use self::state::DEFAULT_PATH;
 
 use crate::{error::Place, ports::BaseImage};
 

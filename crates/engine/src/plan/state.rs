@@ -8,7 +8,7 @@ use super::{HistoryItem, StepId, environment::Environment};
 use crate::ports::BaseImage;
 
 /// The PATH of images that set none.
-pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Files, variables and config at one point of a stage.
 #[derive(Clone, Debug, Default)]

@@ -5,14 +5,13 @@
 //!
 //! * [`files`]: a place that files are copied from; [`select`]: which of them a pattern means.
 //! * [`draft`]: the destination with the changes made so far.
-//! * [`copy`], [`archive`], [`workdir`], [`base`], [`run`]: the steps.
+//! * [`copy`], [`archive`], [`workdir`], [`run`]: the steps.
 //! * [`mounts`]: what a run step gets mounted; [`attributes`]: directories that are made on disk.
 //! * [`work`]: a step of a plan with its inputs at hand.
 //! * [`users`]: names to numbers by the image's own `/etc/passwd` and `/etc/group`.
 
 pub(crate) mod archive;
 pub(crate) mod attributes;
-pub(crate) mod base;
 pub(crate) mod copy;
 pub(crate) mod draft;
 pub(crate) mod files;
