@@ -71,6 +71,7 @@ fn wrong_use_ends_with_125() {
         &["build"],
         &["build", "--no-such-flag", "."],
         &["run", "--bogus", "x"],
+        &["run", "--env", "=x", "x"],
         &["pull", "x"],
     ] {
         let output = run(galley(&env, arguments));

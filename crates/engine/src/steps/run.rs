@@ -154,10 +154,22 @@ impl<'a> Output<'a> {
         let command: Vec<_> = operation.arguments.iter().map(|word| String::from_utf8_lossy(word)).collect();
         let command = command.join(" ");
         let message = format!("process {command:?} did not complete successfully: {failure}");
-        Error::new(ErrorKind::Step, message)
+        let error = Error::new(ErrorKind::Step, message)
             .label(failure.to_string())
             .help(format!("the full output is in {}", self.log.display()))
-            .because(failure)
+            .because(failure);
+        advice(exit).into_iter().fold(error, Error::help)
+    }
+}
+
+/// What a code that programs rarely choose themselves stands for.
+const fn advice(exit: Exit) -> Option<&'static str> {
+    match exit {
+        Exit::Code(127) => Some(
+            "a shell ends with 127 when a command is not there, or is there without its dynamic loader or the interpreter of its #! line",
+        ),
+        Exit::Code(137) | Exit::Signal(9) => Some("killed, perhaps for want of memory: `dmesg` tells"),
+        _ => None,
     }
 }
 

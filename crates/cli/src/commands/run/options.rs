@@ -62,7 +62,12 @@ impl ContainerArgs {
                 text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
             variables.extend(lines.filter_map(|line| variable(line, environment)));
         }
-        variables.extend(self.env.iter().filter_map(|text| variable(text, environment)));
+        for text in &self.env {
+            if text.is_empty() || text.starts_with('=') {
+                return Err(Failure::usage(format!("--env {text:?} has no name: write NAME=VALUE")));
+            }
+            variables.extend(variable(text, environment));
+        }
         Ok(variables)
     }
 
