@@ -285,8 +285,11 @@ fn a_failure_says_what_the_process_said_and_stops_the_others() {
     let failure = error.source.as_ref().unwrap().downcast_ref::<StepFailure>().unwrap();
     assert_eq!(failure.last_lines, [b"one", b"two"]);
     assert_eq!(fs::read_to_string(&failure.log).unwrap(), "one\ntwo\n");
+    assert_eq!(error.help.len(), 1, "{:?}", error.help);
     // Nothing is remembered of a failure.
     assert_eq!(bench.build(text).unwrap_err().kind, ErrorKind::Step);
+    let error = bench.build("FROM scratch\nRUN fail 127").unwrap_err();
+    assert!(error.help[1].contains("dynamic loader"), "{:?}", error.help);
 }
 
 #[test]
