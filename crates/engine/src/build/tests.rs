@@ -184,7 +184,7 @@ fn a_second_build_executes_nothing_and_writes_nothing() {
     let text = "FROM scratch AS build\nCOPY a /a\nRUN write /out hello\nFROM scratch\nCOPY --from=build /out /out\nWORKDIR /w";
     assert_eq!(bench.counts(text), (1, 3, 0));
     // A file that changed just now is not remembered yet: the build after the next one is the first to know it.
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    thread::sleep(Duration::from_millis(100));
     assert_eq!(bench.counts(text), (0, 0, 4));
     let before = snapshot_of(&bench.dir.path().join("store"));
     assert_eq!(bench.counts(text), (0, 0, 4));
