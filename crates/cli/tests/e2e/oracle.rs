@@ -5,7 +5,7 @@
 //! | `Dockerfile` | `FROM busybox` and `FROM rich` are the images that [`Bases`] makes |
 //! | `context` | a shell script that makes the build context in the current folder, when there is more than the Dockerfile |
 //! | `options` | one flag of `galley build` on each line, or `SOURCE_DATE_EPOCH=…` |
-//! | `expected.json` | config, history, number of layers and files; or that the build fails |
+//! | `expected.json` | config, history, number of layers and files (also times, in cases named `times-…`); or that it fails |
 //!
 //! To ask BuildKit again, as root and with `buildctl` on PATH: `GALLEY_BUILDKITD=unix:///run/buildkit/buildkitd.sock
 //! cargo test -p galley e2e::oracle`. That writes every `expected.json`; `GALLEY_CASES=word` takes the cases with that
@@ -28,12 +28,14 @@ use serde_json::Value;
 use super::{Kitchen, succeeded};
 
 /// Where galley decides otherwise, and why: docs/compatibility.md.
-const DIFFERENT: [(&str, &str); 7] = [
+const DIFFERENT: [(&str, &str); 9] = [
     ("bad-mount-from-index", "a stage has its number in mounts as in COPY"),
     ("bad-stage-case", "a stage has one name in FROM and in COPY, in whatever case"),
     ("bad-target-index", "a stage has its number in --target as in COPY"),
     ("onbuild-unknown", "a trigger that can never run is found where it is written"),
     ("run-chmod-only", "what a step does to the root directory is kept"),
+    ("times-copy-stage", "equal layers are one, with the times of the first"),
+    ("times-epoch-parents", "all that WORKDIR makes has one time"),
     ("workdir-dots", "the folder before .. is not made"),
     ("xattr-archive", "extended attributes reach the image, not only capabilities"),
 ];
@@ -84,6 +86,11 @@ impl Case {
             shell.args(["-euc", "umask 022; . \"$0\""]).arg(script).current_dir(folder);
             succeeded(shell.output().unwrap());
         }
+    }
+
+    /// Whether the times of files count.
+    fn times(&self) -> bool {
+        self.name.starts_with("times-")
     }
 
     fn different(&self) -> bool {

@@ -14,6 +14,9 @@ use super::{super::read_tar, bases::Bases};
 /// The longest content that is shown as it is.
 const SHOWN_BYTES_MAX: usize = 1600;
 
+/// Times after this are those of the build itself, and not compared.
+const NOW: u64 = 1_750_000_000;
+
 /// Files by path; two names of one file have the same `Node::link`.
 pub(super) type Files = BTreeMap<Vec<u8>, Node>;
 
@@ -21,14 +24,15 @@ pub(super) type Files = BTreeMap<Vec<u8>, Node>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Node {
     text: String,
+    time: u64,
     directory: bool,
     file: bool,
     /// The first name of the file, in the order of the archive.
     link: Vec<u8>,
 }
 
-/// What the OCI archive of a build says.
-pub(super) fn of_archive(bytes: &[u8], bases: &Bases) -> Value {
+/// What the OCI archive of a build says, with the times of files that are not new if `times` count.
+pub(super) fn of_archive(bytes: &[u8], bases: &Bases, times: bool) -> Value {
     let blobs = read_tar(bytes);
     let blob = |descriptor: &Value| -> &[u8] {
         let digest = descriptor["digest"].as_str().unwrap();
@@ -47,7 +51,7 @@ pub(super) fn of_archive(bytes: &[u8], bases: &Bases) -> Value {
         config.as_object_mut().unwrap().remove(volatile);
     }
     let files = layers.iter().fold(Files::new(), |files, layer| apply(files, layer));
-    let tree = listing(&bases.below(&layers), &files);
+    let tree = listing(&bases.below(&layers), &files, times);
     json!({"config": config, "history": history, "layers": layers.len(), "tree": tree})
 }
 
@@ -123,21 +127,24 @@ fn node(entry: &mut tar::Entry<'_, &[u8]>, path: &[u8], known: &dyn Fn(&[u8]) ->
     let (uid, gid) = (header.uid().unwrap_or_default(), header.gid().unwrap_or_default());
     let mode = header.mode().unwrap() & 0o7777;
     let text = format!("{letter}{mode:04o} {uid}:{gid} {what}{xattrs}").trim_end().to_owned();
-    Node { text, directory: letter == 'd', file: letter == 'f', link: path.to_vec() }
+    let time = header.mtime().unwrap();
+    Node { text, time, directory: letter == 'd', file: letter == 'f', link: path.to_vec() }
 }
 
 /// What differs from the base, one line for each path.
-fn listing(base: &Files, files: &Files) -> Vec<String> {
+fn listing(base: &Files, files: &Files, times: bool) -> Vec<String> {
     let mut first: BTreeMap<&[u8], &[u8]> = BTreeMap::new();
     let mut lines = Vec::new();
     for (path, node) in files {
         let name = first.entry(&node.link).or_insert(path);
-        if base.get(path) == Some(node) {
+        let same = |known: &Node| known.text == node.text && known.link == node.link;
+        if base.get(path).is_some_and(|known| same(known) && (!times || known.time == node.time)) {
             continue;
         }
+        let time = if times && node.time < NOW { format!(" @{}", node.time) } else { String::new() };
         let linked =
             if *name == path || !node.file { String::new() } else { format!(" = /{}", shown_bytes(name)) };
-        lines.push(format!("/{} {}{linked}", shown_bytes(path), node.text));
+        lines.push(format!("/{} {}{linked}{time}", shown_bytes(path), node.text));
     }
     lines.extend(
         base.keys()
