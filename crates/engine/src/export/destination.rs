@@ -91,7 +91,12 @@ fn write_and_rename(
 
 fn cannot_create(path: &Path, source: io::Error) -> Error {
     let kind = if source.kind() == io::ErrorKind::StorageFull { ErrorKind::Store } else { ErrorKind::Usage };
-    Error::new(kind, format!("cannot write the output {}", path.display())).because(source)
+    let folder = path.parent().filter(|folder| source.kind() == io::ErrorKind::NotFound && !folder.exists());
+    let error = Error::new(kind, format!("cannot write the output {}", path.display())).because(source);
+    match folder.filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => error.help(format!("make the folder {} first", folder.display())),
+        None => error,
+    }
 }
 
 fn cannot_write(destination: &Destination, source: io::Error) -> Error {
@@ -141,5 +146,6 @@ mod tests {
         let destination = Destination::File("/nonexistent/out.tar".into());
         let error = write_stream(&destination, || (), |_| Ok(())).unwrap_err();
         assert_eq!(error.to_string(), "cannot write the output /nonexistent/out.tar");
+        assert_eq!(error.help, ["make the folder /nonexistent first"]);
     }
 }

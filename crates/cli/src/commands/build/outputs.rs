@@ -54,7 +54,7 @@ impl Outputs {
             outputs.written.iter().filter(|output| matches!(output.destination, Destination::Stream(_)));
         if streams.count() > usize::from(!arguments.quiet) {
             return Err(Error::new(ErrorKind::Usage, "only one thing can go to standard output")
-                .help("give the others a file with dest=FILE"));
+                .help("give the others a file with dest=FILE; --quiet prints the image's id there"));
         }
         Ok(outputs)
     }
