@@ -54,8 +54,9 @@ fn name(store: &Store, options: &CreateOptions) -> Result<String, Error> {
     if names::is_valid(name) {
         return Ok(name.clone());
     }
-    Err(Error::new(ErrorKind::Usage, format!("{name:?} cannot be the name of a container"))
-        .help("use letters, digits, dots, dashes and underscores, a letter or digit first"))
+    Err(Error::new(ErrorKind::Usage, format!("{name:?} cannot be the name of a container")).help(
+        "use letters, digits, dots, dashes and underscores, a letter or digit first, two characters at least",
+    ))
 }
 
 /// The entry point, then what was typed, or else the image's CMD.
