@@ -69,7 +69,8 @@ impl Copy {
             ("parents", FlagKind::Switch),
             ("exclude", FlagKind::List),
         ])?;
-        let from = flags.value("from");
+        // Empty is the build context, as without the flag.
+        let from = flags.value("from").filter(|from| !from.text.is_empty());
         if let Some(from) = &from {
             refuse_variable(from, "COPY --from")?;
         }

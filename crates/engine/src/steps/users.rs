@@ -84,15 +84,15 @@ impl Accounts {
     /// is not there is root.
     pub(crate) fn owner(&self, spec: &str) -> (u32, u32) {
         let (user, group) = split(spec);
-        let (uid, mut gid) = match user.parse::<u32>() {
-            Ok(id) => (id, id),
-            Err(_) => {
+        let (uid, mut gid) = match owner_number(user) {
+            Some(id) => (id, id),
+            None => {
                 let found = self.users().find(|entry| entry.name == user.as_bytes());
                 found.map_or((0, 0), |entry| (entry.uid, entry.gid))
             }
         };
         if spec.contains(':') {
-            gid = group.parse().ok().or_else(|| self.gid(group)).unwrap_or(gid);
+            gid = owner_number(group).or_else(|| self.gid(group)).unwrap_or(gid);
         }
         (uid, gid)
     }
@@ -100,7 +100,7 @@ impl Accounts {
     /// The first name in `spec` that [`owner`](Self::owner) does not know.
     pub(crate) fn unknown<'a>(&self, spec: &'a str) -> Option<&'a str> {
         let (user, group) = split(spec);
-        let is_name = |text: &str| !text.is_empty() && text.parse::<u32>().is_err();
+        let is_name = |text: &str| !text.is_empty() && owner_number(text).is_none();
         if is_name(user) && !self.users().any(|entry| entry.name == user.as_bytes()) {
             return Some(user);
         }
@@ -161,6 +161,11 @@ fn number(text: &str, what: &str) -> Result<Option<u32>, Error> {
         Ok(id) if id <= ID_MAX => Ok(Some(id)),
         _ => Err(Error::new(ErrorKind::Input, format!("{what} {text} is greater than {ID_MAX}"))),
     }
+}
+
+/// The number that `text` is; the one that chown(2) takes for "leave as it is" is none.
+pub(super) fn owner_number(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|&id| id != u32::MAX)
 }
 
 fn unknown(what: &str, name: &str, file: &str) -> Error {
@@ -237,6 +242,8 @@ mod tests {
             ("5", (5, 5)),
             ("5:6", (5, 6)),
             ("5:app", (5, 2000)),
+            // The kernel takes it for "leave as it is".
+            ("4294967295", (0, 0)),
         ];
         for (spec, owner) in cases {
             assert_eq!(accounts.owner(spec), owner, "{spec}");

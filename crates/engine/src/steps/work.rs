@@ -13,7 +13,7 @@ use super::{
     mounts::{self, MountInput},
     run,
     select::{self, Selected},
-    users::Accounts,
+    users::{Accounts, owner_number},
     workdir,
 };
 use crate::{
@@ -172,7 +172,7 @@ fn owner(
     spec: Option<&str>,
 ) -> Result<Option<(u32, u32)>, Error> {
     let Some(spec) = spec else { return Ok(None) };
-    if spec.split(':').all(|part| part.parse::<u32>().is_ok()) {
+    if spec.split(':').all(|part| owner_number(part).is_some()) {
         return Ok(Some(Accounts::default().owner(spec)));
     }
     if below.stack().layers().is_empty() {
