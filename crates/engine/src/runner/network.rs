@@ -80,7 +80,7 @@ fn warning(reason: &str) -> Event {
     Event::Warning {
         message: format!("RUN uses the network of this machine: {reason}"),
         place: None,
-        help: Some("install pasta (package passt) to give builds a network of their own".to_owned()),
+        help: Some("`galley doctor` tells how builds get a network of their own".to_owned()),
     }
 }
 
