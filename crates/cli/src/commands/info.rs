@@ -1,5 +1,3 @@
-use std::io::{self, Write};
-
 use galley_engine::{container, images};
 use galley_oci::Platform;
 use serde_json::{Value, json};
@@ -8,8 +6,7 @@ use crate::{
     args::{DOCKER_VERSION, VERSION},
     commands::listing,
     context::Context,
-    failure::{Outcome, output},
-    template::Template,
+    failure::Outcome,
 };
 
 /// Print what this galley works with
@@ -37,16 +34,7 @@ pub(crate) fn execute(arguments: &InfoArgs, context: &Context) -> Outcome {
         "ContainersRunning": running,
         "Images": images::list(&store)?.len(),
     });
-    let text = match arguments.format.as_deref() {
-        None => plain(&data),
-        Some("json") => data.to_string(),
-        Some(format) => {
-            let format = listing::unescape(format);
-            let rendered = Template::parse(&format).and_then(|template| template.render(&data));
-            rendered.map_err(|error| listing::drawn(&format, error))?
-        }
-    };
-    writeln!(io::stdout().lock(), "{text}").map_err(output)
+    listing::print_one(&data, arguments.format.as_deref(), plain)
 }
 
 fn plain(data: &Value) -> String {

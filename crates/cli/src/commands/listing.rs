@@ -86,6 +86,20 @@ pub(crate) fn unescape(text: &str) -> String {
     text.replace("\\t", "\t").replace("\\n", "\n")
 }
 
+/// Prints one thing that is not a list: `plain` without a format, whole as `json`, else by a Go template.
+pub(super) fn print_one(data: &Value, format: Option<&str>, plain: fn(&Value) -> String) -> Outcome {
+    let text = match format {
+        None => plain(data),
+        Some("json") => data.to_string(),
+        Some(format) => {
+            let format = unescape(format);
+            let rendered = Template::parse(&format).and_then(|template| template.render(data));
+            rendered.map_err(|error| drawn(&format, error))?
+        }
+    };
+    writeln!(io::stdout().lock(), "{text}").map_err(output)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -1,13 +1,10 @@
-use std::io::{self, Write};
-
 use serde_json::{Value, json};
 
 use crate::{
     args::{DOCKER_VERSION, VERSION},
     commands::listing,
     context::Context,
-    failure::{Outcome, output},
-    template::Template,
+    failure::Outcome,
 };
 
 /// Print the version
@@ -29,16 +26,7 @@ pub(crate) fn execute(arguments: &VersionArgs, context: &Context) -> Outcome {
         "ApiVersion": "none",
     });
     let data = json!({ "Client": part, "Server": part });
-    let text = match arguments.format.as_deref() {
-        None => plain(&data),
-        Some("json") => data.to_string(),
-        Some(format) => {
-            let format = listing::unescape(format);
-            let rendered = Template::parse(&format).and_then(|template| template.render(&data));
-            rendered.map_err(|error| listing::drawn(&format, error))?
-        }
-    };
-    writeln!(io::stdout().lock(), "{text}").map_err(output)
+    listing::print_one(&data, arguments.format.as_deref(), plain)
 }
 
 fn plain(data: &Value) -> String {
