@@ -63,6 +63,7 @@ fn wait_for_signal() -> ExitCode {
     if userns::entered() {
         println!("inside");
         std::thread::sleep(Duration::from_secs(60));
+        panic!("no signal has ended this process");
     }
     let maps = IdMaps::for_current_user().unwrap();
     let exit = userns::enter_and_reexec(&maps, std::env::args_os(), std::env::vars_os()).unwrap();
@@ -78,8 +79,11 @@ fn as_user(variable: &str) -> (Command, tempfile::TempDir) {
     for path in [folder.path(), &program] {
         fs_err::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
     }
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", AS_USER, "sh"]).arg(folder.path()).arg(&program);
+    // Whoever runs the tests may ignore SIGINT (a shell does for what it starts in the background), and what is ignored
+    // stays so in every program that is started.
+    let mut command = Command::new("env");
+    command.args(["--default-signal", "unshare", "--mount", "sh", "-c", AS_USER, "sh"]);
+    command.arg(folder.path()).arg(&program);
     command.current_dir("/").env(variable, "1").stdin(Stdio::null()).stdout(Stdio::piped());
     (command, folder)
 }
