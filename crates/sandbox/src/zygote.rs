@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
@@ -18,6 +19,10 @@ use crate::outcome::{Exit, Outcome, Usage};
 use crate::setup::{self, Request};
 use crate::sys::{self, Fork};
 use crate::wire::{self, Status};
+
+/// Why the kernel calls / invalid.
+const PLAIN_ROOT: &str = "/ is not a mount point, as in a chroot to a plain directory; bind it to itself first: \
+                          mount --rbind DIR DIR && chroot DIR";
 
 /// What stays the same for all children.
 pub(crate) struct Inherited {
@@ -51,21 +56,30 @@ fn let_go_of_streams() -> rustix::io::Result<()> {
 }
 
 fn prepare(control: &OwnedFd) -> io::Result<(Inherited, OwnedFd)> {
-    let failed = |action: &str, error: rustix::io::Errno| io::Error::other(format!("{action}: {error}"));
+    let failed = |action: &str, error: Errno| io::Error::other(format!("{action}: {error}"));
     rustix::io::fcntl_setfd(control, rustix::io::FdFlags::CLOEXEC)?;
     let_go_of_streams().map_err(|error| failed("open /dev/null", error))?;
     let deaths = sys::signal_file(&[libc::SIGCHLD])?;
     // SAFETY: one thread, and no descriptor of this process depends on its mount namespace.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }
         .map_err(|error| failed("make a mount namespace", error))?;
-    // Mounts that appear on the host later are still seen here; nothing done here is seen on the host.
-    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
-        .map_err(|error| failed("keep mounts from the host", error))?;
+    keep_mounts_from_host()?;
     let open_files = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit { current: open_files.maximum, ..open_files };
     rustix::process::setrlimit(Resource::Nofile, raised)?;
     let may_make_devices = !crate::userns::in_user_namespace();
     Ok((Inherited { open_files, may_make_devices }, deaths))
+}
+
+/// Mounts that appear on the host later are still seen here; nothing done here is seen on the host.
+///
+/// Below a root that is no mount point, what it lies on would still pass mounts on, and pivot_root is refused too.
+fn keep_mounts_from_host() -> io::Result<()> {
+    let change = mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC);
+    change.map_err(|error| {
+        let reason = if error == Errno::INVAL { PLAIN_ROOT.to_owned() } else { error.to_string() };
+        io::Error::other(format!("keep mounts from the host: {reason}"))
+    })
 }
 
 fn serve(control: &OwnedFd, deaths: &OwnedFd, inherited: &Inherited) -> io::Result<()> {

@@ -43,7 +43,10 @@ pub enum UserNsError {
         message: String,
     },
     /// The kernel refused a new user namespace.
-    #[error("the kernel refuses a user namespace: {source}; `galley doctor` names the setting to change")]
+    #[error(
+        "the kernel refuses a user namespace: {source}; `galley doctor` names the setting to change (in a chroot the \
+         kernel always refuses it)"
+    )]
     Refused {
         /// The kernel's answer.
         source: io::Error,
