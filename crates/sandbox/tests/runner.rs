@@ -26,7 +26,7 @@ pub(crate) fn run(modules: &[&[Test]]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let failed: Vec<&str> = wanted.iter().filter(|test| !passes(test)).map(|test| test.0).collect();
-    println!("{} tests, {} failed {failed:?}", wanted.len(), failed.len());
+    println!("{} passed, {} failed {failed:?}", wanted.len() - failed.len(), failed.len());
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
