@@ -13,13 +13,15 @@ use fs_err as fs;
 const FILE_LINES_MAX: usize = 800;
 const FUNCTION_LINES_MAX: usize = 70;
 const FILE_BYTES_MAX: u64 = 1 << 20;
-const PACKAGES_MAX: usize = 130;
+/// TLS and TOML brought twenty; a handful of the packages in the lock file are for other systems than Linux and never built.
+const PACKAGES_MAX: usize = 155;
 
 /// Which of our crates each of them may use in the product.
-const MAY_USE: [(&str, &[&str]); 7] = [
-    ("galley", &["galley-engine", "galley-oci", "galley-sandbox", "galley-store"]),
+const MAY_USE: [(&str, &[&str]); 8] = [
+    ("galley", &["galley-engine", "galley-oci", "galley-registry", "galley-sandbox", "galley-store"]),
     ("galley-engine", &["galley-dockerfile", "galley-oci", "galley-sandbox", "galley-store"]),
     ("galley-store", &["galley-oci"]),
+    ("galley-registry", &["galley-oci"]),
     ("galley-dockerfile", &[]),
     ("galley-oci", &[]),
     ("galley-sandbox", &[]),

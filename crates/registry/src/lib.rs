@@ -1,0 +1,32 @@
+//! The distribution client: pulls from and pushes to registries by the OCI distribution specification 1.1.
+//!
+//! Blocking, and the only crate with HTTP and TLS. It never asks the environment: whoever starts it says where settings
+//! are ([`Hosts`], [`Credentials`], [`Certificates`], [`Proxies`]) and when to stop ([`Stop`]).
+//!
+//! | what | where |
+//! |---|---|
+//! | what can be asked | [`Client`] |
+//! | bounds on patience and memory | [`Limits`] |
+//! | which server answers for a name | [`Hosts`], [`Endpoint`] |
+//! | who logs in, and what must not be printed | [`Credentials`], [`Secret`] |
+//! | why something failed | [`RegistryError`], [`Kind`] |
+
+#![forbid(unsafe_code)]
+
+mod certificates;
+mod client;
+mod credentials;
+mod error;
+mod hosts;
+mod options;
+mod proxy;
+mod secret;
+
+pub use certificates::Certificates;
+pub use client::{Client, Document, Uploaded};
+pub use credentials::{Credential, Credentials};
+pub use error::{Kind, RegistryError};
+pub use hosts::{Endpoint, Hosts, PullBy};
+pub use options::{Limits, Options, Stop};
+pub use proxy::{Proxies, Proxy};
+pub use secret::Secret;
