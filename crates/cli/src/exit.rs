@@ -10,6 +10,8 @@ pub(crate) const MACHINE: u8 = 3;
 pub(crate) const STORE: u8 = 4;
 /// Something named on the command line or in the Dockerfile is nowhere to be found.
 pub(crate) const NOT_FOUND: u8 = 5;
+/// A registry.
+pub(crate) const REGISTRY: u8 = 6;
 /// A bug of galley.
 pub(crate) const INTERNAL: u8 = 70;
 /// Wrong arguments; for `run` whatever galley itself could not do.
@@ -19,7 +21,7 @@ pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Code and meaning, in the order in which docs/exit-codes.md lists them.
 #[cfg(test)]
-pub(crate) const TABLE: [(&str, &str); 11] = [
+pub(crate) const TABLE: [(&str, &str); 12] = [
     ("0", "done; also when the reader of our output closed its end (`galley images \\| head -1`)"),
     (
         "1",
@@ -28,6 +30,7 @@ pub(crate) const TABLE: [(&str, &str); 11] = [
     ("3", "this machine does not allow what is needed; `galley doctor` names the setting to change"),
     ("4", "the disk or the store: full, not writable, damaged, or made by a newer galley"),
     ("5", "an image, tag, stage or container is nowhere to be found"),
+    ("6", "a registry: it cannot be reached, does not let us in, or does not answer as it should"),
     ("70", "a bug of galley"),
     (
         "125",
@@ -48,7 +51,8 @@ pub(crate) const fn code(kind: ErrorKind) -> u8 {
         ErrorKind::Machine => MACHINE,
         ErrorKind::Store => STORE,
         ErrorKind::Cancelled => INTERRUPTED,
-        ErrorKind::NeedsExecution | ErrorKind::Internal => INTERNAL,
+        ErrorKind::Registry => REGISTRY,
+        ErrorKind::NeedsExecution | ErrorKind::CacheLost | ErrorKind::Internal => INTERNAL,
     }
 }
 
@@ -67,7 +71,10 @@ mod tests {
     #[test]
     fn every_kind_has_a_documented_code() {
         use ErrorKind::*;
-        for kind in [Usage, Input, Step, NotFound, Machine, Store, Cancelled, NeedsExecution, Internal] {
+        let kinds = [
+            Usage, Input, Step, NotFound, Machine, Store, Cancelled, NeedsExecution, CacheLost, Registry, Internal,
+        ];
+        for kind in kinds {
             let code = code(kind).to_string();
             assert!(
                 TABLE.iter().any(|(known, _)| *known == code),

@@ -5,20 +5,18 @@ use galley_engine::{
     ports::{BaseImage, ImageSource, LayoutReference},
 };
 use galley_oci::{Platform, Reference};
-use galley_store::{Image, Store};
+use galley_store::Store;
 
 /// The images of one store.
 #[derive(Debug)]
 pub(crate) struct StoreImages<'a> {
     pub(crate) store: &'a Store,
-    /// Layouts may be brought into the store; outside of the user namespace only what is there already is found.
-    pub(crate) may_write: bool,
 }
 
 impl ImageSource for StoreImages<'_> {
     fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Option<BaseImage>, Error> {
         let Some(image) = images::lookup(self.store, &reference.canonical())? else { return Ok(None) };
-        let base = base(&reference.familiar(), image)?;
+        let base = BaseImage::of_store(self.store, &reference.familiar(), image)?;
         let own = Platform {
             variant: base.config.variant.clone(),
             ..Platform::new(&base.config.os, &base.config.architecture)
@@ -36,8 +34,8 @@ impl ImageSource for StoreImages<'_> {
             (None, Some(tag)) => import::Selector::Tag(tag.clone()),
             (None, None) => import::Selector::Any,
         };
-        let image = import::import_layout(self.store, &layout.path, &selector, platform, self.may_write)?;
-        base(&layout.to_string(), image).map(Some)
+        let image = import::Layout::open(&layout.path)?.image(self.store, &selector, platform)?;
+        Ok(Some(BaseImage { name: layout.to_string(), ..image }))
     }
 
     fn suggest(&self, name: &str) -> Vec<String> {
@@ -49,7 +47,3 @@ impl ImageSource for StoreImages<'_> {
     }
 }
 
-fn base(name: &str, image: Image) -> Result<BaseImage, Error> {
-    let config = images::config(&image)?;
-    Ok(BaseImage { name: name.to_owned(), id: image.id, config, layers: image.layers })
-}

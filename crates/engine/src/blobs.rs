@@ -17,7 +17,7 @@ use galley_oci::{
     compress::{Compression, encoder_version},
     media_type, write_layer,
 };
-use galley_store::{BlobWriter, Export, ExportBlob, ImageLayer, Key, Layer, Store};
+use galley_store::{BlobWriter, Export, ExportBlob, Key, Layer, Store};
 
 use crate::{Error, ErrorKind, steps::files::store_error};
 
@@ -28,6 +28,21 @@ pub struct Wanted {
     pub layer: Layer,
     /// What is done to its times.
     pub times: TimePolicy,
+}
+
+/// How layers are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packing {
+    /// The way.
+    pub compression: Compression,
+    /// How hard to try; the default of the compression without it.
+    pub level: Option<i32>,
+}
+
+impl Default for Packing {
+    fn default() -> Self {
+        Self { compression: Compression::Gzip, level: None }
+    }
 }
 
 /// A layer as a compressed blob in the store.
@@ -41,23 +56,9 @@ pub struct PackedLayer {
     pub size: u64,
 }
 
-/// The blobs of several layers of images, side by side; in the order given.
-pub fn layer_blobs(
-    store: &Store,
-    layers: &[&ImageLayer],
-    compression: Compression,
-) -> Result<Vec<PackedLayer>, Error> {
-    let wanted = layers.iter().map(|layer| wanted(store, layer)).collect::<Result<Vec<_>, _>>()?;
-    pack_all(store, &wanted, compression)
-}
-
-/// The same for layers that no image lists yet.
-pub fn pack_all(
-    store: &Store,
-    wanted: &[Wanted],
-    compression: Compression,
-) -> Result<Vec<PackedLayer>, Error> {
-    side_by_side(wanted, |one, workers| pack(store, one, compression, workers))
+/// The blobs of several layers, side by side; in the order given.
+pub fn pack_all(store: &Store, wanted: &[Wanted], packing: Packing) -> Result<Vec<PackedLayer>, Error> {
+    side_by_side(wanted, |one, workers| pack(store, one, packing, workers))
 }
 
 /// The diffIDs of several layers, side by side; in the order given. No archive is kept.
@@ -65,42 +66,39 @@ pub fn diff_ids(store: &Store, wanted: &[Wanted]) -> Result<Vec<Digest>, Error> 
     side_by_side(wanted, |one, _| diff_id(store, one))
 }
 
-fn wanted(store: &Store, layer: &ImageLayer) -> Result<Wanted, Error> {
-    let found = store.layer(&layer.layer).map_err(store_error)?;
-    let lost = || Error::new(ErrorKind::Store, format!("the store has lost layer {}", layer.layer));
-    Ok(Wanted { layer: found.ok_or_else(lost)?, times: layer.times })
-}
-
 fn diff_id(store: &Store, wanted: &Wanted) -> Result<Digest, Error> {
     // The tar of a blob is the same tar.
     for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
-        if let Some(export) = store.export(&export_key(wanted, compression)).map_err(store_error)? {
+        let packing = Packing { compression, level: None };
+        if let Some(export) = store.export(&export_key(wanted, packing)).map_err(store_error)? {
             return Ok(export.diff_id);
         }
     }
     let sink = LayerSink::diff_id().map_err(write_error)?;
     let (made, _) = write(store, wanted, sink)?;
     let export = Export { diff_id: made.diff_id, blob: None };
-    store.put_export(&export_key(wanted, Compression::None), &export).map_err(store_error)?;
+    let plain = Packing { compression: Compression::None, level: None };
+    store.put_export(&export_key(wanted, plain), &export).map_err(store_error)?;
     Ok(made.diff_id)
 }
 
 fn pack(
     store: &Store,
     wanted: &Wanted,
-    compression: Compression,
+    packing: Packing,
     workers: usize,
 ) -> Result<PackedLayer, Error> {
-    let key = export_key(wanted, compression);
+    let key = export_key(wanted, packing);
     if let Some(Export { diff_id, blob: Some(blob) }) = store.export(&key).map_err(store_error)?
         && store.blob_size(&blob.digest) == Some(blob.size)
     {
         return Ok(PackedLayer { diff_id, digest: blob.digest, size: blob.size });
     }
     let out = BufWriter::with_capacity(1 << 20, store.blob_writer().map_err(store_error)?);
+    let Packing { compression, level } = packing;
     let media_type = media_type::oci_layer(compression);
     let threads = (cores() / workers).max(1);
-    let options = BlobOptions { compression, level: None, threads, media_type };
+    let options = BlobOptions { compression, level, threads, media_type };
     let sink = LayerSink::new(out, &options).map_err(write_error)?;
     let (made, out) = write(store, wanted, sink)?;
     let (digest, size) = commit(out)?;
@@ -136,7 +134,7 @@ fn write_error(error: io::Error) -> Error {
 }
 
 /// All that the bytes of an archive follow from.
-fn export_key(wanted: &Wanted, compression: Compression) -> Key {
+fn export_key(wanted: &Wanted, packing: Packing) -> Key {
     let mut hash = Blake3::of("galley.export.v1");
     hash.digest(wanted.layer.integrity());
     let (policy, time) = match wanted.times {
@@ -146,7 +144,11 @@ fn export_key(wanted: &Wanted, compression: Compression) -> Key {
     };
     let Time { seconds, nanoseconds } = time.unwrap_or_default();
     hash.number(policy).number(seconds.cast_unsigned()).number(nanoseconds.into());
-    hash.field(encoder_version(compression).as_bytes()).finish()
+    hash.field(encoder_version(packing.compression).as_bytes());
+    if let Some(level) = packing.level {
+        hash.field(level.to_string().as_bytes());
+    }
+    hash.finish()
 }
 
 /// Found out when first needed: asking means to look at the control groups.

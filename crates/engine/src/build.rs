@@ -18,13 +18,13 @@ use galley_oci::Time;
 use galley_store::{KeyLock, Layer, Record, Store};
 
 use crate::{
-    Cancel, Error, ErrorKind, Event, Events, Snapshot,
+    Cancel, Error, ErrorKind, Event, Events, Fetcher, Held, Snapshot,
     cache::Key,
     clock::now,
     contexts::Contexts,
     events::StepInfo,
     plan::{Operation, Plan, Source, Step, StepId},
-    ports::{Ports, Runner, Secrets},
+    ports::{Ports, RecordSource, Runner, Secrets},
     schedule::{self, Done},
     steps::{files::store_error, mounts, work::Work},
 };
@@ -72,7 +72,9 @@ pub struct Outcome {
     /// What the stage looks like now.
     pub snapshot: Snapshot,
     /// What this step added; none for a base.
-    pub layer: Option<Layer>,
+    pub layer: Option<Held>,
+    /// Under which key it is remembered; none for a base.
+    pub key: Option<Key>,
     /// When that layer was made.
     pub created: Time,
     /// How.
@@ -166,7 +168,8 @@ fn sources(operation: &Operation) -> Vec<Source> {
 #[derive(Debug)]
 pub(crate) struct Builder<'a> {
     pub(crate) store: &'a Store,
-    pub(crate) runner: RunnerRef<'a>,
+    pub(crate) runner: Port<'a, dyn Runner + 'a>,
+    records: Port<'a, dyn RecordSource + 'a>,
     pub(crate) secrets: &'a Secrets,
     pub(crate) events: &'a Events,
     pub(crate) contexts: Contexts<'a>,
@@ -182,13 +185,13 @@ pub(crate) struct Builder<'a> {
     hits: AtomicUsize,
 }
 
-/// A runner, which need not be printable.
+/// Something from outside, which need not be printable.
 #[derive(Clone, Copy)]
-pub(crate) struct RunnerRef<'a>(pub(crate) &'a dyn Runner);
+pub(crate) struct Port<'a, T: ?Sized>(pub(crate) &'a T);
 
-impl std::fmt::Debug for RunnerRef<'_> {
+impl<T: ?Sized> std::fmt::Debug for Port<'_, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Runner")
+        f.write_str(std::any::type_name::<T>())
     }
 }
 
@@ -196,7 +199,8 @@ impl<'a> Builder<'a> {
     fn new(request: &BuildRequest<'a>, ports: &Ports<'a>, events: &'a Events) -> Self {
         Self {
             store: ports.store,
-            runner: RunnerRef(ports.runner),
+            runner: Port(ports.runner),
+            records: Port(ports.records),
             secrets: ports.secrets,
             events,
             contexts: Contexts::new(request.plan),
@@ -230,9 +234,10 @@ impl<'a> Builder<'a> {
 
     fn outcome(&self, step: &Step, done: &Done<Outcome>, stop: &Cancel) -> Result<Outcome, Error> {
         if let Operation::Base(image) = &step.operation {
-            let snapshot = Snapshot::of_image(self.store, &image.name, &image.layers)?;
-            self.events.emit(Event::Cached { step: step.id });
-            return Ok(Outcome { snapshot, layer: None, created: Time::default(), way: Way::Base });
+            let snapshot = Snapshot::of_base(&image.layers);
+            self.events.emit(Event::Cached { step: step.id, from: None });
+            let (layer, key, created) = (None, None, Time::default());
+            return Ok(Outcome { snapshot, layer, key, created, way: Way::Base });
         }
         let parent = match step.parent {
             Some(id) => done.get(id.0)?.snapshot.clone(),
@@ -240,22 +245,24 @@ impl<'a> Builder<'a> {
         };
         let work = Work::prepare(self, step, parent, done)?;
         let (layer, created, way) = self.obtain(step, &work, stop)?;
-        Ok(Outcome { snapshot: work.parent.with(layer.clone()), layer: Some(layer), created, way })
+        let snapshot = work.parent.with(layer.clone())?;
+        Ok(Outcome { snapshot, layer: Some(layer), key: Some(work.key), created, way })
     }
 
     /// The layer of a step: from the store, or made.
-    fn obtain(&self, step: &Step, work: &Work<'_>, stop: &Cancel) -> Result<(Layer, Time, Way), Error> {
+    fn obtain(&self, step: &Step, work: &Work<'_>, stop: &Cancel) -> Result<(Held, Time, Way), Error> {
         if let Some(found) = self.look_up(step, work, stop)? {
             return Ok(found);
         }
         if self.mode == Mode::LookupOnly {
             return Err(Error::new(ErrorKind::NeedsExecution, format!("{} has to be executed", step.name)));
         }
-        let _lock = self.lock(&work.key, stop)?;
+        let _lock = lock(self.store, &work.key, stop)?;
         if let Some(found) = self.look_up(step, work, stop)? {
             return Ok(found);
         }
-        self.execute(step, work, stop)
+        let (layer, created, way) = self.execute(step, work, stop)?;
+        Ok((layer.into(), created, way))
     }
 
     fn look_up(
@@ -263,10 +270,27 @@ impl<'a> Builder<'a> {
         step: &Step,
         work: &Work<'_>,
         stop: &Cancel,
-    ) -> Result<Option<(Layer, Time, Way)>, Error> {
+    ) -> Result<Option<(Held, Time, Way)>, Error> {
         if step.no_cache && !self.made.lock().unwrap_or_else(PoisonError::into_inner).contains(&work.key) {
             return Ok(None);
         }
+        let found = match self.look_up_here(step, work, stop)? {
+            Some((layer, created)) => Some((Held::from(layer), created, None)),
+            None => self.look_up_elsewhere(work)?,
+        };
+        let Some((layer, created, from)) = found else { return Ok(None) };
+        self.hits.fetch_add(1, Ordering::SeqCst);
+        self.events.emit(Event::Cached { step: step.id, from });
+        Ok(Some((layer, created, Way::Cached)))
+    }
+
+    /// What this store remembers.
+    fn look_up_here(
+        &self,
+        step: &Step,
+        work: &Work<'_>,
+        stop: &Cancel,
+    ) -> Result<Option<(Layer, Time)>, Error> {
         let Some(record) = self.store.record(&work.key).map_err(store_error)? else { return Ok(None) };
         let Some(mut layer) = self.store.layer(&record.layer).map_err(store_error)? else { return Ok(None) };
         if !self.store.has_bytes(&layer) {
@@ -276,9 +300,15 @@ impl<'a> Builder<'a> {
             }
             layer = work.execute(self, step, stop)?;
         }
-        self.hits.fetch_add(1, Ordering::SeqCst);
-        self.events.emit(Event::Cached { step: step.id });
-        Ok(Some((layer, record.created, Way::Cached)))
+        Ok(Some((layer, record.created)))
+    }
+
+    /// What other machines remember. Their files stay where they are until something needs them.
+    fn look_up_elsewhere(&self, work: &Work<'_>) -> Result<Option<(Held, Time, Option<String>)>, Error> {
+        let Some(record) = self.records.0.record(&work.key) else { return Ok(None) };
+        let held = Held::recorded(work.key, record.layer, record.places);
+        held.look(self.store)?;
+        Ok(Some((held, record.created, Some(record.from.to_string()))))
     }
 
     fn execute(&self, step: &Step, work: &Work<'_>, stop: &Cancel) -> Result<(Layer, Time, Way), Error> {
@@ -301,17 +331,23 @@ impl<'a> Builder<'a> {
         Ok((layer, created, Way::Executed))
     }
 
-    /// Waits until nobody else makes what `key` names; a thrown switch ends the wait.
-    fn lock(&self, key: &Key, stop: &Cancel) -> Result<KeyLock, Error> {
-        loop {
-            if let Some(lock) = self.store.try_lock_key(key).map_err(store_error)? {
-                return Ok(lock);
-            }
-            if stop.is_cancelled() {
-                return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
-            }
-            std::thread::sleep(LOCK_POLL);
+    /// Brings what a step needs into the store.
+    pub(crate) fn fetcher<'b>(&'b self, stop: &'b Cancel) -> Fetcher<'b> {
+        let may_write = self.mode == Mode::Execute;
+        Fetcher { store: self.store, may_write, events: self.events, stop, records: self.records.0 }
+    }
+}
+
+/// Waits until nobody else makes what `key` names; a thrown switch ends the wait.
+pub(crate) fn lock(store: &Store, key: &Key, stop: &Cancel) -> Result<KeyLock, Error> {
+    loop {
+        if let Some(lock) = store.try_lock_key(key).map_err(store_error)? {
+            return Ok(lock);
         }
+        if stop.is_cancelled() {
+            return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
+        }
+        std::thread::sleep(LOCK_POLL);
     }
 }
 

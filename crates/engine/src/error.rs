@@ -66,6 +66,10 @@ pub enum ErrorKind {
     Cancelled,
     /// Only look-ups were allowed and one missed: enter the user namespace and start over.
     NeedsExecution,
+    /// A record of another machine promised files that cannot be had; it is forgotten now: start over.
+    CacheLost,
+    /// A registry cannot be reached, does not answer as it should, or does not let us in.
+    Registry,
     /// A bug of galley.
     Internal,
 }

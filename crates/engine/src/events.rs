@@ -61,10 +61,28 @@ pub enum Event {
         #[serde(serialize_with = "lossy")]
         bytes: Vec<u8>,
     },
-    /// A step's result was found in the store.
+    /// A step's result was found, in the store or in the records of another machine.
     Cached {
         /// Which.
         step: StepId,
+        /// Whose record it was, when it was not the store's.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+    },
+    /// Bytes are on their way. Told when it begins, a few times a second, and when it is over.
+    Transfer {
+        /// To which image or cache they belong: `docker.io/library/golang:1.22`.
+        name: String,
+        /// The blob's digest.
+        blob: String,
+        /// In or out.
+        direction: Direction,
+        /// Bytes that have passed.
+        done: u64,
+        /// Of how many.
+        total: u64,
+        /// How it stands.
+        state: TransferState,
     },
     /// A step was executed.
     Finished {
@@ -103,6 +121,30 @@ pub enum Event {
         /// What to do.
         help: Option<String>,
     },
+}
+
+/// Where bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// To this machine.
+    Pull,
+    /// Away from it.
+    Push,
+}
+
+/// How a transfer stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TransferState {
+    /// Bytes flow.
+    Running,
+    /// All have passed and were what they should be.
+    Done,
+    /// The other side had it already.
+    Present,
+    /// The registry took it from another repository.
+    Mounted,
 }
 
 fn lossy<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,14 +1,16 @@
 //! From a finished build to an image: layers, config, history, and the times that they carry.
 
-use galley_oci::{Digest, History, ImageConfig, Reference, RootFs, Time, TimePolicy, compress::Compression};
-use galley_store::{Image, ImageLayer, Layer, Store};
+use galley_oci::{Digest, History, ImageConfig, Reference, RootFs, Time, TimePolicy};
+use galley_store::{Image, ImageLayer, Store};
 
 use crate::{
-    Error, ErrorKind,
-    blobs::{self, Wanted},
+    Error, ErrorKind, Fetcher, Held,
+    blobs::{self, Packing, Wanted},
     build::Built,
     clock::now,
     plan::{Plan, Target},
+    ports::BaseLayer,
+    snapshot::in_store,
     steps::files::store_error,
 };
 
@@ -67,24 +69,68 @@ pub struct ImageOptions {
     /// Its times. The plan's own `SOURCE_DATE_EPOCH` counts when there is none here.
     pub times: TimeOptions,
     /// Outputs will want the layers compressed like this: done in the same pass that finds the diffIDs.
-    pub pack: Option<Compression>,
+    pub pack: Option<Packing>,
+}
+
+/// An image that is put together; its layers may be elsewhere still.
+#[derive(Clone, Debug)]
+pub struct Assembled {
+    /// SHA-256 of `config`.
+    pub id: Digest,
+    /// The config, as the bytes that the id is the digest of.
+    pub config: Vec<u8>,
+    /// Lowest first, one for each diffID of the config.
+    pub layers: Vec<BaseLayer>,
+    /// The manifest, as its bytes, when the image came with one.
+    pub manifest: Option<Vec<u8>>,
+    /// When it came into the store, or was put together.
+    pub created: Time,
+}
+
+impl Assembled {
+    /// An image of the store.
+    pub fn of_store(store: &Store, image: &Image) -> Result<Self, Error> {
+        let layers = image.layers.iter().map(|layer| {
+            let held = in_store(store, &image.id.short(), &layer.layer)?.into();
+            Ok(BaseLayer { diff_id: layer.diff_id, times: layer.times, blob: layer.blob.clone(), held })
+        });
+        Ok(Self {
+            id: image.id,
+            config: image.config.clone(),
+            layers: layers.collect::<Result<_, Error>>()?,
+            manifest: image.manifest.clone(),
+            created: image.created,
+        })
+    }
+
+    /// The same with every layer in the store, its bytes its own.
+    pub fn settle(&self, fetcher: &Fetcher<'_>) -> Result<Image, Error> {
+        fetcher.fetch(self.layers.iter().map(|layer| &layer.held))?;
+        let layers = blobs::side_by_side(&self.layers, |layer, _| {
+            let id = *fetcher.own(&layer.held)?.id();
+            let (diff_id, times, blob) = (layer.diff_id, layer.times, layer.blob.clone());
+            Ok(ImageLayer { layer: id, diff_id, times, blob })
+        })?;
+        let (config, manifest) = (self.config.clone(), self.manifest.clone());
+        Ok(Image { id: self.id, config, layers, manifest, created: self.created })
+    }
 }
 
 /// The image of one target, by its number in the plan. Nothing is stored yet but what is remembered of its layers.
 pub fn assemble(
-    store: &Store,
+    fetcher: &Fetcher<'_>,
     plan: &Plan,
     target: usize,
     built: &Built,
     options: &ImageOptions,
-) -> Result<Image, Error> {
+) -> Result<Assembled, Error> {
     let unknown = || Error::new(ErrorKind::Internal, format!("the plan has no target {target}"));
     let target = plan.targets.get(target).ok_or_else(unknown)?;
     let mut times = options.times;
     times.source_date_epoch = times.source_date_epoch.or(plan.epoch);
     let new = new_layers(target, built)?;
     let mut layers = target.base.as_ref().map(|base| base.layers.clone()).unwrap_or_default();
-    layers.extend(described(store, &new, times.policy(), options.pack)?);
+    layers.extend(described(fetcher, &new, times.policy(), options.pack)?);
     let mut history = target.base.as_ref().map(|base| base.config.history.clone()).unwrap_or_default();
     mention_unknown_layers(&mut history, layers.len() - new.len());
     history.extend(new_history(target, built, times.created()));
@@ -97,18 +143,14 @@ pub fn assemble(
     let rootfs = RootFs { diff_ids, ..RootFs::default() };
     let config = ImageConfig { created, rootfs, history, ..target.config.clone() }.to_bytes();
     let id = Digest::sha256(&config);
-    Ok(Image { id, config, layers, manifest: None, created: now() })
+    Ok(Assembled { id, config, layers, manifest: None, created: now() })
 }
 
 /// Keeps an image in the store and gives it its names: when a name appears, all it leads to is on disk and depends on
 /// nothing outside.
-pub fn keep(store: &Store, image: &Image, names: &[Reference]) -> Result<(), Error> {
-    blobs::side_by_side(&image.layers, |layer, _| {
-        let found = store.layer(&layer.layer).map_err(store_error)?;
-        let lost = || Error::new(ErrorKind::Store, format!("the store has lost layer {}", layer.layer));
-        store.own_bytes(&found.ok_or_else(lost)?).map_err(store_error)
-    })?;
-    store.put_image(image).map_err(store_error)?;
+pub fn keep(fetcher: &Fetcher<'_>, image: &Assembled, names: &[Reference]) -> Result<(), Error> {
+    let (store, image) = (fetcher.store, image.settle(fetcher)?);
+    store.put_image(&image).map_err(store_error)?;
     store.barrier().map_err(store_error)?;
     for name in names {
         if store.resolve(name).map_err(store_error)? != Some(image.id) {
@@ -119,7 +161,7 @@ pub fn keep(store: &Store, image: &Image, names: &[Reference]) -> Result<(), Err
 }
 
 /// The layers that this build added, lowest first.
-fn new_layers(target: &Target, built: &Built) -> Result<Vec<Layer>, Error> {
+fn new_layers(target: &Target, built: &Built) -> Result<Vec<Held>, Error> {
     let steps = target.history.iter().filter_map(|item| item.step);
     let layers = steps.map(|step| {
         let layer = built.step(step).and_then(|outcome| outcome.layer.clone());
@@ -128,28 +170,38 @@ fn new_layers(target: &Target, built: &Built) -> Result<Vec<Layer>, Error> {
     layers.collect()
 }
 
-/// The layers as an image lists them: their diffIDs are found, and their blobs made when they will be wanted.
+/// The layers as an image lists them: their diffIDs are found, and their blobs made when they will be wanted. A layer
+/// that is elsewhere stays there, unless its archive has other times.
 fn described(
-    store: &Store,
-    layers: &[Layer],
+    fetcher: &Fetcher<'_>,
+    layers: &[Held],
     times: TimePolicy,
-    pack: Option<Compression>,
-) -> Result<Vec<ImageLayer>, Error> {
-    let wanted: Vec<_> = layers.iter().map(|layer| Wanted { layer: layer.clone(), times }).collect();
-    let diff_ids = match pack {
-        None => blobs::diff_ids(store, &wanted)?,
-        Some(compression) => {
-            let packed = blobs::pack_all(store, &wanted, compression)?;
+    pack: Option<Packing>,
+) -> Result<Vec<BaseLayer>, Error> {
+    let elsewhere = |held: &Held| match held.at_hand() {
+        Some(_) => None,
+        None => held.places().iter().find(|place| place.times == times).cloned(),
+    };
+    let missing: Vec<&Held> = layers.iter().filter(|held| elsewhere(held).is_none()).collect();
+    fetcher.fetch(missing.iter().copied())?;
+    let wanted = missing.iter().map(|held| Ok(Wanted { layer: held.layer()?.clone(), times }));
+    let wanted: Vec<_> = wanted.collect::<Result<_, Error>>()?;
+    let made = match pack {
+        None => blobs::diff_ids(fetcher.store, &wanted)?,
+        Some(packing) => {
+            let packed = blobs::pack_all(fetcher.store, &wanted, packing)?;
             packed.into_iter().map(|layer| layer.diff_id).collect()
         }
     };
-    let described = layers.iter().zip(diff_ids).map(|(layer, diff_id)| ImageLayer {
-        layer: *layer.id(),
-        diff_id,
-        times,
-        blob: None,
+    let mut made = made.into_iter();
+    let described = layers.iter().map(|held| match elsewhere(held) {
+        Some(place) => Ok(BaseLayer { diff_id: place.diff_id, times, blob: Some(place.blob), held: held.clone() }),
+        None => {
+            let lost = || Error::new(ErrorKind::Internal, "a layer was not described");
+            Ok(BaseLayer { diff_id: made.next().ok_or_else(lost)?, times, blob: None, held: held.clone() })
+        }
     });
-    Ok(described.collect())
+    described.collect()
 }
 
 /// A base with more layers than its history tells of gets items that say so: configs must agree with themselves.

@@ -1,14 +1,17 @@
 //! What the engine asks from outside: base images, and something that runs a process on a snapshot.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, io::Read, path::PathBuf, sync::Arc, time::Duration};
 
-use galley_oci::{Digest, ImageConfig, Platform, Reference, Tree};
-use galley_store::{ImageLayer, Store, TempDir};
+use galley_oci::{Descriptor, Digest, ImageConfig, Platform, Reference, Time, TimePolicy, Tree};
+use galley_store::{Image, Store, TempDir};
 
 use crate::{
     Cancel, Error, ErrorKind, Snapshot,
     events::Stream,
+    held::{Elsewhere, Held},
+    images,
     plan::{Network, RunOp},
+    snapshot::in_store,
 };
 
 /// All that a build needs from outside.
@@ -20,6 +23,8 @@ pub struct Ports<'a> {
     pub runner: &'a dyn Runner,
     /// What was given with --secret.
     pub secrets: &'a Secrets,
+    /// What other machines remember of their steps.
+    pub records: &'a dyn RecordSource,
 }
 
 impl fmt::Debug for Ports<'_> {
@@ -66,11 +71,91 @@ pub struct BaseImage {
     pub id: Digest,
     /// Environment, user, working directory, history, ONBUILD triggers.
     pub config: ImageConfig,
+    /// The config as the bytes that the id is the digest of.
+    pub document: Vec<u8>,
     /// Lowest first; in the store already, or fetched when first needed.
-    pub layers: Vec<ImageLayer>,
+    pub layers: Vec<BaseLayer>,
+    /// The manifest as it came, when the image has one.
+    pub manifest: Option<Vec<u8>>,
 }
 
-/// Where base images come from: the local store, later registries.
+impl BaseImage {
+    /// An image of the store under a name for display.
+    pub fn of_store(store: &Store, name: &str, image: Image) -> Result<Self, Error> {
+        let config = images::config(&image)?;
+        let layers = image.layers.into_iter().map(|layer| {
+            let held = in_store(store, name, &layer.layer)?.into();
+            Ok(BaseLayer { diff_id: layer.diff_id, times: layer.times, blob: layer.blob, held })
+        });
+        let layers = layers.collect::<Result<_, Error>>()?;
+        let (name, document, manifest) = (name.to_owned(), image.config, image.manifest);
+        Ok(Self { name, id: image.id, config, document, layers, manifest })
+    }
+}
+
+/// One layer of an image, wherever it is.
+#[derive(Clone, Debug)]
+pub struct BaseLayer {
+    /// SHA-256 of its archive, uncompressed, as the config has it.
+    pub diff_id: Digest,
+    /// What was done to its times when that archive was written.
+    pub times: TimePolicy,
+    /// Its compressed archive, when there is one.
+    pub blob: Option<Descriptor>,
+    /// Its files, or where they can be had.
+    pub held: Held,
+}
+
+/// Blobs of an image that is elsewhere: a repository of a registry, a layout, an archive.
+pub trait BlobSource: Send + Sync + fmt::Debug {
+    /// As messages name it: `docker.io/library/golang`.
+    fn name(&self) -> String;
+
+    /// Streams a blob. The reader ends with an error unless size and digest are those of `blob`, and never gives more
+    /// than that size.
+    fn open(&self, blob: &Descriptor) -> Result<Box<dyn Read + Send>, Error>;
+
+    /// The repository it is in, from where a registry may mount it into another one.
+    fn repository(&self) -> Option<&Reference> {
+        None
+    }
+}
+
+/// A step that another machine has finished.
+#[derive(Clone, Debug)]
+pub struct SharedRecord {
+    /// The id of the layer it made.
+    pub layer: Digest,
+    /// When.
+    pub created: Time,
+    /// Where that layer can be had; nowhere, when only its name is known.
+    pub places: Vec<Elsewhere>,
+    /// Who says so, for display: `type=registry,ref=example.com/app:cache`.
+    pub from: Arc<str>,
+}
+
+/// Records of other machines: `--cache-from`.
+pub trait RecordSource: Sync {
+    /// The record under `key`.
+    fn record(&self, key: &Digest) -> Option<SharedRecord>;
+
+    /// The record under `key` promised files that cannot be had: it is not given again.
+    fn forget(&self, key: &Digest);
+}
+
+/// Nobody else's records.
+#[derive(Clone, Copy, Debug)]
+pub struct NoRecords;
+
+impl RecordSource for NoRecords {
+    fn record(&self, _: &Digest) -> Option<SharedRecord> {
+        None
+    }
+
+    fn forget(&self, _: &Digest) {}
+}
+
+/// Where base images come from: the local store, layouts, registries.
 pub trait ImageSource: Sync {
     /// The image `reference` names, for `platform`; `None` when this source does not have it.
     fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Option<BaseImage>, Error>;

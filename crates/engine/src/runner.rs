@@ -68,7 +68,7 @@ impl SandboxRunner {
     fn spec(&self, request: &RunRequest<'_>, scratch: &Scratch) -> Result<sandbox::Spec, Error> {
         let operation = request.operation;
         let root = sandbox::Root::Layers(sandbox::Layers {
-            lowers: request.snapshot.lower_dirs(&self.store).map_err(store_error)?,
+            lowers: request.snapshot.lower_dirs(&self.store)?,
             writable: Some(scratch.root()),
         });
         let arguments = operation.arguments.iter().map(|word| OsStr::from_bytes(word).to_owned());
@@ -92,7 +92,7 @@ impl SandboxRunner {
     ) -> Result<sandbox::Mount, Error> {
         let (source, readonly) = match &mount.source {
             MountSource::Snapshot { snapshot, path, writable } => {
-                let lowers = snapshot.lower_dirs(&self.store).map_err(store_error)?;
+                let lowers = snapshot.lower_dirs(&self.store)?;
                 let writable_dirs = if *writable { Some(scratch.extra(number)?) } else { None };
                 let layers = sandbox::Layers { lowers, writable: writable_dirs };
                 let subpath = PathBuf::from(OsStr::from_bytes(path));
@@ -260,7 +260,7 @@ struct Scratch {
 impl Scratch {
     fn new(store: &Store, request: &RunRequest<'_>) -> Result<Self, Error> {
         let scratch = Self { temp: store.temp_dir("run").map_err(store_error)? };
-        let stack = request.snapshot.stack().map_err(store_error)?;
+        let stack = request.snapshot.stack()?;
         make_dir(&scratch.temp.diff())?;
         make_dir(&scratch.temp.path().join("work"))?;
         let owner = (request.user.uid, request.user.gid);

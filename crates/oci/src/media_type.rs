@@ -66,6 +66,18 @@ pub fn is_manifest(media_type: &str) -> bool {
     matches!(media_type, OCI_MANIFEST | DOCKER_MANIFEST)
 }
 
+/// Whether this names the config of an image; some tools leave it out.
+#[must_use]
+pub fn is_config(media_type: &str) -> bool {
+    matches!(media_type, OCI_CONFIG | DOCKER_CONFIG | "")
+}
+
+/// Whether this names a layer that registries do not carry: base layers of Windows.
+#[must_use]
+pub fn is_foreign(media_type: &str) -> bool {
+    media_type == DOCKER_FOREIGN_LAYER || media_type.starts_with("application/vnd.oci.image.layer.nondistributable.")
+}
+
 /// Whether this names an index of several manifests.
 #[must_use]
 pub fn is_index(media_type: &str) -> bool {

@@ -93,7 +93,7 @@ impl State {
             }
             Event::Started { step } => self.step(*step).and_then(|index| self.begin(index, at)),
             Event::Log { step, bytes, .. } => self.step(*step).and_then(|index| self.log(index, bytes, at)),
-            Event::Cached { step } => self.step(*step).and_then(|index| {
+            Event::Cached { step, from: _ } => self.step(*step).and_then(|index| {
                 self.begin(index, at);
                 self.end(index, Status::Cached)
             }),
@@ -104,6 +104,7 @@ impl State {
                 self.begin(index, at);
                 self.end(index, Status::Failed(text::clean(message)))
             }),
+            Event::Transfer { .. } => None,
             Event::Exporting { what } => {
                 let index = self.add(what.clone());
                 self.outputs.insert(what.clone(), index);

@@ -30,7 +30,7 @@ fn build() -> Vec<(f64, Event)> {
     vec![
         (0.0, planned()),
         (0.0, Event::Context { name: ".".to_owned(), files: 12, bytes: 34_000 }),
-        (0.1, Event::Cached { step: step(0) }),
+        (0.1, Event::Cached { step: step(0), from: None }),
         (0.1, Event::Started { step: step(1) }),
         (0.3, log(b"go: \x1b[1mdownloading\x1b[0m gin\n10%\r50%\r100%\npart")),
         (0.4, log(b" two\nno end")),

@@ -14,14 +14,15 @@ pub fn export(store: &Store, container: &Container, out: &mut dyn io::Write) -> 
     let snapshot = snapshot_of(store, &container.config)?;
     let changes =
         Arc::new(store.scan(&container.folder.upper(), &ScanOptions::default()).map_err(store_failed)?);
-    let mut stack: Stack = snapshot.stack().map_err(store_failed)?;
+    let mut stack: Stack = snapshot.stack()?;
+    let layers = snapshot.layers()?;
     stack.push(Arc::clone(&changes));
     let origins: Vec<_> = stack.walk(b"").iter().map(|found| (found.layer, found.index)).collect();
     let tree = stack.merged();
     let upper = open_folder(container)?;
     let mut open = |index: usize| -> io::Result<Box<dyn Read>> {
         let (layer, index) = origins[index];
-        Ok(match snapshot.layers().get(layer) {
+        Ok(match layers.get(layer) {
             Some(layer) => Box::new(store.open_file(layer, index).map_err(io::Error::other)?),
             None => {
                 let path = &*changes.entries()[index].path;

@@ -3,14 +3,14 @@
 use std::fs::File;
 
 use galley_oci::Tree;
-use galley_store::Store;
+use galley_store::{Layer, Store};
 
 use crate::{Error, ErrorKind, Snapshot};
 
 /// A snapshot merged into one tree.
 pub(super) struct Files<'a> {
     store: &'a Store,
-    snapshot: &'a Snapshot,
+    layers: Vec<Layer>,
     pub(super) tree: Tree,
     /// For each entry of the tree: the layer it came from, and its index there.
     origins: Vec<(usize, usize)>,
@@ -18,15 +18,15 @@ pub(super) struct Files<'a> {
 
 impl<'a> Files<'a> {
     pub(super) fn of(store: &'a Store, snapshot: &'a Snapshot) -> Result<Self, Error> {
-        let stack = snapshot.stack().map_err(unreadable)?;
+        let stack = snapshot.stack()?;
         let origins = stack.walk(b"").iter().map(|found| (found.layer, found.index)).collect();
-        Ok(Self { store, snapshot, tree: stack.merged(), origins })
+        Ok(Self { store, layers: snapshot.layers()?, tree: stack.merged(), origins })
     }
 
     /// The content of the file that is entry `index` of the tree.
     pub(super) fn open(&self, index: usize) -> Result<File, Error> {
         let (layer, index) = self.origins[index];
-        self.store.open_file(&self.snapshot.layers()[layer], index).map_err(unreadable)
+        self.store.open_file(&self.layers[layer], index).map_err(unreadable)
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn write(
 /// Everything an archive holds beside the layers' blobs, which stay in the store until they are copied.
 struct Files<'a> {
     small: BTreeMap<String, Vec<u8>>,
-    layers: &'a [Descriptor],
+    layers: Vec<&'a Descriptor>,
 }
 
 impl<'a> Files<'a> {
@@ -51,7 +51,7 @@ impl<'a> Files<'a> {
         if kind == OutputKind::Docker {
             small.insert("manifest.json".to_owned(), to_compact(&[docker_manifest(image, names)]));
         }
-        Self { small, layers: &image.layers }
+        Self { small, layers: image.layers.iter().map(|layer| &layer.descriptor).collect() }
     }
 
     fn write_tar(&self, store: &Store, out: &mut dyn Write) -> Result<(), Error> {
@@ -59,7 +59,7 @@ impl<'a> Files<'a> {
         tar.folder("blobs/")?;
         tar.folder("blobs/sha256/")?;
         let mut names: BTreeMap<String, Option<&Descriptor>> =
-            self.layers.iter().map(|layer| (blob_name(layer), Some(layer))).collect();
+            self.layers.iter().map(|&layer| (blob_name(layer), Some(layer))).collect();
         names.extend(self.small.keys().map(|name| (name.clone(), None)));
         for (name, layer) in names {
             match layer {
@@ -78,7 +78,7 @@ impl<'a> Files<'a> {
     fn write_folder(&self, store: &Store, folder: &Path) -> Result<(), Error> {
         let cannot = |source| write_failed("the layout", source);
         fs::create_dir_all(folder.join("blobs/sha256")).map_err(cannot)?;
-        for layer in self.layers {
+        for layer in &self.layers {
             let path = folder.join(blob_name(layer));
             if !fs::metadata(&path).is_ok_and(|metadata| metadata.len() == layer.size) {
                 place(&path, &mut open_blob(store, layer)?)?;
@@ -144,6 +144,6 @@ fn docker_manifest(image: &PackedImage, names: &[Reference]) -> DockerManifest {
     DockerManifest {
         config: format!("blobs/sha256/{}", image.id().hex()),
         repo_tags: (!names.is_empty()).then(|| names.iter().map(Reference::familiar).collect()),
-        layers: image.layers.iter().map(blob_name).collect(),
+        layers: image.layers.iter().map(|layer| blob_name(&layer.descriptor)).collect(),
     }
 }

@@ -11,10 +11,12 @@ mod local;
 mod tar;
 
 use galley_oci::{Platform, Reference, TimePolicy};
-use galley_store::{Image, Store};
 
-pub use self::{destination::Destination, image::PackedImage};
-use crate::{Error, Snapshot};
+pub use self::{
+    destination::Destination,
+    image::{PackOptions, PackedBlob, PackedImage},
+};
+use crate::{Error, Fetcher, Snapshot, image::Assembled};
 
 /// What to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +66,12 @@ impl Output {
 /// What outputs are written from.
 #[derive(Debug)]
 pub struct Exported<'a> {
-    /// Where the bytes are.
-    pub store: &'a Store,
+    /// Where the bytes are, and how those come that are elsewhere.
+    pub fetcher: Fetcher<'a>,
     /// The files.
     pub snapshot: &'a Snapshot,
-    /// The image; in the store's format.
-    pub image: &'a Image,
+    /// The image.
+    pub image: &'a Assembled,
     /// For whom it is.
     pub platform: &'a Platform,
     /// Its names.
@@ -80,16 +82,20 @@ pub struct Exported<'a> {
 
 impl Exported<'_> {
     /// Packs the image: manifest, config, compressed layers.
-    pub fn pack(&self) -> Result<PackedImage, Error> {
-        PackedImage::pack(self.store, self.image, self.platform)
+    pub fn pack(&self, options: &PackOptions) -> Result<PackedImage, Error> {
+        PackedImage::pack(&self.fetcher, self.image, self.platform, options)
     }
 
-    /// Writes one output. `packed` is used by those that need an image.
+    /// Writes one output. `packed` is used by those that need an image; its blobs must be at hand.
     pub fn write(&self, output: &Output, packed: Option<&PackedImage>) -> Result<(), Error> {
+        let store = self.fetcher.store;
+        if !output.needs_image() {
+            self.snapshot.fetch(&self.fetcher)?;
+        }
         match (output.kind, &output.destination) {
-            (OutputKind::Tar, destination) => tar::write(self.store, self.snapshot, self.times, destination),
+            (OutputKind::Tar, destination) => tar::write(store, self.snapshot, self.times, destination),
             (OutputKind::Local, Destination::Folder(folder) | Destination::File(folder)) => {
-                local::write(self.store, self.snapshot, self.times, folder)
+                local::write(store, self.snapshot, self.times, folder)
             }
             (OutputKind::Local, Destination::Stream(_)) => {
                 Err(Error::new(crate::ErrorKind::Usage, "files cannot be written to standard output")
@@ -100,11 +106,13 @@ impl Exported<'_> {
                 let packed = match packed {
                     Some(packed) => packed,
                     None => {
-                        made = self.pack()?;
+                        let mut packed = self.pack(&PackOptions::default())?;
+                        packed.bring(&self.fetcher)?;
+                        made = packed;
                         &made
                     }
                 };
-                layout::write(self.store, kind, packed, self.names, destination)
+                layout::write(store, kind, packed, self.names, destination)
             }
         }
     }

@@ -66,8 +66,13 @@ pub fn config(image: &Image) -> Result<ImageConfig, Error> {
 /// When `image` was made, as its config says; when it came into the store, if that says nothing.
 #[must_use]
 pub fn created(image: &Image) -> Time {
-    let said = config(image).ok().and_then(|config| config.created);
-    said.as_deref().and_then(Time::parse_rfc3339).unwrap_or(image.created)
+    created_in(&image.config, image.created)
+}
+
+/// The same for the bytes of a config.
+pub(crate) fn created_in(config: &[u8], otherwise: Time) -> Time {
+    let said = ImageConfig::parse(config).ok().and_then(|config| config.created);
+    said.as_deref().and_then(Time::parse_rfc3339).unwrap_or(otherwise)
 }
 
 fn no_such_image(store: &Store, name: &str) -> Error {

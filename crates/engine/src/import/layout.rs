@@ -1,27 +1,54 @@
 //! Reading an OCI layout: index, manifests, blobs.
 
 use std::{
-    error,
     io::Read,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use fs_err as fs;
 use galley_oci::{Descriptor, Digest, Index, Platform, image::MAX_DOCUMENT_BYTES, media_type};
+use galley_store::Store;
 
-use super::Selector;
-use crate::{Error, ErrorKind};
+use super::{broken, describe, find_manifest};
+use crate::{
+    Error, ErrorKind,
+    ports::{BaseImage, BlobSource},
+};
 
-/// How deep an index may point to an index.
-const INDEX_DEPTH_MAX: usize = 4;
+/// Which image of a layout is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// The only one, or the one tagged `latest`.
+    Any,
+    /// The one with this `org.opencontainers.image.ref.name`.
+    Tag(String),
+    /// The manifest or index with this digest.
+    Digest(Digest),
+}
 
 /// A folder that holds an OCI layout.
-pub(super) struct Layout {
+#[derive(Clone, Debug)]
+pub struct Layout {
     root: PathBuf,
 }
 
+impl BlobSource for Layout {
+    fn name(&self) -> String {
+        format!("the OCI layout {}", self.root.display())
+    }
+
+    /// Whoever keeps the blob checks it.
+    fn open(&self, blob: &Descriptor) -> Result<Box<dyn Read + Send>, Error> {
+        let path = self.blob_path(&blob.digest);
+        let file = fs::File::open(path).map_err(|source| broken(&self.name(), source))?;
+        Ok(Box::new(file.take(blob.size)))
+    }
+}
+
 impl Layout {
-    pub(super) fn open(root: &Path) -> Result<Self, Error> {
+    /// The layout at `root`.
+    pub fn open(root: &Path) -> Result<Self, Error> {
         let layout = Self { root: root.to_path_buf() };
         if fs::symlink_metadata(root.join("oci-layout")).is_err() {
             return Err(Error::new(ErrorKind::NotFound, format!("{} is not an OCI layout", root.display()))
@@ -31,20 +58,33 @@ impl Layout {
         Ok(layout)
     }
 
-    /// The bytes of the manifest that `selector` and `platform` mean.
-    pub(super) fn manifest(&self, selector: &Selector, platform: &Platform) -> Result<Vec<u8>, Error> {
+    /// The image that `selector` and `platform` mean.
+    pub fn image(
+        &self,
+        store: &Store,
+        selector: &Selector,
+        platform: &Platform,
+    ) -> Result<BaseImage, Error> {
+        let (manifest, config) = self.documents(selector, platform)?;
+        let source: Arc<dyn BlobSource> = Arc::new(self.clone());
+        describe(store, &self.name(), manifest, config, &source)
+    }
+
+    /// Manifest and config of the image that `selector` and `platform` mean.
+    pub fn documents(
+        &self,
+        selector: &Selector,
+        platform: &Platform,
+    ) -> Result<(Vec<u8>, Vec<u8>), Error> {
         let bytes = self.read(&self.root.join("index.json"), MAX_DOCUMENT_BYTES as u64)?;
-        let index = Index::parse(&bytes).map_err(|error| self.broken(error))?;
-        let mut descriptor = self.select(&index, selector, platform)?;
-        for _ in 0..INDEX_DEPTH_MAX {
-            let bytes = self.document(&descriptor)?;
-            if !media_type::is_index(&descriptor.media_type) {
-                return Ok(bytes);
-            }
-            let index = Index::parse(&bytes).map_err(|error| self.broken(error))?;
-            descriptor = index.select(platform).cloned().ok_or_else(|| self.no_platform(platform))?;
-        }
-        Err(self.broken("its indexes point to each other without end"))
+        let index = Index::parse(&bytes).map_err(|error| broken(&self.name(), error))?;
+        let first = self.select(&index, selector, platform)?;
+        let bytes = self.document(&first)?;
+        let read = |descriptor: &Descriptor| self.document(descriptor);
+        let (_, manifest) = find_manifest(&self.name(), (first, bytes), platform, &read)?;
+        let parsed = galley_oci::Manifest::parse(&manifest).map_err(|error| broken(&self.name(), error))?;
+        let config = self.document(&parsed.config)?;
+        Ok((manifest, config))
     }
 
     fn select(&self, index: &Index, selector: &Selector, platform: &Platform) -> Result<Descriptor, Error> {
@@ -85,19 +125,13 @@ impl Layout {
     }
 
     /// A small blob, checked against its digest.
-    pub(super) fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+    pub fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
         let bytes = self.read(&self.blob_path(&descriptor.digest), MAX_DOCUMENT_BYTES as u64)?;
         let found = Digest::sha256(&bytes);
         if found == descriptor.digest {
             return Ok(bytes);
         }
-        Err(self.broken(format!("blob {} has the content of {found}", descriptor.digest)))
-    }
-
-    /// A layer's blob, to be checked while it is read.
-    pub(super) fn open_blob(&self, descriptor: &Descriptor) -> Result<fs::File, Error> {
-        let path = self.blob_path(&descriptor.digest);
-        fs::File::open(path).map_err(|source| self.broken(source))
+        Err(broken(&self.name(), format!("blob {} has the content of {found}", descriptor.digest)))
     }
 
     fn blob_path(&self, digest: &Digest) -> PathBuf {
@@ -106,22 +140,14 @@ impl Layout {
 
     fn read(&self, path: &Path, bytes_max: u64) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
-        let file = fs::File::open(path).map_err(|source| self.broken(source))?;
-        file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|source| self.broken(source))?;
+        let file = fs::File::open(path).map_err(|source| broken(&self.name(), source))?;
+        file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|source| broken(&self.name(), source))?;
         if bytes.len() as u64 > bytes_max {
-            return Err(self.broken(format!("{} has more than {bytes_max} bytes", path.display())));
+            return Err(broken(
+                &self.name(),
+                format!("{} has more than {bytes_max} bytes", path.display()),
+            ));
         }
         Ok(bytes)
-    }
-
-    fn no_platform(&self, platform: &Platform) -> Error {
-        Error::new(
-            ErrorKind::NotFound,
-            format!("no image for {platform} in the layout {}", self.root.display()),
-        )
-    }
-
-    pub(super) fn broken(&self, why: impl Into<Box<dyn error::Error + Send + Sync>>) -> Error {
-        Error::new(ErrorKind::Input, format!("the OCI layout {} is broken", self.root.display())).because(why)
     }
 }

@@ -172,6 +172,8 @@ pub(super) fn empty_image() -> BaseImage {
         name: "scratch".to_owned(),
         id: Digest::sha256(b""),
         config: ImageConfig::default(),
+        document: Vec::new(),
         layers: Vec::new(),
+        manifest: None,
     }
 }

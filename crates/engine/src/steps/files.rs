@@ -40,8 +40,7 @@ impl Files {
 
     /// The files of a snapshot.
     pub(crate) fn of_snapshot(snapshot: &Snapshot) -> Result<Self, Error> {
-        let stack = snapshot.stack().map_err(store_error)?;
-        Ok(Self { stack, bytes: Bytes::Layers(snapshot.layers().to_vec()) })
+        Ok(Self { stack: snapshot.stack()?, bytes: Bytes::Layers(snapshot.layers()?) })
     }
 
     /// How they look.

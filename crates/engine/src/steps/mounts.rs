@@ -52,13 +52,13 @@ impl MountInput {
     fn mountable(&self, store: &Store, path: &[u8]) -> Result<(Snapshot, Vec<u8>), Error> {
         match self {
             Self::Snapshot(snapshot) => {
-                let stack = snapshot.stack().map_err(store_error)?;
+                let stack = snapshot.stack()?;
                 Ok((snapshot.clone(), resolve_in(&stack, path)?))
             }
             Self::Context(context) => {
                 let path = context.resolve(path)?;
                 let layer = part_of(store, &context.files, &path)?;
-                Ok((Snapshot::empty().with(layer), path))
+                Ok((Snapshot::empty().with(layer)?, path))
             }
         }
     }

@@ -100,11 +100,29 @@ impl<'a> Work<'a> {
     }
 
     pub(crate) fn execute(&self, builder: &Builder<'_>, step: &Step, stop: &Cancel) -> Result<Layer, Error> {
+        builder.fetcher(stop).fetch(self.snapshots().flat_map(Snapshot::held))?;
         match &self.what {
             What::Run { operation, inputs } => run::execute(builder, step, self, operation, inputs, stop),
             What::Copy { operation, from } => self.copy(builder, step, operation, from),
             What::Workdir { operation } => self.workdir(builder, step, operation),
         }
+    }
+
+    /// All whose files it looks at.
+    fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
+        let copied = match &self.what {
+            What::Copy { from: Sources::Snapshot(snapshot), .. } => Some(snapshot),
+            _ => None,
+        };
+        let inputs: &[Option<MountInput>] = match &self.what {
+            What::Run { inputs, .. } => inputs,
+            _ => &[],
+        };
+        let mounted = inputs.iter().flatten().filter_map(|input| match input {
+            MountInput::Snapshot(snapshot) => Some(snapshot),
+            MountInput::Context(_) => None,
+        });
+        std::iter::once(&self.parent).chain(copied).chain(mounted)
     }
 
     fn workdir(&self, builder: &Builder<'_>, step: &Step, operation: &WorkdirOp) -> Result<Layer, Error> {

@@ -9,12 +9,12 @@ use std::{
 
 use fs_err as fs;
 use galley_engine::{
-    Error, ErrorKind, Event, Events,
-    export::{Destination, Exported, Output, PackedImage},
-    image, images,
+    Error, ErrorKind, Event, Events, Fetcher,
+    export::{Destination, Exported, Output, PackOptions, PackedImage},
+    image::{self, Assembled},
+    images,
 };
 use galley_oci::Reference;
-use galley_store::{Image, Store};
 use serde_json::json;
 
 use super::BuildArgs;
@@ -107,7 +107,11 @@ pub(super) fn write(
     events: &Events,
 ) -> Result<Option<PackedImage>, Error> {
     let packed = if outputs.need_packing() {
-        Some(timed(events, "exporting layers".to_owned(), || exported.pack())?)
+        Some(timed(events, "exporting layers".to_owned(), || {
+            let mut packed = exported.pack(&PackOptions::default())?;
+            packed.bring(&exported.fetcher)?;
+            Ok(packed)
+        })?)
     } else {
         None
     };
@@ -119,13 +123,18 @@ pub(super) fn write(
 }
 
 /// Puts the image into the store and names it.
-pub(super) fn keep(outputs: &Outputs, store: &Store, made: &Image, events: &Events) -> Result<(), Error> {
+pub(super) fn keep(
+    outputs: &Outputs,
+    fetcher: &Fetcher<'_>,
+    made: &Assembled,
+    events: &Events,
+) -> Result<(), Error> {
     let names: Vec<String> = outputs.names.iter().map(Reference::familiar).collect();
     let what = match names.as_slice() {
         [] => format!("exporting to image {}", made.id.short()),
         names => format!("exporting to image {} named {}", made.id.short(), names.join(", ")),
     };
-    timed(events, what, || image::keep(store, made, &outputs.names))
+    timed(events, what, || image::keep(fetcher, made, &outputs.names))
 }
 
 fn timed<T>(events: &Events, what: String, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
@@ -140,7 +149,7 @@ fn timed<T>(events: &Events, what: String, work: impl FnOnce() -> Result<T, Erro
 pub(super) fn write_small_files(
     arguments: &BuildArgs,
     outputs: &Outputs,
-    image: &Image,
+    image: &Assembled,
     packed: Option<&PackedImage>,
 ) -> Result<(), Error> {
     if let Some(path) = &arguments.iidfile {
@@ -168,6 +177,6 @@ fn write_file(path: &Path, text: &str) -> Result<(), Error> {
 }
 
 /// `--quiet`: the id alone.
-pub(super) fn print_id(image: &Image) -> io::Result<()> {
+pub(super) fn print_id(image: &Assembled) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{}", image.id)
 }

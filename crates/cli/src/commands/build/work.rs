@@ -6,17 +6,17 @@
 use std::path::Path;
 
 use galley_engine::{
-    Cancel, Error, ErrorKind, Event, Events,
+    Cancel, Error, ErrorKind, Event, Events, Fetcher,
+    blobs::Packing,
     build::{self, BuildRequest, Built, Mode},
     export::Exported,
-    image::{self, ImageOptions, TimeOptions},
+    image::{self, Assembled, ImageOptions, TimeOptions},
     plan::{self, Plan},
-    ports::{Ports, Secrets},
+    ports::{NoRecords, Ports, Secrets},
     runner::SandboxRunner,
     schedule,
 };
-use galley_oci::compress::Compression;
-use galley_store::{Image, Store};
+use galley_store::Store;
 
 use super::{
     BuildArgs, commit_time,
@@ -64,7 +64,7 @@ struct Job<'a> {
 
 /// What a build made.
 struct Made {
-    image: Option<Image>,
+    image: Option<Assembled>,
     packed: Option<galley_engine::export::PackedImage>,
 }
 
@@ -77,7 +77,7 @@ impl Job<'_> {
         let nothing = empty.as_ref().map_or(Path::new(""), |empty| empty.path());
         let options = plan_options(self.arguments, environment, nothing)?;
         let times = self.times(&options.context.path)?;
-        let sources = StoreImages { store: self.store, may_write: self.may_execute };
+        let sources = StoreImages { store: self.store };
         let plan = plan::plan(&options, &sources)?;
         let secrets = secrets(&self.arguments.secret, environment)?;
         let cancel = Cancel::new();
@@ -126,38 +126,51 @@ impl Job<'_> {
         let runner = SandboxRunner::new(self.store, events);
         let mode = if self.may_execute { Mode::Execute } else { Mode::LookupOnly };
         let jobs = self.arguments.jobs.map_or(schedule::DEFAULT_JOBS, usize::from);
-        let ports = Ports { store: self.store, runner: &runner, secrets };
+        let ports = Ports { store: self.store, runner: &runner, secrets, records: &NoRecords };
         let built = build::build(&BuildRequest { plan, mode, jobs }, &ports, events, cancel)?;
         if self.outputs.nothing {
             self.store.barrier().map_err(store_error)?;
             return Ok(Made { image: None, packed: None });
         }
         self.enter_for_files(&built)?;
-        self.finish(plan, &built, times, events)
+        let fetcher = Fetcher {
+            store: self.store,
+            may_write: self.may_execute,
+            events,
+            stop: cancel,
+            records: &NoRecords,
+        };
+        self.finish(plan, &built, times, &fetcher)
     }
 
     /// Outside of the namespace files can neither be written with other owners nor always be read.
     fn enter_for_files(&self, built: &Built) -> Result<(), Error> {
-        let layers = built.steps.iter().filter_map(|step| step.layer.as_ref());
-        let whole = layers.into_iter().all(|layer| self.store.has_bytes(layer));
+        let mut layers = built.steps.iter().filter_map(|step| step.layer.as_ref()?.at_hand());
+        let whole = layers.all(|layer| self.store.has_bytes(layer));
         if self.may_execute || (whole && self.outputs.written.is_empty()) {
             return Ok(());
         }
         Err(Error::new(ErrorKind::NeedsExecution, "files have to be read and written"))
     }
 
-    fn finish(&self, plan: &Plan, built: &Built, times: TimeOptions, events: &Events) -> Result<Made, Error> {
-        let pack = self.outputs.need_packing().then_some(Compression::Gzip);
+    fn finish(
+        &self,
+        plan: &Plan,
+        built: &Built,
+        times: TimeOptions,
+        fetcher: &Fetcher<'_>,
+    ) -> Result<Made, Error> {
+        let pack = self.outputs.need_packing().then(Packing::default);
         let options = ImageOptions { times, pack };
         let image =
-            image::assemble(self.store, plan, 0, built, &options).map_err(|error| self.inside(error))?;
+            image::assemble(fetcher, plan, 0, built, &options).map_err(|error| self.inside(error))?;
         let (Some(target), Some(snapshot)) = (plan.targets.first(), built.targets.first()) else {
             return Err(Error::new(ErrorKind::Internal, "the plan has no target"));
         };
         let mut times = times;
         times.source_date_epoch = times.source_date_epoch.or(plan.epoch);
         let exported = Exported {
-            store: self.store,
+            fetcher: *fetcher,
             snapshot,
             image: &image,
             platform: &target.platform,
@@ -166,11 +179,11 @@ impl Job<'_> {
         };
         // The store first: an output outside is only there when everything before it is safe.
         if self.outputs.store {
-            outputs::keep(self.outputs, self.store, &image, events).map_err(|error| self.inside(error))?;
+            outputs::keep(self.outputs, fetcher, &image, fetcher.events).map_err(|error| self.inside(error))?;
         } else {
             self.store.barrier().map_err(store_error)?;
         }
-        let packed = outputs::write(self.outputs, &exported, events)?;
+        let packed = outputs::write(self.outputs, &exported, fetcher.events)?;
         Ok(Made { image: Some(image), packed })
     }
 
