@@ -72,7 +72,17 @@ mod tests {
     fn every_kind_has_a_documented_code() {
         use ErrorKind::*;
         let kinds = [
-            Usage, Input, Step, NotFound, Machine, Store, Cancelled, NeedsExecution, CacheLost, Registry, Internal,
+            Usage,
+            Input,
+            Step,
+            NotFound,
+            Machine,
+            Store,
+            Cancelled,
+            NeedsExecution,
+            CacheLost,
+            Registry,
+            Internal,
         ];
         for kind in kinds {
             let code = code(kind).to_string();

@@ -46,4 +46,3 @@ impl ImageSource for StoreImages<'_> {
         tags.iter().map(|(tag, _)| tag.familiar()).filter(|tag| last(tag) == wanted).collect()
     }
 }
-

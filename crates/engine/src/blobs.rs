@@ -82,12 +82,7 @@ fn diff_id(store: &Store, wanted: &Wanted) -> Result<Digest, Error> {
     Ok(made.diff_id)
 }
 
-fn pack(
-    store: &Store,
-    wanted: &Wanted,
-    packing: Packing,
-    workers: usize,
-) -> Result<PackedLayer, Error> {
+fn pack(store: &Store, wanted: &Wanted, packing: Packing, workers: usize) -> Result<PackedLayer, Error> {
     let key = export_key(wanted, packing);
     if let Some(Export { diff_id, blob: Some(blob) }) = store.export(&key).map_err(store_error)?
         && store.blob_size(&blob.digest) == Some(blob.size)

@@ -195,7 +195,9 @@ fn described(
     };
     let mut made = made.into_iter();
     let described = layers.iter().map(|held| match elsewhere(held) {
-        Some(place) => Ok(BaseLayer { diff_id: place.diff_id, times, blob: Some(place.blob), held: held.clone() }),
+        Some(place) => {
+            Ok(BaseLayer { diff_id: place.diff_id, times, blob: Some(place.blob), held: held.clone() })
+        }
         None => {
             let lost = || Error::new(ErrorKind::Internal, "a layer was not described");
             Ok(BaseLayer { diff_id: made.next().ok_or_else(lost)?, times, blob: None, held: held.clone() })

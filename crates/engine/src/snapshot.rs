@@ -5,7 +5,12 @@ use std::{collections::HashSet, path::PathBuf, sync::Arc};
 use galley_oci::{Blake3, Digest, Tree, stack::Stack};
 use galley_store::{ImageLayer, Layer, Store};
 
-use crate::{Error, ErrorKind, held::{Fetcher, Held}, ports::BaseLayer, steps::files::store_error};
+use crate::{
+    Error, ErrorKind,
+    held::{Fetcher, Held},
+    ports::BaseLayer,
+    steps::files::store_error,
+};
 
 /// An ordered stack of layers with an identity of its own.
 #[derive(Clone, Debug)]

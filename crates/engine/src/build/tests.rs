@@ -25,7 +25,7 @@ use super::*;
 use crate::{
     events::Stream,
     plan::{ContextSource, NoCache, PlanOptions, plan},
-    ports::{BaseImage, Exit, ImageSource, RunOutcome, RunRequest, Runner, Secret, Secrets},
+    ports::{BaseImage, Exit, ImageSource, NoRecords, RunOutcome, RunRequest, Runner, Secret, Secrets},
 };
 
 /// No base images but scratch.
@@ -154,7 +154,7 @@ impl Bench {
     ) -> Result<Built, Error> {
         let plan = self.plan(text);
         let request = BuildRequest { plan: &plan, mode, jobs: schedule::DEFAULT_JOBS };
-        let ports = Ports { store: &runner.store, runner, secrets: &self.secrets };
+        let ports = Ports { store: &runner.store, runner, secrets: &self.secrets, records: &NoRecords };
         build(&request, &ports, &Events::silent(), cancel)
     }
 
@@ -162,6 +162,13 @@ impl Bench {
         let Counts { runs, copies, hits } = self.build(text).unwrap().counts;
         (runs, copies, hits)
     }
+}
+
+/// Fetches nothing, for nothing is elsewhere.
+fn fetcher(store: &Store) -> Fetcher<'_> {
+    static EVENTS: Events = Events::silent();
+    static STOP: std::sync::LazyLock<Cancel> = std::sync::LazyLock::new(Cancel::new);
+    Fetcher { store, may_write: true, events: &EVENTS, stop: &STOP, records: &NoRecords }
 }
 
 /// The files of the first target.
@@ -173,7 +180,7 @@ fn content(bench: &Bench, built: &Built, path: &str) -> String {
     let store = bench.store();
     let stack = built.targets[0].stack().unwrap();
     let found = stack.get(path.as_bytes()).unwrap();
-    let layer = &built.targets[0].layers()[found.layer];
+    let layer = &built.targets[0].layers().unwrap()[found.layer];
     std::io::read_to_string(store.open_file(layer, found.index).unwrap()).unwrap()
 }
 
@@ -329,17 +336,17 @@ fn a_copy_of_an_earlier_process_can_still_be_read() {
     let runner = bench.runner(&store);
     let built = bench.build_with(text, Mode::Execute, &runner, &Cancel::new()).unwrap();
     assert_eq!(built.counts, Counts { hits: 2, ..Counts::default() });
-    let layer = built.targets[0].layers().last().unwrap();
+    let layer = built.targets[0].layers().unwrap().pop().unwrap();
     let index = layer.tree().unwrap().position(b"b").unwrap();
-    assert_eq!(std::io::read_to_string(store.open_file(layer, index).unwrap()).unwrap(), "one");
+    assert_eq!(std::io::read_to_string(store.open_file(&layer, index).unwrap()).unwrap(), "one");
 }
 
 #[test]
 fn a_step_that_changes_nothing_has_a_layer_all_the_same() {
     let bench = Bench::new();
     let built = bench.build("FROM scratch\nWORKDIR /w\nWORKDIR /w\nRUN say nothing").unwrap();
-    assert_eq!(built.targets[0].layers().len(), 3);
-    let last = built.targets[0].layers().last().unwrap().tree().unwrap();
+    assert_eq!(built.targets[0].layers().unwrap().len(), 3);
+    let last = built.targets[0].layers().unwrap().last().unwrap().tree().unwrap();
     assert_eq!(last.entries().len(), 1, "the root alone");
     assert_eq!(files(&built).entries().len(), 2);
 }
@@ -351,7 +358,7 @@ fn a_layer_that_is_there_twice_is_mounted_once() {
     let snapshot = bench.build(text).unwrap().targets.remove(0);
     let store = bench.store();
     let name = |layer: &Layer| store.lower_dir(layer).unwrap();
-    let layers = snapshot.layers();
+    let layers = snapshot.layers().unwrap();
     let expected = [4, 3, 2].map(|index: usize| name(&layers[index]));
     assert_eq!((layers.len(), snapshot.lower_dirs(&store).unwrap()), (5, expected.to_vec()));
 }
@@ -410,7 +417,7 @@ fn only_what_is_meant_is_read() {
         let (sender, events) = crossbeam_channel::unbounded();
         let (plan, runner) = (bench.plan(text), bench.runner(&store));
         let request = BuildRequest { plan: &plan, mode: Mode::Execute, jobs: 1 };
-        let ports = Ports { store: &store, runner: &runner, secrets: &bench.secrets };
+        let ports = Ports { store: &store, runner: &runner, secrets: &bench.secrets, records: &NoRecords };
         build(&request, &ports, &Events::new(sender), &Cancel::new()).unwrap();
         events.try_iter().find_map(|event| match event {
             Event::Context { files, .. } => Some(files),
@@ -447,7 +454,7 @@ fn a_context_changed_meanwhile_is_noticed_when_its_bytes_are_needed() {
     let runner = bench.runner(&store);
     let built = bench.build_with("FROM scratch\nCOPY a /a", Mode::Execute, &runner, &Cancel::new()).unwrap();
     bench.write("a", "two");
-    assert!(store.own_bytes(&built.targets[0].layers()[0]).is_err());
+    assert!(store.own_bytes(&built.targets[0].layers().unwrap()[0]).is_err());
 }
 
 #[test]

@@ -91,7 +91,8 @@ impl PackedImage {
         };
         let mut descriptor = Descriptor::of(&kind, &manifest);
         descriptor.platform = Some(platform.clone());
-        let (config, created) = (image.config.clone(), crate::images::created_in(&image.config, image.created));
+        let (config, created) =
+            (image.config.clone(), crate::images::created_in(&image.config, image.created));
         Ok(Self { manifest, descriptor, config_descriptor, config, layers, created })
     }
 
@@ -140,10 +141,16 @@ fn blobs_of(
 ) -> Result<Vec<PackedBlob>, Error> {
     let store = fetcher.store;
     let originals: Vec<_> = image.layers.iter().map(|layer| original(store, layer, options)).collect();
-    let missing: Vec<_> =
-        image.layers.iter().zip(&originals).filter(|(_, blob)| blob.is_none()).map(|(layer, _)| layer).collect();
+    let missing: Vec<_> = image
+        .layers
+        .iter()
+        .zip(&originals)
+        .filter(|(_, blob)| blob.is_none())
+        .map(|(layer, _)| layer)
+        .collect();
     fetcher.fetch(missing.iter().map(|layer| &layer.held))?;
-    let wanted = missing.iter().map(|layer| Ok(Wanted { layer: layer.held.layer()?.clone(), times: layer.times }));
+    let wanted =
+        missing.iter().map(|layer| Ok(Wanted { layer: layer.held.layer()?.clone(), times: layer.times }));
     let wanted: Vec<_> = wanted.collect::<Result<_, Error>>()?;
     let mut made = blobs::pack_all(store, &wanted, options.packing)?.into_iter();
     let media_type = match options.docker_types {

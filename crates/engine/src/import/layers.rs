@@ -9,7 +9,10 @@ use galley_oci::{Blake3, Descriptor, Digest, Sha256, compress};
 use galley_store::{Key, Layer, Record, Store, UnpackOptions};
 
 use super::{broken, transfer::Transfer};
-use crate::{Cancel, Error, ErrorKind, Fetcher, clock, events::Direction, held::Elsewhere, ports::BlobSource, steps::files::store_error};
+use crate::{
+    Cancel, Error, ErrorKind, Fetcher, clock, events::Direction, held::Elsewhere, ports::BlobSource,
+    steps::files::store_error,
+};
 
 /// The name under which the store remembers what an archive was unpacked to.
 fn key(diff_id: &Digest) -> Key {
@@ -59,7 +62,10 @@ fn unpack(fetcher: &Fetcher<'_>, place: &Elsewhere) -> Result<Layer, Error> {
     io::copy(&mut reader, &mut io::sink()).map_err(failed)?;
     let found = reader.hasher.finish();
     if found != place.diff_id {
-        return Err(broken(&name, format!("layer {} holds {found} instead of {}", place.blob.digest, place.diff_id)));
+        return Err(broken(
+            &name,
+            format!("layer {} holds {found} instead of {}", place.blob.digest, place.diff_id),
+        ));
     }
     store.commit_dir(temp, tree).map_err(store_error)
 }

@@ -59,23 +59,14 @@ impl Layout {
     }
 
     /// The image that `selector` and `platform` mean.
-    pub fn image(
-        &self,
-        store: &Store,
-        selector: &Selector,
-        platform: &Platform,
-    ) -> Result<BaseImage, Error> {
+    pub fn image(&self, store: &Store, selector: &Selector, platform: &Platform) -> Result<BaseImage, Error> {
         let (manifest, config) = self.documents(selector, platform)?;
         let source: Arc<dyn BlobSource> = Arc::new(self.clone());
         describe(store, &self.name(), manifest, config, &source)
     }
 
     /// Manifest and config of the image that `selector` and `platform` mean.
-    pub fn documents(
-        &self,
-        selector: &Selector,
-        platform: &Platform,
-    ) -> Result<(Vec<u8>, Vec<u8>), Error> {
+    pub fn documents(&self, selector: &Selector, platform: &Platform) -> Result<(Vec<u8>, Vec<u8>), Error> {
         let bytes = self.read(&self.root.join("index.json"), MAX_DOCUMENT_BYTES as u64)?;
         let index = Index::parse(&bytes).map_err(|error| broken(&self.name(), error))?;
         let first = self.select(&index, selector, platform)?;
@@ -143,10 +134,7 @@ impl Layout {
         let file = fs::File::open(path).map_err(|source| broken(&self.name(), source))?;
         file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|source| broken(&self.name(), source))?;
         if bytes.len() as u64 > bytes_max {
-            return Err(broken(
-                &self.name(),
-                format!("{} has more than {bytes_max} bytes", path.display()),
-            ));
+            return Err(broken(&self.name(), format!("{} has more than {bytes_max} bytes", path.display())));
         }
         Ok(bytes)
     }

@@ -42,8 +42,11 @@ pub fn find_manifest(
     let (mut descriptor, mut bytes) = first;
     for _ in 0..=INDEX_DEPTH_MAX {
         if descriptor.media_type.starts_with(SCHEMA_1) {
-            let message = format!("{name} has a manifest of docker's first schema, which nobody writes any more");
-            return Err(Error::new(ErrorKind::Input, message).help("push it again with a tool of this decade"));
+            let message =
+                format!("{name} has a manifest of docker's first schema, which nobody writes any more");
+            return Err(
+                Error::new(ErrorKind::Input, message).help("push it again with a tool of this decade")
+            );
         }
         if !media_type::is_index(&descriptor.media_type) && !is_index(&bytes) {
             return Ok((descriptor, bytes));
@@ -99,7 +102,14 @@ pub fn describe(
     let layers = parsed.layers.iter().zip(diff_ids);
     let layers = layers.map(|(blob, diff_id)| layer(store, name, blob, diff_id, source));
     let layers = layers.collect::<Result<_, _>>()?;
-    Ok(BaseImage { name: name.to_owned(), id, config: image, document: config, layers, manifest: Some(manifest) })
+    Ok(BaseImage {
+        name: name.to_owned(),
+        id,
+        config: image,
+        document: config,
+        layers,
+        manifest: Some(manifest),
+    })
 }
 
 fn layer(

@@ -46,7 +46,8 @@ impl FakeSource {
         self.asked.lock().unwrap().push(name.to_owned());
         let config = config?.clone();
         let id = Digest::sha256(&[name.as_bytes(), &config.to_bytes()].concat());
-        Some(BaseImage { name: name.to_owned(), id, config, layers: Vec::new() })
+        let (name, document) = (name.to_owned(), config.to_bytes());
+        Some(BaseImage { name, id, config, document, layers: Vec::new(), manifest: None })
     }
 }
 

@@ -162,8 +162,7 @@ impl Job<'_> {
     ) -> Result<Made, Error> {
         let pack = self.outputs.need_packing().then(Packing::default);
         let options = ImageOptions { times, pack };
-        let image =
-            image::assemble(fetcher, plan, 0, built, &options).map_err(|error| self.inside(error))?;
+        let image = image::assemble(fetcher, plan, 0, built, &options).map_err(|error| self.inside(error))?;
         let (Some(target), Some(snapshot)) = (plan.targets.first(), built.targets.first()) else {
             return Err(Error::new(ErrorKind::Internal, "the plan has no target"));
         };
@@ -179,7 +178,8 @@ impl Job<'_> {
         };
         // The store first: an output outside is only there when everything before it is safe.
         if self.outputs.store {
-            outputs::keep(self.outputs, fetcher, &image, fetcher.events).map_err(|error| self.inside(error))?;
+            outputs::keep(self.outputs, fetcher, &image, fetcher.events)
+                .map_err(|error| self.inside(error))?;
         } else {
             self.store.barrier().map_err(store_error)?;
         }

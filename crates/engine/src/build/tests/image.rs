@@ -1,17 +1,20 @@
 //! From a build to an image.
 
-use galley_oci::{ImageConfig, Time, TimePolicy, compress::Compression};
+use galley_oci::{ImageConfig, Time, TimePolicy};
 
 use super::*;
-use crate::image::{ImageOptions, REPRODUCIBLE_TIME, TimeOptions, assemble, keep};
+use crate::{
+    blobs::{Packing, Wanted, pack_all},
+    image::{Assembled, ImageOptions, REPRODUCIBLE_TIME, TimeOptions, assemble, keep},
+};
 
 const TEXT: &str = "FROM scratch\nENV A=1\nCOPY a /a\nRUN write /b text\nLABEL x=y\nWORKDIR /w\nCMD [\"/b\"]";
 
-fn made(bench: &Bench, options: &ImageOptions) -> (galley_store::Image, ImageConfig) {
+fn made(bench: &Bench, options: &ImageOptions) -> (Assembled, ImageConfig) {
     let store = bench.store();
     let plan = bench.plan(TEXT);
     let built = bench.build_with(TEXT, Mode::Execute, &bench.runner(&store), &Cancel::new()).unwrap();
-    let image = assemble(&store, &plan, 0, &built, options).unwrap();
+    let image = assemble(&fetcher(&store), &plan, 0, &built, options).unwrap();
     let config = ImageConfig::parse(&image.config).unwrap();
     (image, config)
 }
@@ -57,7 +60,7 @@ fn a_reproducible_image_depends_on_no_clock() {
         let bench = Bench::new();
         thread::sleep(Duration::from_millis(pause));
         bench.write("a", "one");
-        let (image, config) = made(&bench, &ImageOptions { times, pack: Some(Compression::Gzip) });
+        let (image, config) = made(&bench, &ImageOptions { times, pack: Some(Packing::default()) });
         assert_eq!(config.created, Some(REPRODUCIBLE_TIME.rfc3339()));
         image.id
     };
@@ -80,18 +83,21 @@ fn source_date_epoch_decides_created_and_nothing_else() {
 fn packed_layers_are_remembered() {
     let bench = Bench::new();
     bench.write("a", "one");
-    let options = ImageOptions { pack: Some(Compression::Gzip), ..ImageOptions::default() };
+    let options = ImageOptions { pack: Some(Packing::default()), ..ImageOptions::default() };
     let store = bench.store();
     let plan = bench.plan(TEXT);
     let built = bench.build_with(TEXT, Mode::Execute, &bench.runner(&store), &Cancel::new()).unwrap();
-    let image = assemble(&store, &plan, 0, &built, &options).unwrap();
+    let image = assemble(&fetcher(&store), &plan, 0, &built, &options).unwrap();
     // No file can be read any more, and none has to be; diffIDs are those of the blobs.
     fs::remove_file(bench.context().join("a")).unwrap();
-    assert_eq!(assemble(&store, &plan, 0, &built, &options).unwrap().id, image.id);
+    assert_eq!(assemble(&fetcher(&store), &plan, 0, &built, &options).unwrap().id, image.id);
     let plain = ImageOptions { pack: None, ..options };
-    assert_eq!(assemble(&store, &plan, 0, &built, &plain).unwrap().id, image.id);
-    let refs: Vec<_> = image.layers.iter().collect();
-    let packed = crate::blobs::layer_blobs(&store, &refs, Compression::Gzip).unwrap();
+    assert_eq!(assemble(&fetcher(&store), &plan, 0, &built, &plain).unwrap().id, image.id);
+    let wanted = image.layers.iter().map(|layer| {
+        let (layer, times) = (layer.held.layer().unwrap().clone(), layer.times);
+        Wanted { layer, times }
+    });
+    let packed = pack_all(&store, &wanted.collect::<Vec<_>>(), Packing::default()).unwrap();
     for (layer, packed) in image.layers.iter().zip(packed) {
         assert_eq!(layer.diff_id, packed.diff_id);
         assert_eq!(store.blob_size(&packed.digest), Some(packed.size));
@@ -107,11 +113,11 @@ fn a_kept_image_depends_on_nothing_outside() {
     let store = bench.store();
     bench.build_with(TEXT, Mode::Execute, &bench.runner(&store), &Cancel::new()).unwrap();
     let name: Reference = "app:1".parse().unwrap();
-    keep(&store, &image, std::slice::from_ref(&name)).unwrap();
+    keep(&fetcher(&store), &image, std::slice::from_ref(&name)).unwrap();
     fs::remove_file(bench.context().join("a")).unwrap();
     let other = bench.store();
     assert_eq!(other.resolve(&name).unwrap(), Some(image.id));
-    let layer = other.layer(&image.layers[0].layer).unwrap().unwrap();
+    let layer = other.layer(image.layers[0].held.id().unwrap()).unwrap().unwrap();
     let index = layer.tree().unwrap().position(b"a").unwrap();
     assert_eq!(std::io::read_to_string(other.open_file(&layer, index).unwrap()).unwrap(), "one");
 }
