@@ -12,6 +12,7 @@
 //! | build contexts | [`Store::walk_context`], [`ContextFilter`] |
 //! | finished steps and exports | [`Record`], [`Export`] |
 //! | images and their tags | [`Image`] |
+//! | what registries said | [`Remote`] |
 //! | what changes: cache mounts, volumes, containers | [`CacheMount`], [`ContainerDir`] |
 
 #![forbid(unsafe_code)]
@@ -25,10 +26,12 @@ mod failpoint;
 mod files;
 mod images;
 mod layers;
+mod lists;
 mod lock;
 mod mounts;
 mod origins;
 mod records;
+mod remotes;
 mod store;
 mod tags;
 mod temp;
@@ -48,5 +51,6 @@ pub use lock::{FileLock, LockMode};
 pub use mounts::{CacheMount, Sharing};
 pub use origins::{Origin, Origins};
 pub use records::{Export, ExportBlob, Key, KeyLock, Record};
+pub use remotes::Remote;
 pub use store::{FORMAT, OpenOptions, Store};
 pub use temp::TempDir;

@@ -27,7 +27,7 @@ const VERSION_BYTES_MAX: usize = 64 * 1024;
 const SMALL_BYTES: usize = 8 * 1024;
 
 /// The folders of a store, all made when it is.
-const FOLDERS: [&str; 16] = [
+const FOLDERS: [&str; 18] = [
     "barriers",
     "blobs",
     "blobs/sha256",
@@ -38,10 +38,12 @@ const FOLDERS: [&str; 16] = [
     "history",
     "images",
     "layers",
+    "lists",
     "locks",
     "mounts",
     "records",
     "refs",
+    "remotes",
     "tmp",
     "volumes",
 ];
@@ -116,6 +118,15 @@ impl Store {
     #[must_use]
     pub fn id_map(&self) -> &str {
         &self.inner.options.id_map
+    }
+
+    /// Makes a folder that stores did not always have, before something is written in it.
+    pub(crate) fn later_folder(&self, name: &str) -> Result<(), StoreError> {
+        let folder = self.root().join(name);
+        match rustix::fs::mkdir(&folder, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+            Err(error) => Err(error).at("create", &folder),
+        }
     }
 
     /// Makes the folders and the version file; of two processes that do so at once, one writes the version.

@@ -18,6 +18,7 @@ mod layers;
 mod mounts;
 mod opening;
 mod records;
+mod remotes;
 mod speed;
 mod support;
 mod trees;
