@@ -4,6 +4,7 @@
 
 mod environment;
 mod layout;
+pub mod registry;
 mod rootfs;
 
 pub use environment::TestEnv;
