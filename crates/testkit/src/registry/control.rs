@@ -63,7 +63,7 @@ fn add_rules(shared: &Shared, text: &str) -> Result<(), String> {
 /// `METHOD PATTERN FAULT [skip=N] [times=N|always]`, as in `GET /v2/*/blobs/* cut=1000 skip=1`.
 ///
 /// Faults: `status=503`, `too-many=SECONDS`, `html`, `corrupt`, `length=+5`, `endless`, `huge=BYTES`, `cut=BYTES`,
-/// `close=BYTES`, `reset`, `no-answer`, `hang`, `drip=BYTES` (a second), `delay=MILLISECONDS`, `redirect=ADDRESS`,
+/// `close=BYTES`, `stall=BYTES`, `reset`, `no-answer`, `hang`, `drip=BYTES` (a second), `delay=MILLISECONDS`, `redirect=ADDRESS`,
 /// `redirect-loop`, `ignore-range`, `lose-upload`, `none`.
 impl FromStr for Rule {
     type Err = String;
@@ -99,6 +99,7 @@ fn parse_fault(word: &str) -> Result<Fault, String> {
         "huge" => Fault::Huge(number(word, value)?),
         "cut" => Fault::Cut { after: number(word, value)?, reset: true },
         "close" => Fault::Cut { after: number(word, value)?, reset: false },
+        "stall" => Fault::Stall { after: number(word, value)? },
         "reset" => Fault::Reset,
         "no-answer" => Fault::NoAnswer,
         "hang" => Fault::Hang,

@@ -40,6 +40,11 @@ pub enum Fault {
         /// By a reset; else by an ordinary close.
         reset: bool,
     },
+    /// The right answer up to this many bytes of its body, then nothing; the connection stays open.
+    Stall {
+        /// Bytes of the body that come.
+        after: u64,
+    },
     /// The request is carried out, and the connection closed before an answer.
     NoAnswer,
     /// The connection is reset before anything is done.

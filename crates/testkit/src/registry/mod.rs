@@ -29,6 +29,7 @@ mod auth;
 mod control;
 mod faults;
 mod http;
+mod proxy;
 mod record;
 mod routes;
 mod server;
@@ -49,6 +50,7 @@ use serde_json::{Value, json};
 
 pub use auth::{Auth, Lifetime, TokenAuth};
 pub use faults::{Fault, Rule};
+pub use proxy::TestProxy;
 pub use record::Request;
 #[cfg(feature = "tls")]
 pub use tls::{Identity, TEST_AUTHORITY};
@@ -122,7 +124,7 @@ impl Builder {
         Self(Settings { tls: Some(identity), ..self.0 })
     }
 
-    /// Calls itself `name`, which must mean this machine: `localhost` rather than `127.0.0.1`.
+    /// Calls itself `name` rather than `127.0.0.1`: `localhost`, or any name for those who go through a [`TestProxy`].
     #[must_use]
     pub fn name(self, name: &str) -> Self {
         Self(Settings { name: name.to_owned(), ..self.0 })
@@ -255,6 +257,12 @@ impl Registry {
     #[must_use]
     pub fn bytes_received(&self, path: &str) -> u64 {
         self.matching("*", path).iter().map(|request| request.received).sum()
+    }
+
+    /// Connections that were opened, those that spoke TLS in vain included.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.shared().connected()
     }
 
     /// The most blobs that were fetched at the same time.

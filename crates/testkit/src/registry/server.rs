@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    io::{self, BufReader, Write},
+    io::{self, BufRead, BufReader, Write},
     net::{Shutdown, TcpListener, TcpStream},
     ops::DerefMut,
     sync::{
@@ -103,6 +103,10 @@ impl Shared {
 
     pub(super) fn most_parallel(&self) -> usize {
         self.most_parallel.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn connected(&self) -> u64 {
+        self.connected.load(Ordering::SeqCst)
     }
 
     fn ends(&self) -> bool {
@@ -219,12 +223,28 @@ fn converse(shared: &Shared, socket: &TcpStream) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let io = BufReader::new(shared.settings.stream(socket.try_clone()?)?);
     let mut connection = Connection { io, socket: socket.try_clone()? };
+    if speaks_tls(&mut connection)? {
+        // As Go's servers do, by which clients know that they may try without.
+        return connection.io.get_mut().write_all(b"HTTP/1.0 400 Bad Request\r\n\r\nthis is plain HTTP\n");
+    }
     while let Some(head) = Head::read(&mut connection.io)? {
         if !exchange(shared, &mut connection, head)? {
             return Ok(());
         }
     }
     Ok(())
+}
+
+fn speaks_tls(connection: &mut Connection) -> io::Result<bool> {
+    const HANDSHAKE: u8 = 22;
+    let begins = connection.io.fill_buf()?;
+    let tls = begins.first() == Some(&HANDSHAKE);
+    if tls {
+        // Bytes that were not read would turn the close into a reset.
+        let bytes = begins.len();
+        connection.io.consume(bytes);
+    }
+    Ok(tls)
 }
 
 /// One request and its answer; whether the connection goes on.
@@ -388,13 +408,16 @@ fn send(
         Fault::Endless => fill(shared, out, u64::MAX, 0, sent)?,
         Fault::Huge(bytes) => fill(shared, out, *bytes, b' ', sent)?,
         Fault::Drip { bytes, pause } => drip(shared, out, body, *bytes, *pause, sent)?,
-        Fault::Cut { after, .. } => {
+        Fault::Cut { after, .. } | Fault::Stall { after } => {
             let after = usize::try_from(*after).unwrap_or(usize::MAX).min(body.len());
             drip(shared, out, &body[..after], PIECE_BYTES, Duration::ZERO, sent)?;
             false
         }
         _ => drip(shared, out, body, PIECE_BYTES, Duration::ZERO, sent)?,
     };
+    if matches!(fault, Fault::Stall { .. }) {
+        return hang(shared, connection);
+    }
     if matches!(fault, Fault::Cut { reset: true, .. }) {
         // What was sent must arrive before the reset overtakes it.
         thread::sleep(TICK);

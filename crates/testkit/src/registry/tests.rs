@@ -306,3 +306,35 @@ fn a_bomb_is_small_and_opens_to_its_size() {
     let mut plain = flate2::read::MultiGzDecoder::new(bomb.as_slice());
     assert_eq!(std::io::copy(&mut plain, &mut std::io::sink()).expect("gzip"), 64 << 20);
 }
+
+#[test]
+fn plain_http_answers_tls_so_that_clients_understand() {
+    let registry = Registry::start();
+    let mut socket = TcpStream::connect(registry.host()).expect("a connection");
+    socket.write_all(&[22, 3, 1, 0, 200, 1]).expect("the beginning of a handshake");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.0 400"), "{answer}");
+    assert_eq!((registry.requests().len(), registry.connections()), (0, 1));
+}
+
+#[test]
+fn the_proxy_leads_every_name_here() {
+    let registry = Registry::builder().name("registry.example").start();
+    let proxy = TestProxy::with_password("user", "word");
+    let connect = |headers: &str| {
+        let mut socket = TcpStream::connect(proxy.host()).expect("a connection");
+        let head = format!(
+            "CONNECT {} HTTP/1.1\r\n{headers}\r\nGET /v2/ HTTP/1.1\r\nConnection: close\r\n\r\n",
+            registry.host()
+        );
+        socket.write_all(head.as_bytes()).expect("a request sent");
+        let mut answer = String::new();
+        let _ = socket.read_to_string(&mut answer);
+        answer
+    };
+    assert!(connect("").starts_with("HTTP/1.1 407"));
+    let tunnel = connect(&format!("Proxy-Authorization: {}\r\n", auth::basic("user", "word")));
+    assert!(tunnel.starts_with("HTTP/1.1 200 Connection established\r\n\r\nHTTP/1.1 200 OK"), "{tunnel}");
+    assert_eq!(proxy.asked(), [registry.host(), registry.host()]);
+}

@@ -18,11 +18,11 @@ pub const TEST_AUTHORITY: &str = include_str!("certificates/authority.pem");
 /// Which certificate the registry shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// A good one for `localhost` and `127.0.0.1`.
+    /// A good one for `localhost`, `127.0.0.1` and `registry.example`.
     Local,
-    /// One for `registry.example` only.
+    /// One for `other.example` only.
     OtherName,
-    /// One for `localhost` and `127.0.0.1` that expired in 2021.
+    /// One for the names of [`Self::Local`] that expired in 2021.
     Expired,
 }
 

@@ -31,6 +31,7 @@ CONF
     openssl ca -batch -notext -config "$work/ca.conf" -cert authority.pem -keyfile "$work/authority.key" \
         -extfile "$work/extensions" -startdate "$3" -enddate "$4" -in "$work/$1.csr" -out "$1.pem" 2>/dev/null
 }
-leaf local DNS:localhost,IP:127.0.0.1 20200101000000Z 21200101000000Z
-leaf other-name DNS:registry.example 20200101000000Z 21200101000000Z
-leaf expired DNS:localhost,IP:127.0.0.1 20200101000000Z 20210101000000Z
+names=DNS:localhost,IP:127.0.0.1,DNS:registry.example
+leaf local $names 20200101000000Z 21200101000000Z
+leaf other-name DNS:other.example 20200101000000Z 21200101000000Z
+leaf expired $names 20200101000000Z 20210101000000Z
