@@ -13,18 +13,35 @@
 
 #![forbid(unsafe_code)]
 
+mod answer;
+mod auth;
 mod certificates;
+mod challenge;
 mod client;
 mod credentials;
+mod environment;
+mod download;
 mod error;
 mod hosts;
+mod http;
+mod manifests;
 mod options;
 mod proxy;
+mod referrers;
+mod retry;
 mod secret;
+mod session;
+mod settings_file;
+mod socket;
+mod transport;
+mod upload;
+mod url;
 
 pub use certificates::Certificates;
 pub use client::{Client, Document, Uploaded};
 pub use credentials::{Credential, Credentials};
+pub use environment::Environment;
+pub use download::BlobReader;
 pub use error::{Kind, RegistryError};
 pub use hosts::{Endpoint, Hosts, PullBy};
 pub use options::{Limits, Options, Stop};
