@@ -89,12 +89,20 @@ pub enum RegistryError {
         source: Option<Box<dyn Error + Send + Sync>>,
     },
     /// The certificate is not trusted, or is for another name.
-    #[error("cannot trust {place}: {reason}; put its authority's certificate into /etc/docker/certs.d/{place}/ca.crt, or name the registry insecure")]
+    #[error(
+        "cannot trust {place}: {reason}; put its authority's certificate into /etc/docker/certs.d/{place}/ca.crt, or name the registry insecure"
+    )]
     Untrusted {
         /// The host and port.
         place: String,
         /// What is wrong with the certificate.
         reason: String,
+    },
+    /// The server answers in plain HTTP.
+    #[error("{place} does not speak TLS: name the registry insecure if that is meant to be so")]
+    NoTls {
+        /// The host and port.
+        place: String,
     },
     /// Nothing, or next to nothing, arrived for a long time.
     #[error("{place} is too slow: {bytes} bytes in {seconds} seconds", seconds = .time.as_secs())]
@@ -217,6 +225,13 @@ fn said(answer: &Option<String>) -> String {
     answer.as_ref().map(|answer| format!(" ({answer})")).unwrap_or_default()
 }
 
+/// Readers of blobs fail with `io::Error`; `io::Error::downcast` gives this error back.
+impl From<RegistryError> for io::Error {
+    fn from(error: RegistryError) -> Self {
+        Self::other(error)
+    }
+}
+
 impl RegistryError {
     /// What sort of failure it is.
     #[must_use]
@@ -229,6 +244,7 @@ impl RegistryError {
             | Self::Status { .. }
             | Self::Unreachable { .. }
             | Self::Untrusted { .. }
+            | Self::NoTls { .. }
             | Self::TooSlow { .. } => Kind::Unreachable,
             Self::WrongDigest { .. }
             | Self::WrongLength { .. }

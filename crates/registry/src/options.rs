@@ -55,6 +55,8 @@ pub struct Limits {
     pub connect: Duration,
     /// For the head of a response, from the end of the request on.
     pub response: Duration,
+    /// For the head of a response to a blob or manifest that was sent: registries check it first, and may move it.
+    pub commit: Duration,
     /// The longest time without a byte in either direction.
     pub stall: Duration,
     /// Fewer bytes than this in a [`Self::slow_window`] are as good as none.
@@ -91,6 +93,7 @@ impl Default for Limits {
         Self {
             connect: Duration::from_secs(20),
             response: Duration::from_secs(60),
+            commit: Duration::from_secs(300),
             stall: Duration::from_secs(30),
             slow_bytes: 16 << 10,
             slow_window: Duration::from_secs(60),
