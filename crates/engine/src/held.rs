@@ -103,6 +103,12 @@ impl Held {
         self.at_hand().map(Layer::id).or(self.0.id.as_ref())
     }
 
+    /// The key of the record of another machine that names it.
+    #[must_use]
+    pub fn record(&self) -> Option<&Digest> {
+        self.0.record.as_ref()
+    }
+
     /// Where it can be had besides the store.
     #[must_use]
     pub fn places(&self) -> &[Elsewhere] {
@@ -118,6 +124,12 @@ impl Held {
     pub fn look(&self, store: &Store) -> Result<bool, Error> {
         if self.at_hand().is_some() {
             return Ok(true);
+        }
+        if let Some(id) = &self.0.id {
+            let layer = store.layer(id).map_err(store_error)?;
+            return Ok(layer
+                .filter(|layer| store.has_bytes(layer))
+                .is_some_and(|layer| self.set(layer).is_ok()));
         }
         for place in self.places() {
             if let Some(layer) = import::unpacked(store, &place.diff_id)? {
@@ -200,6 +212,7 @@ impl Fetcher<'_> {
     /// Brings what is missing into the store, several at once.
     pub fn fetch<'h>(&self, layers: impl IntoIterator<Item = &'h Held>) -> Result<(), Error> {
         let missing: Vec<&Held> = layers.into_iter().filter(|held| held.at_hand().is_none()).collect();
+        self.give_up_nowhere(&missing)?;
         let (next, failure) = (AtomicUsize::new(0), Mutex::new(None::<Error>));
         let failed = || failure.lock().unwrap_or_else(PoisonError::into_inner);
         let serve = || {
@@ -225,6 +238,17 @@ impl Fetcher<'_> {
             return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
         }
         Ok(())
+    }
+
+    /// Layers of which only the name is known are given up all at once: each time, the build starts over.
+    fn give_up_nowhere(&self, missing: &[&Held]) -> Result<(), Error> {
+        let mut lost = None;
+        for held in missing.iter().filter(|held| self.may_write && held.places().is_empty()) {
+            if !held.look(self.store)? {
+                lost = Some(held.lost(self, None));
+            }
+        }
+        lost.map_or(Ok(()), Err)
     }
 
     /// The layer with its files, fetched when it is missing.

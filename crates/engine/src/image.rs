@@ -1,6 +1,6 @@
 //! From a finished build to an image: layers, config, history, and the times that they carry.
 
-use galley_oci::{Digest, History, ImageConfig, Reference, RootFs, Time, TimePolicy};
+use galley_oci::{Descriptor, Digest, History, ImageConfig, Reference, RootFs, Time, TimePolicy};
 use galley_store::{Image, ImageLayer, Store};
 
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     clock::now,
     plan::{Plan, Target},
     ports::BaseLayer,
+    shared,
     snapshot::in_store,
     steps::files::store_error,
 };
@@ -70,6 +71,8 @@ pub struct ImageOptions {
     pub times: TimeOptions,
     /// Outputs will want the layers compressed like this: done in the same pass that finds the diffIDs.
     pub pack: Option<Packing>,
+    /// The config tells which steps made which layers, so that other machines can use the image as a cache.
+    pub inline_cache: bool,
 }
 
 /// An image that is put together; its layers may be elsewhere still.
@@ -141,7 +144,14 @@ pub fn assemble(
     };
     let diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
     let rootfs = RootFs { diff_ids, ..RootFs::default() };
-    let config = ImageConfig { created, rootfs, history, ..target.config.clone() }.to_bytes();
+    let mut config = ImageConfig { created, rootfs, history, ..target.config.clone() };
+    // What a base says of its own steps is not about this image.
+    config.extra.shift_remove(shared::KEY);
+    if options.inline_cache {
+        let cache = shared::inline(target, built, &layers, times.created());
+        config.extra.insert(shared::KEY.to_owned(), cache);
+    }
+    let config = config.to_bytes();
     let id = Digest::sha256(&config);
     Ok(Assembled { id, config, layers, manifest: None, created: now() })
 }
@@ -171,16 +181,17 @@ fn new_layers(target: &Target, built: &Built) -> Result<Vec<Held>, Error> {
 }
 
 /// The layers as an image lists them: their diffIDs are found, and their blobs made when they will be wanted. A layer
-/// that is elsewhere stays there, unless its archive has other times.
+/// that is elsewhere stays there, unless its archive has other times; one that has come keeps the archive it came in.
 fn described(
     fetcher: &Fetcher<'_>,
     layers: &[Held],
     times: TimePolicy,
     pack: Option<Packing>,
 ) -> Result<Vec<BaseLayer>, Error> {
-    let elsewhere = |held: &Held| match held.at_hand() {
-        Some(_) => None,
-        None => held.places().iter().find(|place| place.times == times).cloned(),
+    let elsewhere = |held: &Held| {
+        let has_come = |blob: &Descriptor| fetcher.store.blob_size(&blob.digest) == Some(blob.size);
+        let mut places = held.places().iter().filter(|place| place.times == times);
+        places.find(|place| held.at_hand().is_none() || has_come(&place.blob)).cloned()
     };
     let missing: Vec<&Held> = layers.iter().filter(|held| elsewhere(held).is_none()).collect();
     fetcher.fetch(missing.iter().copied())?;

@@ -29,6 +29,7 @@ pub mod plan;
 pub mod ports;
 pub mod runner;
 pub mod schedule;
+pub mod shared;
 pub mod snapshot;
 mod steps;
 mod upper;

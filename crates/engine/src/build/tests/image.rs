@@ -60,7 +60,7 @@ fn a_reproducible_image_depends_on_no_clock() {
         let bench = Bench::new();
         thread::sleep(Duration::from_millis(pause));
         bench.write("a", "one");
-        let (image, config) = made(&bench, &ImageOptions { times, pack: Some(Packing::default()) });
+        let (image, config) = made(&bench, &ImageOptions { times, pack: Some(Packing::default()), ..ImageOptions::default() });
         assert_eq!(config.created, Some(REPRODUCIBLE_TIME.rfc3339()));
         image.id
     };
@@ -72,7 +72,7 @@ fn source_date_epoch_decides_created_and_nothing_else() {
     let bench = Bench::new();
     bench.write("a", "one");
     let times = TimeOptions { source_date_epoch: Some(1_000_000_000), ..TimeOptions::default() };
-    let (image, config) = made(&bench, &ImageOptions { times, pack: None });
+    let (image, config) = made(&bench, &ImageOptions { times, ..ImageOptions::default() });
     let created = Some(Time::from_seconds(1_000_000_000).rfc3339());
     assert_eq!(config.created, created);
     assert!(config.history.iter().all(|item| item.created == created));
