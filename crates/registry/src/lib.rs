@@ -39,7 +39,7 @@ mod url;
 
 pub use certificates::Certificates;
 pub use client::{Client, Document, Uploaded};
-pub use credentials::{Credential, Credentials};
+pub use credentials::{Credential, Credentials, Forgotten, Kept, ReadableByOthers};
 pub use environment::Environment;
 pub use download::BlobReader;
 pub use error::{Kind, RegistryError};

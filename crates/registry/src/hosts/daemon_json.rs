@@ -48,7 +48,8 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Daemon, RegistryError> 
     let value = settings_file::parse_json(bytes).map_err(|reason| settings_file::wrong(path, reason))?;
     let list = |key: &str| strings(path, bytes, &value, key);
     let line = |text: &str| settings_file::line_of(bytes, text);
-    let at = |text: &str, reason: String| settings_file::wrong(path, format!("line {}: {reason}", line(text)));
+    let at =
+        |text: &str, reason: String| settings_file::wrong(path, format!("line {}: {reason}", line(text)));
     let mirrors = list("registry-mirrors")?;
     let mirrors = mirrors.iter().map(|text| mirror(text).map_err(|reason| at(text, reason)));
     let insecure = list("insecure-registries")?;
@@ -70,7 +71,8 @@ fn strings(path: &Path, bytes: &[u8], value: &Value, key: &str) -> Result<Vec<St
 
 /// `https://host[:port]`, and nothing more, as docker wants it.
 fn mirror(text: &str) -> Result<DaemonMirror, String> {
-    let wrong = || "a registry mirror must be http://host[:port] or https://host[:port], and nothing more".to_owned();
+    let wrong =
+        || "a registry mirror must be http://host[:port] or https://host[:port], and nothing more".to_owned();
     let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if !matches!(scheme, "http" | "https") || !authority::is_valid(authority) {

@@ -33,7 +33,8 @@ pub(super) fn parse(text: &str) -> Result<Insecure, String> {
 /// Whether one of `entries` names `authority`. A host name is looked up only when there are ranges of addresses.
 pub(super) fn names(entries: &[Insecure], authority: &str) -> bool {
     let ranges: Vec<&Cidr> = entries.iter().filter_map(range_of).collect();
-    let named = |entry: &Insecure| matches!(entry, Insecure::Authority(name) if name.eq_ignore_ascii_case(authority));
+    let named =
+        |entry: &Insecure| matches!(entry, Insecure::Authority(name) if name.eq_ignore_ascii_case(authority));
     entries.iter().any(named)
         || (!ranges.is_empty()
             && addresses(authority).iter().any(|address| ranges.iter().any(|range| range.contains(*address))))

@@ -15,7 +15,9 @@ impl Location {
     /// Reads `host[:port][/path]`; says what is wrong with anything else.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         if text.contains("://") {
-            return Err(format!("{text:?} has a scheme: write host[:port][/path], and insecure = true for http"));
+            return Err(format!(
+                "{text:?} has a scheme: write host[:port][/path], and insecure = true for http"
+            ));
         }
         let (authority, path) = text.split_once('/').unwrap_or((text, ""));
         let location = Self { authority: authority.to_owned(), path: path.trim_end_matches('/').to_owned() };
@@ -56,7 +58,9 @@ impl Prefix {
     /// Reads `host[:port][/path]` or `*.domain`.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         match text.strip_prefix('*') {
-            Some(domain) if !domain.starts_with('.') || !authority::is_valid(&domain[1..]) || domain.contains(':') => {
+            Some(domain)
+                if !domain.starts_with('.') || !authority::is_valid(&domain[1..]) || domain.contains(':') =>
+            {
                 Err(format!("{text:?} is no wildcard: write *.example.com, without port and path"))
             }
             Some(domain) => Ok(Self::Subdomains(domain.to_owned())),

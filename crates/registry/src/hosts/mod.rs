@@ -167,7 +167,8 @@ impl Hosts {
         let repository = location.repository(rest);
         if repository.is_empty() {
             let place = &location.authority;
-            let reason = format!("location {place:?} has no repository for its prefix: write {place}/REPOSITORY");
+            let reason =
+                format!("location {place:?} has no repository for its prefix: write {place}/REPOSITORY");
             return Err(settings_file::wrong(&registry.file, reason));
         }
         Ok(self.endpoint(&location.authority, repository))
@@ -200,7 +201,10 @@ impl Hosts {
     }
 }
 
-fn parse_insecure<'a>(words: impl Iterator<Item = &'a str>, what: &str) -> Result<Vec<Insecure>, RegistryError> {
+fn parse_insecure<'a>(
+    words: impl Iterator<Item = &'a str>,
+    what: &str,
+) -> Result<Vec<Insecure>, RegistryError> {
     let wrong = |reason| RegistryError::Setting { what: what.to_owned(), reason };
     words.map(|word| insecure::parse(word).map_err(wrong)).collect()
 }

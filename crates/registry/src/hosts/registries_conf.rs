@@ -135,7 +135,8 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Registry>, Registry
 }
 
 fn entries(path: &Path, bytes: &[u8]) -> Result<Vec<Registry>, Wrong> {
-    let text = str::from_utf8(bytes).map_err(|error| Wrong(error.valid_up_to(), "it is not UTF-8".to_owned()))?;
+    let text =
+        str::from_utf8(bytes).map_err(|error| Wrong(error.valid_up_to(), "it is not UTF-8".to_owned()))?;
     let written: Written = toml::from_str(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
         Wrong(offset, error.message().lines().collect::<Vec<_>>().join(" "))

@@ -4,9 +4,7 @@ use fs_err as fs;
 use galley_oci::Reference;
 use proptest::prelude::*;
 
-use super::{
-    Endpoint, Hosts, PullBy, authority, cidr::Cidr, daemon_json, location::Prefix, registries_conf,
-};
+use super::{Endpoint, Hosts, PullBy, authority, cidr::Cidr, daemon_json, location::Prefix, registries_conf};
 use crate::{Environment, RegistryError, environment};
 
 const DIGEST: &str = "@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -118,7 +116,10 @@ fn wildcards_are_for_hosts_below_a_domain() {
         "[[registry]]\nprefix = '*.example.com'\ninsecure = true\n\
          [[registry]]\nprefix = '*.moved.org'\nlocation = 'new.org/old'\n",
     );
-    assert_eq!(endpoints(&hosts, "a.example.com:5000/x"), ["!https://a.example.com:5000 x a.example.com:5000"]);
+    assert_eq!(
+        endpoints(&hosts, "a.example.com:5000/x"),
+        ["!https://a.example.com:5000 x a.example.com:5000"]
+    );
     assert_eq!(endpoints(&hosts, "example.com/x"), ["https://example.com x example.com"]);
     assert_eq!(endpoints(&hosts, "quay.io/a.example.com/x"), ["https://quay.io a.example.com/x quay.io"]);
     assert_eq!(endpoints(&hosts, "a.moved.org/x/y"), ["https://new.org old/x/y new.org"]);
@@ -163,7 +164,11 @@ fn later_files_replace_entries_with_the_same_prefix() {
 #[test]
 fn a_variable_names_the_only_file() {
     let root = tempfile::tempdir().unwrap();
-    write(root.path(), "etc/containers/registries.conf", "[[registry]]\nlocation = 'a.example'\nblocked = true\n");
+    write(
+        root.path(),
+        "etc/containers/registries.conf",
+        "[[registry]]\nlocation = 'a.example'\nblocked = true\n",
+    );
     write(root.path(), "mine.conf", "");
     let mine = root.path().join("mine.conf");
     let environment = environment::of(&[("CONTAINERS_REGISTRIES_CONF", mine.to_str().unwrap())], root.path());
@@ -199,7 +204,10 @@ fn errors_of_registries_conf_name_the_line() {
             "[registries.search]\nregistries = ['a']\n",
             "line 1: the table [registries] is version 1 of this format: write [[registry]] tables",
         ),
-        ("[[registry]]\nlocation = 'a.b'\ninsecure = 'yes'\n", "line 3: invalid type: string \"yes\", expected a boolean"),
+        (
+            "[[registry]]\nlocation = 'a.b'\ninsecure = 'yes'\n",
+            "line 3: invalid type: string \"yes\", expected a boolean",
+        ),
     ];
     for (conf, text) in cases {
         assert_eq!(parse_error(conf), format!("/r.conf is wrong: {text}"));
@@ -252,7 +260,8 @@ fn errors_of_daemon_json_name_the_line() {
 #[test]
 fn flags_and_a_variable_name_insecure_registries() {
     let root = tempfile::tempdir().unwrap();
-    let environment = environment::of(&[("GALLEY_INSECURE_REGISTRIES", "a.example, b.example:5000")], root.path());
+    let environment =
+        environment::of(&[("GALLEY_INSECURE_REGISTRIES", "a.example, b.example:5000")], root.path());
     let hosts = Hosts::load(&environment, &["http://c.example".to_owned()]).unwrap();
     let insecure = |registry: &str| hosts.registry_endpoint(registry).unwrap().insecure;
     assert!(insecure("a.example") && insecure("b.example:5000") && insecure("c.example"));
@@ -268,15 +277,27 @@ fn flags_and_a_variable_name_insecure_registries() {
 fn a_location_without_a_repository_is_an_error() {
     let hosts = hosts_of("[[registry]]\nprefix = 'a.example/x'\nlocation = 'b.example'\n");
     let error = hosts.endpoints(&reference("a.example/x")).unwrap_err().to_string();
-    assert!(error.ends_with("location \"b.example\" has no repository for its prefix: write b.example/REPOSITORY"));
+    assert!(
+        error
+            .ends_with("location \"b.example\" has no repository for its prefix: write b.example/REPOSITORY")
+    );
 }
 
 #[test]
 fn loopback_is_this_machine_alone() {
-    for host in ["localhost", "localhost:1", "a.localhost", "127.0.0.1", "127.9.9.9:5", "[::1]:5000", "LOCALHOST"] {
+    for host in
+        ["localhost", "localhost:1", "a.localhost", "127.0.0.1", "127.9.9.9:5", "[::1]:5000", "LOCALHOST"]
+    {
         assert!(authority::is_loopback(host), "{host}");
     }
-    for host in ["127.0.0.1.example.com", "localhost.example.com", "128.0.0.1", "[::2]:5000", "notlocalhost", "127.evil"] {
+    for host in [
+        "127.0.0.1.example.com",
+        "localhost.example.com",
+        "128.0.0.1",
+        "[::2]:5000",
+        "notlocalhost",
+        "127.evil",
+    ] {
         assert!(!authority::is_loopback(host), "{host}");
     }
 }
@@ -284,8 +305,12 @@ fn loopback_is_this_machine_alone() {
 #[test]
 fn ranges_of_addresses() {
     let holds = |range: &str, address: &str| Cidr::parse(range).unwrap().contains(address.parse().unwrap());
-    assert!(holds("10.0.0.0/8", "10.200.0.1") && holds("0.0.0.0/0", "1.2.3.4") && holds("fd00::/8", "fd12::1"));
-    assert!(holds("10.1.2.3/32", "10.1.2.3") && holds("10.0.0.0/8", "::ffff:10.1.1.1") && holds("::/0", "::1"));
+    assert!(
+        holds("10.0.0.0/8", "10.200.0.1") && holds("0.0.0.0/0", "1.2.3.4") && holds("fd00::/8", "fd12::1")
+    );
+    assert!(
+        holds("10.1.2.3/32", "10.1.2.3") && holds("10.0.0.0/8", "::ffff:10.1.1.1") && holds("::/0", "::1")
+    );
     assert!(!holds("10.0.0.0/8", "11.0.0.1") && !holds("::/0", "1.2.3.4") && !holds("0.0.0.0/0", "::1"));
     for wrong in ["10.0.0.0", "10.0.0.0/33", "fd00::/129", "a/8", "10.0.0.0/-1", "/"] {
         assert_eq!(Cidr::parse(wrong), None, "{wrong}");
