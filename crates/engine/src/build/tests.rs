@@ -1,6 +1,7 @@
 //! Builds with a runner that only pretends, and counts.
 
 mod copy;
+mod elsewhere;
 mod image;
 mod keys;
 mod mounts;

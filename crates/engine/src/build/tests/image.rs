@@ -60,7 +60,8 @@ fn a_reproducible_image_depends_on_no_clock() {
         let bench = Bench::new();
         thread::sleep(Duration::from_millis(pause));
         bench.write("a", "one");
-        let (image, config) = made(&bench, &ImageOptions { times, pack: Some(Packing::default()), ..ImageOptions::default() });
+        let (image, config) =
+            made(&bench, &ImageOptions { times, pack: Some(Packing::default()), ..ImageOptions::default() });
         assert_eq!(config.created, Some(REPRODUCIBLE_TIME.rfc3339()));
         image.id
     };
