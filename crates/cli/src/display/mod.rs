@@ -11,6 +11,7 @@ mod plain;
 mod rawjson;
 mod state;
 pub(crate) mod text;
+mod transfers;
 mod tty;
 
 use std::{

@@ -1,6 +1,7 @@
 //! `--progress=plain`: one line after the other, each with the number of its step, as BuildKit writes them.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     time::Duration,
 };
@@ -13,6 +14,9 @@ use super::{
 };
 use crate::human;
 
+/// How often it is said how far a transfer is.
+const TRANSFER_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Writes lines to `out`.
 pub(super) struct Plain<W> {
     out: W,
@@ -22,11 +26,13 @@ pub(super) struct Plain<W> {
     named: usize,
     /// Warnings told so far.
     warned: usize,
+    /// When it was last said how far a transfer is, by the numbers of its group and its own.
+    moved: BTreeMap<(usize, usize), Duration>,
 }
 
 impl<W: Write> Plain<W> {
     pub(super) const fn new(out: W) -> Self {
-        Self { out, last: 0, named: 0, warned: 0 }
+        Self { out, last: 0, named: 0, warned: 0, moved: BTreeMap::new() }
     }
 
     /// A blank line where the subject changes, and the name where something begins.
@@ -52,11 +58,27 @@ impl<W: Write> Plain<W> {
     fn ended(&mut self, work: &Work) -> io::Result<()> {
         self.fresh(work)?;
         match &work.status {
-            Status::Cached => writeln!(self.out, "#{} CACHED", work.number),
+            Status::Cached(None) => writeln!(self.out, "#{} CACHED", work.number),
+            Status::Cached(Some(from)) => writeln!(self.out, "#{} CACHED from {from}", work.number),
             Status::Done(took) => writeln!(self.out, "#{} DONE {}", work.number, human::seconds(*took)),
             Status::Failed(message) => writeln!(self.out, "#{} ERROR: {message}", work.number),
             Status::Waiting | Status::Running => Ok(()),
         }
+    }
+
+    /// A line when a transfer begins and when it is over, and a few in between.
+    fn transfer(&mut self, work: &Work, at: Duration) -> io::Result<()> {
+        let Some(moving) = work.moving() else { return Ok(()) };
+        let key = (work.number, work.moved);
+        let said = self.moved.get(&key).copied();
+        if !moving.is_over() && said.is_some_and(|said| at.saturating_sub(said) < TRANSFER_INTERVAL) {
+            return Ok(());
+        }
+        self.moved.insert(key, at);
+        self.subject(work, work.number > self.named)?;
+        let (line, took) = (moving.describe(at), human::seconds(moving.took(at)));
+        let end = if moving.is_over() { " done" } else { "" };
+        writeln!(self.out, "#{} {line} {took}{end}", work.number)
     }
 
     fn warnings(&mut self, state: &State) -> io::Result<()> {
@@ -73,7 +95,7 @@ impl<W: Write> Plain<W> {
 }
 
 impl<W: Write + Send> Display for Plain<W> {
-    fn event(&mut self, event: &Event, state: &State, _at: Duration) -> io::Result<()> {
+    fn event(&mut self, event: &Event, state: &State, at: Duration) -> io::Result<()> {
         self.warnings(state)?;
         let Some(work) = state.current() else { return Ok(()) };
         match event {
@@ -87,6 +109,7 @@ impl<W: Write + Send> Display for Plain<W> {
                 self.subject(work, true)?;
                 self.ended(work)
             }
+            Event::Transfer { .. } => self.transfer(work, at),
             Event::Log { .. } => {
                 self.subject(work, false)?;
                 self.fresh(work)

@@ -5,9 +5,12 @@ use std::{
     time::Duration,
 };
 
-use galley_engine::{Event, plan::StepId};
+use galley_engine::{Event, events::Direction, plan::StepId};
 
-use super::text;
+use super::{
+    text,
+    transfers::{self, Moving},
+};
 use crate::human;
 
 /// Lines kept of each step, for the terminal and for the report of a failure.
@@ -20,12 +23,13 @@ const LINE_BYTES_MAX: usize = 16 << 10;
 pub(super) enum Status {
     Waiting,
     Running,
-    Cached,
+    /// In the store, or said to be elsewhere by somebody's records.
+    Cached(Option<String>),
     Done(Duration),
     Failed(String),
 }
 
-/// A step, a context that was read, or an output: what BuildKit calls a vertex.
+/// A step, a context that was read, an output, or blobs on their way: what BuildKit calls a vertex.
 #[derive(Debug)]
 pub(super) struct Work {
     /// Counted from one in the order in which things began; 0 before.
@@ -41,6 +45,10 @@ pub(super) struct Work {
     partial: Vec<u8>,
     /// Lines completed by the last event.
     pub(super) fresh: Vec<(Duration, String)>,
+    /// Blobs on their way, in the order in which they began.
+    pub(super) transfers: Vec<Moving>,
+    /// Index of the one that the last event was about.
+    pub(super) moved: usize,
 }
 
 /// The last output of a step that failed.
@@ -66,6 +74,7 @@ pub(super) struct State {
     pub(super) warnings: Vec<Warned>,
     steps: BTreeMap<StepId, usize>,
     outputs: BTreeMap<String, usize>,
+    transfers: BTreeMap<String, usize>,
     numbers: usize,
     /// Index of what the last event was about.
     pub(super) current: Option<usize>,
@@ -93,9 +102,9 @@ impl State {
             }
             Event::Started { step } => self.step(*step).and_then(|index| self.begin(index, at)),
             Event::Log { step, bytes, .. } => self.step(*step).and_then(|index| self.log(index, bytes, at)),
-            Event::Cached { step, from: _ } => self.step(*step).and_then(|index| {
+            Event::Cached { step, from } => self.step(*step).and_then(|index| {
                 self.begin(index, at);
-                self.end(index, Status::Cached)
+                self.end(index, Status::Cached(from.as_deref().map(text::clean)))
             }),
             Event::Finished { step, took } => {
                 self.step(*step).and_then(|index| self.end(index, Status::Done(*took)))
@@ -104,7 +113,13 @@ impl State {
                 self.begin(index, at);
                 self.end(index, Status::Failed(text::clean(message)))
             }),
-            Event::Transfer { .. } => None,
+            Event::Transfer { name, blob, direction, done, total, state } => {
+                let index = self.transfers(name, *direction, at);
+                if let Some(moving) = self.moved(index, blob, at) {
+                    moving.update(*done, *total, *state, at);
+                }
+                self.rest(index, at)
+            }
             Event::Exporting { what } => {
                 let index = self.add(what.clone());
                 self.outputs.insert(what.clone(), index);
@@ -132,7 +147,7 @@ impl State {
 
     /// How much is done.
     pub(super) fn done(&self) -> usize {
-        let over = |work: &&Work| matches!(work.status, Status::Cached | Status::Done(_));
+        let over = |work: &&Work| matches!(work.status, Status::Cached(_) | Status::Done(_));
         self.work.iter().filter(over).count()
     }
 
@@ -159,8 +174,41 @@ impl State {
             skipped: 0,
             partial: Vec::new(),
             fresh: Vec::new(),
+            transfers: Vec::new(),
+            moved: 0,
         });
         self.work.len() - 1
+    }
+
+    /// The group of transfers from or to `name`.
+    fn transfers(&mut self, name: &str, direction: Direction, at: Duration) -> usize {
+        let title = transfers::title(name, direction);
+        if let Some(index) = self.transfers.get(&title) {
+            return *index;
+        }
+        let index = self.add(title.clone());
+        self.transfers.insert(title, index);
+        self.begin(index, at);
+        index
+    }
+
+    /// The transfer of `blob` in a group, which begins when it was over or never was.
+    fn moved(&mut self, index: usize, blob: &str, at: Duration) -> Option<&mut Moving> {
+        let work = self.work.get_mut(index)?;
+        let known = work.transfers.iter().position(|moving| moving.is(blob));
+        work.moved = known.unwrap_or_else(|| {
+            work.transfers.push(Moving::new(blob.to_owned(), at));
+            work.transfers.len() - 1
+        });
+        work.transfers.get_mut(work.moved)
+    }
+
+    /// A group is done while none of its transfers goes on; more may follow.
+    fn rest(&mut self, index: usize, at: Duration) -> Option<usize> {
+        let work = self.work.get_mut(index)?;
+        let over = work.transfers.iter().all(Moving::is_over);
+        work.status = if over { Status::Done(at.saturating_sub(work.started)) } else { Status::Running };
+        Some(index)
     }
 
     fn begin(&mut self, index: usize, at: Duration) -> Option<usize> {
@@ -197,6 +245,11 @@ impl State {
 }
 
 impl Work {
+    /// The transfer that the last event was about.
+    pub(super) fn moving(&self) -> Option<&Moving> {
+        self.transfers.get(self.moved)
+    }
+
     /// Completes the line that has no end yet.
     fn line(&mut self, at: Duration) {
         let bytes = std::mem::take(&mut self.partial);

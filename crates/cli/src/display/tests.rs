@@ -1,5 +1,5 @@
 use galley_engine::{
-    events::{StepInfo, Stream},
+    events::{Direction, StepInfo, Stream, TransferState},
     plan::StepId,
 };
 
@@ -209,4 +209,62 @@ fn a_long_output_keeps_its_end() {
     let tail = show(plain::Plain::new(io::sink()), &events, 1.0).into_failed().unwrap();
     assert_eq!((tail.lines.len(), tail.skipped), (32, 68));
     assert_eq!(tail.lines.last().unwrap().1, "line 99");
+}
+
+fn moved(digit: &str, done: u64, state: TransferState) -> Event {
+    let name = "docker.io/library/golang".to_owned();
+    let (blob, direction) = (format!("sha256:{}", digit.repeat(64)), Direction::Pull);
+    Event::Transfer { name, blob, direction, done, total: 45_600_000, state }
+}
+
+fn fetching() -> Vec<(f64, Event)> {
+    use TransferState::{Done, Present, Running};
+    vec![
+        (0.0, planned()),
+        (0.1, Event::Started { step: StepId(1) }),
+        (1.0, moved("a", 0, Running)),
+        (1.0, moved("b", 0, Present)),
+        (2.0, moved("a", 12_300_000, Running)),
+        (3.0, moved("a", 20_000_000, Running)),
+        (6.5, moved("a", 30_000_000, Running)),
+        (7.0, moved("a", 45_600_000, Done)),
+        (7.0, Event::Cached { step: StepId(2), from: Some("type=registry,ref=example.com/a".to_owned()) }),
+    ]
+}
+
+#[test]
+fn plain_says_now_and_then_how_far_transfers_are() {
+    let expected = "\
+#1 [builder 2/3] RUN go build
+
+#2 fetching from docker.io/library/golang
+#2 sha256:aaaaaaaaaaaa 0B / 45.6MB 0.0s
+#2 sha256:bbbbbbbbbbbb 45.6MB already there 0.0s done
+#2 sha256:aaaaaaaaaaaa 30MB / 45.6MB 5.45MB/s 5.5s
+#2 sha256:aaaaaaaaaaaa 45.6MB / 45.6MB 6.0s done
+
+#3 [stage-1 1/1] COPY --from=builder /app /app
+#3 CACHED from type=registry,ref=example.com/a
+";
+    assert_eq!(plain(&fetching()), expected);
+}
+
+#[test]
+fn a_terminal_shows_transfers_with_their_rate() {
+    let running: Vec<_> = fetching().into_iter().take(5).collect();
+    let sent = tty(&running, || Size { rows: 24, columns: 64 });
+    let expected = "\
+[+] Building 2.0s (0/4)
+ => [builder 2/3] RUN go build                              1.9s
+ => fetching from docker.io/library/golang                  1.0s
+ => => sha256:aaaaaaaaaaaa 12.3MB / 45.6MB 12.3MB/s         1.0s
+ => => sha256:bbbbbbbbbbbb 45.6MB already there             0.0s
+";
+    let frames: Vec<&str> = sent.split("\x1b[J").collect();
+    let frame = frames.get(frames.len() - 2).unwrap();
+    assert_eq!(frame.rsplit_once("\x1b[").unwrap().0, expected);
+    let sent = tty(&fetching(), || Size { rows: 24, columns: 96 });
+    let cached = " => CACHED [stage-1 1/1] COPY --from=builder /app /app from type=registry,ref=example.com/a";
+    assert!(last_frame(&sent).contains(cached), "{sent}");
+    assert!(last_frame(&sent).contains(" => fetching from docker.io/library/golang "), "{sent}");
 }

@@ -6,6 +6,8 @@
 //!  => CACHED [builder 2/6] WORKDIR /src                   0.0s
 //!  => [builder 4/6] RUN go mod download                   3.2s
 //!  => => # go: downloading github.com/gin-gonic/gin v1.9.1
+//!  => fetching from docker.io/library/golang              3.2s
+//!  => => sha256:0123456789ab 12.3MB / 45.6MB 3.9MB/s      3.2s
 //! ```
 
 use std::{
@@ -20,6 +22,7 @@ use super::{
     Display,
     state::{State, Status, Warned, Work},
     text,
+    transfers::Moving,
 };
 use crate::human;
 
@@ -129,6 +132,7 @@ enum Kind {
     Head,
     Over,
     Running,
+    Moving,
     Log,
     Failed,
 }
@@ -136,7 +140,7 @@ enum Kind {
 impl Kind {
     const fn style(self) -> Style {
         match self {
-            Self::Head | Self::Running => Style::new(),
+            Self::Head | Self::Running | Self::Moving => Style::new(),
             Self::Over => AnsiColor::Blue.on_default(),
             Self::Log => Style::new().dimmed(),
             Self::Failed => AnsiColor::Red.on_default(),
@@ -163,6 +167,7 @@ fn lines(state: &State, at: Duration, columns: usize, last: bool) -> Vec<Line> {
     for work in begun {
         lines.push(line(work, at, columns));
         if work.status == Status::Running {
+            lines.extend(work.transfers.iter().map(|moving| transfer(moving, at, columns)));
             let hidden = work.tail.len().saturating_sub(LOG_LINES);
             for (_, output) in work.tail.iter().skip(hidden) {
                 lines.push(Line { kind: Kind::Log, text: text::fit(&format!(" => => # {output}"), columns) });
@@ -172,24 +177,39 @@ fn lines(state: &State, at: Duration, columns: usize, last: bool) -> Vec<Line> {
     lines
 }
 
+fn transfer(moving: &Moving, at: Duration, columns: usize) -> Line {
+    let text = format!(" => => {}", moving.describe(at));
+    let kind = if moving.is_over() { Kind::Over } else { Kind::Moving };
+    Line { kind, text: beside(&text, &human::seconds(moving.took(at)), columns) }
+}
+
 fn line(work: &Work, at: Duration, columns: usize) -> Line {
     let (kind, mark, took) = match &work.status {
-        Status::Cached => (Kind::Over, "CACHED ", Duration::ZERO),
+        Status::Cached(_) => (Kind::Over, "CACHED ", Duration::ZERO),
         Status::Done(took) => (Kind::Over, "", *took),
         Status::Failed(_) => (Kind::Failed, "ERROR ", at.saturating_sub(work.started)),
         Status::Waiting | Status::Running => (Kind::Running, "", at.saturating_sub(work.started)),
     };
-    let took = human::seconds(took);
+    let from = match &work.status {
+        Status::Cached(Some(from)) => format!(" from {from}"),
+        _ => String::new(),
+    };
+    let text = format!(" => {mark}{}{from}", work.name);
+    Line { kind, text: beside(&text, &human::seconds(took), columns) }
+}
+
+/// `text` on the left, `took` on the right.
+fn beside(text: &str, took: &str, columns: usize) -> String {
     let room = columns.saturating_sub(took.len() + 1);
-    let name = text::fit(&format!(" => {mark}{}", work.name), room);
-    let width = unicode_width::UnicodeWidthStr::width(name.as_str());
+    let text = text::fit(text, room);
+    let width = unicode_width::UnicodeWidthStr::width(text.as_str());
     let gap = " ".repeat(room.saturating_sub(width) + 1);
-    Line { kind, text: format!("{name}{gap}{took}") }
+    format!("{text}{gap}{took}")
 }
 
 /// Makes a frame fit: finished steps go first, the oldest before the newer, then the output of running ones.
 fn shorten(lines: &mut Vec<Line>, rows: usize) {
-    for kind in [Kind::Over, Kind::Log, Kind::Running] {
+    for kind in [Kind::Over, Kind::Log, Kind::Moving, Kind::Running] {
         let mut excess = lines.len().saturating_sub(rows.max(1));
         lines.retain(|line| {
             let goes = excess > 0 && line.kind == kind;
