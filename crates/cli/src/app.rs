@@ -20,7 +20,7 @@ pub(crate) fn run() -> ExitCode {
 fn execute(environment: Environment, arguments: &[OsString]) -> Outcome {
     let arguments = args::parse(&environment, arguments)?;
     mention_docker_host(&environment);
-    let context = Context { environment, root: arguments.root };
+    let context = Context::new(environment, arguments.root);
     commands::execute(arguments.command, &context)
 }
 

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use galley_engine::{Error, ErrorKind};
+use galley_oci::Time;
 use galley_store::{OpenOptions, Store};
 
-use crate::{environment::Environment, failure::Failure, namespace};
+use crate::{environment::Environment, failure::Failure, human, namespace};
 
 /// What every command gets.
 #[derive(Debug)]
@@ -13,9 +14,17 @@ pub(crate) struct Context {
     pub(crate) environment: Environment,
     /// `--root`.
     pub(crate) root: Option<PathBuf>,
+    /// When the command began; inside of the user namespace, when it began outside.
+    pub(crate) started: Time,
 }
 
 impl Context {
+    /// That of a command that begins now, or has just come inside.
+    pub(crate) fn new(environment: Environment, root: Option<PathBuf>) -> Self {
+        let started = namespace::started(&environment).unwrap_or_else(human::now);
+        Self { environment, root, started }
+    }
+
     /// The directory of the store.
     pub(crate) fn root(&self) -> Result<PathBuf, Failure> {
         let unknown = || {

@@ -13,6 +13,7 @@ mod failure;
 mod human;
 mod namespace;
 mod ports;
+mod registry;
 mod report;
 mod signals;
 mod table;

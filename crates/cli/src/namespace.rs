@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 
 use galley_engine::{Error, ErrorKind};
+use galley_oci::Time;
 use galley_sandbox::userns::{self, IdMaps, IdRange};
 
 use crate::{
@@ -13,6 +14,17 @@ use crate::{
     environment::Environment,
     failure::{Failure, Outcome},
 };
+
+/// Tells the process inside when the command began, in seconds and nanoseconds: what registries said since then it
+/// does not ask again.
+const STARTED: &str = "GALLEY_STARTED";
+
+/// When the command began, for a process inside.
+pub(crate) fn started(environment: &Environment) -> Option<Time> {
+    let text = environment.text(STARTED).filter(|_| environment.inside_namespace())?;
+    let (seconds, nanoseconds) = text.split_once('.')?;
+    Some(Time { seconds: seconds.parse().ok()?, nanoseconds: nanoseconds.parse().ok()? })
+}
 
 /// The ids that files of the store have on disk: nothing for root, else the maps of the user's namespace.
 pub(crate) fn id_map(environment: &Environment) -> Result<String, Error> {
@@ -41,9 +53,12 @@ pub(crate) fn enter_unless_root(context: &Context) -> Outcome {
 pub(crate) fn enter(context: &Context) -> Outcome {
     let root = context.root()?;
     // Inside, the user is root and has another default place.
-    let environment = context.environment.all().filter(|(name, _)| *name != "GALLEY_ROOT");
+    let environment =
+        context.environment.all().filter(|(name, _)| *name != "GALLEY_ROOT" && *name != STARTED);
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let environment = environment.chain([(OsString::from("GALLEY_ROOT"), root.into_os_string())]);
+    let started = format!("{}.{}", context.started.seconds, context.started.nanoseconds);
+    let own = [("GALLEY_ROOT", root.into_os_string()), (STARTED, OsString::from(started))];
+    let environment = environment.chain(own.map(|(name, value)| (OsString::from(name), value)));
     let exit = userns::enter_and_reexec(&maps()?, std::env::args_os(), environment).map_err(refused)?;
     match exit.code() {
         0 => Err(Failure::Code(0)),

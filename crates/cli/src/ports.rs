@@ -1,31 +1,72 @@
-//! What the engine asks from outside: base images, from tags and ids of the local store and from OCI layouts on disk.
+//! What the engine asks from outside: base images, from tags and ids of the local store, from OCI layouts on disk, from
+//! registries.
 
 use galley_engine::{
-    Error, ErrorKind, images, import,
+    Cancel, Error, ErrorKind, images, import,
     ports::{BaseImage, ImageSource, LayoutReference},
 };
 use galley_oci::{Platform, Reference};
 use galley_store::Store;
 
-/// The images of one store.
+use crate::{
+    context::Context,
+    registry::{Ask, Registries, RemoteImages},
+};
+
+/// The images of one store, and those of registries.
 #[derive(Debug)]
 pub(crate) struct StoreImages<'a> {
-    pub(crate) store: &'a Store,
+    store: &'a Store,
+    remote: RemoteImages<'a>,
+    ask: Ask,
+}
+
+impl<'a> StoreImages<'a> {
+    /// Those that a command works with, until `stop`.
+    pub(crate) fn new(store: &'a Store, context: &Context, ask: Ask, stop: &Cancel) -> Self {
+        let registries = Registries::new(context, stop).offline(ask == Ask::Never);
+        Self { store, remote: RemoteImages { store, registries, since: context.started }, ask }
+    }
+
+    /// Where registries are asked.
+    pub(crate) const fn registries(&self) -> &Registries {
+        &self.remote.registries
+    }
+
+    fn local(&self, reference: &Reference) -> Result<Option<BaseImage>, Error> {
+        let image = images::lookup(self.store, &reference.canonical())?;
+        image.map(|image| BaseImage::of_store(self.store, &reference.familiar(), image)).transpose()
+    }
 }
 
 impl ImageSource for StoreImages<'_> {
     fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Option<BaseImage>, Error> {
-        let Some(image) = images::lookup(self.store, &reference.canonical())? else { return Ok(None) };
-        let base = BaseImage::of_store(self.store, &reference.familiar(), image)?;
-        let own = Platform {
-            variant: base.config.variant.clone(),
-            ..Platform::new(&base.config.os, &base.config.architecture)
+        let local = match self.ask {
+            Ask::Always => None,
+            Ask::Missing | Ask::Never => self.local(reference)?,
         };
-        if platform.rank(&own).is_none() {
-            let message = format!("the image {} is for {own}, not for {platform}", reference.familiar());
-            return Err(Error::new(ErrorKind::NotFound, message));
+        let local = match local {
+            Some(local) if platform.rank(&platform_of(&local)).is_some() => return Ok(Some(local)),
+            other => other,
+        };
+        let remote = self.remote.find(reference, platform).map_err(|error| self.advise(error, reference))?;
+        match (remote, local) {
+            (Some(found), _) => Ok(Some(found.base)),
+            (None, Some(local)) => {
+                let (name, own) = (reference.familiar(), platform_of(&local));
+                let message = format!("the image {name} is for {own}, not for {platform}");
+                Err(Error::new(ErrorKind::NotFound, message))
+            }
+            (None, None) => Ok(None),
         }
-        Ok(Some(base))
+    }
+
+    fn looked_in(&self, reference: &Reference) -> String {
+        match self.ask {
+            Ask::Missing => format!("in the local store and at the registry {}", reference.registry),
+            Ask::Always => format!("at the registry {} (--pull)", reference.registry),
+            Ask::Never => "in the local store (--offline)".to_owned(),
+        }
     }
 
     fn layout(&self, layout: &LayoutReference, platform: &Platform) -> Result<Option<BaseImage>, Error> {
@@ -45,4 +86,25 @@ impl ImageSource for StoreImages<'_> {
         let wanted = last(name);
         tags.iter().map(|(tag, _)| tag.familiar()).filter(|tag| last(tag) == wanted).collect()
     }
+}
+
+impl StoreImages<'_> {
+    /// A name that was typed wrong makes a registry refuse; the right one may be here.
+    fn advise(&self, error: Error, reference: &Reference) -> Error {
+        let similar = match error.kind {
+            ErrorKind::Registry => self.suggest(&reference.familiar()),
+            _ => Vec::new(),
+        };
+        if similar.is_empty() {
+            error
+        } else {
+            error.help(format!("the local store has {}", similar.join(", ")))
+        }
+    }
+}
+
+/// Which machine an image is for.
+fn platform_of(image: &BaseImage) -> Platform {
+    let config = &image.config;
+    Platform { variant: config.variant.clone(), ..Platform::new(&config.os, &config.architecture) }
 }

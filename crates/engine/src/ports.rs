@@ -166,6 +166,11 @@ pub trait ImageSource: Sync {
         Err(Error::new(ErrorKind::Usage, message))
     }
 
+    /// Where `resolve` looked for `reference`, for the message that says it is nowhere.
+    fn looked_in(&self, _reference: &Reference) -> String {
+        "in the local store".to_owned()
+    }
+
     /// Names of images that this source has and that look like `name`, best first.
     fn suggest(&self, _name: &str) -> Vec<String> {
         Vec::new()

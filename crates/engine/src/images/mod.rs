@@ -82,7 +82,7 @@ fn no_such_image(store: &Store, name: &str) -> Error {
     match similar {
         Some(tag) => error.help(format!("there is {tag}")),
         None => {
-            error.help("`galley images` lists what is there; galley cannot pull yet, build the image first")
+            error.help("`galley images` lists what is there; `galley pull` fetches an image from a registry")
         }
     }
 }

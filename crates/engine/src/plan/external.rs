@@ -143,10 +143,12 @@ impl<'a> Externals<'a> {
         };
         let error = Error::new(ErrorKind::NotFound, format!("image `{name}` is nowhere to be found"))
             .label("this image")
-            .help(format!("looked for {reference} ({platform}) in the local store; {contexts}; no stage above has this name"))
             .help(format!(
-                "galley cannot pull from registries yet: pass --build-context {name}=oci-layout://DIRECTORY, \
-                 or make it with `galley build -t {name}`"
+                "looked for {reference} ({platform}) {}; {contexts}; no stage above has this name",
+                self.sources.looked_in(reference)
+            ))
+            .help(format!(
+                "pass --build-context {name}=oci-layout://DIRECTORY, or make it with `galley build -t {name}`"
             ));
         match self.sources.suggest(name) {
             similar if similar.is_empty() => error,

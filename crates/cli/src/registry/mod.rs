@@ -1,0 +1,15 @@
+//! Registries: what the engine's ports ask of them, and what pushes to them.
+//!
+//! ```text
+//! FROM name ─▶ named context ─▶ local store ─▶ RemoteImages ─▶ Client (made when first asked)
+//!                                                  │  remembers: name → digest, manifest, config
+//!                                                  └─▶ RepositoryBlobs: layers, when something needs them
+//! ```
+
+mod client;
+mod push;
+mod source;
+
+pub(crate) use client::{Registries, failed};
+pub(crate) use push::push;
+pub(crate) use source::{Ask, Found, RemoteImages};

@@ -1,0 +1,210 @@
+//! An image on its way to a registry: what it has not, several blobs at once; the manifest last.
+
+use std::{
+    io::{self, Read},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use galley_engine::{
+    Error, ErrorKind, Event, Events, Fetcher,
+    events::{Direction, TransferState},
+    export::{PackedBlob, PackedImage},
+    ports::BlobSource,
+};
+use galley_oci::{Descriptor, Digest, Reference};
+use galley_registry::{Client, RegistryError, Uploaded};
+use galley_store::Store;
+
+use super::client::{Registries, failed};
+
+/// How many blobs are sent side by side.
+const UPLOADS_MAX: usize = 4;
+/// How often an upload tells how far it is.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// A repository of a registry that is pushed to.
+struct Push<'a> {
+    client: Client,
+    store: &'a Store,
+    events: &'a Events,
+    to: &'a Reference,
+    name: String,
+    /// Other repositories of the same registry, as far as the store's names tell.
+    neighbours: Vec<Neighbour>,
+}
+
+/// A repository of the same registry that has these blobs.
+struct Neighbour {
+    repository: Reference,
+    blobs: Vec<Digest>,
+}
+
+/// A blob to be there before the manifest.
+struct Blob<'a> {
+    descriptor: &'a Descriptor,
+    content: Content<'a>,
+    known_in: &'a [Arc<dyn BlobSource>],
+}
+
+/// Where its bytes are.
+#[derive(Clone, Copy)]
+enum Content<'a> {
+    Bytes(&'a [u8]),
+    Store,
+    Elsewhere(&'a dyn BlobSource),
+}
+
+/// Pushes `image` to the tag of `to`, or by its digest when it has none. The manifest's digest.
+pub(crate) fn push(
+    registries: &Registries,
+    fetcher: &Fetcher<'_>,
+    image: &PackedImage,
+    to: &Reference,
+) -> Result<Digest, Error> {
+    let push = Push {
+        client: registries.client()?,
+        store: fetcher.store,
+        events: fetcher.events,
+        to,
+        name: to.familiar(),
+        neighbours: neighbours(fetcher.store, to),
+    };
+    push.blobs(&blobs(image), fetcher)?;
+    push.manifest(&image.descriptor, &image.manifest)
+}
+
+/// Config and layers, each once.
+fn blobs(image: &PackedImage) -> Vec<Blob<'_>> {
+    let config =
+        Blob { descriptor: &image.config_descriptor, content: Content::Bytes(&image.config), known_in: &[] };
+    let layers = image.layers.iter().map(|PackedBlob { descriptor, elsewhere, known_in }| {
+        let content = elsewhere.as_deref().map_or(Content::Store, Content::Elsewhere);
+        Blob { descriptor, content, known_in }
+    });
+    let mut seen = std::collections::HashSet::new();
+    layers.chain([config]).filter(|blob| seen.insert(blob.descriptor.digest)).collect()
+}
+
+/// Repositories of the registry of `to` whose images this store has: what was pulled from them or pushed to them is
+/// likely to be there.
+fn neighbours(store: &Store, to: &Reference) -> Vec<Neighbour> {
+    let tags = store.tags().unwrap_or_default();
+    let tags =
+        tags.into_iter().filter(|(tag, _)| tag.registry == to.registry && tag.repository != to.repository);
+    let with_blobs = tags.filter_map(|(tag, id)| {
+        let image = store.image(&id).ok()??;
+        let blobs: Vec<Digest> =
+            image.layers.iter().filter_map(|layer| Some(layer.blob.as_ref()?.digest)).collect();
+        Some(Neighbour { repository: Reference { tag: None, ..tag }, blobs })
+    });
+    with_blobs.filter(|neighbour| !neighbour.blobs.is_empty()).collect()
+}
+
+impl Push<'_> {
+    fn blobs(&self, blobs: &[Blob<'_>], fetcher: &Fetcher<'_>) -> Result<(), Error> {
+        let (next, failure) = (AtomicUsize::new(0), Mutex::new(None::<Error>));
+        let failure = || failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let serve = || {
+            while let Some(blob) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if fetcher.stop.is_cancelled() || failure().is_some() {
+                    return;
+                }
+                if let Err(error) = self.blob(blob) {
+                    failure().get_or_insert(error);
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..blobs.len().min(UPLOADS_MAX) {
+                scope.spawn(serve);
+            }
+            serve();
+        });
+        if fetcher.stop.is_cancelled() {
+            return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
+        }
+        failure().take().map_or(Ok(()), Err)
+    }
+
+    fn blob(&self, blob: &Blob<'_>) -> Result<(), Error> {
+        let (sent, told) = (AtomicU64::new(0), Mutex::new(Instant::now()));
+        let progress = |done: u64| {
+            sent.store(done, Ordering::Relaxed);
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.elapsed() >= INTERVAL {
+                *told = Instant::now();
+                self.tell(blob, done, TransferState::Running);
+            }
+        };
+        let content = || self.content(blob);
+        let uploaded = self
+            .client
+            .upload(self.to, blob.descriptor, &content, &self.mounts(blob), &progress)
+            .map_err(|error| self.failed(blob.descriptor, error))?;
+        let (done, state) = match uploaded {
+            Uploaded::Present => (0, TransferState::Present),
+            Uploaded::Mounted(_) => (0, TransferState::Mounted),
+            Uploaded::Sent => (blob.descriptor.size, TransferState::Done),
+        };
+        self.tell(blob, done, state);
+        Ok(())
+    }
+
+    /// Where the registry may take it from by itself.
+    fn mounts(&self, blob: &Blob<'_>) -> Vec<Reference> {
+        let known = blob.known_in.iter().filter_map(|source| source.repository());
+        let known = known.filter(|known| known.registry == self.to.registry);
+        let digest = &blob.descriptor.digest;
+        let near = self.neighbours.iter().filter(|neighbour| neighbour.blobs.contains(digest));
+        let mut mounts: Vec<Reference> = Vec::new();
+        for repository in known.chain(near.map(|neighbour| &neighbour.repository)) {
+            if repository.repository != self.to.repository && !mounts.contains(repository) {
+                mounts.push(repository.clone());
+            }
+        }
+        mounts
+    }
+
+    fn content(&self, blob: &Blob<'_>) -> io::Result<Box<dyn Read + Send>> {
+        match blob.content {
+            Content::Bytes(bytes) => Ok(Box::new(io::Cursor::new(bytes.to_vec()))),
+            Content::Elsewhere(source) => source.open(blob.descriptor).map_err(io::Error::other),
+            Content::Store => {
+                let file = self.store.open_blob(&blob.descriptor.digest).map_err(io::Error::other)?;
+                let lost = || io::Error::new(io::ErrorKind::NotFound, "the store has lost a blob");
+                Ok(Box::new(file.ok_or_else(lost)?))
+            }
+        }
+    }
+
+    fn manifest(&self, descriptor: &Descriptor, bytes: &[u8]) -> Result<Digest, Error> {
+        let mut to = self.to.clone();
+        if to.tag.is_none() {
+            to.digest = Some(descriptor.digest);
+        } else {
+            to.digest = None;
+        }
+        let put = self.client.put_manifest(&to, &descriptor.media_type, bytes);
+        put.map_err(|error| failed(&format!("cannot push {}", self.name), error))
+    }
+
+    fn failed(&self, blob: &Descriptor, error: RegistryError) -> Error {
+        failed(&format!("cannot push {} to {}", blob.digest.short(), self.to.name()), error)
+    }
+
+    fn tell(&self, blob: &Blob<'_>, done: u64, state: TransferState) {
+        self.events.emit(Event::Transfer {
+            name: self.name.clone(),
+            blob: blob.descriptor.digest.to_string(),
+            direction: Direction::Push,
+            done,
+            total: blob.descriptor.size,
+            state,
+        });
+    }
+}
