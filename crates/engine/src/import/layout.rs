@@ -67,15 +67,25 @@ impl Layout {
 
     /// Manifest and config of the image that `selector` and `platform` mean.
     pub fn documents(&self, selector: &Selector, platform: &Platform) -> Result<(Vec<u8>, Vec<u8>), Error> {
+        let first = self.entry(selector, platform)?;
+        let read = |descriptor: &Descriptor| self.document(descriptor);
+        let (_, manifest) = find_manifest(&self.name(), first, platform, &read)?;
+        let parsed = galley_oci::Manifest::parse(&manifest).map_err(|error| broken(&self.name(), error))?;
+        let config = self.document(&parsed.config)?;
+        Ok((manifest, config))
+    }
+
+    /// The manifest or index that `selector` means, or the one for `platform`.
+    pub fn entry(
+        &self,
+        selector: &Selector,
+        platform: &Platform,
+    ) -> Result<(Descriptor, Vec<u8>), Error> {
         let bytes = self.read(&self.root.join("index.json"), MAX_DOCUMENT_BYTES as u64)?;
         let index = Index::parse(&bytes).map_err(|error| broken(&self.name(), error))?;
         let first = self.select(&index, selector, platform)?;
         let bytes = self.document(&first)?;
-        let read = |descriptor: &Descriptor| self.document(descriptor);
-        let (_, manifest) = find_manifest(&self.name(), (first, bytes), platform, &read)?;
-        let parsed = galley_oci::Manifest::parse(&manifest).map_err(|error| broken(&self.name(), error))?;
-        let config = self.document(&parsed.config)?;
-        Ok((manifest, config))
+        Ok((first, bytes))
     }
 
     fn select(&self, index: &Index, selector: &Selector, platform: &Platform) -> Result<Descriptor, Error> {

@@ -19,7 +19,7 @@ use crate::{
     Error, ErrorKind,
     build::Built,
     held::Elsewhere,
-    import::{broken, find_manifest},
+    import::{Layout, Selector, broken, find_manifest},
     ports::{BlobSource, RecordSource, SharedRecord},
     steps::files::store_error,
 };
@@ -35,23 +35,36 @@ pub struct Cache {
 
 impl Cache {
     /// The cache that `first` leads to: a manifest, or an index with one for `platform`; of a cache, or of an image
-    /// with a cache in its config. `from` names it for people, `read` gives small blobs, checked against their digests.
+    /// with a cache in its config. `from` names it for people; `manifest` and `config` give documents, checked against
+    /// their digests.
     pub fn open(
         from: &str,
         first: (Descriptor, Vec<u8>),
         platform: &Platform,
-        read: &dyn Fn(&Descriptor) -> Result<Vec<u8>, Error>,
+        manifest: &dyn Fn(&Descriptor) -> Result<Vec<u8>, Error>,
+        config: &dyn Fn(&Descriptor) -> Result<Vec<u8>, Error>,
         source: Arc<dyn BlobSource>,
     ) -> Result<Self, Error> {
         let name = source.name();
         refuse_buildkit_index(&first.1)?;
-        let (_, manifest) = find_manifest(&name, first, platform, read)?;
-        let manifest = Manifest::parse(&manifest).map_err(|error| broken(&name, error))?;
-        if manifest.config.media_type == BUILDKIT_CONFIG {
+        let (_, bytes) = find_manifest(&name, first, platform, manifest)?;
+        let parsed = Manifest::parse(&bytes).map_err(|error| broken(&name, error))?;
+        if parsed.config.media_type == BUILDKIT_CONFIG {
             return Err(unusable(NoDocument::BuildKit));
         }
-        let config = read(&manifest.config)?;
-        Self::read(from, &manifest.layers, &config, source)
+        Self::read(from, &parsed.layers, &config(&parsed.config)?, source)
+    }
+
+    /// The cache in an OCI layout.
+    pub fn in_layout(
+        from: &str,
+        layout: &Layout,
+        selector: &Selector,
+        platform: &Platform,
+    ) -> Result<Self, Error> {
+        let first = layout.entry(selector, platform)?;
+        let read = |descriptor: &Descriptor| layout.document(descriptor);
+        Self::open(from, first, platform, &read, &read, Arc::new(layout.clone()))
     }
 
     fn read(
@@ -143,6 +156,17 @@ impl Caches {
     pub fn lost_something(&self) -> bool {
         // Every cache is asked: each forgets that it has lost something.
         self.caches.iter().fold(false, |lost, cache| cache.faults.take() || lost)
+    }
+
+    /// What an error means that came after all steps were done: when a cache did not keep its promises meanwhile, the
+    /// build can start over without them.
+    #[must_use]
+    pub fn blame(&self, error: Error) -> Error {
+        let unrelated = matches!(error.kind, ErrorKind::Cancelled | ErrorKind::NeedsExecution);
+        if unrelated || error.kind == ErrorKind::CacheLost || !self.lost_something() {
+            return error;
+        }
+        Error::new(ErrorKind::CacheLost, "the cache does not have the files of a step").because(error)
     }
 
     fn find(&self, key: &Digest) -> Option<(&Cache, Digest, Time)> {

@@ -1,0 +1,144 @@
+//! `--cache-from` and `--cache-to`: what other machines know, before the build; what this one knows, after it.
+
+use std::error::Error as _;
+
+use galley_engine::{
+    Error, ErrorKind, Event, Events, Fetcher,
+    build::Built,
+    export::PackedImage,
+    import::Layout,
+    plan::Plan,
+    shared::{self, Cache, CacheOptions, Caches},
+};
+use galley_oci::{Descriptor, Platform, TimePolicy};
+
+use super::{BuildArgs, outputs::timed};
+use crate::{
+    args::cache::{CacheFrom, CacheSource, CacheTarget, CacheTo},
+    registry::{self, Registries, RemoteImages},
+};
+
+/// docker's older way to say `--cache-to type=inline`.
+const INLINE_ARGUMENT: &str = "BUILDKIT_INLINE_CACHE";
+
+/// Reads the caches. One that is not there or not usable is no reason not to build, but it is said.
+pub(super) fn import(
+    given: &[CacheFrom],
+    remote: &RemoteImages<'_>,
+    platform: &Platform,
+    events: &Events,
+) -> Result<Caches, Error> {
+    let mut caches = Vec::new();
+    for from in given {
+        match open(from, remote, platform) {
+            Ok(cache) => caches.push(cache),
+            Err(error) if error.kind == ErrorKind::Cancelled => return Err(error),
+            Err(error) => warn(events, &format!("the cache {} is not used", from.text), &error),
+        }
+    }
+    Ok(Caches::new(caches))
+}
+
+fn open(from: &CacheFrom, remote: &RemoteImages<'_>, platform: &Platform) -> Result<Cache, Error> {
+    match &from.place {
+        CacheSource::Local { path, selector } => {
+            Cache::in_layout(&from.text, &Layout::open(path)?, selector, platform)
+        }
+        CacheSource::Registry(reference) => {
+            let missing = || Error::new(ErrorKind::NotFound, "there is nothing of that name");
+            let first = remote.first(reference)?.ok_or_else(missing)?;
+            let manifest = |wanted: &Descriptor| remote.document(reference, wanted);
+            let config = |wanted: &Descriptor| remote.config(reference, wanted);
+            let source = remote.registries.blobs(reference);
+            Cache::open(&from.text, first, platform, &manifest, &config, source)
+        }
+    }
+}
+
+/// Says why something is done without, in one line.
+pub(super) fn warn(events: &Events, what: &str, error: &Error) {
+    let mut message = format!("{what}: {}", error.message);
+    let mut cause = error.source();
+    while let Some(why) = cause {
+        let why_text = why.to_string();
+        if !message.contains(&why_text) {
+            message += &format!(": {why_text}");
+        }
+        cause = why.source();
+    }
+    let help = error.help.first().cloned();
+    events.emit(Event::Warning { message, place: None, help });
+}
+
+/// The build begins anew. That a cache has only the names of a step's files is how it was written (`mode=min`); that it
+/// lost them is worth a word.
+pub(super) fn start_over(events: &Events, error: &Error) {
+    if error.source.is_some() {
+        warn(events, "a cache does not have what it promised, the step is built here", error);
+    }
+}
+
+/// Whether the image is to carry its cache in its config.
+pub(super) fn is_inline(arguments: &BuildArgs) -> bool {
+    let asked = |argument: &String| match argument.split_once('=') {
+        Some((name, value)) => name == INLINE_ARGUMENT && matches!(value, "1" | "true"),
+        None => false,
+    };
+    arguments.cache_to.iter().any(|to| to.place == CacheTarget::Inline)
+        || arguments.build_arg.iter().any(asked)
+}
+
+/// Whether a cache is written outside of the image: that needs files.
+pub(super) fn is_written(arguments: &BuildArgs) -> bool {
+    arguments.cache_to.iter().any(|to| to.place != CacheTarget::Inline)
+}
+
+/// What caches are written from.
+pub(super) struct Export<'a> {
+    pub(super) fetcher: &'a Fetcher<'a>,
+    pub(super) plan: &'a Plan,
+    pub(super) built: &'a Built,
+    /// Of the image.
+    pub(super) times: TimePolicy,
+    pub(super) registries: &'a Registries,
+}
+
+impl Export<'_> {
+    /// Writes every cache that is asked for.
+    pub(super) fn all(&self, given: &[CacheTo]) -> Result<(), Error> {
+        for to in given {
+            let (place, name) = match &to.place {
+                CacheTarget::Inline => continue,
+                CacheTarget::Local(folder) => ("folder", folder.path.display().to_string()),
+                CacheTarget::Registry(reference) => ("registry", reference.familiar()),
+            };
+            let what = format!("exporting cache to {place} {name}");
+            timed(self.fetcher.events, what, || self.forgiving(to, &name))?;
+        }
+        Ok(())
+    }
+
+    fn forgiving(&self, to: &CacheTo, name: &str) -> Result<(), Error> {
+        match self.one(to) {
+            Err(error)
+                if to.ignore_error && !matches!(error.kind, ErrorKind::Cancelled | ErrorKind::CacheLost) =>
+            {
+                warn(self.fetcher.events, &format!("no cache was written to {name}"), &error);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn one(&self, to: &CacheTo) -> Result<(), Error> {
+        let options = CacheOptions { extent: to.extent, packing: to.packing, times: self.times };
+        let cache: PackedImage = shared::pack(self.fetcher, self.plan, 0, self.built, &options)?;
+        match &to.place {
+            CacheTarget::Inline => Ok(()),
+            CacheTarget::Local(folder) => shared::write(self.fetcher, &cache, folder),
+            CacheTarget::Registry(reference) => {
+                registry::push(self.registries, self.fetcher, &cache, reference).map(drop)
+            }
+        }
+    }
+}
