@@ -59,6 +59,7 @@ fn copy_operation() -> CopyOp {
         chown: Some("app".to_owned()),
         chmod: Some(Chmod { text: "644".to_owned(), mode: ModeSpec::Octal(0o644) }),
         unpack: false,
+        link: false,
     }
 }
 

@@ -20,6 +20,7 @@ struct Files<'i> {
     sources: Sources,
     destination: &'i Word,
     unpack: bool,
+    link: bool,
 }
 
 /// Sources, expanded.
@@ -36,7 +37,6 @@ impl Evaluation<'_, '_> {
             return Err(self.unsupported_flag(instruction, "COPY", "parents", help));
         }
         self.refuse_excludes(instruction, "COPY", &copy.excludes)?;
-        self.refuse_link(instruction, "COPY", copy.link, copy.chmod.is_some())?;
         let from = match &copy.from {
             None => Source::Context(ContextId(0)),
             Some(word) => {
@@ -52,13 +52,13 @@ impl Evaluation<'_, '_> {
             sources: self.sources("COPY", from, &copy.sources)?,
             destination: &copy.destination,
             unpack: false,
+            link: copy.link,
         };
         self.files(files, instruction)
     }
 
     pub(super) fn add_files(&mut self, add: &Add, instruction: &Instruction) -> Result<(), Error> {
         self.refuse_excludes(instruction, "ADD", &add.excludes)?;
-        self.refuse_link(instruction, "ADD", add.link, add.chmod.is_some())?;
         let from = Source::Context(ContextId(0));
         let sources = self.sources("ADD", from, &add.sources)?;
         if let Some(checksum) = &add.checksum {
@@ -77,6 +77,7 @@ impl Evaluation<'_, '_> {
             sources,
             destination: &add.destination,
             unpack: add.unpack.unwrap_or(true),
+            link: add.link,
         };
         self.files(files, instruction)
     }
@@ -94,6 +95,8 @@ impl Evaluation<'_, '_> {
             inline,
             destination: path::destination(&self.state.directory, &destination).into_bytes(),
             chown,
+            // Docker itself ignores --link beside --chmod.
+            link: files.link && chmod.is_none(),
             chmod,
             unpack: files.unpack,
         };
@@ -152,13 +155,6 @@ impl Evaluation<'_, '_> {
     fn refuse_excludes(&self, at: &Instruction, name: &str, excludes: &[Word]) -> Result<(), Error> {
         let help = "name the files in .dockerignore, or copy the wanted ones one by one";
         if excludes.is_empty() { Ok(()) } else { Err(self.unsupported_flag(at, name, "exclude", help)) }
-    }
-
-    /// Docker itself ignores --link beside --chmod, and on an empty stage it changes nothing.
-    fn refuse_link(&self, at: &Instruction, name: &str, link: bool, has_chmod: bool) -> Result<(), Error> {
-        let help = "remove the flag: copying moves no bytes here anyway, and layers are shared by content";
-        let is_plain = !link || has_chmod || self.state.step.is_none();
-        if is_plain { Ok(()) } else { Err(self.unsupported_flag(at, name, "link", help)) }
     }
 
     fn refuse_remote(&self, name: &str, word: &Word, path: &str) -> Result<(), Error> {

@@ -85,6 +85,7 @@ impl<'p, 'a> Evaluation<'p, 'a> {
                     chown: None,
                     chmod: None,
                     unpack: false,
+                    link: false,
                 };
                 let name = capitals(&stage.instruction.text);
                 state.step = Some(self.add(&name, stage.instruction.span, Operation::Copy(copy), false));

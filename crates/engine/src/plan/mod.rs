@@ -264,6 +264,8 @@ pub struct CopyOp {
     pub chmod: Option<Chmod>,
     /// ADD: archives are unpacked.
     pub unpack: bool,
+    /// `--link`: the files make a layer of their own that knows nothing of what is below it.
+    pub link: bool,
 }
 
 /// A mode of `--chmod`.

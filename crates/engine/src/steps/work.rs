@@ -31,6 +31,8 @@ use crate::{
 pub(crate) struct Work<'a> {
     pub key: Key,
     pub parent: Snapshot,
+    /// What the step sees of the stage: the parent, but nothing with `--link`.
+    below: Snapshot,
     what: What<'a>,
 }
 
@@ -65,7 +67,9 @@ impl<'a> Work<'a> {
         parent: Snapshot,
         done: &Done<Outcome>,
     ) -> Result<Self, Error> {
-        let id = *parent.id();
+        let linked = matches!(&step.operation, Operation::Copy(operation) if operation.link);
+        let below = if linked { Snapshot::empty() } else { parent.clone() };
+        let id = *below.id();
         let (key, what) = match &step.operation {
             Operation::Base(image) => {
                 let message = format!("the base {} was taken for a step with a key", image.name);
@@ -82,7 +86,7 @@ impl<'a> Work<'a> {
             }
             Operation::Workdir(operation) => (cache::workdir(&id, operation), What::Workdir { operation }),
         };
-        Ok(Self { key, parent, what })
+        Ok(Self { key, parent, below, what })
     }
 
     /// Whether executing it moves no bytes, runs nothing and needs no rights.
@@ -122,7 +126,7 @@ impl<'a> Work<'a> {
             MountInput::Snapshot(snapshot) => Some(snapshot),
             MountInput::Context(_) => None,
         });
-        std::iter::once(&self.parent).chain(copied).chain(mounted)
+        std::iter::once(&self.below).chain(copied).chain(mounted)
     }
 
     fn workdir(&self, builder: &Builder<'_>, step: &Step, operation: &WorkdirOp) -> Result<Layer, Error> {
@@ -141,7 +145,7 @@ impl<'a> Work<'a> {
         operation: &CopyOp,
         from: &Sources,
     ) -> Result<Layer, Error> {
-        let below = Files::of_snapshot(&self.parent)?;
+        let below = Files::of_snapshot(&self.below)?;
         let owner = owner(builder, step, &below, operation.chown.as_deref())?;
         let mode = operation.chmod.as_ref().map(|chmod| &chmod.mode);
         let manner = Manner { destination: &operation.destination, owner, mode, now: now() };

@@ -256,3 +256,13 @@ fn a_promise_that_is_not_kept_is_forgotten() {
         fs::remove_dir_all(dir.path().join("fresh")).unwrap();
     }
 }
+
+#[test]
+fn a_linked_copy_needs_nothing_of_its_base() {
+    let (bench, dir, blobs) = (Bench::new(), tempfile::tempdir().unwrap(), Arc::<Blobs>::default());
+    bench.write("a", "one");
+    let machine = Machine::new(&bench, &dir, &blobs);
+    let (_, built) =
+        machine.build("FROM base\nCOPY --link a /app/\nCMD [\"x\"]", Mode::Execute, &NoRecords).unwrap();
+    assert_eq!((built.targets[0].held().len(), blobs.opened()), (2, 0));
+}
