@@ -58,7 +58,15 @@ struct Token {
     renew_at: Option<Instant>,
 }
 
-type Slot = Arc<Mutex<Option<Token>>>;
+/// What is known about one scope at one registry.
+#[derive(Debug, Default)]
+struct Slot {
+    token: Option<Token>,
+    /// What the registry wants in addition: repositories may have other names behind it.
+    extra: Option<String>,
+}
+
+type Tokens = HashMap<(String, String), Arc<Mutex<Slot>>>;
 
 /// Knows who may do what.
 #[derive(Debug)]
@@ -67,7 +75,7 @@ pub(crate) struct Auth {
     credentials: Credentials,
     known: Mutex<HashMap<(String, String), Credential>>,
     schemes: Mutex<HashMap<String, Scheme>>,
-    tokens: Mutex<HashMap<(String, String), Slot>>,
+    tokens: Mutex<Tokens>,
 }
 
 #[derive(Deserialize)]
@@ -119,7 +127,8 @@ impl Auth {
         let slot = self.slot(site, scope);
         // One thread asks for a token and the others wait for it.
         let mut slot = lock(&slot);
-        let fresh = slot.as_ref().filter(|token| token.renew_at.is_none_or(|time| Instant::now() < time));
+        let fresh =
+            slot.token.as_ref().filter(|token| token.renew_at.is_none_or(|time| Instant::now() < time));
         if let Some(token) = fresh {
             return Ok(Some(token.header.clone()));
         }
@@ -129,11 +138,16 @@ impl Auth {
             Scheme::Bearer { realm, service } => {
                 let realm = realm_of(site, &realm)?;
                 let service = service.as_deref();
+                let scope = match &slot.extra {
+                    Some(extra) => format!("{scope} {extra}"),
+                    None => scope.to_owned(),
+                };
+                let scope = scope.as_str();
                 let grant = Grant { site, credential: &credential, realm, service, scope, offline: false };
                 Some(self.grant(&grant, limits, stop)?.token)
             }
         };
-        slot.clone_from(&token);
+        slot.token.clone_from(&token);
         Ok(token.map(|token| token.header))
     }
 
@@ -152,10 +166,13 @@ impl Auth {
         let changed = lock(&self.schemes).insert(site.base.clone(), scheme.clone()).as_ref() != Some(&scheme);
         let slot = self.slot(site, scope);
         let mut slot = lock(&slot);
-        if slot.as_ref().map(|token| &token.header) == refused || changed {
-            *slot = None;
+        if slot.token.as_ref().map(|token| &token.header) == refused || changed {
+            slot.token = None;
         }
-        let insufficient = challenge.get("error") == Some("insufficient_scope");
+        let extra = challenge.get("scope").filter(|wanted| !covers(scope, wanted));
+        let widened = extra.is_some() && slot.extra.as_deref() != extra;
+        slot.extra = extra.map(ToOwned::to_owned).or(slot.extra.take());
+        let insufficient = challenge.get("error") == Some("insufficient_scope") && !widened;
         // A name and password are not better the second time.
         let hopeless = refused.is_some() && (insufficient || scheme == Scheme::Basic);
         Ok(!hopeless || changed)
@@ -178,7 +195,7 @@ impl Auth {
         Ok(usable.then_some((Scheme::Basic, challenge)))
     }
 
-    fn slot(&self, site: &Site, scope: &str) -> Slot {
+    fn slot(&self, site: &Site, scope: &str) -> Arc<Mutex<Slot>> {
         Arc::clone(lock(&self.tokens).entry((site.base.clone(), scope.to_owned())).or_default())
     }
 
@@ -307,6 +324,13 @@ impl Auth {
         let what = "say how to log in: its answer has no challenge that is known (Basic, Bearer)".to_owned();
         Err(RegistryError::Unsupported { place: challenge.place(), what, answer: None })
     }
+}
+
+/// Whether everything that `wanted` names is named by `scope` too; which actions are meant is ours to know.
+fn covers(scope: &str, wanted: &str) -> bool {
+    let resource = |scope: &str| scope.rsplit_once(':').map(|(resource, _)| resource.to_owned());
+    let ours: Vec<_> = scope.split(' ').map(resource).collect();
+    wanted.split(' ').filter(|wanted| !wanted.is_empty()).all(|wanted| ours.contains(&resource(wanted)))
 }
 
 fn basic(credential: &Credential) -> Option<Secret> {

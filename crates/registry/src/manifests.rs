@@ -53,12 +53,12 @@ fn name_of(reference: &Reference) -> String {
 impl Client {
     /// Fetches the manifest or index of `reference`: by its digest when it has one, else by its tag. Mirrors are asked first.
     pub fn manifest(&self, reference: &Reference) -> Result<Document, RegistryError> {
-        self.from_any(reference, |endpoint| self.manifest_from(endpoint, reference))
+        self.ask_servers(reference, |endpoint| self.manifest_from(endpoint, reference))
     }
 
     /// Asks what `reference` is, without fetching it where the registry can tell. `None` when it is not there.
     pub fn head(&self, reference: &Reference) -> Result<Option<Descriptor>, RegistryError> {
-        match self.from_any(reference, |endpoint| self.head_at(endpoint, reference)) {
+        match self.ask_servers(reference, |endpoint| self.head_at(endpoint, reference)) {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.kind() == Kind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -105,7 +105,7 @@ impl Client {
     }
 
     /// Asks one server after the other, mirrors first. The registry's own failure is what counts in the end.
-    pub(crate) fn from_any<T>(
+    pub(crate) fn ask_servers<T>(
         &self,
         reference: &Reference,
         mut ask: impl FnMut(&Endpoint) -> Result<T, RegistryError>,

@@ -59,6 +59,11 @@ impl Socket {
         })
     }
 
+    /// The host and port, for messages.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
+    }
+
     /// Everything up to `deadline`; or, without one, as long as bytes keep moving.
     pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
         if deadline.is_some() {

@@ -4,7 +4,7 @@ use std::{
     fmt,
     io::{self, Read, Write},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
@@ -18,10 +18,13 @@ use ureq::{
     },
 };
 
-use crate::{Certificates, Limits, Proxies, Proxy, RegistryError, Stop, socket::Socket};
+use crate::{Certificates, Limits, Proxies, Proxy, RegistryError, Stop, answer, socket::Socket};
 
 /// For each direction of a connection.
 const BUFFER_BYTES: usize = 128 << 10;
+/// A server that will not read on has said why, or does so at once.
+const EARLY_TIME: Duration = Duration::from_millis(500);
+const EARLY_BYTES: usize = 16 << 10;
 /// The longest head of a proxy's answer.
 const PROXY_HEAD_BYTES: usize = 16 << 10;
 
@@ -130,10 +133,13 @@ fn proxy_status(socket: &mut Socket) -> io::Result<u16> {
             return Err(io::Error::other("its answer has no end"));
         }
     }
-    let text = String::from_utf8_lossy(&head);
-    let status =
-        text.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)).and_then(|digits| digits.parse().ok());
-    status.ok_or_else(|| io::Error::other("its answer is not HTTP"))
+    status_of(&head).ok_or_else(|| io::Error::other("its answer is not HTTP"))
+}
+
+/// The number in `HTTP/1.1 200 OK`.
+fn status_of(answer: &[u8]) -> Option<u16> {
+    let rest = answer.strip_prefix(b"HTTP/1.")?;
+    std::str::from_utf8(rest.get(2..5)?).ok()?.parse().ok()
 }
 
 #[derive(Debug)]
@@ -180,6 +186,31 @@ impl Stream {
     }
 }
 
+impl Wire {
+    /// What a server said that would not listen any longer: that is why a request cannot be sent to its end.
+    fn early_answer(&mut self) -> Option<RegistryError> {
+        self.stream.socket().set_deadline(Some(Instant::now() + EARLY_TIME));
+        let mut answer = vec![0; EARLY_BYTES];
+        let mut filled = 0;
+        while filled < answer.len() {
+            match self.stream.read(&mut answer[filled..]) {
+                Ok(0) | Err(_) => break,
+                Ok(bytes) => filled += bytes,
+            }
+        }
+        let answer = &answer[..filled];
+        let status = status_of(answer).filter(|status| *status >= 400)?;
+        let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
+        let body = end.map_or(&[] as &[u8], |end| &answer[end + 4..]);
+        Some(RegistryError::Status {
+            place: self.stream.socket().place().to_owned(),
+            doing: "a request that it did not read to the end".to_owned(),
+            status,
+            answer: answer::words(body, &[]),
+        })
+    }
+}
+
 impl Transport for Wire {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
@@ -187,7 +218,8 @@ impl Transport for Wire {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         self.stream.set_timeout(timeout);
-        self.stream.write_all(&self.buffers.output()[..amount]).map_err(Error::Io)
+        let sent = self.stream.write_all(&self.buffers.output()[..amount]);
+        sent.map_err(|error| Error::Io(self.early_answer().map_or(error, io::Error::from)))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {

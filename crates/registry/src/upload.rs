@@ -359,8 +359,14 @@ impl Upload<'_> {
             return Err(RegistryError::Io { doing, source }.into());
         }
         sent.map_err(|failure| match failure.error {
-            // Whatever was between us and the registry when it answered, it said so without reading on.
+            // Answers that came before the end, from whoever would not read on.
             RegistryError::Status { status: 413, .. } => Trouble::Unsuitable(failure.error),
+            RegistryError::Status { status: 404 | 416, .. } => Trouble::Lost(failure.error),
+            RegistryError::Status { ref place, status: 401, .. } => {
+                let (place, reason) =
+                    (place.clone(), "it wants another token in the middle of a blob".to_owned());
+                Trouble::Failed(RegistryError::Unreachable { place, reason, source: None }.into())
+            }
             _ => Trouble::Failed(failure),
         })
     }
