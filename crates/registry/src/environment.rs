@@ -93,8 +93,7 @@ impl fmt::Debug for Environment {
 pub(crate) fn of(variables: &[(&str, &str)], root: &Path) -> Environment {
     let variables: Vec<(String, OsString)> =
         variables.iter().map(|(name, value)| ((*name).to_owned(), value.into())).collect();
-    let find = move |wanted: &str| {
-        variables.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone())
-    };
+    let find =
+        move |wanted: &str| variables.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
     Environment::new(find, Some(root.join("home")), 1000).with_root(root)
 }

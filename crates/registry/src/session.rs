@@ -301,11 +301,7 @@ impl Session {
 
     /// The server that is written to.
     pub(crate) fn home(&self, reference: &galley_oci::Reference) -> Result<Endpoint, RegistryError> {
-        let endpoints = self.options.hosts.endpoints(reference)?;
-        endpoints.into_iter().find(|endpoint| !endpoint.mirror).ok_or_else(|| RegistryError::Setting {
-            what: format!("registry {}", reference.registry),
-            reason: "it has mirrors and no server of its own".to_owned(),
-        })
+        self.options.hosts.push_endpoint(reference)
     }
 
     /// Takes note of a mirror's failure.

@@ -28,7 +28,7 @@ use crate::{Environment, RegistryError, settings_file};
 /// The name of Docker Hub, the registry of names that name none.
 pub(crate) const DEFAULT_REGISTRY: &str = "docker.io";
 /// The server behind [`DEFAULT_REGISTRY`].
-const DOCKER_HUB: &str = "registry-1.docker.io";
+pub(crate) const DOCKER_HUB: &str = "registry-1.docker.io";
 /// Names more insecure registries, separated by commas or spaces.
 const INSECURE_VARIABLE: &str = "GALLEY_INSECURE_REGISTRIES";
 
@@ -113,23 +113,11 @@ impl Hosts {
         Ok(endpoints)
     }
 
-    /// The server to push `reference` to: the one its name says, as no settings send pushes elsewhere.
+    /// The server to push `reference` to and to log in at: the one its name says, as no settings send pushes elsewhere.
     pub fn push_endpoint(&self, reference: &Reference) -> Result<Endpoint, RegistryError> {
         let name = reference.name();
         let insecure = self.entry(reference, &name)?.is_some_and(|(registry, _)| registry.insecure);
         Ok(self.named(reference, insecure))
-    }
-
-    /// The server that `registry` names, without a repository: for login. `docker.io` is Docker Hub.
-    pub fn registry_endpoint(&self, registry: &str) -> Result<Endpoint, RegistryError> {
-        if !authority::is_valid(registry) {
-            let reason = format!("{registry:?} is no registry: write host[:port]");
-            return Err(RegistryError::Setting { what: "the registry's name".to_owned(), reason });
-        }
-        let nothing =
-            Reference { registry: registry.to_owned(), repository: String::new(), tag: None, digest: None };
-        let insecure = self.entry(&nothing, registry)?.is_some_and(|(registry, _)| registry.insecure);
-        Ok(self.named(&nothing, insecure))
     }
 
     /// The entry with the longest prefix of a name, and what of the name follows it.

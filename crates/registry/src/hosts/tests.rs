@@ -5,7 +5,7 @@ use galley_oci::Reference;
 use proptest::prelude::*;
 
 use super::{Endpoint, Hosts, PullBy, authority, cidr::Cidr, daemon_json, location::Prefix, registries_conf};
-use crate::{Environment, RegistryError, environment};
+use crate::{Environment, environment};
 
 const DIGEST: &str = "@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -263,14 +263,27 @@ fn flags_and_a_variable_name_insecure_registries() {
     let environment =
         environment::of(&[("GALLEY_INSECURE_REGISTRIES", "a.example, b.example:5000")], root.path());
     let hosts = Hosts::load(&environment, &["http://c.example".to_owned()]).unwrap();
-    let insecure = |registry: &str| hosts.registry_endpoint(registry).unwrap().insecure;
+    let insecure =
+        |registry: &str| hosts.push_endpoint(&reference(&format!("{registry}/x"))).unwrap().insecure;
     assert!(insecure("a.example") && insecure("b.example:5000") && insecure("c.example"));
     assert!(!insecure("a.example:5000") && !insecure("b.example"));
     let error = Hosts::load(&environment, &["a b".to_owned()]).unwrap_err();
     let text = "--insecure-registry is wrong: \"a b\" is no registry: write host[:port], or a range of addresses as 10.0.0.0/8";
     assert_eq!(error.to_string(), text);
-    assert!(matches!(hosts.registry_endpoint("a/b"), Err(RegistryError::Setting { .. })));
-    assert_eq!(hosts.registry_endpoint("docker.io").unwrap().base, "https://registry-1.docker.io");
+}
+
+#[test]
+fn a_registry_alone_can_be_logged_in_at() {
+    let hosts = hosts_of("[[registry]]\nlocation = 'docker.io'\ninsecure = true\n");
+    let nothing = |registry: &str| Reference {
+        registry: registry.to_owned(),
+        repository: String::new(),
+        tag: None,
+        digest: None,
+    };
+    let of = |registry| show(&hosts.push_endpoint(&nothing(registry)).unwrap());
+    assert_eq!(of("docker.io"), "!https://registry-1.docker.io  docker.io");
+    assert_eq!(of("a.example"), "https://a.example  a.example");
 }
 
 #[test]
