@@ -1,5 +1,7 @@
 //! What was typed: the parser, made of one struct a command, and what it refuses.
 
+pub(crate) mod annotation;
+pub(crate) mod cache;
 pub(crate) mod csv;
 pub(crate) mod output;
 mod refused;

@@ -82,7 +82,6 @@ const NO_ATTESTATIONS: &str = "galley writes no attestations";
 const NO_DAEMON: &str = "there is no daemon to talk to";
 const LEGACY: &str = "it belongs to docker's legacy builder";
 const WINDOWS: &str = "it is for Windows containers";
-const NO_CACHES: &str = "the cache is in the store, it is neither imported nor exported";
 const NO_NETWORKS: &str = "containers have a network of their own each";
 const NO_CAPS: &str = "containers get docker's default privileges, no more and no less";
 const NO_DEVICES: &str = "containers see docker's default devices only";
@@ -90,13 +89,10 @@ const NO_HEALTH: &str = "health checks are kept in images but nothing runs them"
 const NO_LOG_DRIVERS: &str = "logs are files in the store, read by `logs`";
 const NO_VOLUMES: &str = "use -v";
 
-const BUILD: [Flag; 33] = [
+const BUILD: [Flag; 28] = [
     value("add-host", "steps see the hosts file of their base"),
-    value("annotation", "manifests carry no annotations"),
     value("attest", NO_ATTESTATIONS),
     value("builder", "there is one builder, this program").unless(&["default"]),
-    value("cache-from", NO_CACHES),
-    value("cache-to", NO_CACHES),
     value("call", "only a build can be asked for").unless(&["build"]),
     value("cgroup-parent", NO_LIMITS),
     switch("check", "there are no lint rules yet"),
@@ -113,8 +109,6 @@ const BUILD: [Flag; 33] = [
     value("memory-swap", NO_LIMITS),
     value("policy", "there are no source policies"),
     value("provenance", NO_ATTESTATIONS).unless(&["false"]),
-    switch("pull", NO_REGISTRY),
-    switch("push", NO_REGISTRY),
     value("resource", NO_LIMITS),
     value("sbom", NO_ATTESTATIONS).unless(&["false"]),
     value("security-opt", LEGACY),
@@ -271,18 +265,13 @@ const LATER: &str = "it comes later";
 const ONE_BUILDER: &str = "there is one builder, this program";
 
 /// Commands of docker that are not there, with the reason and what to do instead.
-const COMMANDS: [(&str, &str, &str); 64] = [
+const COMMANDS: [(&str, &str, &str); 62] = [
     ("pull", REGISTRY, "build the base, or give it with --build-context NAME=oci-layout://DIR"),
     ("push", REGISTRY, "write an archive with `build -o type=oci,dest=FILE` and push it with skopeo"),
     ("login", REGISTRY, ""),
     ("logout", REGISTRY, ""),
     ("search", REGISTRY, ""),
     ("save", LATER, "build with -o type=docker,dest=FILE"),
-    (
-        "load",
-        LATER,
-        "unpack the archive as an OCI layout and name it with --build-context NAME=oci-layout://DIR",
-    ),
     ("import", LATER, "a Dockerfile with `FROM scratch` and `ADD FILE.tar /` does it"),
     ("exec", "a second process cannot enter a container yet", "start it with `run`"),
     ("compose", "there is no compose", "start the containers with `run -d`"),
@@ -321,7 +310,6 @@ const COMMANDS: [(&str, &str, &str); 64] = [
     ("image pull", REGISTRY, "build the base, or give it with --build-context NAME=oci-layout://DIR"),
     ("image push", REGISTRY, "write an archive with `build -o type=oci,dest=FILE` and push it with skopeo"),
     ("image save", LATER, "build with -o type=docker,dest=FILE"),
-    ("image load", LATER, "name an OCI layout with --build-context NAME=oci-layout://DIR"),
     ("image prune", LATER, "`rmi` removes images by name"),
     ("container exec", "a second process cannot enter a container yet", "start it with `run`"),
     ("container start", "a container runs once", "use `run`"),

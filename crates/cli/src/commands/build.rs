@@ -1,3 +1,4 @@
+mod cache;
 mod commit_time;
 pub(crate) mod options;
 mod outputs;
@@ -6,7 +7,11 @@ mod work;
 use std::{ffi::OsString, path::PathBuf};
 
 use crate::{
-    args::output::{self, OutputSpec},
+    args::{
+        annotation::{self, Annotation},
+        cache::{CacheFrom, CacheTo},
+        output::{self, OutputSpec},
+    },
     context::Context,
     display::Progress,
     failure::Outcome,
@@ -51,9 +56,27 @@ pub(crate) struct BuildArgs {
     /// Allow RUN --network=host: network.host
     #[arg(long, value_name = "RIGHT", value_delimiter = ',')]
     allow: Vec<String>,
-    /// Write the result: DIR, -, or type=oci|docker|tar|local|image|cacheonly[,dest=PATH]
+    /// Write the result: DIR, -, or type=oci|docker|tar|local|image|registry|cacheonly[,dest=PATH]
     #[arg(short, long, value_name = "OUTPUT", value_parser = output::parse)]
     output: Vec<OutputSpec>,
+    /// Push the result to the registries that its names say: the same as -o type=registry
+    #[arg(long)]
+    push: bool,
+    /// Ask the registries for every base, even for one that is in the store
+    #[arg(long, conflicts_with = "offline")]
+    pull: bool,
+    /// Ask no registry: bases are in the store, or were seen before
+    #[arg(long)]
+    offline: bool,
+    /// Annotate the manifest, [TYPE:]KEY=VALUE; TYPE is manifest or manifest-descriptor
+    #[arg(long, value_name = "[TYPE:]KEY=VALUE", value_parser = annotation::parse)]
+    annotation: Vec<Vec<Annotation>>,
+    /// Use the cache of another machine: an image's name, or type=registry,ref=NAME, type=local,src=DIR[,tag=TAG]
+    #[arg(long, value_name = "CACHE", value_parser = crate::args::cache::parse_from)]
+    cache_from: Vec<CacheFrom>,
+    /// Write the cache: type=inline, type=registry,ref=NAME or type=local,dest=DIR, with mode=min|max
+    #[arg(long, value_name = "CACHE", value_parser = crate::args::cache::parse_to)]
+    cache_to: Vec<CacheTo>,
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE")]
     iidfile: Option<PathBuf>,

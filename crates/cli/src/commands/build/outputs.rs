@@ -10,6 +10,7 @@ use std::{
 use fs_err as fs;
 use galley_engine::{
     Error, ErrorKind, Event, Events, Fetcher,
+    blobs::Packing,
     export::{Destination, Exported, Output, PackOptions, PackedImage},
     image::{self, Assembled},
     images,
@@ -18,7 +19,13 @@ use galley_oci::Reference;
 use serde_json::json;
 
 use super::BuildArgs;
-use crate::args::output::OutputSpec;
+use crate::{
+    args::{
+        annotation::{self, Carrier},
+        output::{OutputSpec, OutputTarget, PackingSpec},
+    },
+    registry::{self, Registries},
+};
 
 /// All outputs, understood.
 #[derive(Debug)]
@@ -26,68 +33,113 @@ pub(super) struct Outputs {
     /// The image goes into the store under its names.
     pub(super) store: bool,
     pub(super) names: Vec<Reference>,
-    pub(super) written: Vec<Output>,
+    pub(super) written: Vec<(Output, PackingSpec)>,
+    pub(super) pushed: Vec<Pushed>,
     /// Any of them asked for `rewrite-timestamp=true`.
     pub(super) rewrite_times: bool,
     /// Only the cache was asked for: no image is put together.
     pub(super) nothing: bool,
 }
 
+/// A push to every name.
+#[derive(Debug)]
+pub(super) struct Pushed {
+    by_digest: bool,
+    packing: PackingSpec,
+}
+
 impl Outputs {
     /// Without any, the store is the output.
     pub(super) fn new(arguments: &BuildArgs) -> Result<Self, Error> {
         let mut names: Vec<String> = arguments.tag.clone();
+        let mut specs = arguments.output.clone();
+        let pushes = |spec: &OutputSpec| matches!(spec.target, OutputTarget::Registry { .. });
+        if arguments.push && !specs.iter().any(pushes) {
+            specs.push(OutputSpec::push());
+        }
         let mut outputs = Self {
-            store: arguments.output.is_empty() || arguments.load,
+            store: specs.is_empty() || arguments.load,
             names: Vec::new(),
             written: Vec::new(),
+            pushed: Vec::new(),
             rewrite_times: false,
-            nothing: !arguments.output.is_empty() && !arguments.load,
+            nothing: !specs.is_empty() && !arguments.load,
         };
-        for spec in &arguments.output {
-            outputs.add(spec, &mut names);
+        for mut spec in specs {
+            spec.packing.annotations.extend(arguments.annotation.iter().flatten().cloned());
+            outputs.add(spec, &mut names)?;
         }
         outputs.names = names.iter().map(|name| images::parse_tag(name)).collect::<Result<_, _>>()?;
         let mut seen = std::collections::HashSet::new();
         outputs.names.retain(|name| seen.insert(name.canonical()));
-        let streams =
-            outputs.written.iter().filter(|output| matches!(output.destination, Destination::Stream(_)));
-        if streams.count() > usize::from(!arguments.quiet) {
-            return Err(Error::new(ErrorKind::Usage, "only one thing can go to standard output")
-                .help("give the others a file with dest=FILE; --quiet prints the image's id there"));
-        }
+        outputs.check(arguments)?;
         Ok(outputs)
     }
 
-    fn add(&mut self, spec: &OutputSpec, all: &mut Vec<String>) {
-        match spec {
-            OutputSpec::Nothing => return,
-            OutputSpec::Store { names } => {
-                self.store = true;
-                all.extend(names.iter().cloned());
+    fn add(&mut self, spec: OutputSpec, all: &mut Vec<String>) -> Result<(), Error> {
+        let OutputSpec { target, names, rewrite_times, packing } = spec;
+        match target {
+            OutputTarget::Nothing => return Ok(()),
+            OutputTarget::Store if packing != PackingSpec::default() => {
+                let message = "compression, media types and annotations belong to a manifest, and the local store has none";
+                return Err(Error::new(ErrorKind::Usage, message)
+                    .help("add --push, or write an archive: -o type=oci,dest=FILE"));
             }
-            OutputSpec::Write { kind, destination, folder, names, rewrite_times } => {
+            OutputTarget::Store => self.store = true,
+            OutputTarget::Registry { by_digest, store } => {
+                self.store |= store;
+                self.pushed.push(Pushed { by_digest, packing });
+            }
+            OutputTarget::Write { kind, destination, folder } => {
                 let destination = match destination {
-                    Some(path) if *folder => Destination::Folder(path.clone()),
-                    Some(path) => Destination::File(path.clone()),
+                    Some(path) if folder => Destination::Folder(path),
+                    Some(path) => Destination::File(path),
                     None => Destination::Stream(Mutex::new(Box::new(io::stdout()))),
                 };
-                self.written.push(Output { kind: *kind, destination });
-                self.rewrite_times |= rewrite_times;
-                all.extend(names.iter().cloned());
+                self.written.push((Output { kind, destination }, packing));
             }
         }
+        self.rewrite_times |= rewrite_times;
         self.nothing = false;
+        all.extend(names);
+        Ok(())
+    }
+
+    fn check(&self, arguments: &BuildArgs) -> Result<(), Error> {
+        let usage = |message: &str| Error::new(ErrorKind::Usage, message);
+        let streams = self.written.iter().filter(|(output, _)| is_stream(output));
+        if streams.count() > usize::from(!arguments.quiet) {
+            return Err(usage("only one thing can go to standard output")
+                .help("give the others a file with dest=FILE; --quiet prints the image's id there"));
+        }
+        if !self.pushed.is_empty() && self.names.is_empty() {
+            return Err(usage("a push needs to know where to").help("name the image: -t REGISTRY/NAME:TAG"));
+        }
+        if !arguments.annotation.is_empty() && self.pushed.is_empty() && !self.need_packing() {
+            return Err(usage("annotations belong to a manifest, and this build writes none")
+                .help("add --push, or write an archive: -o type=oci,dest=FILE"));
+        }
+        Ok(())
     }
 
     /// Some output wants compressed layers.
     pub(super) fn need_packing(&self) -> bool {
-        self.written.iter().any(Output::needs_image)
+        self.packings().next().is_some()
+    }
+
+    /// How the first of those that want compressed layers wants them.
+    pub(super) fn packing(&self) -> Option<Packing> {
+        self.packings().next().map(|spec| spec.packing)
+    }
+
+    fn packings(&self) -> impl Iterator<Item = &PackingSpec> {
+        let written = self.written.iter().filter(|(output, _)| output.needs_image());
+        written.map(|(_, packing)| packing).chain(self.pushed.iter().map(|push| &push.packing))
     }
 
     /// Something goes to standard output.
     pub(super) fn to_stream(&self) -> bool {
-        self.written.iter().any(|output| matches!(output.destination, Destination::Stream(_)))
+        self.written.iter().any(|(output, _)| is_stream(output))
     }
 
     /// Binary output on a terminal helps nobody.
@@ -100,26 +152,69 @@ impl Outputs {
     }
 }
 
-/// Writes everything; the packed image, when there is one.
+fn is_stream(output: &Output) -> bool {
+    matches!(output.destination, Destination::Stream(_))
+}
+
+/// Writes and pushes everything; the first packed image, when there is one.
 pub(super) fn write(
     outputs: &Outputs,
     exported: &Exported<'_>,
+    registries: &Registries,
     events: &Events,
 ) -> Result<Option<PackedImage>, Error> {
-    let packed = if outputs.need_packing() {
-        Some(timed(events, "exporting layers".to_owned(), || {
-            let mut packed = exported.pack(&PackOptions::default())?;
-            packed.bring(&exported.fetcher)?;
-            Ok(packed)
-        })?)
-    } else {
-        None
-    };
-    for output in &outputs.written {
+    let mut packer = Packer { exported, events, made: Vec::new() };
+    for (output, spec) in &outputs.written {
+        let packed = if output.needs_image() { Some(packer.pack(spec, true)?) } else { None };
         let what = format!("exporting {}", output.describe());
-        timed(events, what, || exported.write(output, packed.as_ref()))?;
+        timed(events, what, || exported.write(output, packed))?;
     }
-    Ok(packed)
+    for push in &outputs.pushed {
+        let packed = packer.pack(&push.packing, false)?;
+        for name in &outputs.names {
+            let tag = name.tag.clone().filter(|_| !push.by_digest);
+            let name = Reference { tag, ..name.clone() };
+            timed(events, format!("pushing {}", name.familiar()), || {
+                registry::push(registries, &exported.fetcher, packed, &name).map(drop)
+            })?;
+        }
+    }
+    Ok(packer.made.into_iter().next().map(|(_, packed)| packed))
+}
+
+/// The image packed in each way that is asked for, once.
+struct Packer<'a> {
+    exported: &'a Exported<'a>,
+    events: &'a Events,
+    made: Vec<(PackOptions, PackedImage)>,
+}
+
+impl Packer<'_> {
+    /// With `bring`, every blob is in the store.
+    fn pack(&mut self, spec: &PackingSpec, bring: bool) -> Result<&PackedImage, Error> {
+        let exported = self.exported;
+        let annotations = |carrier| annotation::on(&spec.annotations, carrier, exported.platform);
+        let options = PackOptions {
+            packing: spec.packing,
+            force: spec.force,
+            docker_types: spec.docker_types,
+            annotations: annotations(Carrier::Manifest),
+            descriptor_annotations: annotations(Carrier::Descriptor),
+        };
+        let index = match self.made.iter().position(|(known, _)| *known == options) {
+            Some(index) => index,
+            None => {
+                let packed = timed(self.events, "exporting layers".to_owned(), || exported.pack(&options))?;
+                self.made.push((options, packed));
+                self.made.len() - 1
+            }
+        };
+        let packed = &mut self.made[index].1;
+        if bring {
+            packed.bring(&exported.fetcher)?;
+        }
+        Ok(packed)
+    }
 }
 
 /// Puts the image into the store and names it.
@@ -137,7 +232,11 @@ pub(super) fn keep(
     timed(events, what, || image::keep(fetcher, made, &outputs.names))
 }
 
-fn timed<T>(events: &Events, what: String, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+pub(super) fn timed<T>(
+    events: &Events,
+    what: String,
+    work: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
     let started = Instant::now();
     events.emit(Event::Exporting { what: what.clone() });
     let done = work()?;

@@ -7,19 +7,19 @@ use std::path::Path;
 
 use galley_engine::{
     Cancel, Error, ErrorKind, Event, Events, Fetcher,
-    blobs::Packing,
     build::{self, BuildRequest, Built, Mode},
     export::Exported,
     image::{self, Assembled, ImageOptions, TimeOptions},
     plan::{self, Plan},
-    ports::{NoRecords, Ports, Secrets},
+    ports::{Ports, Secrets},
     runner::SandboxRunner,
     schedule,
+    shared::{self, Caches},
 };
 use galley_store::Store;
 
 use super::{
-    BuildArgs, commit_time,
+    BuildArgs, cache, commit_time,
     options::{plan_options, secrets},
     outputs::{self, Outputs},
 };
@@ -30,6 +30,7 @@ use crate::{
     failure::{Outcome, of_stream},
     namespace,
     ports::StoreImages,
+    registry::{Ask, Registries, RemoteImages},
     signals,
 };
 
@@ -77,8 +78,6 @@ impl Job<'_> {
         let nothing = empty.as_ref().map_or(Path::new(""), |empty| empty.path());
         let options = plan_options(self.arguments, environment, nothing)?;
         let times = self.times(&options.context.path)?;
-        let sources = StoreImages { store: self.store };
-        let plan = plan::plan(&options, &sources)?;
         let secrets = secrets(&self.arguments.secret, environment)?;
         let cancel = Cancel::new();
         // Outside, signals are left to whoever passes them on to the process inside; a look-up has nothing to end.
@@ -87,8 +86,20 @@ impl Job<'_> {
                 Error::new(ErrorKind::Machine, "cannot listen for signals").because(error)
             })?;
         }
-        let made = self.show(|events| self.build(&plan, &secrets, times, events, &cancel))?;
+        let sources = StoreImages::new(self.store, self.context, self.ask(), &cancel);
+        let plan = plan::plan(&options, &sources)?;
+        let registries = sources.registries();
+        let made = self.show(|events| self.build(&plan, &secrets, times, registries, events, &cancel))?;
         self.tell(&made)
+    }
+
+    /// When registries are asked for bases.
+    const fn ask(&self) -> Ask {
+        match (self.arguments.pull, self.arguments.offline) {
+            (true, _) => Ask::Always,
+            (false, true) => Ask::Never,
+            (false, false) => Ask::Missing,
+        }
     }
 
     /// Shows what `work` does. Outside of the namespace nothing is shown before it is clear that this was all.
@@ -119,6 +130,7 @@ impl Job<'_> {
         plan: &Plan,
         secrets: &Secrets,
         times: TimeOptions,
+        registries: &Registries,
         events: &Events,
         cancel: &Cancel,
     ) -> Result<Made, Error> {
@@ -126,28 +138,48 @@ impl Job<'_> {
         let runner = SandboxRunner::new(self.store, events);
         let mode = if self.may_execute { Mode::Execute } else { Mode::LookupOnly };
         let jobs = self.arguments.jobs.map_or(schedule::DEFAULT_JOBS, usize::from);
-        let ports = Ports { store: self.store, runner: &runner, secrets, records: &NoRecords };
-        let built = build::build(&BuildRequest { plan, mode, jobs }, &ports, events, cancel)?;
-        if self.outputs.nothing {
-            self.store.barrier().map_err(store_error)?;
-            return Ok(Made { image: None, packed: None });
-        }
-        self.enter_for_files(&built)?;
+        let caches = self.caches(plan, registries, events)?;
+        let ports = Ports { store: self.store, runner: &runner, secrets, records: &caches };
         let fetcher = Fetcher {
             store: self.store,
             may_write: self.may_execute,
             events,
             stop: cancel,
-            records: &NoRecords,
+            records: &caches,
         };
-        self.finish(plan, &built, times, &fetcher)
+        loop {
+            let request = BuildRequest { plan, mode, jobs };
+            let made = build::build(&request, &ports, events, cancel).and_then(|built| {
+                caches.lost_something();
+                let made = self.finish(plan, &built, times, registries, &fetcher);
+                made.map_err(|error| caches.blame(error))
+            });
+            match made {
+                // What is lost is forgotten now, so this ends.
+                Err(error) if error.kind == ErrorKind::CacheLost && !cancel.is_cancelled() => {
+                    cache::start_over(events, &error);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// What other machines know.
+    fn caches(&self, plan: &Plan, registries: &Registries, events: &Events) -> Result<Caches, Error> {
+        let Some(target) = plan.targets.first() else { return Ok(Caches::default()) };
+        let (registries, since) = (registries.clone(), self.context.started);
+        let remote = RemoteImages { store: self.store, registries, since };
+        cache::import(&self.arguments.cache_from, &remote, &target.platform, events)
     }
 
     /// Outside of the namespace files can neither be written with other owners nor always be read.
     fn enter_for_files(&self, built: &Built) -> Result<(), Error> {
         let mut layers = built.steps.iter().filter_map(|step| step.layer.as_ref()?.at_hand());
         let whole = layers.all(|layer| self.store.has_bytes(layer));
-        if self.may_execute || (whole && self.outputs.written.is_empty()) {
+        let in_store = self.outputs.written.is_empty()
+            && self.outputs.pushed.is_empty()
+            && !cache::is_written(self.arguments);
+        if self.may_execute || (whole && in_store) {
             return Ok(());
         }
         Err(Error::new(ErrorKind::NeedsExecution, "files have to be read and written"))
@@ -158,16 +190,44 @@ impl Job<'_> {
         plan: &Plan,
         built: &Built,
         times: TimeOptions,
+        registries: &Registries,
         fetcher: &Fetcher<'_>,
     ) -> Result<Made, Error> {
-        let pack = self.outputs.need_packing().then(Packing::default);
-        let options = ImageOptions { times, pack };
+        let source_date_epoch = times.source_date_epoch.or(plan.epoch);
+        let times = TimeOptions { source_date_epoch, ..times };
+        if self.outputs.nothing {
+            self.store.barrier().map_err(store_error)?;
+        }
+        if !self.outputs.nothing || cache::is_written(self.arguments) {
+            self.enter_for_files(built)?;
+        }
+        let made = match self.outputs.nothing {
+            true => Made { image: None, packed: None },
+            false => self.output(plan, built, times, registries, fetcher)?,
+        };
+        let policy = times.policy();
+        cache::Export { fetcher, plan, built, times: policy, registries }.all(&self.arguments.cache_to)?;
+        if self.may_execute {
+            shared::remember(self.store, built)?;
+        }
+        Ok(made)
+    }
+
+    /// Puts the image together and hands it out.
+    fn output(
+        &self,
+        plan: &Plan,
+        built: &Built,
+        times: TimeOptions,
+        registries: &Registries,
+        fetcher: &Fetcher<'_>,
+    ) -> Result<Made, Error> {
+        let pack = self.outputs.packing();
+        let options = ImageOptions { times, pack, inline_cache: cache::is_inline(self.arguments) };
         let image = image::assemble(fetcher, plan, 0, built, &options).map_err(|error| self.inside(error))?;
         let (Some(target), Some(snapshot)) = (plan.targets.first(), built.targets.first()) else {
             return Err(Error::new(ErrorKind::Internal, "the plan has no target"));
         };
-        let mut times = times;
-        times.source_date_epoch = times.source_date_epoch.or(plan.epoch);
         let exported = Exported {
             fetcher: *fetcher,
             snapshot,
@@ -183,13 +243,13 @@ impl Job<'_> {
         } else {
             self.store.barrier().map_err(store_error)?;
         }
-        let packed = outputs::write(self.outputs, &exported, fetcher.events)?;
+        let packed = outputs::write(self.outputs, &exported, registries, fetcher.events)?;
         Ok(Made { image: Some(image), packed })
     }
 
     /// What cannot be read outside may be readable inside.
     fn inside(&self, error: Error) -> Error {
-        if self.may_execute {
+        if self.may_execute || error.kind == ErrorKind::CacheLost {
             return error;
         }
         Error::new(ErrorKind::NeedsExecution, "files have to be read").because(error)
