@@ -27,6 +27,8 @@ pub struct PackOptions {
     pub docker_types: bool,
     /// Of the manifest.
     pub annotations: BTreeMap<String, String>,
+    /// Of what names the manifest.
+    pub descriptor_annotations: BTreeMap<String, String>,
 }
 
 /// An image with every blob at hand, or known to be elsewhere.
@@ -91,6 +93,7 @@ impl PackedImage {
         };
         let mut descriptor = Descriptor::of(&kind, &manifest);
         descriptor.platform = Some(platform.clone());
+        descriptor.annotations.clone_from(&options.descriptor_annotations);
         let (config, created) =
             (image.config.clone(), crate::images::created_in(&image.config, image.created));
         Ok(Self { manifest, descriptor, config_descriptor, config, layers, created })
