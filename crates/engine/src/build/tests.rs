@@ -5,6 +5,7 @@ mod elsewhere;
 mod image;
 mod keys;
 mod mounts;
+mod shared;
 
 use std::{
     os::unix::ffi::OsStrExt,
