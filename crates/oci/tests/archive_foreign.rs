@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write as _,
-    io::{Read, copy, sink},
+    io::{Cursor, Read, copy, sink},
 };
 
 use galley_oci::archive::{ItemKind, ReadArchiveError, Reader, Whiteouts};
@@ -68,6 +68,24 @@ fn pieces_are_where_they_belong() {
         for piece in 0..30 {
             assert_eq!(&content[piece * 65_536..][..8], format!("piece {piece:02}").as_bytes(), "{name}");
         }
+    }
+}
+
+#[test]
+fn bytes_that_are_stepped_over_are_found_again() {
+    for (name, wanted) in [("gnu.tar.gz", &["content", "long"][..]), ("gnu-sparse.tar.gz", &["content"])] {
+        let archive = golden(name);
+        let mut reader = Reader::new(Cursor::new(&archive), Whiteouts::Plain);
+        let mut found = Vec::new();
+        while let Some(item) = reader.next_item().unwrap() {
+            let place = reader.step_over().unwrap().filter(|place| !place.is_empty());
+            if let (ItemKind::File { size }, Some(place)) = (item.kind, place) {
+                assert_eq!(place.end - place.start, size);
+                let place = usize::try_from(place.start).unwrap()..usize::try_from(place.end).unwrap();
+                found.push(String::from_utf8_lossy(&archive[place]).into_owned());
+            }
+        }
+        assert_eq!(found, wanted, "{name}");
     }
 }
 

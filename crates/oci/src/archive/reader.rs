@@ -1,6 +1,9 @@
 //! The reader. Streams; holds one entry at a time; every length that the archive claims has a limit.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read, Seek, SeekFrom},
+    ops::Range,
+};
 
 use super::{
     block::*,
@@ -388,6 +391,21 @@ impl<R: Read> Reader<R> {
     }
 }
 
+impl<R: Read + Seek> Reader<R> {
+    /// Steps over the bytes of the current entry without reading them, and gives where they are in the input: `None` when
+    /// they are not there in one piece, as those of sparse files. Whether the input is as long as that, nobody has looked.
+    pub fn step_over(&mut self) -> Result<Option<Range<u64>>, ReadArchiveError> {
+        let Remaining { stored, padding, sparse } = std::mem::take(&mut self.content);
+        let start = self.input.stream_position().map_err(ReadArchiveError::Read)?;
+        let end = start.checked_add(stored).ok_or(ReadArchiveError::CutOff)?;
+        let next = end.checked_add(padding).filter(|next| i64::try_from(*next).is_ok());
+        self.input
+            .seek(SeekFrom::Start(next.ok_or(ReadArchiveError::CutOff)?))
+            .map_err(ReadArchiveError::Read)?;
+        Ok(sparse.is_none().then_some(start..end))
+    }
+}
+
 impl<R: Read> Read for Content<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Reader { input, content, .. } = &mut *self.0;
@@ -492,11 +510,7 @@ fn xattrs(
     Ok(if xattrs.is_empty() { None } else { Some(Box::new(xattrs.into_iter().collect())) })
 }
 
-fn unsigned(
-    block: &Block,
-    field: std::ops::Range<usize>,
-    what: &'static str,
-) -> Result<u64, ReadArchiveError> {
+fn unsigned(block: &Block, field: Range<usize>, what: &'static str) -> Result<u64, ReadArchiveError> {
     let number = number(&block[field]).and_then(|number| number.try_into().ok());
     number.ok_or_else(|| bad(&block[NAME], what))
 }
