@@ -3,6 +3,7 @@
 //! A manifest and a config make a [`BaseImage`] whose layers are elsewhere; they come when something needs them, checked
 //! against digest and size before anything sees them. Everything is read within limits.
 
+pub mod archive;
 mod layers;
 mod layout;
 mod transfer;

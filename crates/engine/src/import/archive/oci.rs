@@ -1,0 +1,105 @@
+//! An OCI layout: `index.json`, and blobs under their digests.
+
+use std::{collections::HashMap, sync::Arc};
+
+use galley_oci::{Descriptor, Digest, Index, Manifest, Platform, Reference};
+
+use super::{
+    super::{describe, find_manifest},
+    Archived, INDEX, Images,
+    source::{Source, blob_path},
+};
+use crate::{Error, ports::BlobSource};
+
+/// containerd's, BuildKit's and docker's annotation: the whole name.
+const IMAGE_NAME: &str = "io.containerd.image.name";
+/// The specification's: a tag, or whatever the tool likes.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// What BuildKit calls its provenance and the like.
+const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+
+/// The images that the layout's index lists.
+pub(super) fn images(reader: &Images<'_>) -> Result<Vec<Archived>, Error> {
+    let index = Index::parse(&reader.archive.document(INDEX)?).map_err(|error| reader.broken(error))?;
+    reader.check_count(index.manifests.len())?;
+    let source: Arc<dyn BlobSource> = Arc::new(Source::new(reader.archive, HashMap::new()));
+    let chosen = choose(reader, index.manifests)?;
+    chosen.into_iter().map(|(first, names)| image(reader, first, names, &source)).collect()
+}
+
+fn image(
+    reader: &Images<'_>,
+    first: Descriptor,
+    names: Vec<Reference>,
+    source: &Arc<dyn BlobSource>,
+) -> Result<Archived, Error> {
+    let name = &reader.archive.name;
+    let read = |descriptor: &Descriptor| blob(reader, descriptor);
+    let bytes = read(&first)?;
+    let (_, manifest) = find_manifest(name, (first, bytes), &reader.wanted(), &read)?;
+    let parsed = Manifest::parse(&manifest).map_err(|error| reader.broken(error))?;
+    let config = read(&parsed.config)?;
+    Ok(Archived { names, base: describe(reader.store, name, manifest, config, source)? })
+}
+
+/// A small blob, checked against its digest.
+fn blob(reader: &Images<'_>, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+    let bytes = reader.archive.document(&blob_path(&descriptor.digest))?;
+    let found = Digest::sha256(&bytes);
+    if found == descriptor.digest {
+        return Ok(bytes);
+    }
+    Err(reader.broken(format!("blob {} has the content of {found}", descriptor.digest)))
+}
+
+/// Which entries of the index are to be loaded, with all names of each. Of several with one name those that suit the
+/// platform best.
+fn choose(reader: &Images<'_>, entries: Vec<Descriptor>) -> Result<Vec<(Descriptor, Vec<Reference>)>, Error> {
+    let mut by_name: Vec<(Option<Reference>, Vec<Descriptor>)> = Vec::new();
+    let mut positions = HashMap::new();
+    for entry in entries.into_iter().filter(is_image) {
+        let name = name(reader, &entry)?;
+        let position = *positions.entry(name.clone()).or_insert(by_name.len());
+        if position == by_name.len() {
+            by_name.push((name, Vec::new()));
+        }
+        by_name[position].1.push(entry);
+    }
+    let mut chosen: Vec<(Descriptor, Vec<Reference>)> = Vec::new();
+    let mut positions = HashMap::new();
+    for (name, entries) in by_name {
+        for entry in best(entries, &reader.wanted()) {
+            let position = *positions.entry(entry.digest).or_insert(chosen.len());
+            if position == chosen.len() {
+                chosen.push((entry, Vec::new()));
+            }
+            chosen[position].1.extend(name.clone());
+        }
+    }
+    Ok(chosen)
+}
+
+/// Provenance and other attachments are listed beside images.
+fn is_image(entry: &Descriptor) -> bool {
+    let attached = entry.annotations.contains_key(REFERENCE_TYPE) || entry.artifact_type.is_some();
+    let nowhere = entry.platform.as_ref().is_some_and(|platform| platform.os == "unknown");
+    !attached && !nowhere
+}
+
+/// Those that suit `platform` best, and those that do not say for whom they are. All, when none suits: what the platform
+/// must be is looked at later.
+fn best(entries: Vec<Descriptor>, platform: &Platform) -> Vec<Descriptor> {
+    let rank = |entry: &Descriptor| entry.platform.as_ref().map_or(Some(0), |own| platform.rank(own));
+    let best = entries.iter().filter_map(rank).min();
+    entries.into_iter().filter(|entry| best.is_none() || rank(entry) == best).collect()
+}
+
+/// The name that an entry of the index gives its image. A tag alone is none: `1.0` of what?
+fn name(reader: &Images<'_>, entry: &Descriptor) -> Result<Option<Reference>, Error> {
+    if let Some(name) = entry.annotations.get(IMAGE_NAME) {
+        return reader.name(name).map(Some);
+    }
+    let name = entry.annotations.get(REF_NAME).filter(|name| name.contains([':', '/']));
+    let name = name.and_then(|name| name.parse::<Reference>().ok());
+    Ok(name.filter(|name| name.digest.is_none()).map(Reference::with_default_tag))
+}
