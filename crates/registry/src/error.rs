@@ -210,6 +210,14 @@ pub enum RegistryError {
         /// What happened.
         reason: String,
     },
+    /// A Docker engine failed, or refused what it was given.
+    #[error("the Docker engine at {socket} did not take the image: {reason}", socket = .socket.display())]
+    DockerEngine {
+        /// Its socket.
+        socket: PathBuf,
+        /// What happened, or its words.
+        reason: String,
+    },
     /// Something failed on this machine.
     #[error("cannot {doing}")]
     Io {
@@ -255,7 +263,7 @@ impl RegistryError {
             Self::Blocked { .. } | Self::Config { .. } | Self::Setting { .. } | Self::Helper { .. } => {
                 Kind::Config
             }
-            Self::Io { .. } => Kind::Io,
+            Self::DockerEngine { .. } | Self::Io { .. } => Kind::Io,
         }
     }
 }
