@@ -2,7 +2,7 @@
 
 use std::{io, thread};
 
-use galley_engine::Cancel;
+use galley_engine::{Cancel, Error, ErrorKind};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
@@ -24,6 +24,14 @@ pub(crate) fn cancel_on_signal(cancel: &Cancel) -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// A switch that the first signal throws.
+pub(crate) fn listen() -> Result<Cancel, Error> {
+    let cancel = Cancel::new();
+    cancel_on_signal(&cancel)
+        .map_err(|error| Error::new(ErrorKind::Machine, "cannot listen for signals").because(error))?;
+    Ok(cancel)
 }
 
 #[expect(

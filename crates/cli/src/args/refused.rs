@@ -77,6 +77,7 @@ impl Flag {
 }
 
 const NO_REGISTRY: &str = "this galley has no registry client, images come from builds and from --build-context name=oci-layout://DIR";
+const NO_TRUST: &str = "docker's content trust is not used any more, and galley does not know it";
 const NO_LIMITS: &str = "steps and containers run without resource limits";
 const NO_ATTESTATIONS: &str = "galley writes no attestations";
 const NO_DAEMON: &str = "there is no daemon to talk to";
@@ -103,7 +104,7 @@ const BUILD: [Flag; 28] = [
     value("cpuset-cpus", NO_LIMITS),
     value("cpuset-mems", NO_LIMITS),
     switch("debug", "--progress=rawjson shows every event").short('D'),
-    switch("disable-content-trust", NO_REGISTRY).unless(&["true"]),
+    switch("disable-content-trust", NO_TRUST).unless(&["true"]),
     value("isolation", WINDOWS).unless(&["default"]),
     value("memory", NO_LIMITS).short('m'),
     value("memory-swap", NO_LIMITS),
@@ -148,7 +149,7 @@ const CONTAINER: [Flag; 85] = [
     value("device-read-iops", NO_LIMITS),
     value("device-write-bps", NO_LIMITS),
     value("device-write-iops", NO_LIMITS),
-    switch("disable-content-trust", NO_REGISTRY).unless(&["true"]),
+    switch("disable-content-trust", NO_TRUST).unless(&["true"]),
     value("dns", NO_NETWORKS),
     value("dns-option", NO_NETWORKS),
     value("dns-search", NO_NETWORKS),
@@ -229,6 +230,13 @@ const STOP: [Flag; 1] = [value("signal", "`stop` sends the image's STOPSIGNAL").
 const RM: [Flag; 1] = [switch("link", NO_NETWORKS).short('l')];
 const RMI: [Flag; 2] = [value("platform", NO_TREE), switch("no-prune", LEGACY)];
 
+const PULL: [Flag; 2] = [
+    switch("all-tags", "every tag of a repository is rarely what one wants: name them").short('a'),
+    switch("disable-content-trust", NO_TRUST).unless(&["true"]),
+];
+const PUSH: [Flag; 2] =
+    [switch("disable-content-trust", NO_TRUST).unless(&["true"]), value("platform", NO_TREE)];
+
 /// Flags that stand before the command.
 const GLOBAL: [Flag; 9] = [
     value("config", "there is no configuration directory"),
@@ -255,22 +263,23 @@ fn flags(command: &str) -> &'static [Flag] {
         "stop" => &STOP,
         "rm" => &RM,
         "rmi" | "image rm" => &RMI,
+        "pull" => &PULL,
+        "push" => &PUSH,
         "galley" => &GLOBAL,
         _ => &[],
     }
 }
 
-const REGISTRY: &str = "there is no registry client yet";
 const LATER: &str = "it comes later";
 const ONE_BUILDER: &str = "there is one builder, this program";
 
 /// Commands of docker that are not there, with the reason and what to do instead.
-const COMMANDS: [(&str, &str, &str); 62] = [
-    ("pull", REGISTRY, "build the base, or give it with --build-context NAME=oci-layout://DIR"),
-    ("push", REGISTRY, "write an archive with `build -o type=oci,dest=FILE` and push it with skopeo"),
-    ("login", REGISTRY, ""),
-    ("logout", REGISTRY, ""),
-    ("search", REGISTRY, ""),
+const COMMANDS: [(&str, &str, &str); 55] = [
+    (
+        "search",
+        "the OCI distribution specification has no search, only Docker Hub's own interface",
+        "look at the registry's web page; `manifest inspect NAME:TAG` says whether an image is there",
+    ),
     ("save", LATER, "build with -o type=docker,dest=FILE"),
     ("import", LATER, "a Dockerfile with `FROM scratch` and `ADD FILE.tar /` does it"),
     ("exec", "a second process cannot enter a container yet", "start it with `run`"),
@@ -295,9 +304,8 @@ const COMMANDS: [(&str, &str, &str); 62] = [
     ("network", "containers have a network of their own each", ""),
     ("system", LATER, ""),
     ("context", "there is no daemon to choose", ""),
-    ("manifest", REGISTRY, ""),
     ("plugin", "there are no plugins", ""),
-    ("trust", REGISTRY, ""),
+    ("trust", NO_TRUST, ""),
     ("checkpoint", LATER, ""),
     ("swarm", "there is no cluster", ""),
     ("node", "there is no cluster", ""),
@@ -305,10 +313,8 @@ const COMMANDS: [(&str, &str, &str); 62] = [
     ("stack", "there is no cluster", ""),
     ("config", "there is no cluster", ""),
     ("secret", "there is no cluster", "secrets of a build are given with `build --secret`"),
-    ("scout", REGISTRY, ""),
+    ("scout", "galley does not look for known holes in images", ""),
     ("sbom", "galley writes no attestations", ""),
-    ("image pull", REGISTRY, "build the base, or give it with --build-context NAME=oci-layout://DIR"),
-    ("image push", REGISTRY, "write an archive with `build -o type=oci,dest=FILE` and push it with skopeo"),
     ("image save", LATER, "build with -o type=docker,dest=FILE"),
     ("image prune", LATER, "`rmi` removes images by name"),
     ("container exec", "a second process cannot enter a container yet", "start it with `run`"),
@@ -327,7 +333,7 @@ const COMMANDS: [(&str, &str, &str); 62] = [
     ("buildx du", LATER, ""),
     ("buildx prune", LATER, ""),
     ("buildx history", LATER, ""),
-    ("buildx imagetools", REGISTRY, ""),
+    ("buildx imagetools", LATER, "`manifest` looks at manifests and makes lists of them"),
 ];
 
 /// Adds everything refused to `command`, hidden, so that the parser knows it.

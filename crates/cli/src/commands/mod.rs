@@ -10,14 +10,20 @@ pub(crate) mod images;
 pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod listing;
+pub(crate) mod load;
+pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod man;
+pub(crate) mod manifest;
 pub(crate) mod ps;
+pub(crate) mod pull;
+pub(crate) mod push;
 pub(crate) mod rm;
 pub(crate) mod rmi;
 pub(crate) mod run;
 pub(crate) mod stop;
 pub(crate) mod tag;
+pub(crate) mod transfer;
 pub(crate) mod version;
 
 use clap::Subcommand;
@@ -28,6 +34,10 @@ use crate::{context::Context, failure::Outcome};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Commands {
     Build(Box<build::BuildArgs>),
+    Pull(pull::PullArgs),
+    Push(push::PushArgs),
+    Login(login::LoginArgs),
+    Logout(login::LogoutArgs),
     Run(Box<run::RunArgs>),
     Ps(ps::PsArgs),
     Logs(logs::LogsArgs),
@@ -37,6 +47,7 @@ pub(crate) enum Commands {
     History(history::HistoryArgs),
     Tag(tag::TagArgs),
     Rmi(rmi::RmiArgs),
+    Load(load::LoadArgs),
     Create(Box<create::CreateArgs>),
     Export(export::ExportArgs),
     Rm(rm::RmArgs),
@@ -55,6 +66,8 @@ pub(crate) enum Commands {
     /// Manage images
     #[command(subcommand)]
     Image(Image),
+    #[command(subcommand)]
+    Manifest(manifest::Manifest),
     /// Manage builds
     #[command(subcommand)]
     Builder(Builder),
@@ -82,6 +95,8 @@ pub(crate) enum Container {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Image {
     Build(Box<build::BuildArgs>),
+    Pull(pull::PullArgs),
+    Push(push::PushArgs),
     #[command(alias = "list")]
     Ls(images::ImagesArgs),
     Inspect(inspect::OneKindArgs),
@@ -89,6 +104,7 @@ pub(crate) enum Image {
     Tag(tag::TagArgs),
     #[command(alias = "remove")]
     Rm(rmi::RmiArgs),
+    Load(load::LoadArgs),
 }
 
 /// `galley builder …`, `galley buildx …`
@@ -103,6 +119,10 @@ pub(crate) enum Builder {
 pub(crate) fn execute(command: Commands, context: &Context) -> Outcome {
     match command {
         Commands::Build(arguments) => build::execute(*arguments, context),
+        Commands::Pull(arguments) => pull::execute(&arguments, context),
+        Commands::Push(arguments) => push::execute(&arguments, context),
+        Commands::Login(arguments) => login::execute(&arguments, context),
+        Commands::Logout(arguments) => login::log_out(&arguments, context),
         Commands::Run(arguments) => run::execute(*arguments, context),
         Commands::Ps(arguments) => ps::execute(&arguments, context),
         Commands::Logs(arguments) => logs::execute(&arguments, context),
@@ -112,6 +132,7 @@ pub(crate) fn execute(command: Commands, context: &Context) -> Outcome {
         Commands::History(arguments) => history::execute(&arguments, context),
         Commands::Tag(arguments) => tag::execute(&arguments, context),
         Commands::Rmi(arguments) => rmi::execute(&arguments, context),
+        Commands::Load(arguments) => load::execute(&arguments, context),
         Commands::Create(arguments) => create::execute(*arguments, context),
         Commands::Export(arguments) => export::execute(&arguments, context),
         Commands::Rm(arguments) => rm::execute(&arguments, context),
@@ -123,6 +144,7 @@ pub(crate) fn execute(command: Commands, context: &Context) -> Outcome {
         Commands::Supervise(arguments) => run::supervisor::execute(&arguments, context),
         Commands::Container(command) => execute_container(command, context),
         Commands::Image(command) => execute_image(command, context),
+        Commands::Manifest(command) => manifest::execute(&command, context),
         Commands::Builder(command) | Commands::Buildx(command) => match command {
             Builder::Build(arguments) => build::execute(*arguments, context),
             Builder::Version(arguments) => version::execute(&arguments, context),
@@ -146,10 +168,13 @@ fn execute_container(command: Container, context: &Context) -> Outcome {
 fn execute_image(command: Image, context: &Context) -> Outcome {
     match command {
         Image::Build(arguments) => build::execute(*arguments, context),
+        Image::Pull(arguments) => pull::execute(&arguments, context),
+        Image::Push(arguments) => push::execute(&arguments, context),
         Image::Ls(arguments) => images::execute(&arguments, context),
         Image::Inspect(arguments) => inspect::execute(&arguments.of(inspect::Kind::Image), context),
         Image::History(arguments) => history::execute(&arguments, context),
         Image::Tag(arguments) => tag::execute(&arguments, context),
         Image::Rm(arguments) => rmi::execute(&arguments, context),
+        Image::Load(arguments) => load::execute(&arguments, context),
     }
 }

@@ -145,6 +145,18 @@ impl State {
         self.current.and_then(|index| self.work.get(index))
     }
 
+    /// What this is all about, in a word.
+    pub(super) fn doing(&self) -> &'static str {
+        let transfers_only = self.work.iter().all(|work| !work.transfers.is_empty());
+        let pushing = transfers::title("", Direction::Push);
+        let pushes = || self.transfers.keys().any(|title| title.starts_with(&pushing));
+        match transfers_only && !self.work.is_empty() {
+            false => "Building",
+            true if pushes() => "Pushing",
+            true => "Pulling",
+        }
+    }
+
     /// How much is done.
     pub(super) fn done(&self) -> usize {
         let over = |work: &&Work| matches!(work.status, Status::Cached(_) | Status::Done(_));

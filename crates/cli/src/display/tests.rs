@@ -264,7 +264,8 @@ fn a_terminal_shows_transfers_with_their_rate() {
     let frame = frames.get(frames.len() - 2).unwrap();
     assert_eq!(frame.rsplit_once("\x1b[").unwrap().0, expected);
     let sent = tty(&fetching(), || Size { rows: 24, columns: 96 });
-    let cached = " => CACHED [stage-1 1/1] COPY --from=builder /app /app from type=registry,ref=example.com/a";
+    let cached =
+        " => CACHED [stage-1 1/1] COPY --from=builder /app /app from type=registry,ref=example.com/a";
     assert!(last_frame(&sent).contains(cached), "{sent}");
     assert!(last_frame(&sent).contains(" => fetching from docker.io/library/golang "), "{sent}");
 }

@@ -160,7 +160,8 @@ fn lines(state: &State, at: Duration, columns: usize, last: bool) -> Vec<Line> {
         (true, true) => " FAILED",
         (false, _) => "",
     };
-    let head = format!("[+] Building {} ({}/{}){end}", human::seconds(at), state.done(), state.work.len());
+    let (doing, took) = (state.doing(), human::seconds(at));
+    let head = format!("[+] {doing} {took} ({}/{}){end}", state.done(), state.work.len());
     let mut lines = vec![Line { kind: Kind::Head, text: text::fit(&head, columns) }];
     let mut begun: Vec<&Work> = state.work.iter().filter(|work| work.number > 0).collect();
     begun.sort_by_key(|work| work.number);

@@ -10,7 +10,9 @@ use std::{
 
 use galley_engine::{Cancel, Error, ErrorKind, ports::BlobSource};
 use galley_oci::{Descriptor, Reference};
-use galley_registry::{Client, Credentials, Environment as Settings, Hosts, Kind, Options, RegistryError};
+use galley_registry::{
+    Certificates, Client, Credentials, Environment as Settings, Hosts, Kind, Options, Proxies, RegistryError,
+};
 
 use crate::{args::VERSION, context::Context, environment::Environment};
 
@@ -91,6 +93,8 @@ impl Registries {
         Client::new(Options {
             hosts: Hosts::load(&settings, &self.0.insecure)?,
             credentials: Credentials::load(&settings),
+            certificates: Certificates::load(&settings),
+            proxies: Proxies::load(&settings)?,
             stop: Arc::new(move || stop.is_cancelled()),
             user_agent: format!("galley/{VERSION}"),
             ..Options::default()

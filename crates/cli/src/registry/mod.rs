@@ -10,6 +10,6 @@ mod client;
 mod push;
 mod source;
 
-pub(crate) use client::{Registries, failed};
+pub(crate) use client::{Registries, failed, settings};
 pub(crate) use push::push;
 pub(crate) use source::{Ask, Found, RemoteImages};

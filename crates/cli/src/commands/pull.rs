@@ -1,0 +1,180 @@
+use std::io::{self, Write};
+
+use galley_engine::{Cancel, Error, ErrorKind, Fetcher, import};
+use galley_oci::{Digest, Platform, Reference};
+use galley_store::Store;
+
+use crate::{
+    commands::transfer::{ShowArgs, store_error},
+    context::Context,
+    failure::{Outcome, output},
+    namespace,
+    registry::{Found, Registries, RemoteImages},
+    signals,
+};
+
+/// Fetch images from registries
+#[derive(Debug, clap::Args)]
+pub(crate) struct PullArgs {
+    #[command(flatten)]
+    show: ShowArgs,
+    /// The image for another machine than this one: linux/arm64, …
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+    /// What to fetch; `latest` without a tag
+    #[arg(value_name = "NAME[:TAG|@DIGEST]", required = true)]
+    images: Vec<String>,
+}
+
+/// Fetches one after the other. For an ordinary user this is tried outside of the user namespace first: nothing has to
+/// be written when all is there.
+pub(crate) fn execute(arguments: &PullArgs, context: &Context) -> Outcome {
+    let pull = Pull::new(arguments, context)?;
+    let wanted: Vec<Wanted> =
+        arguments.images.iter().map(|name| Wanted::new(name)).collect::<Result<_, _>>()?;
+    if !pull.may_write {
+        let known: Result<Vec<Pulled>, Error> = wanted.iter().map(|wanted| pull.known(wanted)).collect();
+        return match known {
+            Ok(known) => wanted.iter().zip(&known).try_for_each(|(wanted, pulled)| {
+                pull.begin(wanted)?;
+                pull.end(wanted, pulled)
+            }),
+            Err(error) if error.kind == ErrorKind::NeedsExecution => namespace::enter(context),
+            Err(error) => Err(error.into()),
+        };
+    }
+    for wanted in &wanted {
+        pull.begin(wanted)?;
+        let pulled = pull.fetch(wanted)?;
+        pull.end(wanted, &pulled)?;
+    }
+    Ok(())
+}
+
+/// One image to fetch.
+struct Wanted {
+    reference: Reference,
+    /// The tag was not written.
+    defaulted: bool,
+}
+
+impl Wanted {
+    fn new(name: &str) -> Result<Self, Error> {
+        let reference: Reference = name.parse().map_err(|error| {
+            Error::new(ErrorKind::Usage, format!("{name:?} cannot be the name of an image")).because(error)
+        })?;
+        let defaulted = reference.tag.is_none() && reference.digest.is_none();
+        Ok(Self { reference: reference.with_default_tag(), defaulted })
+    }
+}
+
+/// What came of one.
+struct Pulled {
+    /// What the registry has under the name.
+    digest: Digest,
+    /// The store had it, under this name.
+    up_to_date: bool,
+}
+
+struct Pull<'a> {
+    arguments: &'a PullArgs,
+    context: &'a Context,
+    store: Store,
+    stop: Cancel,
+    registries: Registries,
+    platform: Platform,
+    may_write: bool,
+}
+
+impl<'a> Pull<'a> {
+    fn new(arguments: &'a PullArgs, context: &'a Context) -> Outcome<Self> {
+        let may_write = context.environment.is_root;
+        // Outside, signals are left to whoever passes them on to the process inside.
+        let stop = if may_write { signals::listen()? } else { Cancel::new() };
+        let registries = Registries::new(context, &stop);
+        let platform = arguments.platform.clone().unwrap_or_else(Platform::of_this_machine);
+        Ok(Self { arguments, context, store: context.store()?, stop, registries, platform, may_write })
+    }
+
+    fn find(&self, wanted: &Wanted) -> Result<Found, Error> {
+        let remote = RemoteImages {
+            store: &self.store,
+            registries: self.registries.clone(),
+            since: self.context.started,
+        };
+        remote.find(&wanted.reference, &self.platform)?.ok_or_else(|| {
+            let reference = &wanted.reference;
+            let message =
+                format!("the registry {} has no image {}", reference.registry, reference.familiar());
+            Error::new(ErrorKind::NotFound, message)
+        })
+    }
+
+    /// The image, when nothing has to be written for it.
+    fn known(&self, wanted: &Wanted) -> Result<Pulled, Error> {
+        let found = self.find(wanted)?;
+        self.arguments.show.show(self.context, (&self.store, false), &self.stop, |fetcher| {
+            if !self.is_named(wanted, &found)? {
+                return Err(Error::new(ErrorKind::NeedsExecution, "the image has no such name yet"));
+            }
+            import::bring(fetcher, &found.base)?;
+            Ok(Pulled { digest: found.digest, up_to_date: true })
+        })
+    }
+
+    fn fetch(&self, wanted: &Wanted) -> Result<Pulled, Error> {
+        let found = self.find(wanted)?;
+        self.arguments.show.show(self.context, (&self.store, true), &self.stop, |fetcher| {
+            let up_to_date = self.is_named(wanted, &found)?;
+            self.keep(fetcher, wanted, &found)?;
+            Ok(Pulled { digest: found.digest, up_to_date })
+        })
+    }
+
+    /// Whether the name means that image already. One asked for by its digest needs no name.
+    fn is_named(&self, wanted: &Wanted, found: &Found) -> Result<bool, Error> {
+        if wanted.reference.digest.is_some() {
+            return Ok(self.store.image(&found.base.id).map_err(store_error)?.is_some());
+        }
+        Ok(self.store.resolve(&wanted.reference).map_err(store_error)? == Some(found.base.id))
+    }
+
+    fn keep(&self, fetcher: &Fetcher<'_>, wanted: &Wanted, found: &Found) -> Result<(), Error> {
+        let image = import::bring(fetcher, &found.base)?;
+        self.store.barrier().map_err(store_error)?;
+        if wanted.reference.digest.is_none() {
+            self.store.tag(&wanted.reference, &image.id).map_err(store_error)?;
+        }
+        Ok(())
+    }
+
+    fn say(&self, line: &str) -> Outcome {
+        writeln!(io::stdout().lock(), "{line}").map_err(output)
+    }
+
+    fn begin(&self, wanted: &Wanted) -> Outcome {
+        if self.arguments.show.quiet {
+            return Ok(());
+        }
+        let reference = &wanted.reference;
+        if wanted.defaulted {
+            self.say("Using default tag: latest")?;
+        }
+        let which = match (&reference.digest, &reference.tag) {
+            (None, Some(tag)) => tag.clone(),
+            _ => reference.canonical(),
+        };
+        self.say(&format!("{which}: Pulling from {}", reference.repository))
+    }
+
+    fn end(&self, wanted: &Wanted, pulled: &Pulled) -> Outcome {
+        let reference = &wanted.reference;
+        if !self.arguments.show.quiet {
+            self.say(&format!("Digest: {}", pulled.digest))?;
+            let status =
+                if pulled.up_to_date { "Image is up to date for" } else { "Downloaded newer image for" };
+            self.say(&format!("Status: {status} {}", reference.familiar()))?;
+        }
+        self.say(&reference.canonical())
+    }
+}
