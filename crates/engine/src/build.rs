@@ -225,7 +225,8 @@ impl<'a> Builder<'a> {
                 Some(place) => error.at(place),
                 None => error,
             };
-            if !matches!(error.kind, ErrorKind::Cancelled | ErrorKind::NeedsExecution) {
+            let starts_over = matches!(error.kind, ErrorKind::NeedsExecution | ErrorKind::CacheLost);
+            if !starts_over && error.kind != ErrorKind::Cancelled {
                 self.events.emit(Event::Failed { step: step.id, message: error.message.clone() });
             }
             error

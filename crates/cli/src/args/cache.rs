@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn where_caches_come_from() {
-        let place = |text| parse_from(text).map(|from| from.place);
+        let place = |text: &str| parse_from(text).map(|from| from.place);
         let local = |selector| Ok(CacheSource::Local { path: "c".into(), selector });
         assert!(place("user/App:c").unwrap_err().starts_with("\"user/App:c\" is no name: "));
         assert_eq!(place("user/app:c"), Ok(CacheSource::Registry(registry("user/app:c"))));

@@ -85,9 +85,12 @@ impl State {
     pub(super) fn apply(&mut self, event: &Event, at: Duration) {
         self.current = match event {
             Event::Planned { steps } => {
+                // A build that starts over, since a cache had lost files, has the same plan.
                 for step in steps {
-                    let index = self.add(step.name.clone());
-                    self.steps.insert(step.id, index);
+                    if !self.steps.contains_key(&step.id) {
+                        let index = self.add(step.name.clone());
+                        self.steps.insert(step.id, index);
+                    }
                 }
                 None
             }
@@ -96,15 +99,24 @@ impl State {
                 let what =
                     if name == "." { "build context".to_owned() } else { format!("build context {name}") };
                 let noun = if *files == 1 { "file" } else { "files" };
-                let index = self.add(format!("[context] read {what}: {files} {noun}, {size}"));
-                self.begin(index, at);
-                self.end(index, Status::Done(Duration::ZERO))
+                let name = format!("[context] read {what}: {files} {noun}, {size}");
+                if self.work.iter().any(|known| known.name == name) {
+                    None
+                } else {
+                    let index = self.add(name);
+                    self.begin(index, at);
+                    self.end(index, Status::Done(Duration::ZERO))
+                }
             }
-            Event::Started { step } => self.step(*step).and_then(|index| self.begin(index, at)),
+            Event::Started { step } => self.step(*step).and_then(|index| {
+                self.restart(index, at);
+                self.begin(index, at)
+            }),
             Event::Log { step, bytes, .. } => self.step(*step).and_then(|index| self.log(index, bytes, at)),
             Event::Cached { step, from } => self.step(*step).and_then(|index| {
-                self.begin(index, at);
-                self.end(index, Status::Cached(from.as_deref().map(text::clean)))
+                let status = Status::Cached(from.as_deref().map(text::clean));
+                let told = self.work.get(index).is_some_and(|work| work.status == status);
+                self.begin(index, at).filter(|_| !told).and_then(|index| self.end(index, status))
             }),
             Event::Finished { step, took } => {
                 self.step(*step).and_then(|index| self.end(index, Status::Done(*took)))
@@ -221,6 +233,14 @@ impl State {
         let over = work.transfers.iter().all(Moving::is_over);
         work.status = if over { Status::Done(at.saturating_sub(work.started)) } else { Status::Running };
         Some(index)
+    }
+
+    /// What was found is made after all.
+    fn restart(&mut self, index: usize, at: Duration) {
+        if let Some(work) = self.work.get_mut(index).filter(|work| matches!(work.status, Status::Cached(_))) {
+            work.started = at;
+            work.status = Status::Running;
+        }
     }
 
     fn begin(&mut self, index: usize, at: Duration) -> Option<usize> {

@@ -269,3 +269,23 @@ fn a_terminal_shows_transfers_with_their_rate() {
     assert!(last_frame(&sent).contains(cached), "{sent}");
     assert!(last_frame(&sent).contains(" => fetching from docker.io/library/golang "), "{sent}");
 }
+
+#[test]
+fn a_build_that_starts_over_is_told_once() {
+    let mut events = build();
+    events.truncate(3);
+    events.push((0.1, Event::Cached { step: StepId(1), from: Some("type=local,src=c".to_owned()) }));
+    let (told, warned) = (events.clone(), "a cache lost files".to_owned());
+    events.push((0.2, Event::Warning { message: warned, place: None, help: None }));
+    events.extend(told.into_iter().take(3));
+    events.extend(build().split_off(3));
+    let mut out = Vec::new();
+    let state = show(plain::Plain::new(&mut out), &events, 2.0);
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(text.matches("read build context").count(), 1, "{text}");
+    assert_eq!(text.matches("FROM golang").count(), 1, "{text}");
+    assert!(text.contains("#3 CACHED from type=local,src=c\n"), "{text}");
+    assert!(text.contains("#3 [builder 2/3] RUN go build\n#3 0.200 go: downloading gin"), "{text}");
+    assert!(text.contains("#3 DONE 1.2s"), "{text}");
+    assert_eq!(state.done(), 5);
+}

@@ -41,6 +41,9 @@ pub(super) fn import(
 
 fn open(from: &CacheFrom, remote: &RemoteImages<'_>, platform: &Platform) -> Result<Cache, Error> {
     match &from.place {
+        CacheSource::Local { path, .. } if !path.exists() => {
+            Err(Error::new(ErrorKind::NotFound, "there is no such folder"))
+        }
         CacheSource::Local { path, selector } => {
             Cache::in_layout(&from.text, &Layout::open(path)?, selector, platform)
         }
