@@ -41,6 +41,7 @@ impl Client {
             body: None,
             delimited: false,
             failures: 0,
+            failed_at: 0,
             ended: false,
         };
         // Whether it is there at all is better known now.
@@ -95,8 +96,10 @@ pub struct BlobReader {
     body: Option<BodyReader<'static>>,
     /// Whether the answer says where it ends.
     delimited: bool,
-    /// In a row, without a byte in between.
+    /// In a row, without [`crate::Limits::slow_bytes`] in between.
     failures: u32,
+    /// The position at the last of them.
+    failed_at: u64,
     ended: bool,
 }
 
@@ -124,7 +127,6 @@ impl BlobReader {
             if bytes > 0 {
                 self.hasher.update(&buffer[..bytes]);
                 self.position += bytes as u64;
-                self.failures = 0;
                 if self.position == self.size {
                     self.finish()?;
                 }
@@ -255,6 +257,11 @@ impl BlobReader {
     /// Waits for the next attempt, or turns to the next server.
     fn recover(&mut self, failure: Failure) -> Result<(), RegistryError> {
         let session = self.client.session();
+        // A few bytes before each failure are no progress: at that rate it would never end.
+        if self.position - self.failed_at >= self.client.limits().slow_bytes {
+            self.failures = 0;
+        }
+        self.failed_at = self.position;
         let mut retry = session.retry_after(&self.endpoint, self.failures);
         let waited = retry.wait(failure);
         self.failures = retry.failures();

@@ -46,7 +46,7 @@ use std::{
 };
 
 use galley_oci::{Descriptor, Digest, media_type};
-use serde_json::{Value, json};
+use serde_json::json;
 
 pub use auth::{Auth, Lifetime, TokenAuth};
 pub use faults::{Fault, Rule};
@@ -348,8 +348,7 @@ impl Registry {
 }
 
 fn descriptor(media_type: &str, digest: Digest, size: usize) -> Descriptor {
-    let value: Value = json!({"mediaType": media_type, "digest": digest.to_string(), "size": size});
-    serde_json::from_value(value).expect("a descriptor")
+    Descriptor::new(media_type, digest, size as u64)
 }
 
 /// An address where connections are taken and nothing is ever said; the listener must be kept.

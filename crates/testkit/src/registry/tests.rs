@@ -4,6 +4,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::{Value, json};
+
 use super::{
     http::{Head, find},
     *,
