@@ -11,6 +11,7 @@ mod environment;
 mod exit;
 mod failure;
 mod human;
+mod lock;
 mod namespace;
 mod ports;
 mod registry;

@@ -5,7 +5,7 @@ use galley_engine::{
     Cancel, Error, ErrorKind, images, import,
     ports::{BaseImage, ImageSource, LayoutReference},
 };
-use galley_oci::{Platform, Reference};
+use galley_oci::{Digest, Platform, Reference};
 use galley_store::Store;
 
 use crate::{
@@ -31,6 +31,37 @@ impl<'a> StoreImages<'a> {
     /// Where registries are asked.
     pub(crate) const fn registries(&self) -> &Registries {
         &self.remote.registries
+    }
+
+    /// The digest that a name has at its registry now; none when it has none, or may not be asked.
+    pub(crate) fn digest(&self, reference: &Reference) -> Result<Option<Digest>, Error> {
+        if self.ask == Ask::Never {
+            return Ok(None);
+        }
+        Ok(self.remote.first(reference)?.map(|(descriptor, _)| descriptor.digest))
+    }
+
+    /// The image of a registry alone.
+    pub(crate) fn of_registry(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<Option<BaseImage>, Error> {
+        Ok(self.remote.find(reference, platform)?.map(|found| found.base))
+    }
+
+    /// The id of the image that a name has in the store.
+    pub(crate) fn local_id(&self, reference: &Reference) -> Result<Option<Digest>, Error> {
+        Ok(self.local(reference)?.map(|image| image.id))
+    }
+
+    /// The image of the store alone.
+    pub(crate) fn of_store(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<Option<BaseImage>, Error> {
+        Ok(self.local(reference)?.filter(|local| platform.rank(&platform_of(local)).is_some()))
     }
 
     fn local(&self, reference: &Reference) -> Result<Option<BaseImage>, Error> {

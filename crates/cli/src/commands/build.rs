@@ -68,6 +68,9 @@ pub(crate) struct BuildArgs {
     /// Ask no registry: bases are in the store, or were seen before
     #[arg(long)]
     offline: bool,
+    /// Build from the digests of galley.lock, and fail where a name has moved
+    #[arg(long)]
+    locked: bool,
     /// Annotate the manifest, [TYPE:]KEY=VALUE; TYPE is manifest or manifest-descriptor
     #[arg(long, value_name = "[TYPE:]KEY=VALUE", value_parser = annotation::parse)]
     annotation: Vec<Vec<Annotation>>,

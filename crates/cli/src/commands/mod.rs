@@ -11,6 +11,7 @@ pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod listing;
 pub(crate) mod load;
+pub(crate) mod lock;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod man;
@@ -48,6 +49,7 @@ pub(crate) enum Commands {
     Tag(tag::TagArgs),
     Rmi(rmi::RmiArgs),
     Load(load::LoadArgs),
+    Lock(lock::LockArgs),
     Create(Box<create::CreateArgs>),
     Export(export::ExportArgs),
     Rm(rm::RmArgs),
@@ -133,6 +135,7 @@ pub(crate) fn execute(command: Commands, context: &Context) -> Outcome {
         Commands::Tag(arguments) => tag::execute(&arguments, context),
         Commands::Rmi(arguments) => rmi::execute(&arguments, context),
         Commands::Load(arguments) => load::execute(&arguments, context),
+        Commands::Lock(arguments) => lock::execute(&arguments, context),
         Commands::Create(arguments) => create::execute(*arguments, context),
         Commands::Export(arguments) => export::execute(&arguments, context),
         Commands::Rm(arguments) => rm::execute(&arguments, context),

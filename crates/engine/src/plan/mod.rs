@@ -29,7 +29,7 @@ use galley_oci::{ImageConfig, Platform};
 use serde::Serialize;
 
 pub use self::options::{BuildContext, Entitlement, NoCache, PlanOptions};
-pub use self::planner::plan;
+pub use self::planner::{plan, stages};
 pub(crate) use self::state::DEFAULT_PATH;
 
 use crate::{error::Place, ports::BaseImage};

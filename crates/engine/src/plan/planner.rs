@@ -56,6 +56,14 @@ pub fn plan(options: &PlanOptions, sources: &dyn ImageSource) -> Result<Plan, Er
     planner.finish(target, epoch)
 }
 
+/// How many stages the Dockerfile has; each may be a target, by its number.
+pub fn stages(options: &PlanOptions) -> Result<usize, Error> {
+    let source = read_source(options)?;
+    let text = Text::new(source.name(), source.text(), '\\');
+    let dockerfile = parse(&source).map_err(|error| text.error(&error))?;
+    Ok(dockerfile.into_stages().map_err(|error| text.error(&error))?.stages.len())
+}
+
 fn read_source(options: &PlanOptions) -> Result<SourceText, Error> {
     let name = options.dockerfile_name.as_str();
     SourceText::new(name, options.dockerfile.as_slice()).map_err(|error| {

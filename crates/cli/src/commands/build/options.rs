@@ -132,7 +132,7 @@ fn name_and_value(text: &str) -> (String, String) {
 }
 
 /// A name without a value is looked up; one that is not set there is not given. SOURCE_DATE_EPOCH goes along by itself.
-fn build_args(given: &[String], environment: &Environment) -> Vec<(String, String)> {
+pub(crate) fn build_args(given: &[String], environment: &Environment) -> Vec<(String, String)> {
     let looked_up = |name: &str| environment.text(name).map(|value| (name.to_owned(), value));
     let one = |text: &String| match text.split_once('=') {
         Some((name, value)) => Some((name.to_owned(), value.to_owned())),

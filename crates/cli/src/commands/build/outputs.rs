@@ -174,9 +174,7 @@ pub(super) fn write(
         for name in &outputs.names {
             let tag = name.tag.clone().filter(|_| !push.by_digest);
             let name = Reference { tag, ..name.clone() };
-            timed(events, format!("pushing {}", name.familiar()), || {
-                registry::push(registries, &exported.fetcher, packed, &name).map(drop)
-            })?;
+            registry::push(registries, &exported.fetcher, packed, &name)?;
         }
     }
     Ok(packer.made.into_iter().next().map(|(_, packed)| packed))

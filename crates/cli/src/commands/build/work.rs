@@ -3,11 +3,12 @@
 //! For an ordinary user this is tried twice: first outside of the user namespace, looking up only; when something is
 //! not known yet, once more inside, from the start. A build that changes nothing never enters the namespace.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use galley_engine::{
     Cancel, Error, ErrorKind, Event, Events, Fetcher,
     build::{self, BuildRequest, Built, Mode},
+    context as contexts,
     export::Exported,
     image::{self, Assembled, ImageOptions, TimeOptions},
     plan::{self, Plan},
@@ -28,6 +29,7 @@ use crate::{
     context::Context,
     display::{self, Progress, Show},
     failure::{Outcome, of_stream},
+    lock::{Lock, LockedImages},
     namespace,
     ports::StoreImages,
     registry::{Ask, Registries, RemoteImages},
@@ -40,8 +42,7 @@ pub(super) fn execute(arguments: BuildArgs, context: &Context) -> Outcome {
     outputs.refuse_terminal()?;
     let may_execute = context.environment.is_root;
     // What is read from standard input can be read once only.
-    let reads_input = arguments.context == "-" || arguments.file.as_deref() == Some(Path::new("-"));
-    if !may_execute && reads_input {
+    if !may_execute && reads_input(&arguments) {
         return namespace::enter(context);
     }
     let store = context.store()?;
@@ -53,6 +54,10 @@ pub(super) fn execute(arguments: BuildArgs, context: &Context) -> Outcome {
         other if outputs.to_stream() => other.map_err(of_stream),
         other => other.map_err(Into::into),
     }
+}
+
+fn reads_input(arguments: &BuildArgs) -> bool {
+    arguments.context == "-" || arguments.file.as_deref() == Some(Path::new("-"))
 }
 
 struct Job<'a> {
@@ -87,10 +92,34 @@ impl Job<'_> {
             })?;
         }
         let sources = StoreImages::new(self.store, self.context, self.ask(), &cancel);
-        let plan = plan::plan(&options, &sources)?;
+        let plan = match self.lock()? {
+            Some((lock, path)) => plan::plan(&options, &LockedImages { images: &sources, lock, path })?,
+            None => plan::plan(&options, &sources)?,
+        };
         let registries = sources.registries();
         let made = self.show(|events| self.build(&plan, &secrets, times, registries, events, &cancel))?;
         self.tell(&made)
+    }
+
+    /// `--locked`: the lock beside the Dockerfile, which must be there.
+    fn lock(&self) -> Result<Option<(Lock, PathBuf)>, Error> {
+        if !self.arguments.locked {
+            return Ok(None);
+        }
+        let directory = Path::new(&self.arguments.context);
+        if reads_input(self.arguments) {
+            let message =
+                "--locked needs a Dockerfile with a galley.lock beside it, and standard input has none";
+            return Err(Error::new(ErrorKind::Usage, message));
+        }
+        let dockerfile = contexts::read_dockerfile(directory, self.arguments.file.as_deref())?;
+        let path = Lock::path(&dockerfile.path);
+        let missing = || {
+            Error::new(ErrorKind::NotFound, format!("there is no {}", path.display()))
+                .help("write it with `galley lock`")
+        };
+        let lock = Lock::read(&path)?.ok_or_else(missing)?;
+        Ok(Some((lock, path)))
     }
 
     /// When registries are asked for bases.

@@ -1,0 +1,211 @@
+//! `galley.lock`: what the names in a Dockerfile meant when `galley lock` was run.
+//!
+//! A tag is moved by whoever owns it, a digest by nobody. `galley build --locked` builds from the digests and fails where
+//! a name means something else by now, so a build changes when its lock does and not before.
+
+mod images;
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use fs_err as fs;
+use galley_engine::{Error, ErrorKind};
+use galley_oci::{Digest, Reference};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::images::{LockedImages, Locker, Update};
+
+/// The only version so far.
+const VERSION: u32 = 1;
+/// More than ten thousand names have.
+const BYTES_MAX: u64 = 4 << 20;
+
+const HEADER: &str = "\
+# What the names in the Dockerfile meant when `galley lock` was run. Keep it beside the Dockerfile, in version control.
+# `galley build --locked` builds from it; `galley lock --update [NAME]` renews it.
+
+";
+
+/// What a name is held to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Locked {
+    /// A manifest or index of its registry.
+    Digest(Digest),
+    /// An image that is in the local store alone.
+    Id(Digest),
+}
+
+/// Names, by their full form, and what they are held to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lock {
+    pub(crate) images: BTreeMap<String, Locked>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: u32,
+    #[serde(default)]
+    image: Vec<Entry>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<Digest>,
+}
+
+impl Lock {
+    /// Where the lock of `dockerfile` is: `galley.lock` beside `Dockerfile`, `NAME.galley.lock` beside another NAME.
+    pub(crate) fn path(dockerfile: &Path) -> PathBuf {
+        let name = dockerfile.file_name().unwrap_or_default();
+        let mut lock = OsString::new();
+        if !name.eq_ignore_ascii_case("Dockerfile") {
+            lock.push(name);
+            lock.push(".");
+        }
+        lock.push("galley.lock");
+        let lock = dockerfile.with_file_name(lock);
+        lock.strip_prefix(".").map(Path::to_path_buf).unwrap_or(lock)
+    }
+
+    /// The lock at `path`; none when there is none.
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>, Error> {
+        let unreadable = |error: std::io::Error| {
+            Error::new(ErrorKind::Input, format!("cannot read {}", path.display())).because(error)
+        };
+        match fs::metadata(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unreadable(error)),
+            Ok(metadata) if metadata.len() > BYTES_MAX => {
+                let message = format!("{} has {} bytes: that is no lock", path.display(), metadata.len());
+                return Err(Error::new(ErrorKind::Input, message));
+            }
+            Ok(_) => {}
+        }
+        let text = fs::read_to_string(path).map_err(unreadable)?;
+        let lock = Self::parse(&text).map_err(|why| {
+            Error::new(ErrorKind::Input, format!("{} cannot be understood: {why}", path.display()))
+                .help("write it anew with `galley lock`, or take it from version control")
+        })?;
+        Ok(Some(lock))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        if file.version != VERSION {
+            return Err(format!("it is of version {}, this galley knows version {VERSION}", file.version));
+        }
+        let mut lock = Self::default();
+        for Entry { name, digest, id } in file.image {
+            let locked = match (digest, id) {
+                (Some(digest), None) => Locked::Digest(digest),
+                (None, Some(id)) => Locked::Id(id),
+                _ => return Err(format!("{name} needs either a digest or an id")),
+            };
+            let full: Reference = name.parse().map_err(|error| format!("{name:?}: {error}"))?;
+            if lock.images.insert(full.with_default_tag().canonical(), locked).is_some() {
+                return Err(format!("{name} is in it twice"));
+            }
+        }
+        Ok(lock)
+    }
+
+    fn text(&self) -> Result<String, Error> {
+        let entry = |(name, locked): (&String, &Locked)| {
+            let (digest, id) = match *locked {
+                Locked::Digest(digest) => (Some(digest), None),
+                Locked::Id(id) => (None, Some(id)),
+            };
+            Entry { name: name.clone(), digest, id }
+        };
+        let file = File { version: VERSION, image: self.images.iter().map(entry).collect() };
+        let text = toml::to_string(&file)
+            .map_err(|error| Error::new(ErrorKind::Internal, "cannot write the lock").because(error))?;
+        Ok(format!("{HEADER}{text}"))
+    }
+
+    /// Writes it to `path`, whole or not at all. Whether it changed.
+    pub(crate) fn write(&self, path: &Path) -> Result<bool, Error> {
+        let text = self.text()?;
+        if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+            return Ok(false);
+        }
+        let failed = |error: std::io::Error| {
+            Error::new(ErrorKind::Usage, format!("cannot write {}", path.display())).because(error)
+        };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut temp =
+            tempfile::Builder::new().permissions(permissions()).tempfile_in(folder).map_err(failed)?;
+        temp.write_all(text.as_bytes()).map_err(failed)?;
+        temp.persist(path).map_err(|error| failed(error.error))?;
+        Ok(true)
+    }
+}
+
+/// Those of any file that a person makes; the umask takes its part.
+fn permissions() -> std::fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o666)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(text: &str) -> Digest {
+        Digest::sha256(text.as_bytes())
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("galley.lock");
+        assert_eq!(Lock::read(&path).unwrap(), None);
+        let mut lock = Lock::default();
+        lock.images.insert("docker.io/library/golang:1.22".to_owned(), Locked::Digest(digest("a")));
+        lock.images.insert("docker.io/library/own:latest".to_owned(), Locked::Id(digest("b")));
+        assert!(lock.write(&path).unwrap());
+        assert!(!lock.write(&path).unwrap(), "nothing changed");
+        assert_eq!(Lock::read(&path).unwrap(), Some(lock));
+        let text = fs::read_to_string(&path).unwrap();
+        let body = text.strip_prefix(HEADER).unwrap();
+        let expected = format!(
+            "version = 1\n\n[[image]]\nname = \"docker.io/library/golang:1.22\"\ndigest = \"{}\"\n\n[[image]]\nname = \"docker.io/library/own:latest\"\nid = \"{}\"\n",
+            digest("a"),
+            digest("b"),
+        );
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn what_is_no_lock_is_refused() {
+        let entry = "version = 1\n[[image]]\nname = \"a\"\n";
+        let cases = [
+            ("version = 2", "it is of version 2, this galley knows version 1"),
+            (entry, "a needs either a digest or an id"),
+            ("version = 1\n[[image]]\nname = \"A b\"\nid = \"sha256:x\"", "TOML parse error"),
+            ("<html>", "TOML parse error"),
+        ];
+        for (text, why) in cases {
+            let error = Lock::parse(text).unwrap_err();
+            assert!(error.starts_with(why), "{text}: {error}");
+        }
+        let twice =
+            format!("{entry}id = \"{0}\"\n[[image]]\nname = \"a:latest\"\nid = \"{0}\"\n", digest("a"));
+        assert_eq!(Lock::parse(&twice).unwrap_err(), "a:latest is in it twice");
+    }
+
+    #[test]
+    fn each_dockerfile_has_its_own() {
+        assert_eq!(Lock::path(Path::new("x/Dockerfile")), Path::new("x/galley.lock"));
+        assert_eq!(Lock::path(Path::new("x/Dockerfile.ci")), Path::new("x/Dockerfile.ci.galley.lock"));
+    }
+}
