@@ -8,6 +8,7 @@ mod oracle;
 mod outputs;
 mod reproducible;
 mod run;
+mod shared_cache;
 
 use std::{
     collections::BTreeMap,
