@@ -368,6 +368,8 @@ fn key(path: &str) -> &str {
     match path {
         "image ls" | "container ls" | "image inspect" | "image rm" => path,
         "container inspect" => "inspect",
+        // Those have flags of their own.
+        path if path.starts_with("manifest ") => path,
         _ => path.rsplit(' ').next().unwrap_or(path),
     }
 }

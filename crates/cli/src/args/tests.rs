@@ -84,8 +84,8 @@ fn dockers_switches_take_values() {
 fn what_does_not_work_yet_is_refused_by_name() {
     let cases = [
         (
-            "docker pull alpine",
-            "error: `pull` is not supported yet: there is no registry client yet\n  help: build the base, or give it with --build-context NAME=oci-layout://DIR",
+            "docker search alpine",
+            "error: `search` is not supported yet: the OCI distribution specification has no search, only Docker Hub's own interface\n  help: look at the registry's web page; `manifest inspect NAME:TAG` says whether an image is there",
         ),
         (
             "docker exec -it my-container /bin/sh",
@@ -96,8 +96,8 @@ fn what_does_not_work_yet_is_refused_by_name() {
             "error: `compose` is not supported yet: there is no compose\n  help: start the containers with `run -d`",
         ),
         (
-            "galley build --push .",
-            "error: --push is not supported yet: this galley has no registry client, images come from builds and from --build-context name=oci-layout://DIR\n  help: leave out --push; galley ignores no flag silently",
+            "galley pull --all-tags alpine",
+            "error: --all-tags is not supported yet: every tag of a repository is rarely what one wants: name them\n  help: leave out --all-tags; galley ignores no flag silently",
         ),
         (
             "galley run -m 1g alpine",

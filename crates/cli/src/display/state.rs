@@ -204,9 +204,12 @@ impl State {
         self.work.len() - 1
     }
 
-    /// The group of transfers from or to `name`.
+    /// The group of transfers from or to `name`: the output that they belong to, or a group of their own.
     fn transfers(&mut self, name: &str, direction: Direction, at: Duration) -> usize {
         let title = transfers::title(name, direction);
+        if let Some(index) = self.outputs.get(&title) {
+            return *index;
+        }
         if let Some(index) = self.transfers.get(&title) {
             return *index;
         }
@@ -229,6 +232,10 @@ impl State {
 
     /// A group is done while none of its transfers goes on; more may follow.
     fn rest(&mut self, index: usize, at: Duration) -> Option<usize> {
+        if !self.transfers.values().any(|group| *group == index) {
+            // The output says itself when it is done.
+            return Some(index);
+        }
         let work = self.work.get_mut(index)?;
         let over = work.transfers.iter().all(Moving::is_over);
         work.status = if over { Status::Done(at.saturating_sub(work.started)) } else { Status::Running };

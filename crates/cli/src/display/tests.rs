@@ -289,3 +289,29 @@ fn a_build_that_starts_over_is_told_once() {
     assert!(text.contains("#3 DONE 1.2s"), "{text}");
     assert_eq!(state.done(), 5);
 }
+
+#[test]
+fn transfers_of_an_output_are_shown_with_it() {
+    let pushing = "pushing example.com/app:1".to_owned();
+    let blob = |done, state| Event::Transfer {
+        name: "example.com/app:1".to_owned(),
+        blob: format!("sha256:{}", "c".repeat(64)),
+        direction: Direction::Push,
+        done,
+        total: 10,
+        state,
+    };
+    let events = [
+        (0.0, Event::Exporting { what: pushing.clone() }),
+        (0.1, blob(3, TransferState::Running)),
+        (0.2, blob(10, TransferState::Done)),
+        (0.3, Event::Exported { what: pushing, took: at(0.3) }),
+    ];
+    let expected = "\
+#1 pushing example.com/app:1
+#1 sha256:cccccccccccc 3B / 10B 0.0s
+#1 sha256:cccccccccccc 10B / 10B 0.1s done
+#1 DONE 0.3s
+";
+    assert_eq!(plain(&events), expected);
+}

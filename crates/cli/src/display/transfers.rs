@@ -10,6 +10,9 @@ use crate::human;
 /// Hexadecimal digits shown of a digest, as docker shows ids.
 const DIGITS: usize = 12;
 
+/// There is no rate before this.
+const RATE_MILLISECONDS_MIN: u128 = 100;
+
 /// One blob on its way.
 #[derive(Debug)]
 pub(super) struct Moving {
@@ -66,9 +69,11 @@ impl Moving {
 
     /// Bytes a second; nothing before there is something to measure.
     fn rate(&self, now: Duration) -> Option<u64> {
-        let milliseconds = self.took(now).as_millis().max(1);
-        let rate = u128::from(self.done) * 1000 / milliseconds;
-        u64::try_from(rate).ok().filter(|_| self.done > 0)
+        let milliseconds = self.took(now).as_millis();
+        if self.done == 0 || milliseconds < RATE_MILLISECONDS_MIN {
+            return None;
+        }
+        u64::try_from(u128::from(self.done) * 1000 / milliseconds).ok()
     }
 }
 
