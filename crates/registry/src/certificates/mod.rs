@@ -37,6 +37,14 @@ use crate::{
 
 /// The port that need not be written.
 const HTTPS_PORT: u16 = 443;
+/// Where systems keep all their authorities in one file: Debian and Alpine, Fedora, SUSE, others. Reading one takes a
+/// fifth of the time that the folder of the same certificates takes.
+const BUNDLES: [&str; 4] = [
+    "etc/ssl/certs/ca-certificates.crt",
+    "etc/pki/tls/certs/ca-bundle.crt",
+    "etc/ssl/ca-bundle.pem",
+    "etc/ssl/cert.pem",
+];
 
 /// Where certificates are. Cheap to clone; what was read is shared by all clones.
 #[derive(Clone, Default)]
@@ -58,7 +66,8 @@ struct Inner {
 enum Authorities {
     #[default]
     BuiltIn,
-    System,
+    /// The first of these files, else whatever the system has.
+    System(Vec<PathBuf>),
     /// The files and folders that variables name.
     Named(Vec<(Variable, PathBuf)>),
 }
@@ -143,13 +152,18 @@ impl Authorities {
     fn read(&self) -> Result<RootCertStore, RegistryError> {
         match self {
             Self::BuiltIn => Ok(built_in()),
-            Self::System => {
-                let found = usable(rustls_native_certs::load_native_certs().certs);
-                Ok(if found.is_empty() { built_in() } else { found })
-            }
+            Self::System(bundles) => Ok(system(bundles)),
             Self::Named(paths) => named(paths),
         }
     }
+}
+
+fn system(bundles: &[PathBuf]) -> RootCertStore {
+    let mut candidates =
+        bundles.iter().map(|path| rustls_native_certs::load_certs_from_paths(Some(path), None));
+    let bundle = candidates.find(|read| !read.certs.is_empty());
+    let found = usable(bundle.unwrap_or_else(rustls_native_certs::load_native_certs).certs);
+    if found.is_empty() { built_in() } else { found }
 }
 
 /// What variables name must be there: who set them wants these authorities and no others.
@@ -203,7 +217,10 @@ fn authorities(environment: &Environment) -> Authorities {
     let folders = environment.variable("SSL_CERT_DIR").unwrap_or_default();
     let folders = folders.as_bytes().split(|byte| *byte == b':').filter(|folder| !folder.is_empty());
     paths.extend(folders.map(|folder| (Variable::Folder, Path::new(OsStr::from_bytes(folder)).to_owned())));
-    if paths.is_empty() { Authorities::System } else { Authorities::Named(paths) }
+    if !paths.is_empty() {
+        return Authorities::Named(paths);
+    }
+    Authorities::System(BUNDLES.map(|path| environment.system(path)).to_vec())
 }
 
 fn folders(environment: &Environment) -> Vec<PathBuf> {

@@ -185,6 +185,13 @@ fn variables_name_the_only_authorities() {
 }
 
 #[test]
+fn the_systems_bundle_is_trusted() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), "etc/pki/tls/certs/ca-bundle.crt", AUTHORITY);
+    shake(&of(root.path()), "reg.example", true, server(SERVER, false)).unwrap();
+}
+
+#[test]
 fn a_folder_that_may_not_be_read_is_no_error() {
     let root = tempfile::tempdir().unwrap();
     let folder = "etc/docker/certs.d/reg.example:5000";
