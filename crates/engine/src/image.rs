@@ -146,7 +146,9 @@ pub fn assemble(
     let rootfs = RootFs { diff_ids, ..RootFs::default() };
     let mut config = ImageConfig { created, rootfs, history, ..target.config.clone() };
     // What a base says of its own steps is not about this image.
-    config.extra.shift_remove(shared::KEY);
+    for key in [shared::KEY, shared::BUILDKIT_KEY] {
+        config.extra.shift_remove(key);
+    }
     if options.inline_cache {
         let cache = shared::inline(target, built, &layers, times.created());
         config.extra.insert(shared::KEY.to_owned(), cache);

@@ -9,7 +9,7 @@ pub(crate) const KEY: &str = "galley.cache.v1";
 /// What [`KEY`] of other versions begins with.
 const ANY_KEY: &str = "galley.cache.v";
 /// Where BuildKit keeps its inline cache.
-const BUILDKIT_KEY: &str = "moby.buildkit.cache.v0";
+pub(crate) const BUILDKIT_KEY: &str = "moby.buildkit.cache.v0";
 
 /// The kind of a cache's config.
 pub(super) const CONFIG: &str = "application/vnd.galley.cache.config.v1+json";

@@ -16,6 +16,8 @@ use crate::{Cancel, Error, ErrorKind, Fetcher, build::LOCK_POLL, export::PackedI
 pub const DEFAULT_TAG: &str = "latest";
 
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+/// What files are called until they are whole.
+const TEMPORARY: &str = ".galley-";
 const TAG: &str = "org.opencontainers.image.ref.name";
 /// How deep an index may point to an index.
 const DEPTH_MAX: usize = 4;
@@ -90,7 +92,7 @@ fn from_store(fetcher: &Fetcher<'_>, blob: &Descriptor) -> Result<fs::File, Erro
 
 /// The index with `cache` under `tag`, and all else that was in it.
 fn indexed(path: &Path, cache: &PackedImage, tag: &str) -> Result<Index, Error> {
-    let mut index = match fs::read(path.join("index.json")) {
+    let mut index = match read_index(&path.join("index.json")) {
         Ok(bytes) => Index::parse(&bytes).map_err(|error| not_ours(path, error))?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Index::new(Vec::new()),
         Err(error) => return Err(cannot(path, error)),
@@ -102,6 +104,13 @@ fn indexed(path: &Path, cache: &PackedImage, tag: &str) -> Result<Index, Error> 
     Ok(index)
 }
 
+fn read_index(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // What is cut off here is too long for an index, and malformed too.
+    fs::File::open(path)?.take(MAX_DOCUMENT_BYTES as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// A file appears when it is whole. After a power cut it may not be; who reads it notices.
 fn place(folder: &Path, path: &Path, content: &mut dyn Read) -> Result<(), Error> {
     use std::os::unix::fs::PermissionsExt;
@@ -111,7 +120,7 @@ fn place(folder: &Path, path: &Path, content: &mut dyn Read) -> Result<(), Error
     };
     let mut file = tempfile::Builder::new()
         // The person's umask decides, as for any file they make.
-        .prefix(".galley-")
+        .prefix(TEMPORARY)
         .permissions(std::fs::Permissions::from_mode(0o666))
         .tempfile_in(path.parent().unwrap_or(folder))
         .map_err(failed)?;
@@ -121,7 +130,7 @@ fn place(folder: &Path, path: &Path, content: &mut dyn Read) -> Result<(), Error
     Ok(())
 }
 
-/// Removes the blobs that no entry of the index leads to.
+/// Removes the blobs that no entry of the index leads to, and what killed writers left.
 fn remove_unreached(path: &Path, index: &Index) -> Result<(), Error> {
     let mut reached = HashSet::new();
     reach(path, &index.manifests, &mut reached, 0);
@@ -130,7 +139,7 @@ fn remove_unreached(path: &Path, index: &Index) -> Result<(), Error> {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let digest = format!("sha256:{name}").parse::<Digest>();
-        if digest.is_ok_and(|digest| !reached.contains(&digest)) {
+        if name.starts_with(TEMPORARY) || digest.is_ok_and(|digest| !reached.contains(&digest)) {
             fs::remove_file(entry.path()).map_err(failed)?;
         }
     }

@@ -155,7 +155,11 @@ impl Caches {
     /// Whether a blob could not be had since this was asked last. It is not promised again, so starting over may help.
     pub fn lost_something(&self) -> bool {
         // Every cache is asked: each forgets that it has lost something.
-        self.caches.iter().fold(false, |lost, cache| cache.faults.take() || lost)
+        let mut lost = false;
+        for cache in &self.caches {
+            lost |= cache.faults.take();
+        }
+        lost
     }
 
     /// What an error means that came after all steps were done: when a cache did not keep its promises meanwhile, the

@@ -20,7 +20,10 @@ mod import;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::{document::KEY, export::inline};
+pub(crate) use self::{
+    document::{BUILDKIT_KEY, KEY},
+    export::inline,
+};
 pub use self::{
     export::{CacheOptions, Extent, pack},
     folder::{CacheFolder, DEFAULT_TAG, write},

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 
 use galley_engine::{
-    Error, ErrorKind, Event, Events, Fetcher,
+    Cancel, Error, ErrorKind, Event, Events, Fetcher,
     build::Built,
     export::PackedImage,
     import::Layout,
@@ -75,10 +75,14 @@ pub(super) fn warn(events: &Events, what: &str, error: &Error) {
 
 /// The build begins anew. That a cache has only the names of a step's files is how it was written (`mode=min`); that it
 /// lost them is worth a word.
-pub(super) fn start_over(events: &Events, error: &Error) {
+pub(super) fn start_over(events: &Events, error: &Error, stop: &Cancel) -> Result<(), Error> {
+    if stop.is_cancelled() {
+        return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
+    }
     if error.source.is_some() {
         warn(events, "a cache does not have what it promised, the step is built here", error);
     }
+    Ok(())
 }
 
 /// Whether the image is to carry its cache in its config.
@@ -104,6 +108,8 @@ pub(super) struct Export<'a> {
     /// Of the image.
     pub(super) times: TimePolicy,
     pub(super) registries: &'a Registries,
+    /// Whether there is an image, which may carry the cache.
+    pub(super) image: bool,
 }
 
 impl Export<'_> {
@@ -111,7 +117,12 @@ impl Export<'_> {
     pub(super) fn all(&self, given: &[CacheTo]) -> Result<(), Error> {
         for to in given {
             let (place, name) = match &to.place {
-                CacheTarget::Inline => continue,
+                CacheTarget::Inline if self.image => continue,
+                CacheTarget::Inline => {
+                    let why = Error::new(ErrorKind::Usage, "this build makes no image");
+                    warn(self.fetcher.events, "no cache was written into the image", &why);
+                    continue;
+                }
                 CacheTarget::Local(folder) => ("folder", folder.path.display().to_string()),
                 CacheTarget::Registry(reference) => ("registry", reference.familiar()),
             };

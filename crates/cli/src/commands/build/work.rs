@@ -185,8 +185,8 @@ impl Job<'_> {
             });
             match made {
                 // What is lost is forgotten now, so this ends.
-                Err(error) if error.kind == ErrorKind::CacheLost && !cancel.is_cancelled() => {
-                    cache::start_over(events, &error);
+                Err(error) if error.kind == ErrorKind::CacheLost => {
+                    cache::start_over(events, &error, cancel)?;
                 }
                 other => return other,
             }
@@ -205,9 +205,7 @@ impl Job<'_> {
     fn enter_for_files(&self, built: &Built) -> Result<(), Error> {
         let mut layers = built.steps.iter().filter_map(|step| step.layer.as_ref()?.at_hand());
         let whole = layers.all(|layer| self.store.has_bytes(layer));
-        let in_store = self.outputs.written.is_empty()
-            && self.outputs.pushed.is_empty()
-            && !cache::is_written(self.arguments);
+        let in_store = self.outputs.stay_in_store() && !cache::is_written(self.arguments);
         if self.may_execute || (whole && in_store) {
             return Ok(());
         }
@@ -234,8 +232,8 @@ impl Job<'_> {
             true => Made { image: None, packed: None },
             false => self.output(plan, built, times, registries, fetcher)?,
         };
-        let policy = times.policy();
-        cache::Export { fetcher, plan, built, times: policy, registries }.all(&self.arguments.cache_to)?;
+        let (times, image) = (times.policy(), made.image.is_some());
+        cache::Export { fetcher, plan, built, times, registries, image }.all(&self.arguments.cache_to)?;
         if self.may_execute {
             shared::remember(self.store, built)?;
         }

@@ -307,6 +307,7 @@ fn a_folder_holds_several_caches_and_is_swept_on_demand() {
     write("FROM scratch\nRUN write /a 3", "one", false);
     assert_eq!(blobs(), 9);
     fs::write(path.join("blobs/sha256/README"), "not a blob").unwrap();
+    fs::write(path.join("blobs/sha256/.galley-x"), "of a writer that was killed").unwrap();
     write("FROM scratch\nRUN write /a 4", "one", true);
     assert_eq!(blobs(), 3 + 3 + 1, "the cache tagged two, the new one, and what is no blob");
     assert_eq!(open(&path, &Selector::Tag("two".to_owned())).0.records(), 1);
