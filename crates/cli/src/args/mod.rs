@@ -36,6 +36,9 @@ pub(crate) struct Arguments {
     /// The directory of the store
     #[arg(long, global = true, value_name = "DIR", display_order = 1000)]
     pub(crate) root: Option<PathBuf>,
+    /// A registry that may have any certificate, or speak plain HTTP
+    #[arg(long, global = true, value_name = "HOST[:PORT]", display_order = 1000)]
+    pub(crate) insecure_registry: Vec<String>,
     /// Print the version
     #[arg(id = "print-version", short = 'v', long = "version", action = ArgAction::Version)]
     print_version: Option<bool>,

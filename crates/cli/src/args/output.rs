@@ -28,6 +28,8 @@ pub(crate) struct OutputSpec {
 pub(crate) enum OutputTarget {
     /// `type=image` without a push: the local store, where results go anyway.
     Store,
+    /// `type=docker` without a file: the local store, and a Docker engine when one runs here.
+    Load,
     /// `type=registry`, and `type=image,push=true`.
     Registry {
         /// `push-by-digest=true`: under no tag.
@@ -166,8 +168,7 @@ impl Keys {
                 return Err("push= goes with type=image".to_owned());
             }
             Some("cacheonly") => OutputTarget::Nothing,
-            // `docker buildx build --load`: into the local images, where galley's are.
-            Some("docker") if self.destination.is_none() && !self.folder => OutputTarget::Store,
+            Some("docker") if self.destination.is_none() && !self.folder => OutputTarget::Load,
             Some("oci") => self.write(OutputKind::Oci)?,
             Some("docker") => self.write(OutputKind::Docker)?,
             Some("tar") if self.folder => {
@@ -260,7 +261,7 @@ mod tests {
             ("type=docker,dest=a.tar", write(OutputKind::Docker, Some("a.tar"), false)),
             ("type=local,\"dest=a,b\"", write(OutputKind::Local, Some("a,b"), true)),
             ("type=tar", write(OutputKind::Tar, None, false)),
-            ("type=docker", Ok(OutputTarget::Store)),
+            ("type=docker", Ok(OutputTarget::Load)),
             ("type=image,name=a:1", Ok(OutputTarget::Store)),
             ("type=image,push=true", push(false, false)),
             ("type=image,push-by-digest=true,name=a", push(true, false)),

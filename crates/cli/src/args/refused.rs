@@ -76,7 +76,6 @@ impl Flag {
     }
 }
 
-const NO_REGISTRY: &str = "this galley has no registry client, images come from builds and from --build-context name=oci-layout://DIR";
 const NO_TRUST: &str = "docker's content trust is not used any more, and galley does not know it";
 const NO_LIMITS: &str = "steps and containers run without resource limits";
 const NO_ATTESTATIONS: &str = "galley writes no attestations";
@@ -122,7 +121,7 @@ const BUILD: [Flag; 28] = [
     switch("force-rm", "there are no intermediate containers to keep").unless(&["true", "false"]),
 ];
 
-const CONTAINER: [Flag; 85] = [
+const CONTAINER: [Flag; 83] = [
     value("add-host", "containers see the hosts file galley makes"),
     value("annotation", "containers carry no annotations"),
     value("attach", "use -d, or -i and -t").short('a'),
@@ -194,7 +193,6 @@ const CONTAINER: [Flag; 85] = [
     value("stop-timeout", "give the time to `stop`"),
     value("tmpfs", "use a path of the image"),
     switch("publish-all", "name the ports with -p").short('P'),
-    value("pull", NO_REGISTRY).unless(&["missing", "never"]),
     value("restart", "nothing watches a container after its end").unless(&["no"]),
     value("runtime", "galley is the runtime"),
     value("security-opt", NO_CAPS),
@@ -207,7 +205,6 @@ const CONTAINER: [Flag; 85] = [
     value("uts", NO_CAPS),
     value("volume-driver", NO_VOLUMES),
     value("volumes-from", NO_VOLUMES),
-    switch("quiet", NO_REGISTRY).short('q').unless(&["true", "false"]),
 ];
 
 const NO_FILTERS: &str = "lists are not filtered yet, use --format and grep";

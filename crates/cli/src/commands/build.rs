@@ -1,5 +1,6 @@
 mod cache;
 mod commit_time;
+mod engine;
 pub(crate) mod options;
 mod outputs;
 mod work;
@@ -104,7 +105,7 @@ pub(crate) struct BuildArgs {
     /// Host name in RUN
     #[arg(long, value_name = "NAME", default_value = "buildkitsandbox")]
     hostname: String,
-    /// Put the result into the local images, which galley does anyway
+    /// Put the result into the local images, and into those of a Docker engine when one runs here
     #[arg(long)]
     load: bool,
     /// The context: a directory, or - for a Dockerfile on standard input without a context

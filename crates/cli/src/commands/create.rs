@@ -27,6 +27,7 @@ fn create(arguments: &CreateArgs, context: &Context) -> Outcome {
     namespace::enter_unless_root(context)?;
     let store = context.store()?;
     let options = arguments.container.options(&context.environment, arguments.rm)?;
+    arguments.container.fetch_image(context, &store, &options)?;
     let container = arguments.container.create(&store, &options)?;
     writeln!(io::stdout().lock(), "{}", container.folder.id()).map_err(output)
 }

@@ -1,6 +1,6 @@
 use std::io::{self, Write};
 
-use galley_engine::{Cancel, Error, ErrorKind, Fetcher, import};
+use galley_engine::{Cancel, Error, ErrorKind, Fetcher, images, import};
 use galley_oci::{Digest, Platform, Reference};
 use galley_store::Store;
 
@@ -51,6 +51,43 @@ pub(crate) fn execute(arguments: &PullArgs, context: &Context) -> Outcome {
     Ok(())
 }
 
+/// When `run` and `create` fetch their image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum PullPolicy {
+    /// Ask the registry every time.
+    Always,
+    /// When the store does not have it.
+    #[default]
+    Missing,
+    /// Not at all.
+    Never,
+}
+
+/// Sees to it that `run` and `create` have their image. Everything is said on standard error, for standard output belongs
+/// to the container.
+pub(super) fn ensure(
+    context: &Context,
+    store: &Store,
+    name: &str,
+    policy: PullPolicy,
+    quiet: bool,
+) -> Outcome {
+    let is_here = || images::lookup(store, name).map(|found| found.is_some());
+    if policy == PullPolicy::Never || (policy == PullPolicy::Missing && is_here()?) {
+        return Ok(());
+    }
+    // What is no name is an id, or nothing at all: who looks it up says so.
+    let Ok(wanted) = Wanted::new(name) else { return Ok(()) };
+    let arguments = PullArgs { show: ShowArgs::new(quiet), platform: None, images: Vec::new() };
+    let pull = Pull { aside: true, ..Pull::new(&arguments, context)? };
+    if policy == PullPolicy::Missing && !quiet {
+        pull.say(&format!("Unable to find image '{}' locally", wanted.reference.familiar()))?;
+    }
+    pull.begin(&wanted)?;
+    let pulled = pull.fetch(&wanted)?;
+    pull.end(&wanted, &pulled)
+}
+
 /// One image to fetch.
 struct Wanted {
     reference: Reference,
@@ -84,6 +121,8 @@ struct Pull<'a> {
     registries: Registries,
     platform: Platform,
     may_write: bool,
+    /// What is said goes to standard error.
+    aside: bool,
 }
 
 impl<'a> Pull<'a> {
@@ -93,7 +132,16 @@ impl<'a> Pull<'a> {
         let stop = if may_write { signals::listen()? } else { Cancel::new() };
         let registries = Registries::new(context, &stop);
         let platform = arguments.platform.clone().unwrap_or_else(Platform::of_this_machine);
-        Ok(Self { arguments, context, store: context.store()?, stop, registries, platform, may_write })
+        Ok(Self {
+            arguments,
+            context,
+            store: context.store()?,
+            stop,
+            registries,
+            platform,
+            may_write,
+            aside: false,
+        })
     }
 
     fn find(&self, wanted: &Wanted) -> Result<Found, Error> {
@@ -149,6 +197,9 @@ impl<'a> Pull<'a> {
     }
 
     fn say(&self, line: &str) -> Outcome {
+        if self.aside {
+            return writeln!(anstream::stderr(), "{line}").map_err(output);
+        }
         writeln!(io::stdout().lock(), "{line}").map_err(output)
     }
 
@@ -157,7 +208,7 @@ impl<'a> Pull<'a> {
             return Ok(());
         }
         let reference = &wanted.reference;
-        if wanted.defaulted {
+        if wanted.defaulted && !self.aside {
             self.say("Using default tag: latest")?;
         }
         let which = match (&reference.digest, &reference.tag) {
@@ -175,6 +226,6 @@ impl<'a> Pull<'a> {
                 if pulled.up_to_date { "Image is up to date for" } else { "Downloaded newer image for" };
             self.say(&format!("Status: {status} {}", reference.familiar()))?;
         }
-        self.say(&reference.canonical())
+        if self.aside { Ok(()) } else { self.say(&reference.canonical()) }
     }
 }

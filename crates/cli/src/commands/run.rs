@@ -5,7 +5,11 @@ mod terminal;
 
 use std::{ffi::OsString, path::PathBuf};
 
+use galley_engine::container::CreateOptions;
+use galley_store::Store;
+
 use crate::{
+    commands::pull::{self, PullPolicy},
     context::Context,
     failure::{Failure, Outcome},
     namespace,
@@ -59,6 +63,12 @@ pub(crate) struct ContainerArgs {
     /// `linux/…` of this machine
     #[arg(long, value_name = "PLATFORM")]
     pub(super) platform: Option<String>,
+    /// When to fetch the image from its registry
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "missing")]
+    pub(super) pull: PullPolicy,
+    /// Say nothing about fetching
+    #[arg(short, long)]
+    pub(super) quiet: bool,
     /// Write the container's id to a file
     #[arg(long, value_name = "FILE")]
     pub(super) cidfile: Option<PathBuf>,
@@ -68,6 +78,13 @@ pub(crate) struct ContainerArgs {
     /// The image, and what to run in it instead of its CMD
     #[arg(value_names = ["IMAGE", "COMMAND"], required = true, trailing_var_arg = true)]
     pub(crate) image_and_command: Vec<OsString>,
+}
+
+impl ContainerArgs {
+    /// `--pull`: sees to it that the image is in the store.
+    pub(crate) fn fetch_image(&self, context: &Context, store: &Store, options: &CreateOptions) -> Outcome {
+        pull::ensure(context, store, &options.image, self.pull, self.quiet)
+    }
 }
 
 /// Run a command in a new container
@@ -101,6 +118,7 @@ fn run(arguments: &RunArgs, context: &Context) -> Outcome {
     let store = context.store()?;
     let options = arguments.container.options(&context.environment, arguments.rm)?;
     arguments.container.check_terminal(arguments.detach)?;
+    arguments.container.fetch_image(context, &store, &options)?;
     let container = arguments.container.create(&store, &options)?;
     if arguments.detach {
         return supervisor::start(&store, container);

@@ -21,6 +21,11 @@ pub(crate) struct ShowArgs {
 }
 
 impl ShowArgs {
+    /// As usual, or not at all.
+    pub(super) const fn new(quiet: bool) -> Self {
+        Self { quiet, progress: None }
+    }
+
     /// Does `work`, which fetches into `store` and may write it when `may_write`, and shows what happens meanwhile.
     pub(super) fn show<T>(
         &self,

@@ -11,7 +11,8 @@ use std::{
 use galley_engine::{Cancel, Error, ErrorKind, ports::BlobSource};
 use galley_oci::{Descriptor, Reference};
 use galley_registry::{
-    Certificates, Client, Credentials, Environment as Settings, Hosts, Kind, Options, Proxies, RegistryError,
+    Certificates, Client, Credentials, Engine, Environment as Settings, Hosts, Kind, Options, Proxies,
+    RegistryError, Stop,
 };
 
 use crate::{args::VERSION, context::Context, environment::Environment};
@@ -41,7 +42,7 @@ impl Registries {
     pub(crate) fn new(context: &Context, stop: &Cancel) -> Self {
         Self(Arc::new(Inner {
             environment: context.environment.clone(),
-            insecure: Vec::new(),
+            insecure: context.insecure_registries.clone(),
             offline: false,
             stop: stop.clone(),
             client: Mutex::new(None),
@@ -53,9 +54,11 @@ impl Registries {
         Self(Arc::new(Inner { offline, ..self.parts() }))
     }
 
-    /// The same, where these registries may have any certificate, or speak plain HTTP.
-    pub(crate) fn insecure(self, insecure: Vec<String>) -> Self {
-        Self(Arc::new(Inner { insecure, ..self.parts() }))
+    /// The same, where these registries too may have any certificate, or speak plain HTTP.
+    pub(crate) fn insecure(self, more: Vec<String>) -> Self {
+        let mut parts = self.parts();
+        parts.insecure.extend(more);
+        Self(Arc::new(parts))
     }
 
     fn parts(&self) -> Inner {
@@ -89,16 +92,27 @@ impl Registries {
 
     fn make(&self) -> Result<Client, RegistryError> {
         let settings = settings(&self.0.environment);
-        let stop = self.0.stop.clone();
         Client::new(Options {
             hosts: Hosts::load(&settings, &self.0.insecure)?,
             credentials: Credentials::load(&settings),
             certificates: Certificates::load(&settings),
             proxies: Proxies::load(&settings)?,
-            stop: Arc::new(move || stop.is_cancelled()),
+            stop: self.stop(),
             user_agent: format!("galley/{VERSION}"),
             ..Options::default()
         })
+    }
+
+    /// Asked while one waits for the other side.
+    pub(crate) fn stop(&self) -> Stop {
+        let stop = self.0.stop.clone();
+        Arc::new(move || stop.is_cancelled())
+    }
+
+    /// The Docker engine of this machine, if one runs.
+    pub(crate) fn docker_engine(&self) -> Result<Option<Engine>, Error> {
+        let found = Engine::find(&settings(&self.0.environment), &self.stop());
+        found.map_err(|error| failed("cannot find the docker engine", error))
     }
 
     /// The blobs of a repository.

@@ -16,9 +16,10 @@ use galley_engine::{
     images,
 };
 use galley_oci::Reference;
+use galley_registry::Engine;
 use serde_json::json;
 
-use super::BuildArgs;
+use super::{BuildArgs, engine};
 use crate::{
     args::{
         annotation::{self, Carrier},
@@ -33,6 +34,8 @@ pub(super) struct Outputs {
     /// The image goes into the store under its names.
     pub(super) store: bool,
     pub(super) names: Vec<Reference>,
+    /// A Docker engine gets it too.
+    load: bool,
     pub(super) written: Vec<(Output, PackingSpec)>,
     pub(super) pushed: Vec<Pushed>,
     /// Any of them asked for `rewrite-timestamp=true`.
@@ -60,6 +63,7 @@ impl Outputs {
         let mut outputs = Self {
             store: specs.is_empty() || arguments.load,
             names: Vec::new(),
+            load: arguments.load,
             written: Vec::new(),
             pushed: Vec::new(),
             rewrite_times: false,
@@ -80,12 +84,13 @@ impl Outputs {
         let OutputSpec { target, names, rewrite_times, packing } = spec;
         match target {
             OutputTarget::Nothing => return Ok(()),
-            OutputTarget::Store if packing != PackingSpec::default() => {
+            OutputTarget::Store | OutputTarget::Load if packing != PackingSpec::default() => {
                 let message = "compression, media types and annotations belong to a manifest, and the local store has none";
                 return Err(Error::new(ErrorKind::Usage, message)
                     .help("add --push, or write an archive: -o type=oci,dest=FILE"));
             }
             OutputTarget::Store => self.store = true,
+            OutputTarget::Load => (self.store, self.load) = (true, true),
             OutputTarget::Registry { by_digest, store } => {
                 self.store |= store;
                 self.pushed.push(Pushed { by_digest, packing });
@@ -120,6 +125,16 @@ impl Outputs {
                 .help("add --push, or write an archive: -o type=oci,dest=FILE"));
         }
         Ok(())
+    }
+
+    /// Nothing leaves the store.
+    pub(super) fn stay_in_store(&self) -> bool {
+        self.written.is_empty() && self.pushed.is_empty() && !self.load
+    }
+
+    /// The Docker engine that gets the image, if one runs here.
+    fn engine(&self, registries: &Registries) -> Result<Option<Engine>, Error> {
+        if self.load { registries.docker_engine() } else { Ok(None) }
     }
 
     /// Some output wants compressed layers.
@@ -176,6 +191,10 @@ pub(super) fn write(
             let name = Reference { tag, ..name.clone() };
             registry::push(registries, &exported.fetcher, packed, &name)?;
         }
+    }
+    if let Some(engine) = &outputs.engine(registries)? {
+        let packed = packer.pack(&PackingSpec::default(), true)?;
+        engine::load(engine, registries, exported, packed, events)?;
     }
     Ok(packer.made.into_iter().next().map(|(_, packed)| packed))
 }

@@ -1,0 +1,47 @@
+//! `--load`: the image also goes to a Docker engine, when one runs on this machine.
+
+use std::{io, sync::Mutex, thread};
+
+use galley_engine::{
+    Error, ErrorKind, Events,
+    export::{Destination, Exported, Output, OutputKind, PackedImage},
+};
+use galley_registry::Engine;
+
+use super::outputs::timed;
+use crate::registry::{Registries, failed};
+
+/// Hands the image to the engine; no engine is no error, for the image is in the local store too.
+pub(super) fn load(
+    engine: &Engine,
+    registries: &Registries,
+    exported: &Exported<'_>,
+    packed: &PackedImage,
+    events: &Events,
+) -> Result<(), Error> {
+    let what = format!("loading into the docker engine at {}", engine.socket().display());
+    timed(events, what, || {
+        let (mut reader, writer) = io::pipe()
+            .map_err(|error| Error::new(ErrorKind::Machine, "cannot make a pipe").because(error))?;
+        let output = Output {
+            kind: OutputKind::Docker,
+            destination: Destination::Stream(Mutex::new(Box::new(writer))),
+        };
+        thread::scope(|scope| {
+            let written = scope.spawn(|| {
+                let written = exported.write(&output, Some(packed));
+                // Its end of the pipe goes with it: the engine reads to the end.
+                drop(output);
+                written
+            });
+            let loaded = engine.load(&mut reader, &registries.stop());
+            // An engine that hangs up leaves a writer with nobody to write to.
+            drop(reader);
+            let written = written.join().unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::Internal, "writing the image panicked; this is a bug of galley"))
+            });
+            loaded.map_err(|error| failed("cannot load the image into the docker engine", error))?;
+            written
+        })
+    })
+}
