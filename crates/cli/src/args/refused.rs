@@ -271,13 +271,12 @@ const LATER: &str = "it comes later";
 const ONE_BUILDER: &str = "there is one builder, this program";
 
 /// Commands of docker that are not there, with the reason and what to do instead.
-const COMMANDS: [(&str, &str, &str); 55] = [
+const COMMANDS: [(&str, &str, &str); 53] = [
     (
         "search",
         "the OCI distribution specification has no search, only Docker Hub's own interface",
         "look at the registry's web page; `manifest inspect NAME:TAG` says whether an image is there",
     ),
-    ("save", LATER, "build with -o type=docker,dest=FILE"),
     ("import", LATER, "a Dockerfile with `FROM scratch` and `ADD FILE.tar /` does it"),
     ("exec", "a second process cannot enter a container yet", "start it with `run`"),
     ("compose", "there is no compose", "start the containers with `run -d`"),
@@ -312,7 +311,6 @@ const COMMANDS: [(&str, &str, &str); 55] = [
     ("secret", "there is no cluster", "secrets of a build are given with `build --secret`"),
     ("scout", "galley does not look for known holes in images", ""),
     ("sbom", "galley writes no attestations", ""),
-    ("image save", LATER, "build with -o type=docker,dest=FILE"),
     ("image prune", LATER, "`rmi` removes images by name"),
     ("container exec", "a second process cannot enter a container yet", "start it with `run`"),
     ("container start", "a container runs once", "use `run`"),

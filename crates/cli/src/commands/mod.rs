@@ -22,6 +22,7 @@ pub(crate) mod push;
 pub(crate) mod rm;
 pub(crate) mod rmi;
 pub(crate) mod run;
+pub(crate) mod save;
 pub(crate) mod stop;
 pub(crate) mod tag;
 pub(crate) mod transfer;
@@ -48,6 +49,7 @@ pub(crate) enum Commands {
     History(history::HistoryArgs),
     Tag(tag::TagArgs),
     Rmi(rmi::RmiArgs),
+    Save(save::SaveArgs),
     Load(load::LoadArgs),
     Lock(lock::LockArgs),
     Create(Box<create::CreateArgs>),
@@ -106,6 +108,7 @@ pub(crate) enum Image {
     Tag(tag::TagArgs),
     #[command(alias = "remove")]
     Rm(rmi::RmiArgs),
+    Save(save::SaveArgs),
     Load(load::LoadArgs),
 }
 
@@ -134,6 +137,7 @@ pub(crate) fn execute(command: Commands, context: &Context) -> Outcome {
         Commands::History(arguments) => history::execute(&arguments, context),
         Commands::Tag(arguments) => tag::execute(&arguments, context),
         Commands::Rmi(arguments) => rmi::execute(&arguments, context),
+        Commands::Save(arguments) => save::execute(&arguments, context),
         Commands::Load(arguments) => load::execute(&arguments, context),
         Commands::Lock(arguments) => lock::execute(&arguments, context),
         Commands::Create(arguments) => create::execute(*arguments, context),
@@ -178,6 +182,7 @@ fn execute_image(command: Image, context: &Context) -> Outcome {
         Image::History(arguments) => history::execute(&arguments, context),
         Image::Tag(arguments) => tag::execute(&arguments, context),
         Image::Rm(arguments) => rmi::execute(&arguments, context),
+        Image::Save(arguments) => save::execute(&arguments, context),
         Image::Load(arguments) => load::execute(&arguments, context),
     }
 }

@@ -2,13 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    io::{Read, Write},
+    io::{self, Read, Write},
     path::Path,
 };
 
 use fs_err as fs;
 use galley_oci::{Descriptor, Index, image::to_compact, reference::Reference};
-use galley_store::Store;
 use serde::Serialize;
 
 use super::{
@@ -16,23 +15,33 @@ use super::{
     destination::write_stream,
     tar::{TarFile, write_failed},
 };
-use crate::{Error, ErrorKind};
+use crate::{Cancel, Error, ErrorKind, Fetcher};
 
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
-/// Writes `image` under `names` to `destination`.
+/// An image that is packed, and its names.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Named<'a> {
+    pub(super) image: &'a PackedImage,
+    pub(super) names: &'a [Reference],
+}
+
+/// Writes `images`, whose blobs are in the store, to `destination`. What they share is written once.
 pub(super) fn write(
-    store: &Store,
+    fetcher: &Fetcher<'_>,
     kind: OutputKind,
-    image: &PackedImage,
-    names: &[Reference],
+    images: &[Named<'_>],
     destination: &Destination,
 ) -> Result<(), Error> {
-    let files = Files::new(kind, image, names);
-    match destination {
-        Destination::Folder(folder) => files.write_folder(store, folder),
-        _ => write_stream(destination, || store.failpoint("export"), |out| files.write_tar(store, out)),
-    }
+    let (files, store) = (Files::new(kind, images), fetcher.store);
+    let written = match destination {
+        Destination::Folder(folder) => files.write_folder(fetcher, folder),
+        _ => write_stream(destination, || store.failpoint("export"), |out| files.write_tar(fetcher, out)),
+    };
+    written.map_err(|error| match fetcher.stop.is_cancelled() {
+        true => Error::new(ErrorKind::Cancelled, "cancelled"),
+        false => error,
+    })
 }
 
 /// Everything an archive holds beside the layers' blobs, which stay in the store until they are copied.
@@ -42,28 +51,33 @@ struct Files<'a> {
 }
 
 impl<'a> Files<'a> {
-    fn new(kind: OutputKind, image: &'a PackedImage, names: &[Reference]) -> Self {
+    fn new(kind: OutputKind, images: &[Named<'a>]) -> Self {
         let mut small = BTreeMap::new();
-        small.insert(blob_name(&image.descriptor), image.manifest.clone());
-        small.insert(format!("blobs/sha256/{}", image.id().hex()), image.config.clone());
-        small.insert("index.json".to_owned(), to_compact(&index(image, names)));
+        for Named { image, .. } in images {
+            small.insert(blob_name(&image.descriptor), image.manifest.clone());
+            small.insert(format!("blobs/sha256/{}", image.id().hex()), image.config.clone());
+        }
+        let index = Index::new(images.iter().flat_map(entries).collect());
+        small.insert("index.json".to_owned(), to_compact(&index));
         small.insert("oci-layout".to_owned(), LAYOUT.to_vec());
         if kind == OutputKind::Docker {
-            small.insert("manifest.json".to_owned(), to_compact(&[docker_manifest(image, names)]));
+            let manifests: Vec<_> = images.iter().map(docker_manifest).collect();
+            small.insert("manifest.json".to_owned(), to_compact(&manifests));
         }
-        Self { small, layers: image.layers.iter().map(|layer| &layer.descriptor).collect() }
+        let layers = images.iter().flat_map(|Named { image, .. }| &image.layers);
+        Self { small, layers: layers.map(|layer| &layer.descriptor).collect() }
     }
 
-    fn write_tar(&self, store: &Store, out: &mut dyn Write) -> Result<(), Error> {
+    fn write_tar(&self, fetcher: &Fetcher<'_>, out: &mut dyn Write) -> Result<(), Error> {
         let mut tar = TarFile::new(out);
-        tar.folder("blobs/")?;
-        tar.folder("blobs/sha256/")?;
+        tar.folder("blobs")?;
+        tar.folder("blobs/sha256")?;
         let mut names: BTreeMap<String, Option<&Descriptor>> =
             self.layers.iter().map(|&layer| (blob_name(layer), Some(layer))).collect();
         names.extend(self.small.keys().map(|name| (name.clone(), None)));
         for (name, layer) in names {
             match layer {
-                Some(layer) => tar.file(&name, 0o444, layer.size, &mut open_blob(store, layer)?)?,
+                Some(layer) => tar.file(&name, 0o444, layer.size, &mut open_blob(fetcher, layer)?)?,
                 None => {
                     let bytes = self.small.get(&name).map(Vec::as_slice).unwrap_or_default();
                     let mode = if name.starts_with("blobs/") { 0o444 } else { 0o644 };
@@ -75,18 +89,18 @@ impl<'a> Files<'a> {
     }
 
     /// Blobs first, the index last: a layout is valid at every moment.
-    fn write_folder(&self, store: &Store, folder: &Path) -> Result<(), Error> {
+    fn write_folder(&self, fetcher: &Fetcher<'_>, folder: &Path) -> Result<(), Error> {
         let cannot = |source| write_failed("the layout", source);
         fs::create_dir_all(folder.join("blobs/sha256")).map_err(cannot)?;
         for layer in &self.layers {
             let path = folder.join(blob_name(layer));
             if !fs::metadata(&path).is_ok_and(|metadata| metadata.len() == layer.size) {
-                place(&path, &mut open_blob(store, layer)?)?;
+                place(&path, &mut open_blob(fetcher, layer)?)?;
             }
         }
         let (blobs, entry): (Vec<_>, Vec<_>) =
             self.small.iter().partition(|(name, _)| name.starts_with("blobs/"));
-        store.failpoint("export");
+        fetcher.store.failpoint("export");
         for (name, bytes) in blobs.into_iter().chain(entry) {
             place(&folder.join(name), &mut &**bytes)?;
         }
@@ -99,14 +113,30 @@ fn place(path: &Path, content: &mut dyn Read) -> Result<(), Error> {
     write_stream(
         &destination,
         || (),
-        |out| std::io::copy(content, out).map(drop).map_err(|source| write_failed("the layout", source)),
+        |out| io::copy(content, out).map(drop).map_err(|source| write_failed("the layout", source)),
     )
 }
 
-fn open_blob(store: &Store, layer: &Descriptor) -> Result<fs::File, Error> {
+fn open_blob<'a>(fetcher: &Fetcher<'a>, layer: &Descriptor) -> Result<Stoppable<'a>, Error> {
     let lost = || Error::new(ErrorKind::Store, format!("blob {} is not in the store", layer.digest));
-    let file = store.open_blob(&layer.digest).map_err(|error| lost().because(error))?;
-    file.ok_or_else(|| lost().help("build again: the blob is made anew"))
+    let file = fetcher.store.open_blob(&layer.digest).map_err(|error| lost().because(error))?;
+    let file = file.ok_or_else(|| lost().help("build again: the blob is made anew"))?;
+    Ok(Stoppable { file, stop: fetcher.stop })
+}
+
+/// A file that cannot be read any more when somebody has pressed Ctrl-C.
+struct Stoppable<'a> {
+    file: fs::File,
+    stop: &'a Cancel,
+}
+
+impl Read for Stoppable<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.stop.is_cancelled() {
+            return Err(io::Error::other("cancelled"));
+        }
+        self.file.read(buffer)
+    }
 }
 
 fn blob_name(blob: &Descriptor) -> String {
@@ -114,7 +144,7 @@ fn blob_name(blob: &Descriptor) -> String {
 }
 
 /// One entry for each name, as BuildKit writes it; one without a name when there is none.
-fn index(image: &PackedImage, names: &[Reference]) -> Index {
+fn entries(Named { image, names }: &Named<'_>) -> Vec<Descriptor> {
     let created = image.created.truncated().rfc3339();
     let entry = |name: Option<&Reference>| {
         let mut descriptor = image.descriptor.clone();
@@ -128,7 +158,7 @@ fn index(image: &PackedImage, names: &[Reference]) -> Index {
         descriptor
     };
     let named: Vec<Descriptor> = names.iter().map(|name| entry(Some(name))).collect();
-    Index::new(if named.is_empty() { vec![entry(None)] } else { named })
+    if named.is_empty() { vec![entry(None)] } else { named }
 }
 
 /// What `docker load` reads first.
@@ -140,7 +170,7 @@ struct DockerManifest {
     layers: Vec<String>,
 }
 
-fn docker_manifest(image: &PackedImage, names: &[Reference]) -> DockerManifest {
+fn docker_manifest(Named { image, names }: &Named<'_>) -> DockerManifest {
     DockerManifest {
         config: format!("blobs/sha256/{}", image.id().hex()),
         repo_tags: (!names.is_empty()).then(|| names.iter().map(Reference::familiar).collect()),

@@ -8,6 +8,7 @@ mod files;
 mod image;
 mod layout;
 mod local;
+pub mod save;
 mod tar;
 
 use galley_oci::{Platform, Reference, TimePolicy};
@@ -112,7 +113,8 @@ impl Exported<'_> {
                         &made
                     }
                 };
-                layout::write(store, kind, packed, self.names, destination)
+                let image = layout::Named { image: packed, names: self.names };
+                layout::write(&self.fetcher, kind, &[image], destination)
             }
         }
     }
