@@ -14,15 +14,21 @@ pub(crate) struct Context {
     pub(crate) environment: Environment,
     /// `--root`.
     pub(crate) root: Option<PathBuf>,
+    /// `--insecure-registry`.
+    pub(crate) insecure_registries: Vec<String>,
     /// When the command began; inside of the user namespace, when it began outside.
     pub(crate) started: Time,
 }
 
 impl Context {
     /// That of a command that begins now, or has just come inside.
-    pub(crate) fn new(environment: Environment, root: Option<PathBuf>) -> Self {
+    pub(crate) fn new(
+        environment: Environment,
+        root: Option<PathBuf>,
+        insecure_registries: Vec<String>,
+    ) -> Self {
         let started = namespace::started(&environment).unwrap_or_else(human::now);
-        Self { environment, root, started }
+        Self { environment, root, insecure_registries, started }
     }
 
     /// The directory of the store.

@@ -96,7 +96,7 @@ impl ImageSource for StoreImages<'_> {
         match self.ask {
             Ask::Missing => format!("in the local store and at the registry {}", reference.registry),
             Ask::Always => format!("at the registry {} (--pull)", reference.registry),
-            Ask::Never => "in the local store (--offline)".to_owned(),
+            Ask::Never => "in the local store (--offline: no registry was asked)".to_owned(),
         }
     }
 
