@@ -106,11 +106,33 @@ impl Store {
         Ok(digest)
     }
 
+    /// Removes the blob if its bytes are not those that it is named after; says whether it did.
+    pub fn remove_damaged_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let path = self.blob_path(digest);
+        let Some(mut file) = self.open_blob(digest)? else { return Ok(false) };
+        let mut hasher = Hasher(Sha256::new());
+        io::copy(&mut file, &mut hasher).at("read", &path)?;
+        if hasher.0.finish() == *digest { Ok(false) } else { remove_present(&path) }
+    }
+
     /// Starts a blob of any size.
     pub fn blob_writer(&self) -> Result<BlobWriter, StoreError> {
         let path = self.temp_path("blob")?;
         let file = fs::File::create_new(&path).at("create", &path)?;
         Ok(BlobWriter { store: self.clone(), path, file, hasher: Sha256::new(), size: 0 })
+    }
+}
+
+struct Hasher(Sha256);
+
+impl Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -47,3 +47,15 @@ fn a_cut_off_blob_is_named_and_replaced() {
     fixture.store.put_blob(b"whole").unwrap();
     assert_eq!(fixture.store.read_blob(&digest).unwrap().unwrap(), b"whole");
 }
+
+#[test]
+fn only_a_damaged_blob_is_removed() {
+    let fixture = Fixture::new();
+    let digest = fixture.store.put_blob(b"whole").unwrap();
+    assert!(!fixture.store.remove_damaged_blob(&digest).unwrap());
+    assert_eq!(fixture.store.blob_size(&digest), Some(5));
+    fs::write(fixture.store.blob_path(&digest), "other").unwrap();
+    assert!(fixture.store.remove_damaged_blob(&digest).unwrap());
+    assert!(!fixture.store.remove_damaged_blob(&digest).unwrap());
+    assert_eq!(fixture.store.blob_size(&digest), None);
+}

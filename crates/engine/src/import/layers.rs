@@ -1,14 +1,14 @@
 //! One layer of a foreign image: its blob is kept as it came, its files are unpacked once.
 
 use std::{
-    io::{self, Read},
+    io::{self, Read, Write},
     time::Instant,
 };
 
-use galley_oci::{Blake3, Descriptor, Digest, Sha256, compress};
-use galley_store::{Key, Layer, Record, Store, UnpackOptions};
+use galley_oci::{Blake3, Descriptor, Digest};
+use galley_store::{BlobWriter, Key, Layer, Record, Store};
 
-use super::{broken, transfer::Transfer};
+use super::{broken, stream, transfer::Transfer};
 use crate::{
     Cancel, Error, ErrorKind, Fetcher, clock, events::Direction, held::Elsewhere, ports::BlobSource,
     steps::files::store_error,
@@ -29,7 +29,7 @@ pub fn unpacked(store: &Store, diff_id: &Digest) -> Result<Option<Layer>, Error>
 /// Fetches and unpacks the archive at `place`, unless somebody else has just done so.
 pub fn fetch(fetcher: &Fetcher<'_>, place: &Elsewhere) -> Result<Layer, Error> {
     let (store, diff_id) = (fetcher.store, &place.diff_id);
-    let _lock = lock(fetcher, &key(diff_id))?;
+    let _lock = crate::build::lock(store, &key(diff_id), fetcher.stop)?;
     if let Some(layer) = unpacked(store, diff_id)? {
         return Ok(layer);
     }
@@ -41,75 +41,89 @@ pub fn fetch(fetcher: &Fetcher<'_>, place: &Elsewhere) -> Result<Layer, Error> {
     Ok(layer)
 }
 
-/// Waits until nobody else unpacks the same archive.
-fn lock(fetcher: &Fetcher<'_>, key: &Key) -> Result<galley_store::KeyLock, Error> {
-    crate::build::lock(fetcher.store, key, fetcher.stop)
-}
-
+/// A blob that the store has may be one that a power cut damaged. Then it is fetched again.
 fn unpack(fetcher: &Fetcher<'_>, place: &Elsewhere) -> Result<Layer, Error> {
-    let (store, name) = (fetcher.store, place.source.name());
-    let failed = |error: io::Error| explain(fetcher.stop, &name, error);
-    keep_blob(fetcher, &place.blob, &*place.source)?;
-    let lost = || Error::new(ErrorKind::Store, format!("the store has lost blob {}", place.blob.digest));
-    let blob = store.open_blob(&place.blob.digest).map_err(store_error)?.ok_or_else(lost)?;
-    let decoder = compress::decoder(Box::new(blob)).map_err(failed)?;
-    let mut reader = Hashed { inner: decoder, hasher: Sha256::new() };
-    let temp = store.temp_dir("import").map_err(store_error)?;
-    let tree = store
-        .unpack(&mut reader, &temp, &UnpackOptions::layer())
-        .map_err(|error| if error.is_disk_full() { store_error(error) } else { broken(&name, error) })?;
-    // What follows the archive's end belongs to the digest too.
-    io::copy(&mut reader, &mut io::sink()).map_err(failed)?;
-    let found = reader.hasher.finish();
-    if found != place.diff_id {
-        return Err(broken(
-            &name,
-            format!("layer {} holds {found} instead of {}", place.blob.digest, place.diff_id),
-        ));
-    }
-    store.commit_dir(temp, tree).map_err(store_error)
+    let (store, blob) = (fetcher.store, &place.blob.digest);
+    let once = || {
+        let temp = store.temp_dir("import").map_err(store_error)?;
+        let tree = stream::unpack(fetcher, place, &temp)?;
+        store.commit_dir(temp, tree).map_err(store_error)
+    };
+    let known = store.blob_size(blob).is_some();
+    let error = match once() {
+        Err(error) if known && error.kind == ErrorKind::Input => error,
+        other => return other,
+    };
+    if store.remove_damaged_blob(blob).map_err(store_error)? { once() } else { Err(error) }
 }
 
 /// The blob as it came, so that an image exported again has the same layers.
 pub fn keep_blob(fetcher: &Fetcher<'_>, blob: &Descriptor, source: &dyn BlobSource) -> Result<(), Error> {
-    let store = fetcher.store;
-    if store.blob_size(&blob.digest) == Some(blob.size) {
+    if fetcher.store.blob_size(&blob.digest) == Some(blob.size) {
         return Ok(());
     }
     let name = source.name();
-    let mut writer = store.blob_writer().map_err(store_error)?;
-    let mut reader = Transfer::new(source.open(blob)?, fetcher.events, &name, blob, Direction::Pull);
-    io::copy(&mut reader, &mut writer).map_err(|error| explain(fetcher.stop, &name, error))?;
-    writer.commit(Some(&blob.digest)).map_err(|error| broken(&name, error))?;
-    reader.done();
-    Ok(())
+    let mut kept = Kept::open(fetcher, &name, blob, source)?;
+    io::copy(&mut kept, &mut io::sink()).map_err(|error| explain(fetcher.stop, &name, error))?;
+    kept.commit()
 }
 
-/// Who is to blame for a copy that failed.
-fn explain(stop: &Cancel, name: &str, error: io::Error) -> Error {
+/// A blob on its way here. What is read from it has been written to the store, where it is visible once
+/// [`commit`](Self::commit) has found it to be what was asked for.
+pub(super) struct Kept<'a> {
+    blob: &'a Descriptor,
+    name: &'a str,
+    inner: Transfer<'a, Box<dyn Read + Send>>,
+    writer: BlobWriter,
+}
+
+impl<'a> Kept<'a> {
+    pub(super) fn open(
+        fetcher: &Fetcher<'a>,
+        name: &'a str,
+        blob: &'a Descriptor,
+        source: &dyn BlobSource,
+    ) -> Result<Self, Error> {
+        let writer = fetcher.store.blob_writer().map_err(store_error)?;
+        let inner = Transfer::new(source.open(blob)?, fetcher.events, name, blob, Direction::Pull);
+        Ok(Self { blob, name, inner, writer })
+    }
+
+    pub(super) fn commit(self) -> Result<(), Error> {
+        let (expected, found) = (self.blob.size, self.writer.size());
+        if found != expected {
+            let why = format!("blob {} ends after {found} of {expected} bytes", self.blob.digest);
+            return Err(broken(self.name, why));
+        }
+        self.writer.commit(Some(&self.blob.digest)).map_err(|error| broken(self.name, error))?;
+        self.inner.done();
+        Ok(())
+    }
+}
+
+impl Read for Kept<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        if self.writer.size() + count as u64 > self.blob.size {
+            let why = format!("blob {} has more than its {} bytes", self.blob.digest, self.blob.size);
+            return Err(io::Error::other(why));
+        }
+        let failed = |error: io::Error| {
+            Error::new(ErrorKind::Store, format!("cannot keep a layer of {}", self.name)).because(error)
+        };
+        self.writer.write_all(&buffer[..count]).map_err(|error| io::Error::other(failed(error)))?;
+        Ok(count)
+    }
+}
+
+/// Who is to blame for a stream that failed.
+pub(super) fn explain(stop: &Cancel, name: &str, error: io::Error) -> Error {
     if stop.is_cancelled() {
         return Error::new(ErrorKind::Cancelled, "cancelled");
-    }
-    if error.kind() == io::ErrorKind::StorageFull {
-        return Error::new(ErrorKind::Store, format!("cannot keep a layer of {name}")).because(error);
     }
     // A source that has more to say than that it failed wraps its own error.
     match error.downcast::<Error>() {
         Ok(error) => error,
         Err(error) => broken(name, error),
-    }
-}
-
-/// A reader that hashes what passes.
-struct Hashed {
-    inner: Box<dyn Read + Send>,
-    hasher: Sha256,
-}
-
-impl Read for Hashed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..count]);
-        Ok(count)
     }
 }

@@ -6,6 +6,8 @@
 pub mod archive;
 mod layers;
 mod layout;
+mod pipe;
+mod stream;
 mod transfer;
 
 use std::sync::Arc;
