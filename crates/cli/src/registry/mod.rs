@@ -11,5 +11,5 @@ mod push;
 mod source;
 
 pub(crate) use client::{Registries, failed, settings};
-pub(crate) use push::push;
+pub(crate) use push::{push, push_from};
 pub(crate) use source::{Ask, Found, RemoteImages};

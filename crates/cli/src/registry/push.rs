@@ -16,7 +16,7 @@ use galley_engine::{
     export::{PackedBlob, PackedImage},
     ports::BlobSource,
 };
-use galley_oci::{Descriptor, Digest, Reference};
+use galley_oci::{Descriptor, Digest, Manifest, Reference};
 use galley_registry::{Client, RegistryError, Uploaded};
 use galley_store::Store;
 
@@ -66,6 +66,17 @@ pub(crate) fn push(
     image: &PackedImage,
     to: &Reference,
 ) -> Result<Digest, Error> {
+    push_from(registries, fetcher, image, to, &[])
+}
+
+/// The same for an image that is known to be whole in other places.
+pub(crate) fn push_from(
+    registries: &Registries,
+    fetcher: &Fetcher<'_>,
+    image: &PackedImage,
+    to: &Reference,
+    known_in: &[Arc<dyn BlobSource>],
+) -> Result<Digest, Error> {
     let push = Push {
         client: registries.client()?,
         store: fetcher.store,
@@ -74,14 +85,14 @@ pub(crate) fn push(
         name: to.familiar(),
         neighbours: neighbours(fetcher.store, to),
     };
-    push.blobs(&blobs(image), fetcher)?;
+    push.blobs(&blobs(image, known_in), fetcher)?;
     push.manifest(&image.descriptor, &image.manifest)
 }
 
 /// Config and layers, each once.
-fn blobs(image: &PackedImage) -> Vec<Blob<'_>> {
-    let config =
-        Blob { descriptor: &image.config_descriptor, content: Content::Bytes(&image.config), known_in: &[] };
+fn blobs<'a>(image: &'a PackedImage, known_in: &'a [Arc<dyn BlobSource>]) -> Vec<Blob<'a>> {
+    let content = Content::Bytes(&image.config);
+    let config = Blob { descriptor: &image.config_descriptor, content, known_in };
     let layers = image.layers.iter().map(|PackedBlob { descriptor, elsewhere, known_in }| {
         let content = elsewhere.as_deref().map_or(Content::Store, Content::Elsewhere);
         Blob { descriptor, content, known_in }
@@ -98,11 +109,19 @@ fn neighbours(store: &Store, to: &Reference) -> Vec<Neighbour> {
         tags.into_iter().filter(|(tag, _)| tag.registry == to.registry && tag.repository != to.repository);
     let with_blobs = tags.filter_map(|(tag, id)| {
         let image = store.image(&id).ok()??;
-        let blobs: Vec<Digest> =
+        let mut blobs: Vec<Digest> =
             image.layers.iter().filter_map(|layer| Some(layer.blob.as_ref()?.digest)).collect();
+        blobs.extend(pushed(store, &tag).unwrap_or_default());
         Some(Neighbour { repository: Reference { tag: None, ..tag }, blobs })
     });
     with_blobs.filter(|neighbour| !neighbour.blobs.is_empty()).collect()
+}
+
+/// The blobs of what the registry had under this name when it was last asked.
+fn pushed(store: &Store, name: &Reference) -> Option<Vec<Digest>> {
+    let remote = store.remote(name).ok()??;
+    let manifest = Manifest::parse(&store.read_blob(&remote.digest).ok()??).ok()?;
+    Some(manifest.layers.iter().chain([&manifest.config]).map(|blob| blob.digest).collect())
 }
 
 impl Push<'_> {

@@ -6,6 +6,7 @@ mod crash;
 mod errors;
 mod oracle;
 mod outputs;
+mod registry;
 mod reproducible;
 mod run;
 mod shared_cache;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use galley_engine::{
-    Error, Fetcher,
+    Error,
     export::{PackedBlob, PackedImage},
     ports::BlobSource,
 };
-use galley_oci::{Descriptor, Digest, Manifest, Reference, Time};
+use galley_oci::{Descriptor, Manifest, Reference, Time};
 
 use super::{List, PushArgs, Work, no_list, parse, say};
 use crate::{
@@ -27,7 +27,9 @@ pub(super) fn execute(arguments: &PushArgs, context: &Context) -> Outcome {
         list.manifests().try_for_each(|(seen_as, descriptor)| {
             let from = seen_as.unwrap_or_else(|| name.clone());
             let packed = packed(&remote, &from, descriptor)?;
-            send(&remote, fetcher, &packed, &name).map(drop)
+            let by_digest = Reference { tag: None, digest: Some(descriptor.digest), ..name.clone() };
+            let known_in = [remote.registries.blobs(&from)];
+            registry::push_from(&remote.registries, fetcher, &packed, &by_digest, &known_in).map(drop)
         })
     })?;
     let (kind, bytes) = list.to_send();
@@ -38,16 +40,6 @@ pub(super) fn execute(arguments: &PushArgs, context: &Context) -> Outcome {
         work.store.remove_list(&name).map_err(store_error)?;
     }
     say(&digest.to_string())
-}
-
-fn send(
-    remote: &RemoteImages<'_>,
-    fetcher: &Fetcher<'_>,
-    packed: &PackedImage,
-    name: &Reference,
-) -> Result<Digest, Error> {
-    let by_digest = Reference { tag: None, digest: Some(packed.descriptor.digest), ..name.clone() };
-    registry::push(&remote.registries, fetcher, packed, &by_digest)
 }
 
 /// An image of a registry as it is there, its blobs left where they are.
