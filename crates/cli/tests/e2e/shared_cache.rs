@@ -153,6 +153,23 @@ fn an_image_with_its_cache_in_it_makes_a_fresh_machine_rebuild_nothing() {
 }
 
 #[test]
+fn a_base_does_not_pass_on_its_cache() {
+    let Some(machines) = Machines::new() else { return };
+    let (base, image) = (machines.path("base"), machines.path("image"));
+    let output = |folder: &str| format!("type=oci,tar=false,dest={folder}");
+    machines.build("one", &["-o", &output(&base), "--cache-to", "type=inline"]);
+    machines.0.dockerfile("FROM base\nENV A=1\n");
+    let context = format!("base=oci-layout://{base}");
+    machines.build("two", &["--build-context", &context, "-o", &output(&image)]);
+    let carries = |folder: &str| {
+        let blobs = fs::read_dir(format!("{folder}/blobs/sha256")).unwrap();
+        let mut blobs = blobs.map(|blob| fs::read(blob.unwrap().path()).unwrap());
+        blobs.any(|blob| String::from_utf8_lossy(&blob).contains("galley.cache.v1"))
+    };
+    assert!(carries(&base) && !carries(&image));
+}
+
+#[test]
 fn what_is_no_cache_of_ours_is_said_and_not_used() {
     let Some(machines) = Machines::new() else { return };
     let registry = Registry::start();

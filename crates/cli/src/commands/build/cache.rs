@@ -48,7 +48,13 @@ fn open(from: &CacheFrom, remote: &RemoteImages<'_>, platform: &Platform) -> Res
             Cache::in_layout(&from.text, &Layout::open(path)?, selector, platform)
         }
         CacheSource::Registry(reference) => {
-            let missing = || Error::new(ErrorKind::NotFound, "there is nothing of that name");
+            let missing = || {
+                let why = match remote.registries.is_offline() {
+                    true => "--offline forbids to ask for it",
+                    false => "there is nothing of that name",
+                };
+                Error::new(ErrorKind::NotFound, why)
+            };
             let first = remote.first(reference)?.ok_or_else(missing)?;
             let manifest = |wanted: &Descriptor| remote.document(reference, wanted);
             let config = |wanted: &Descriptor| remote.config(reference, wanted);
