@@ -271,13 +271,12 @@ const LATER: &str = "it comes later";
 const ONE_BUILDER: &str = "there is one builder, this program";
 
 /// Commands of docker that are not there, with the reason and what to do instead.
-const COMMANDS: [(&str, &str, &str); 53] = [
+const COMMANDS: [(&str, &str, &str); 52] = [
     (
         "search",
         "the OCI distribution specification has no search, only Docker Hub's own interface",
         "look at the registry's web page; `manifest inspect NAME:TAG` says whether an image is there",
     ),
-    ("import", LATER, "a Dockerfile with `FROM scratch` and `ADD FILE.tar /` does it"),
     ("exec", "a second process cannot enter a container yet", "start it with `run`"),
     ("compose", "there is no compose", "start the containers with `run -d`"),
     ("start", "a container runs once", "use `run`"),

@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod history;
 pub(crate) mod images;
+pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod listing;
@@ -49,6 +50,7 @@ pub(crate) enum Commands {
     History(history::HistoryArgs),
     Tag(tag::TagArgs),
     Rmi(rmi::RmiArgs),
+    Import(import::ImportArgs),
     Save(save::SaveArgs),
     Load(load::LoadArgs),
     Lock(lock::LockArgs),
@@ -108,6 +110,7 @@ pub(crate) enum Image {
     Tag(tag::TagArgs),
     #[command(alias = "remove")]
     Rm(rmi::RmiArgs),
+    Import(import::ImportArgs),
     Save(save::SaveArgs),
     Load(load::LoadArgs),
 }
@@ -137,6 +140,7 @@ pub(crate) fn execute(command: Commands, context: &Context) -> Outcome {
         Commands::History(arguments) => history::execute(&arguments, context),
         Commands::Tag(arguments) => tag::execute(&arguments, context),
         Commands::Rmi(arguments) => rmi::execute(&arguments, context),
+        Commands::Import(arguments) => import::execute(&arguments, context),
         Commands::Save(arguments) => save::execute(&arguments, context),
         Commands::Load(arguments) => load::execute(&arguments, context),
         Commands::Lock(arguments) => lock::execute(&arguments, context),
@@ -182,6 +186,7 @@ fn execute_image(command: Image, context: &Context) -> Outcome {
         Image::History(arguments) => history::execute(&arguments, context),
         Image::Tag(arguments) => tag::execute(&arguments, context),
         Image::Rm(arguments) => rmi::execute(&arguments, context),
+        Image::Import(arguments) => import::execute(&arguments, context),
         Image::Save(arguments) => save::execute(&arguments, context),
         Image::Load(arguments) => load::execute(&arguments, context),
     }

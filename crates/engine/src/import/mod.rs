@@ -7,6 +7,7 @@ pub mod archive;
 mod layers;
 mod layout;
 mod pipe;
+mod plain;
 mod stream;
 mod transfer;
 
@@ -18,6 +19,7 @@ use galley_store::{Image, Store};
 pub use self::{
     layers::{fetch, keep_blob, unpacked},
     layout::{Layout, Selector},
+    plain::{PlainOptions, plain},
     transfer::Transfer,
 };
 use crate::{
