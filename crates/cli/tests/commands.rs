@@ -43,13 +43,13 @@ fn help_names_every_command_that_works() {
     let env = TestEnv::new();
     let help = stdout(&succeeded(run(galley(&env, &["--help"]))));
     for command in
-        "build run ps logs stop images inspect history tag rmi create export rm doctor version info completion".split(' ')
+        "build pull push login logout run ps logs stop images inspect history tag rmi create export rm manifest doctor version info completion".split(' ')
     {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in:\n{help}");
         let own = stdout(&succeeded(run(galley(&env, &[command, "--help"]))));
         assert!(own.contains("Usage: galley"), "{own}");
     }
-    assert!(!help.contains("pull"), "what does not work is not offered:\n{help}");
+    assert!(!help.contains("search"), "what does not work is not offered:\n{help}");
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn wrong_use_ends_with_125() {
         &["build", "--no-such-flag", "."],
         &["run", "--bogus", "x"],
         &["run", "--env", "=x", "x"],
-        &["pull", "x"],
+        &["search", "x"],
     ] {
         let output = run(galley(&env, arguments));
         assert_eq!(code(&output), Some(125), "{arguments:?}: {}", text(&output));
@@ -85,7 +85,7 @@ fn exit_codes_tell_why() {
     let env = TestEnv::new();
     let ends_with = |arguments: &[&str]| code(&run(galley(&env, arguments)));
     assert_eq!(ends_with(&["inspect", "nothing"]), Some(5));
-    assert_eq!(ends_with(&["run", "nothing"]), Some(125));
+    assert_eq!(ends_with(&["run", "--pull=never", "nothing"]), Some(125));
     assert_eq!(ends_with(&["build", "no-such-directory"]), Some(1));
     env.write("Dockerfile", "FORM scratch\n");
     assert_eq!(ends_with(&["build", "."]), Some(1));
@@ -209,7 +209,7 @@ fn every_command_has_a_man_page() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
         .collect();
-    assert!(!names.iter().any(|name| name.contains("pull") || name.contains("__")), "{names:?}");
+    assert!(!names.iter().any(|name| name.contains("search") || name.contains("__")), "{names:?}");
 }
 
 #[test]
