@@ -30,7 +30,10 @@ pub(crate) const TABLE: [(&str, &str); 12] = [
     ("3", "this machine does not allow what is needed; `galley doctor` names the setting to change"),
     ("4", "the disk or the store: full, not writable, damaged, or made by a newer galley"),
     ("5", "an image, tag, stage or container is nowhere to be found"),
-    ("6", "a registry: it cannot be reached, does not let us in, or does not answer as it should"),
+    (
+        "6",
+        "a registry: it cannot be reached, does not let us in, does not answer as it should, or its settings here are wrong",
+    ),
     ("70", "a bug of galley"),
     (
         "125",
