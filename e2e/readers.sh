@@ -29,33 +29,14 @@ umask 022
 here=$PWD
 # /usr/sbin first: a program of the same name elsewhere may be another version than the daemon.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
-group=/${folder##*/}
+# shellcheck source=/dev/null
+source e2e/runtimes.sh
 # What each runtime furnishes is no file of the image, nor are the places of its mounts.
 furnished="'(\.dockerenv|run|run/\.containerenv|etc/(hostname|hosts|mtab|resolv\.conf)|dev|proc|sys)'"
 
 galley() { "$folder/galley" --root "$folder/store" "$@"; }
-docker() { command docker --host "unix://$folder/docker.sock" "$@"; }
-podman() {
-  command podman --root "$folder/podman" --runroot "$folder/podman-run" --tmpdir "$folder/podman-tmp" \
-    --runtime runc --storage-driver vfs --cgroup-manager cgroupfs --events-backend file "$@"
-}
 copy() { skopeo --insecure-policy copy --quiet "$@"; }
 list() { python3 "$here/e2e/trees.py" list "$@"; }
-
-start_docker() {
-  local driver=$1
-  rm -rf "$folder/docker.sock" "$folder/docker"
-  dockerd --host "unix://$folder/docker.sock" --data-root "$folder/docker" --exec-root "$folder/docker-run" \
-    --pidfile "$folder/docker.pid" --iptables=false --ip6tables=false --bridge=none --cgroup-parent "$group" \
-    --storage-driver "$driver" >"$folder/dockerd.log" 2>&1 &
-  for _ in {1..150}; do
-    docker info >"$folder/docker.info" 2>/dev/null && grep -q '^ Server Version' "$folder/docker.info" && return
-    kill -0 $! 2>/dev/null || break
-    sleep 0.2
-  done
-  tail -5 "$folder/dockerd.log"
-  return 1
-}
 
 # tree NAME: the files of what was listed under this name are those of `galley export`.
 tree() {
@@ -145,7 +126,5 @@ for kind in oci docker; do
 done
 
 galley rm --force looked-at seen-galley-rich-galley >/dev/null 2>&1
-mapfile -t containers < <(docker ps --all --quiet 2>/dev/null)
-[[ ${#containers[@]} -eq 0 ]] || docker rm --force "${containers[@]}" >/dev/null
-[[ ! -s docker.pid ]] || { kill "$(cat docker.pid)" && wait; }
+stop_docker
 summary
