@@ -140,6 +140,7 @@ start_buildkit() {
 
 cd "$here" || exit
 context "$folder/context" || exit
+touch /etc/hosts
 { cat /etc/hosts && echo 127.0.0.1 kitchen.test; } >"$folder/hosts" && mount --bind "$folder/hosts" /etc/hosts || exit
 certificates >"$folder/openssl.log" 2>&1 || { cat "$folder/openssl.log"; exit 1; }
 check "docker-registry starts" start_registry
