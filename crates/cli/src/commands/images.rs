@@ -53,7 +53,7 @@ pub(crate) fn execute(arguments: &ImagesArgs, context: &Context) -> Outcome {
     let images = images::list(&store)?;
     let shown = images.iter().filter(|image| wanted.as_ref().is_none_or(|wanted| matches(image, wanted)));
     let shown = shown.filter(|image| arguments.all || image.reference.is_some() || !is_base(&store, image));
-    let rows = shown.map(|image| row(image, arguments.list.no_trunc)).collect();
+    let rows = shown.map(|image| row(&store, image, arguments.list.no_trunc)).collect();
     let table = if arguments.digests { TABLE_DIGESTS } else { TABLE };
     Listing { headings: &HEADINGS, table, rows }.print(&arguments.list)
 }
@@ -77,15 +77,16 @@ fn matches(image: &ImageSummary, wanted: &Reference) -> bool {
     })
 }
 
-fn row(image: &ImageSummary, whole: bool) -> Value {
+fn row(store: &Store, image: &ImageSummary, whole: bool) -> Value {
     let none = || "<none>".to_owned();
+    let digest = image.reference.as_ref().and_then(|name| images::repo_digest(store, name, &image.id));
     let repository = image.reference.as_ref().map_or_else(none, Reference::familiar_name);
     let tag = image.reference.as_ref().and_then(|reference| reference.tag.clone()).unwrap_or_else(none);
     let size = human::size(image.size);
     json!({
         "Repository": repository,
         "Tag": tag,
-        "Digest": none(),
+        "Digest": digest.map_or_else(none, |digest| digest.to_string()),
         "ID": if whole { image.id.to_string() } else { image.id.short() },
         "CreatedSince": human::since(image.created),
         "CreatedAt": human::timestamp(image.created),

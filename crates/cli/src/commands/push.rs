@@ -7,13 +7,13 @@ use galley_engine::{
     images,
 };
 use galley_oci::{ImageConfig, Platform, Reference};
-use galley_store::{Remote, Store};
+use galley_store::Store;
 
 use crate::{
     commands::transfer::{ShowArgs, store_error},
     context::Context,
     failure::{Outcome, output},
-    human, namespace,
+    namespace,
     registry::{self, Registries},
     signals,
 };
@@ -97,24 +97,11 @@ impl Push<'_> {
         let assembled = Assembled::of_store(self.store, &image)?;
         let platform = platform_of(&images::config(&image)?);
         let show = &self.arguments.show;
-        let packed = show.show(self.context, (self.store, true), &self.stop, |fetcher| {
+        show.show(self.context, (self.store, true), &self.stop, |fetcher| {
             let packed = PackedImage::pack(fetcher, &assembled, &platform, &PackOptions::default())?;
             registry::push(&self.registries, fetcher, &packed, name)?;
             Ok(packed)
-        })?;
-        self.remember(name, &packed)?;
-        Ok(packed)
-    }
-
-    /// What the registry has now is known without asking.
-    fn remember(&self, name: &Reference, packed: &PackedImage) -> Result<(), Error> {
-        for document in [&packed.manifest, &packed.config] {
-            self.store.put_blob(document).map_err(store_error)?;
-        }
-        let descriptor = &packed.descriptor;
-        let (digest, media_type, size) = (descriptor.digest, descriptor.media_type.clone(), descriptor.size);
-        let remote = Remote { digest, media_type, size, asked: human::now() };
-        self.store.put_remote(name, &remote).map_err(store_error)
+        })
     }
 
     fn say(&self, line: &str) -> Outcome {

@@ -18,9 +18,13 @@ use galley_engine::{
 };
 use galley_oci::{Descriptor, Digest, Manifest, Reference};
 use galley_registry::{Client, RegistryError, Uploaded};
-use galley_store::Store;
+use galley_store::{Remote, Store};
 
-use super::client::{Registries, failed};
+use super::{
+    client::{Registries, failed},
+    source::store_error,
+};
+use crate::human;
 
 /// How many blobs are sent side by side.
 const UPLOADS_MAX: usize = 4;
@@ -86,7 +90,9 @@ pub(crate) fn push_from(
         neighbours: neighbours(fetcher.store, to),
     };
     push.blobs(&blobs(image, known_in), fetcher)?;
-    push.manifest(&image.descriptor, &image.manifest)
+    let digest = push.manifest(&image.descriptor, &image.manifest)?;
+    push.remember(image)?;
+    Ok(digest)
 }
 
 /// Config and layers, each once.
@@ -210,6 +216,19 @@ impl Push<'_> {
         }
         let put = self.client.put_manifest(&to, &descriptor.media_type, bytes);
         put.map_err(|error| failed(&format!("cannot push {}", self.name), error))
+    }
+
+    /// What the registry has under the tag now is known without asking.
+    fn remember(&self, image: &PackedImage) -> Result<(), Error> {
+        if self.to.tag.is_none() {
+            return Ok(());
+        }
+        for document in [&image.manifest, &image.config] {
+            self.store.put_blob(document).map_err(store_error)?;
+        }
+        let Descriptor { digest, media_type, size, .. } = image.descriptor.clone();
+        let remote = Remote { digest, media_type, size, asked: human::now() };
+        self.store.put_remote(self.to, &remote).map_err(store_error)
     }
 
     fn failed(&self, blob: &Descriptor, error: RegistryError) -> Error {

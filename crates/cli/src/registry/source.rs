@@ -224,6 +224,6 @@ fn advise(error: Error, reference: &Reference, known: Option<&Remote>) -> Error 
     }
 }
 
-fn store_error(error: StoreError) -> Error {
+pub(super) fn store_error(error: StoreError) -> Error {
     Error::new(ErrorKind::Store, "cannot use the store").because(error)
 }

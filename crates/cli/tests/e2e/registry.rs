@@ -91,6 +91,10 @@ fn what_is_pushed_is_pulled_and_neither_is_done_twice() {
         );
         assert_eq!(said, expected);
         assert_eq!(id(&there, &name), id(&here, &name));
+        for kitchen in [&here, &there] {
+            let known = kitchen.galley(&["inspect", "--format", "{{index .RepoDigests 0}}", &name]);
+            assert_eq!(known, format!("{}/team/app@{digest}\n", registry.host()));
+        }
         assert_eq!(
             there.galley(&["run", "--rm", "--network=none", &name, "cat", "/d"]),
             "FROM busybox\nCOPY Dockerfile /d\n"
@@ -396,6 +400,9 @@ fn lists_of_manifests_are_made_and_pushed() {
     assert_eq!(shown, index);
     let shown: Value = serde_json::from_str(&fresh.galley(&["manifest", "inspect", "-v", &list])).unwrap();
     assert_eq!(shown.as_array().map(Vec::len), Some(2), "{shown}");
+    let by_digest = format!("{}@{}", name("all"), digest.trim());
+    let said = fresh.galley(&["run", "--rm", "--network=none", &by_digest, "echo", "ran"]);
+    assert_eq!(said, "ran\n");
     fresh.galley(&["pull", "-q", "--platform", "linux/riscv64", &list]);
     let (_, manifest) = registry.manifest("team/arm", "1").unwrap();
     let manifest: Value = serde_json::from_slice(&manifest).unwrap();

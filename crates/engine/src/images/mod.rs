@@ -1,5 +1,6 @@
 //! Images of the store: found by name or id, listed, described, tagged, removed.
 
+mod digests;
 mod history;
 mod inspect;
 mod list;
@@ -8,6 +9,7 @@ mod remove;
 use galley_oci::{ImageConfig, Reference, Time};
 use galley_store::{Image, Store, StoreError};
 
+pub use self::digests::repo_digest;
 pub use self::history::{HistoryLine, history};
 pub use self::inspect::inspect;
 pub use self::list::{ImageSummary, list};
@@ -22,7 +24,11 @@ pub fn find(store: &Store, name: &str) -> Result<Image, Error> {
 /// As [`find`]; none is no error.
 pub fn lookup(store: &Store, name: &str) -> Result<Option<Image>, Error> {
     let by_name = match name.parse::<Reference>() {
-        Ok(reference) => store.resolve(&reference.with_default_tag()).map_err(unreadable)?,
+        Ok(reference) => {
+            let reference = reference.with_default_tag();
+            let id = store.resolve(&reference).map_err(unreadable)?;
+            id.or_else(|| digests::image_of(store, reference.digest.as_ref()?))
+        }
         Err(_) => None,
     };
     let id = match by_name {
