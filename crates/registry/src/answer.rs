@@ -1,5 +1,6 @@
 //! What registries say when they refuse: their own words, made fit for a message.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -38,15 +39,34 @@ pub(crate) fn words(body: &[u8], secrets: &[&Secret]) -> Option<String> {
         Err(_) => String::from_utf8_lossy(body).lines().next().map(ToOwned::to_owned),
     }?;
     let mut text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    for secret in secrets.iter().filter(|secret| !secret.reveal().is_empty()) {
-        text = text.replace(secret.reveal(), "***");
-    }
+    text = without(&text, secrets);
     let text = text.trim();
     let mut cut: String = text.chars().take(QUOTED_CHARS_MAX).collect();
     if cut.len() < text.len() {
         cut.push('…');
     }
     Some(cut).filter(|cut| !cut.is_empty())
+}
+
+/// `text` without `secrets`, in any of the ways they may be written.
+pub(crate) fn without(text: &str, secrets: &[&Secret]) -> String {
+    let spellings = secrets.iter().flat_map(|secret| spellings(secret.reveal()));
+    spellings
+        .filter(|secret| !secret.is_empty())
+        .fold(text.to_owned(), |text, secret| text.replace(&secret, "***"))
+}
+
+/// A secret; and when it is the value of an `Authorization`, what is within.
+fn spellings(secret: &str) -> Vec<String> {
+    let mut spellings = vec![secret.to_owned()];
+    if let Some((_, token)) = secret.split_once(' ') {
+        spellings.push(token.to_owned());
+        let pair = STANDARD.decode(token).ok().and_then(|pair| String::from_utf8(pair).ok());
+        let password =
+            pair.as_deref().and_then(|pair| pair.split_once(':')).map(|(_, password)| password.to_owned());
+        spellings.extend(password);
+    }
+    spellings
 }
 
 /// Whether the registry's list of errors has this code.

@@ -114,14 +114,14 @@ impl Auth {
         Self { http, credentials, known, schemes, tokens }
     }
 
-    /// The `Authorization` for a request; none as long as the registry has not asked for it.
+    /// The `Authorization` for a request; none as long as the registry has not asked for it. A token server that fails is
+    /// asked again with the request: patience with both is one.
     pub(crate) fn header(
         &self,
         site: &Site,
         scope: &str,
         limits: &Limits,
-        stop: &Stop,
-    ) -> Result<Option<Secret>, RegistryError> {
+    ) -> Result<Option<Secret>, Failure> {
         let scheme = lock(&self.schemes).get(&site.base).cloned();
         let Some(scheme) = scheme else { return Ok(None) };
         let slot = self.slot(site, scope);
@@ -144,7 +144,7 @@ impl Auth {
                 };
                 let scope = scope.as_str();
                 let grant = Grant { site, credential: &credential, realm, service, scope, offline: false };
-                Some(self.grant(&grant, limits, stop)?.token)
+                Some(self.grant_once(&grant, limits)?.token)
             }
         };
         slot.token.clone_from(&token);

@@ -63,6 +63,8 @@ pub(crate) struct Response {
     /// `GET https://…`, for messages.
     pub(crate) doing: String,
     body: BodyReader<'static>,
+    /// What was sent, should the server repeat it.
+    authorization: Option<Secret>,
 }
 
 impl Http {
@@ -120,7 +122,7 @@ impl Http {
             Payload::None if sends => run(agent, request.body(&[] as &[u8]), exchange.patience),
             Payload::None => run(agent, request.body(()), exchange.patience),
         };
-        let response = result.map_err(|error| failure(&exchange.uri, &doing, error))?;
+        let response = result.map_err(|error| failure(&exchange.uri, &doing, error).hiding(authorization))?;
         let (parts, body) = response.into_parts();
         Ok(Response {
             status: parts.status.as_u16(),
@@ -128,6 +130,7 @@ impl Http {
             uri: exchange.uri.clone(),
             doing,
             body: body.into_with_config().limit(u64::MAX).reader(),
+            authorization: authorization.cloned(),
         })
     }
 }
@@ -278,9 +281,15 @@ impl Response {
         Ok(bytes)
     }
 
-    /// The registry's words about an error.
+    /// The registry's words about an error. What it was sent is taken out of them, and `secrets` as well.
     pub(crate) fn words(&mut self, limits: &Limits, secrets: &[&Secret]) -> Option<String> {
         let body = self.read_some(limits.error_bytes).ok()?;
-        answer::words(&body, secrets)
+        self.words_of(&body, secrets)
+    }
+
+    /// The words of a body that was read already.
+    pub(crate) fn words_of(&self, body: &[u8], secrets: &[&Secret]) -> Option<String> {
+        let secrets: Vec<&Secret> = secrets.iter().copied().chain(&self.authorization).collect();
+        answer::words(body, &secrets)
     }
 }

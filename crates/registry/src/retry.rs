@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Limits, RegistryError, Stop};
+use crate::{Limits, RegistryError, Secret, Stop, answer};
 
 /// A request to stop is noticed after as long.
 const SLICE: Duration = Duration::from_millis(100);
@@ -23,6 +23,17 @@ pub(crate) struct Failure {
 impl From<RegistryError> for Failure {
     fn from(error: RegistryError) -> Self {
         Self { error, pause: None }
+    }
+}
+
+impl Failure {
+    /// Without `secret`, should the server have repeated it.
+    pub(crate) fn hiding(mut self, secret: Option<&Secret>) -> Self {
+        if let (RegistryError::Status { answer: Some(answer), .. }, Some(secret)) = (&mut self.error, secret)
+        {
+            *answer = answer::without(answer, &[secret]);
+        }
+        self
     }
 }
 

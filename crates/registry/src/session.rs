@@ -122,13 +122,14 @@ impl Session {
         let home: Option<Uri> = site.base.parse().ok();
         let at_home = home.and_then(|home| url::origin(&home)) == url::origin(&uri);
         for refusals in 1.. {
-            let header = if at_home { self.auth.header(&site, ask.scope, limits, stop)? } else { None };
-            let mut response = self.send(ask, &uri, header.as_ref(), site.verify)?;
+            let header = if at_home { self.auth.header(&site, ask.scope, limits)? } else { None };
+            let sent = self.send(ask, &uri, header.as_ref(), site.verify);
+            let mut response = sent.map_err(|failure| self.early(ask, &site, failure))?;
             if response.status != 401 || !at_home {
-                return self.judge(ask, &site, response, header.as_ref());
+                return self.judge(ask, &site, response);
             }
             let hope = self.auth.refused(&site, ask.scope, &response, header.as_ref())?;
-            let words = response.words(limits, &header.iter().collect::<Vec<_>>());
+            let words = response.words(limits, &[]);
             if !hope || refusals >= REFUSALS_MAX {
                 return Err(self.denied(ask, &site, words).into());
             }
@@ -172,19 +173,13 @@ impl Session {
     }
 
     /// Takes the statuses out that mean the same for every request.
-    fn judge(
-        &self,
-        ask: &Ask<'_>,
-        site: &Site,
-        mut response: Response,
-        header: Option<&Secret>,
-    ) -> Result<Response, Failure> {
+    fn judge(&self, ask: &Ask<'_>, site: &Site, mut response: Response) -> Result<Response, Failure> {
         let status = response.status;
         if !matches!(status, 401 | 403 | 408 | 425 | 429 | 500..) || status == 501 {
             return Ok(response);
         }
         let pause = response.retry_after();
-        let answer = response.words(&self.options.limits, &header.iter().copied().collect::<Vec<_>>());
+        let answer = response.words(&self.options.limits, &[]);
         let place = ask.endpoint.registry.clone();
         let error = match status {
             401 | 403 => self.denied(ask, site, answer),
@@ -192,6 +187,14 @@ impl Session {
             _ => RegistryError::Status { place, doing: response.doing, status, answer },
         };
         Err(Failure { error, pause })
+    }
+
+    /// What it means that a server answered before it had read everything.
+    fn early(&self, ask: &Ask<'_>, site: &Site, failure: Failure) -> Failure {
+        match failure.error {
+            RegistryError::Status { status: 403, answer, .. } => self.denied(ask, site, answer).into(),
+            _ => failure,
+        }
     }
 
     fn denied(&self, ask: &Ask<'_>, site: &Site, answer: Option<String>) -> RegistryError {
@@ -358,8 +361,8 @@ impl Session {
                 (401, None) => {
                     (header, refresh) = self.auth.try_login(&site, credential, &response, limits, stop)?;
                 }
-                (401 | 403, _) => return Err(self.login_refused(&site, response, header.as_ref())),
-                (429 | 500.., _) => match self.judge(&ask, &site, response, header.as_ref()) {
+                (401 | 403, _) => return Err(self.login_refused(&site, response)),
+                (429 | 500.., _) => match self.judge(&ask, &site, response) {
                     Ok(response) => return Err(self.refuse(&ask, response)),
                     Err(failure) => retry.wait(failure)?,
                 },
@@ -369,8 +372,8 @@ impl Session {
         }
     }
 
-    fn login_refused(&self, site: &Site, mut response: Response, header: Option<&Secret>) -> RegistryError {
-        let answer = response.words(&self.options.limits, &header.iter().copied().collect::<Vec<_>>());
+    fn login_refused(&self, site: &Site, mut response: Response) -> RegistryError {
+        let answer = response.words(&self.options.limits, &[]);
         let advice = "name or password are wrong".to_owned();
         let place = site.registry.clone();
         RegistryError::Denied { what: place.clone(), place, answer, advice }

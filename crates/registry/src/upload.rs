@@ -51,7 +51,10 @@ impl Client {
         let mut location = None;
         for from in mount_from.iter().filter(|from| from.registry == repository.registry) {
             match upload.mount(from)? {
-                Mount::Done => return Ok(Uploaded::Mounted(from.clone())),
+                Mount::Done => {
+                    location.iter().for_each(|begun| upload.cancel(begun));
+                    return Ok(Uploaded::Mounted(from.clone()));
+                }
                 Mount::Begun(begun) => {
                     if let Some(earlier) = location.replace(begun) {
                         upload.cancel(&earlier);
@@ -290,22 +293,32 @@ impl Upload<'_> {
             200..=204 => {
                 stand.location = location_of(&response)?;
                 // Some say nothing, and some have taken less than they were sent.
-                stand.offset = received(&response).filter(|received| *received > stand.offset).unwrap_or(end);
-                if stand.offset > end {
-                    let error = response.nonsense("it claims to have more bytes than it was sent");
-                    return Err(Trouble::Lost(error));
-                }
-                Ok(())
+                let taken = received(&response).filter(|received| *received > stand.offset).unwrap_or(end);
+                self.advance(stand, taken, end, &response)
             }
             416 => {
-                let other = received(&response).filter(|received| *received != stand.offset);
                 let error = || response.nonsense("it refuses the bytes that follow those it has");
-                stand.offset =
-                    other.filter(|other| *other <= self.blob.size).ok_or_else(|| Trouble::Lost(error()))?;
-                Ok(())
+                let taken = received(&response).ok_or_else(|| Trouble::Lost(error()))?;
+                if response.header("location").is_some() {
+                    stand.location = location_of(&response)?;
+                }
+                self.advance(stand, taken, end, &response)
             }
             _ => Err(self.trouble(Method::PATCH, &location, stand, response)),
         }
+    }
+
+    /// Takes note of how many bytes the registry has. A few of those that were sent are no progress: at that rate it would
+    /// never end.
+    fn advance(&self, stand: &mut Stand, taken: u64, end: u64, response: &Response) -> Result<(), Trouble> {
+        if taken > end {
+            return Err(Trouble::Lost(response.nonsense("it claims to have more bytes than it was sent")));
+        }
+        if taken < end && taken < stand.offset + self.client.limits().slow_bytes {
+            return Err(Trouble::Lost(response.nonsense("it takes next to nothing of what it is sent")));
+        }
+        stand.offset = taken;
+        Ok(())
     }
 
     /// Finishes the upload, with the last `length` bytes in it.
@@ -375,7 +388,7 @@ impl Upload<'_> {
     fn trouble(&self, method: Method, target: &Uri, stand: &Stand, mut response: Response) -> Trouble {
         let (status, place) = (response.status, self.endpoint.registry.clone());
         let body = response.read_some(self.client.limits().error_bytes).unwrap_or_default();
-        let answer = answer::words(&body, &[]);
+        let answer = response.words_of(&body, &[]);
         let doing = format!("{method} {}", url::public(target));
         let error = RegistryError::Status { place, doing, status, answer };
         let damaged = ["DIGEST_INVALID", "SIZE_INVALID"].iter().any(|code| answer::has_code(&body, code));

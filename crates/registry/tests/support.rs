@@ -24,9 +24,13 @@ use tempfile::TempDir;
 /// What every secret of these tests contains, and no error may.
 pub(crate) const SECRET: &str = "s3cret";
 
+/// `robot:s3cret-password`, as it is sent and kept.
+const ENCODED: &str = "cm9ib3Q6czNjcmV0LXBhc3N3b3Jk";
+
 /// A machine for one test: a home and an `/etc` of its own, and variables.
 pub(crate) struct Machine {
-    folder: TempDir,
+    /// As long as its clients, which read files late.
+    folder: Arc<TempDir>,
     variables: Vec<(String, String)>,
     stop: Arc<AtomicBool>,
     limits: Limits,
@@ -34,7 +38,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new() -> Self {
-        let folder = TempDir::new().unwrap();
+        let folder = Arc::new(TempDir::new().unwrap());
         fs::create_dir(folder.path().join("home")).unwrap();
         Self { folder, variables: Vec::new(), stop: Arc::default(), limits: limits() }
     }
@@ -59,9 +63,7 @@ impl Machine {
 
     /// Logged in at these registries as the one whom test registries know.
     pub(crate) fn logged_in(self, registries: &[&Registry]) -> Self {
-        let auth = |registry: &&Registry| {
-            format!("{:?}:{{\"auth\":\"cm9ib3Q6czNjcmV0LXBhc3N3b3Jk\"}}", registry.host())
-        };
+        let auth = |registry: &&Registry| format!("{:?}:{{\"auth\":{ENCODED:?}}}", registry.host());
         let auths: Vec<String> = registries.iter().map(auth).collect();
         self.file("home/.docker/config.json", format!("{{\"auths\":{{{}}}}}", auths.join(",")))
     }
@@ -85,13 +87,13 @@ impl Machine {
 
     pub(crate) fn options(&self) -> Options {
         let environment = self.environment();
-        let stop = self.stop();
+        let (stop, folder) = (self.stop(), Arc::clone(&self.folder));
         Options {
             hosts: Hosts::load(&environment, &[]).unwrap(),
             credentials: Credentials::load(&environment),
             certificates: Certificates::load(&environment),
             proxies: Proxies::load(&environment).unwrap(),
-            stop: Arc::new(move || stop.load(Ordering::SeqCst)),
+            stop: Arc::new(move || folder.path().as_os_str().is_empty() || stop.load(Ordering::SeqCst)),
             limits: self.limits.clone(),
             ..Options::default()
         }
@@ -107,6 +109,7 @@ pub(crate) fn limits() -> Limits {
     Limits {
         connect: Duration::from_secs(2),
         response: Duration::from_millis(600),
+        commit: Duration::from_millis(600),
         stall: Duration::from_millis(400),
         slow_bytes: 1 << 10,
         slow_window: Duration::from_millis(800),
@@ -152,7 +155,7 @@ pub(crate) fn assert_no_secret(error: &RegistryError) {
         cause = error.source();
     }
     for text in texts {
-        assert!(!text.contains(SECRET), "a secret in {text}");
+        assert!(!text.contains(SECRET) && !text.contains(ENCODED), "a secret in {text}");
     }
 }
 

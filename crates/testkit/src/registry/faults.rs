@@ -19,6 +19,8 @@ pub enum Fault {
         /// The body.
         body: Vec<u8>,
     },
+    /// This status before the body of the request is read, and nothing is done; then a close.
+    Early(u16),
     /// The right answer with this body, and its length.
     Body(Vec<u8>),
     /// The right answer with one bit of the body's last byte turned.

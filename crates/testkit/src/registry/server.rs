@@ -259,6 +259,14 @@ fn exchange(shared: &Shared, connection: &mut Connection, head: Head) -> io::Res
         Fault::Hang => return hang(shared, connection),
         Fault::Reset => return reset(connection),
         Fault::CutUpload { after, .. } => limit = *after,
+        Fault::Early(status) => {
+            let answer = Answer::error(*status, "SCRIPTED", "no more of this");
+            let request = Head { method: "POST".to_owned(), ..Head::default() };
+            send(shared, connection, &request, answer, &fault, &mut 0)?;
+            // Whoever is still sending hears it before a reset does away with it.
+            thread::sleep(10 * TICK);
+            return Ok(false);
+        }
         Fault::Delay(time) if !shared.sleep(*time) => return Ok(false),
         _ => {}
     }
