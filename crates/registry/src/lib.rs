@@ -9,6 +9,8 @@
 //! | bounds on patience and memory | [`Limits`] |
 //! | which server answers for a name | [`Hosts`], [`Endpoint`] |
 //! | who logs in, and what must not be printed | [`Credentials`], [`Secret`] |
+//! | where all these look for their files and variables | [`Environment`] |
+//! | a Docker engine on this machine | [`Engine`] |
 //! | why something failed | [`RegistryError`], [`Kind`] |
 
 #![forbid(unsafe_code)]
@@ -19,9 +21,9 @@ mod certificates;
 mod challenge;
 mod client;
 mod credentials;
-mod environment;
 mod docker_engine;
 mod download;
+mod environment;
 mod error;
 mod hosts;
 mod http;
@@ -41,9 +43,9 @@ mod url;
 pub use certificates::Certificates;
 pub use client::{Client, Document, Uploaded};
 pub use credentials::{Credential, Credentials, Forgotten, Kept, ReadableByOthers};
-pub use environment::Environment;
 pub use docker_engine::Engine;
 pub use download::BlobReader;
+pub use environment::Environment;
 pub use error::{Kind, RegistryError};
 pub use hosts::{Endpoint, Hosts, PullBy};
 pub use options::{Limits, Options, Stop};

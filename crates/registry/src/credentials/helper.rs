@@ -57,7 +57,9 @@ impl Helper {
                 "the name of a credential helper has a slash or zero byte",
             ));
         }
-        let folders = path.map(std::env::split_paths).into_iter().flatten();
+        // A folder that depends on where galley is started is nobody's place for a keeper of passwords.
+        let folders =
+            path.map(std::env::split_paths).into_iter().flatten().filter(|folder| folder.is_absolute());
         let found = folders.map(|folder| folder.join(&program)).find(|program| program.is_file());
         let missing = || RegistryError::Helper {
             program: program.clone(),

@@ -118,8 +118,11 @@ impl Credentials {
     /// Whether a source besides `path` knows the registry.
     fn others(&self, path: &Path, registry: &str) -> Result<bool, RegistryError> {
         for source in &self.inner.sources {
-            let is_other = !matches!(source, Source::File(other, _) if other == path);
-            if let Some(file) = source.read()?.filter(|_| is_other)
+            if matches!(source, Source::File(other, _) if other == path) {
+                continue;
+            }
+            // What is wrong with another file is told when it is needed; this one has been changed.
+            if let Ok(Some(file)) = source.read()
                 && (file.find_entry(registry)? || file.helper_of(registry)?.is_some())
             {
                 return Ok(true);
