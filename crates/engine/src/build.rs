@@ -60,7 +60,7 @@ pub struct BuildRequest<'a> {
 pub enum Way {
     /// It is a base image.
     Base,
-    /// It was in the store.
+    /// It was in the store, or in the records of another machine.
     Cached,
     /// The step was executed.
     Executed,
@@ -88,7 +88,7 @@ pub struct Counts {
     pub runs: usize,
     /// Steps that only move files (COPY, ADD, WORKDIR) that were executed.
     pub copies: usize,
-    /// Steps that were found in the store.
+    /// Steps that were found, here or in the records of another machine.
     pub hits: usize,
 }
 

@@ -314,3 +314,25 @@ fn a_folder_holds_several_caches_and_is_swept_on_demand() {
     let manifest = Manifest::parse(&two.manifest).unwrap();
     assert_eq!(manifest.artifact_type.as_deref(), Some("application/vnd.galley.cache.v1"));
 }
+
+#[test]
+fn writers_of_one_folder_do_not_lose_each_others_caches() {
+    let machines = Machines::new();
+    let path = machines.path("cache");
+    let made: Vec<_> = (0..4)
+        .map(|n| machines.build(&format!("FROM scratch\nRUN write /a {n}"), Mode::Execute, &NoRecords))
+        .map(|made| (made.cache(Extent::Max, TimePolicy::Keep), made.store))
+        .collect();
+    thread::scope(|scope| {
+        for (n, (cache, store)) in made.iter().enumerate() {
+            let to = folder(&path, &n.to_string(), true);
+            scope.spawn(move || shared::write(&fetcher(store), cache, &to).unwrap());
+        }
+    });
+    for n in 0..4 {
+        let (cache, _) = open(&path, &Selector::Tag(n.to_string()));
+        let text = format!("FROM scratch\nRUN write /a {n}");
+        let there = machines.build(&text, Mode::LookupOnly, &Caches::new(vec![cache]));
+        assert_eq!(there.built.counts.hits, 1);
+    }
+}
