@@ -15,7 +15,7 @@ use galley_registry::{
     RegistryError, Stop,
 };
 
-use crate::{args::VERSION, context::Context, environment::Environment};
+use crate::{args::VERSION, context::Context, environment::Environment, report};
 
 /// Where registries are asked. The client is made when the first one is: a build that asks none reads no settings.
 #[derive(Clone)]
@@ -92,9 +92,14 @@ impl Registries {
 
     fn make(&self) -> Result<Client, RegistryError> {
         let settings = settings(&self.0.environment);
+        let credentials = Credentials::load(&settings);
+        // Inside of the user namespace, the process outside has said it.
+        if !self.0.environment.inside_namespace() {
+            warn_of_modes(&credentials);
+        }
         Client::new(Options {
             hosts: Hosts::load(&settings, &self.0.insecure)?,
-            credentials: Credentials::load(&settings),
+            credentials,
             certificates: Certificates::load(&settings),
             proxies: Proxies::load(&settings)?,
             stop: self.stop(),
@@ -119,6 +124,13 @@ impl Registries {
     pub(crate) fn blobs(&self, repository: &Reference) -> Arc<dyn BlobSource> {
         let repository = Reference { tag: None, digest: None, ..repository.clone() };
         Arc::new(RepositoryBlobs { registries: self.clone(), repository })
+    }
+}
+
+/// Files with passwords that others may read. Those that cannot be read are somebody else's error.
+fn warn_of_modes(credentials: &Credentials) {
+    for file in credentials.readable_by_others().unwrap_or_default() {
+        report::warn(&file.to_string(), None);
     }
 }
 

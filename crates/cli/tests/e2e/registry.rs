@@ -410,3 +410,44 @@ fn lists_of_manifests_are_made_and_pushed() {
     let (code, said) = fails(&kitchen, &["manifest", "rm", &list]);
     assert_eq!(code, Some(5), "{said}");
 }
+
+#[test]
+fn settings_of_docker_and_podman_count() {
+    let (Some(kitchen), Some(fresh)) = (Kitchen::new(), Kitchen::new()) else { return };
+    let registry = registry_with_base(&kitchen, "one");
+    let settings = format!(
+        "[[registry]]\nprefix = \"bases.example.com\"\nlocation = \"{}/team\"\ninsecure = true\n\
+         [[registry]]\nlocation = \"forbidden.example.com\"\nblocked = true\n",
+        registry.host()
+    );
+    fs::write(fresh.path("registries.conf"), settings).unwrap();
+    let with_settings = |arguments: &[&str]| {
+        let mut command = fresh.command(arguments);
+        command.env("CONTAINERS_REGISTRIES_CONF", fresh.path("registries.conf")).output().unwrap()
+    };
+    succeeded(with_settings(&["pull", "-q", "bases.example.com/base:1"]));
+    let said =
+        fresh.galley(&["run", "--rm", "--network=none", "bases.example.com/base:1", "cat", "/version"]);
+    assert_eq!(said, "one\n");
+    let output = with_settings(&["pull", "forbidden.example.com/x"]);
+    assert_eq!(output.status.code(), Some(6), "{}", text(&output));
+    assert!(text(&output).contains("is blocked by"), "{}", text(&output));
+}
+
+#[test]
+fn files_with_passwords_are_looked_at_with_care() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    let registry = Registry::builder().auth(Auth::basic()).start();
+    let name = format!("{}/team/app:1", registry.host());
+    kitchen.dockerfile("FROM busybox\n").build(&["-t", &name, "."]);
+    log_in(&kitchen, &registry);
+    let file = kitchen.path("home/.docker/config.json");
+    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let output = succeeded(run(&kitchen, &["login", &registry.host()]));
+    assert!(text(&output).contains("has mode 0644"), "{}", text(&output));
+    let secret = "c2VjcmV0LXNlY3JldA";
+    fs::write(&file, format!("{{\"auths\": {{\"x\": {{\"auth\": \"{secret}\"")).unwrap();
+    let (code, said) = fails(&kitchen, &["push", &name]);
+    assert_eq!(code, Some(6), "{said}");
+    assert!(said.contains("config.json") && !said.contains(secret), "{said}");
+}
