@@ -48,7 +48,7 @@ unshare --mount --propagation private bash -euo pipefail -c '
     GALLEY_GOLDEN="$folder/golden" "$folder/main" e2e
 ' - "$folder" "$user" || code=$?
 
-for script in reproducible readers registry; do
+for script in reproducible readers archives registry; do
   echo "--- $script"
   GALLEY_UNDER_TEST=$folder/galley "e2e/$script.sh" || code=$?
 done

@@ -1,5 +1,7 @@
 use std::{
-    io::{self, IsTerminal, Read, Write},
+    fs::File,
+    io::{self, IsTerminal, Write},
+    os::fd::AsFd,
     path::Path,
 };
 
@@ -13,7 +15,7 @@ use galley_oci::Platform;
 
 use crate::{
     context::Context,
-    failure::{Outcome, file, output},
+    failure::{Failure, Outcome, file, output},
     namespace, signals,
 };
 
@@ -73,10 +75,15 @@ fn refuse(file: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn open(path: &str) -> Outcome<(String, Box<dyn Read + Send>)> {
+fn open(path: &str) -> Outcome<(String, File)> {
     if path == "-" {
-        return Ok(("standard input".to_owned(), Box::new(io::stdin())));
+        let input = io::stdin().as_fd().try_clone_to_owned();
+        return Ok(("standard input".to_owned(), File::from(input.map_err(unreadable)?)));
     }
-    let archive = fs::File::open(path).map_err(|error| file("cannot read the archive", error))?;
-    Ok((path.to_owned(), Box::new(archive)))
+    let (archive, _) = fs::File::open(path).map_err(unreadable)?.into_parts();
+    Ok((path.to_owned(), archive))
+}
+
+fn unreadable(error: io::Error) -> Failure {
+    file("cannot read the archive", error)
 }

@@ -6,6 +6,7 @@
 pub mod archive;
 mod layers;
 mod layout;
+mod patient;
 mod pipe;
 mod plain;
 mod stream;

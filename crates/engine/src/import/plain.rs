@@ -1,6 +1,9 @@
 //! `galley import`: an archive of plain files becomes an image of one layer.
 
-use std::io::{self, Cursor, Read};
+use std::{
+    fs::File,
+    io::{self, Cursor, Read},
+};
 
 use galley_dockerfile::{Command, Source};
 use galley_oci::{
@@ -9,9 +12,9 @@ use galley_oci::{
 };
 use galley_store::{Layer, UnpackOptions};
 
-use super::broken;
+use super::{broken, patient::Patient};
 use crate::{
-    Cancel, Error, ErrorKind, Fetcher,
+    Error, ErrorKind, Fetcher,
     blobs::{self, Wanted},
     clock,
     image::{self, Assembled},
@@ -36,11 +39,11 @@ pub struct PlainOptions {
     pub name: Option<Reference>,
 }
 
-/// Makes an image of the archive that `input` gives, compressed or not, and keeps it. `source` is what messages call it.
+/// Makes an image of the archive in `input`, compressed or not, and keeps it. `source` is what messages call it.
 pub fn plain(
     fetcher: &Fetcher<'_>,
     source: &str,
-    input: Box<dyn Read + Send>,
+    input: File,
     options: &PlainOptions,
 ) -> Result<Digest, Error> {
     // What is wrong there is said before a long archive is read.
@@ -54,15 +57,15 @@ pub fn plain(
     Ok(image.id)
 }
 
-fn unpack(fetcher: &Fetcher<'_>, source: &str, mut input: Box<dyn Read + Send>) -> Result<Layer, Error> {
+fn unpack(fetcher: &Fetcher<'_>, source: &str, input: File) -> Result<Layer, Error> {
+    let mut input = Patient::new(input, fetcher.stop);
     let (store, failed) = (fetcher.store, |error: io::Error| broken(source, error));
     let mut prefix = Vec::with_capacity(PREFIX_BYTES);
     (&mut input).take(PREFIX_BYTES as u64).read_to_end(&mut prefix).map_err(failed)?;
     if prefix.is_empty() {
         return Err(broken(source, "it is empty"));
     }
-    let input = Stoppable { inner: Cursor::new(prefix).chain(input), stop: fetcher.stop.clone() };
-    let mut plain = compress::decoder(Box::new(input)).map_err(failed)?;
+    let mut plain = compress::decoder(Box::new(Cursor::new(prefix).chain(input))).map_err(failed)?;
     let temp = store.temp_dir("import").map_err(store_error)?;
     let tree = store
         .unpack(&mut plain, &temp, &UnpackOptions::layer())
@@ -113,7 +116,10 @@ fn changed(options: &PlainOptions) -> Result<RunConfig, Error> {
     if options.changes.is_empty() {
         return Ok(RunConfig::default());
     }
-    options.changes.iter().try_for_each(|change| check(change))?;
+    let mut variables = Vec::new();
+    for change in &options.changes {
+        variables.extend(check(change)?);
+    }
     let text = format!("FROM nothing\n{}\n", options.changes.join("\n"));
     let context = ContextSource { name: ".".to_owned(), path: ".".into(), ignore: None };
     let plan = PlanOptions::new("--change", text, context, options.platform.clone());
@@ -123,11 +129,15 @@ fn changed(options: &PlainOptions) -> Result<RunConfig, Error> {
     })?;
     let mut config = plan.targets.into_iter().next().map(|target| target.config.config).unwrap_or_default();
     config.env.retain(|variable| variable != NO_PATH);
+    // PATH was there first, but is to stand where it was written.
+    let written = |entry: &String| variables.iter().position(|name| entry.split('=').next() == Some(name));
+    config.env.sort_by_key(|entry| written(entry).unwrap_or(usize::MAX));
     Ok(config)
 }
 
-/// Only what changes nothing but the config; the others want files, or another image.
-fn check(change: &str) -> Result<(), Error> {
+/// The variables that a change sets. Only what changes nothing but the config is accepted; the others want files, or
+/// another image.
+fn check(change: &str) -> Result<Vec<String>, Error> {
     let refused = |why: &str| {
         let error = Error::new(ErrorKind::Usage, format!("--change {change:?} is refused: {why}"));
         error.help(
@@ -136,11 +146,12 @@ fn check(change: &str) -> Result<(), Error> {
     };
     let source = Source::new("--change", change).map_err(|error| refused(&error.to_string()))?;
     let parsed = galley_dockerfile::parse(&source).map_err(|error| refused(&error.to_string()))?;
+    let mut variables = Vec::new();
     for instruction in parsed.instructions {
         match instruction.command {
+            Command::Env(env) => variables.extend(env.pairs.into_iter().map(|pair| pair.key.text)),
             Command::Cmd(_)
             | Command::Entrypoint(_)
-            | Command::Env(_)
             | Command::Expose(_)
             | Command::Healthcheck(_)
             | Command::Label(_)
@@ -152,7 +163,7 @@ fn check(change: &str) -> Result<(), Error> {
             other => return Err(refused(&format!("{} changes more than the config", other.name()))),
         }
     }
-    Ok(())
+    Ok(variables)
 }
 
 /// The base of the changes: an image that says nothing.
@@ -166,21 +177,6 @@ impl ImageSource for Nothing {
         let document = config.to_bytes();
         let (name, id) = (reference.familiar(), Digest::sha256(&document));
         Ok(Some(BaseImage { name, id, config, document, layers: Vec::new(), manifest: None }))
-    }
-}
-
-/// A reader that fails when somebody has pressed Ctrl-C.
-struct Stoppable<R> {
-    inner: R,
-    stop: Cancel,
-}
-
-impl<R: Read> Read for Stoppable<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.stop.is_cancelled() {
-            return Err(io::Error::other("cancelled"));
-        }
-        self.inner.read(buffer)
     }
 }
 
@@ -199,10 +195,17 @@ mod tests {
 
     #[test]
     fn changes_make_a_config_and_nothing_else() {
-        let changes =
-            ["ENV A=b\nENV C=$A", "CMD [\"sh\"]", "workdir /x", "WORKDIR y", "EXPOSE 80", "LABEL a=b"];
+        let changes = [
+            "ENV A=b\nENV C=$A",
+            "CMD [\"sh\"]",
+            "workdir /x",
+            "WORKDIR y",
+            "ENV PATH=/bin",
+            "EXPOSE 80",
+            "LABEL a=b",
+        ];
         let config = changed(&options(&changes)).unwrap();
-        assert_eq!(config.env, ["A=b", "C=b"]);
+        assert_eq!(config.env, ["A=b", "C=b", "PATH=/bin"]);
         assert_eq!((config.cmd, config.working_dir.as_str()), (vec!["sh".to_owned()], "/x/y"));
         assert!(config.exposed_ports.contains("80/tcp") && config.labels.contains_key("a"));
         assert_eq!(changed(&options(&[])).unwrap(), RunConfig::default());

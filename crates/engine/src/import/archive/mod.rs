@@ -95,11 +95,8 @@ impl Archive {
     pub fn read(store: &Store, name: &str, mut file: File, stop: &Cancel) -> Result<Self, Error> {
         let whole = file.metadata().is_ok_and(|metadata| metadata.is_file())
             && file.stream_position().is_ok_and(|position| position == 0);
-        let plain = if whole {
-            spool::plain(store, name, file, stop)
-        } else {
-            spool::spool(store, name, Box::new(file), stop)
-        };
+        let plain =
+            if whole { spool::plain(store, name, file, stop) } else { spool::spool(store, name, file, stop) };
         Ok(Self { name: name.to_owned(), files: Files::index(name, plain?, stop)? })
     }
 

@@ -14,7 +14,7 @@ use fs_err as fs;
 use galley_oci::compress::{self, Format, PREFIX_BYTES};
 use galley_store::Store;
 
-use super::super::broken;
+use super::super::{broken, patient::Patient};
 use crate::{Cancel, Error, ErrorKind, steps::files::store_error};
 
 /// What a compressed archive may unpack to, whatever its length.
@@ -35,20 +35,19 @@ pub(super) fn plain(store: &Store, name: &str, file: File, stop: &Cancel) -> Res
     }
     match format(name, &prefix[..length])? {
         Format::Tar => Ok(file),
-        _ => spool(store, name, Box::new(file), stop),
+        _ => spool(store, name, file, stop),
     }
 }
 
 /// Writes the plain archive that `input` gives, compressed or not, to a file without a name.
-pub(super) fn spool(
-    store: &Store,
-    name: &str,
-    mut input: Box<dyn Read + Send>,
-    stop: &Cancel,
-) -> Result<File, Error> {
+pub(super) fn spool(store: &Store, name: &str, input: File, stop: &Cancel) -> Result<File, Error> {
+    let mut input = Patient::new(input, stop);
     let mut prefix = Vec::with_capacity(PREFIX_BYTES);
     let read = (&mut input).take(PREFIX_BYTES as u64).read_to_end(&mut prefix);
-    read.map_err(|error| unreadable(name, error))?;
+    read.map_err(|error| match stop.is_cancelled() {
+        true => Error::new(ErrorKind::Cancelled, "cancelled"),
+        false => unreadable(name, error),
+    })?;
     format(name, &prefix)?;
     let consumed = Arc::new(AtomicU64::new(0));
     let input = Cursor::new(prefix).chain(input);
@@ -57,13 +56,11 @@ pub(super) fn spool(
     let mut file = nameless(store)?;
     let (mut buffer, mut written) = (vec![0; 1 << 20], 0_u64);
     loop {
-        if stop.is_cancelled() {
-            return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
-        }
         let count = match plain.read(&mut buffer) {
             Ok(0) => return Ok(file),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) if stop.is_cancelled() => return Err(Error::new(ErrorKind::Cancelled, "cancelled")),
             Err(error) => return Err(unreadable(name, error)),
         };
         if written == 0 && count >= PREFIX_BYTES && compress::detect(&buffer[..count]) != Some(Format::Tar) {

@@ -411,7 +411,7 @@ fn legacy_layers_that_go_in_circles_are_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     /// Whatever is changed in a layout, it loads as the same image or not at all; a docker archive has no digests that say
     /// what its config was.
