@@ -2,7 +2,10 @@
 
 use fs_err as fs;
 use galley_oci::{Descriptor, Manifest};
-use galley_testkit::registry::{Fault, Registry, Rule};
+use galley_testkit::{
+    busybox_rootfs,
+    registry::{Fault, Registry, Rule},
+};
 
 use super::{Counts, Kitchen, counts, succeeded};
 
@@ -116,6 +119,32 @@ fn a_registry_makes_a_fresh_machine_rebuild_nothing_and_fetch_nothing() {
     let config = Manifest::parse(&document).unwrap().config;
     assert!(registry.bytes_sent("/v2/*/*/blobs/*") <= config.size);
     assert_eq!(registry.count("PUT", "/v2/*/*/blobs/*"), 0);
+}
+
+#[test]
+fn when_every_step_is_cached_nothing_of_a_base_is_fetched() {
+    let (Some(machines), Some(rootfs)) = (Machines::new(), busybox_rootfs()) else { return };
+    let registry = Registry::start();
+    let host = registry.host();
+    let base = registry.put_image("team/base", "1", &[rootfs]);
+    machines.0.dockerfile(&TEXT.replace("busybox", &format!("{host}/team/base:1")));
+    let cache = format!("{host}/team/cache");
+    let (here, there) = (format!("{host}/team/app:1"), format!("{host}/other/app:1"));
+    machines
+        .build("one", &["-t", &here, "--push", "--cache-to", &format!("type=registry,ref={cache},mode=max")]);
+    registry.forget_requests();
+    let second = machines.build("two", &["-t", &there, "--push", "--cache-from", &cache]);
+    assert_eq!((second.counts.executed, second.warnings().as_str()), (0, ""));
+    assert_eq!(registry.manifest("team/app", "1"), registry.manifest("other/app", "1"));
+    let layer = format!("/v2/team/base/blobs/{}", base.layers[0].digest);
+    assert_eq!(registry.count("GET", &layer), 0);
+    let (_, document) = registry.manifest("team/cache", "latest").unwrap();
+    for layer in Manifest::parse(&document).unwrap().layers {
+        assert_eq!(registry.count("GET", &format!("/v2/team/cache/blobs/{}", layer.digest)), 0);
+    }
+    // The layers went from repository to repository; only the config was sent.
+    let sent = registry.bytes_received("/v2/other/app/blobs/uploads/*");
+    assert!((1..10_000).contains(&sent), "{sent}");
 }
 
 #[test]
