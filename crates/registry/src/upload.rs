@@ -1,7 +1,7 @@
 //! Blobs on their way there: not at all, by mount, whole, or in pieces; gone on with after a cut.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     io::{self, Read},
 };
 
@@ -17,6 +17,8 @@ use crate::{
     url,
 };
 
+/// The fewest bytes that a registry wants in each piece but the last.
+const CHUNK_MIN_HEADER: &str = "oci-chunk-min-length";
 /// Registries that refuse pieces of this size refuse everything.
 const PIECE_BYTES_MIN: u64 = 64 << 10;
 /// How often an upload that the registry has lost begins again.
@@ -46,8 +48,17 @@ impl Client {
         }
         let what = format!("{}@{}", repository.name(), blob.digest);
         let source = RefCell::new(Source { reader: None, position: 0, failed: None });
-        let upload =
-            Upload { client: self, endpoint: &endpoint, scope, blob, content, progress, what, source };
+        let upload = Upload {
+            client: self,
+            endpoint: &endpoint,
+            scope,
+            blob,
+            content,
+            progress,
+            what,
+            source,
+            piece_min: Cell::new(0),
+        };
         let mut location = None;
         for from in mount_from.iter().filter(|from| from.registry == repository.registry) {
             match upload.mount(from)? {
@@ -123,6 +134,8 @@ struct Upload<'a> {
     progress: &'a (dyn Fn(u64) + Sync),
     what: String,
     source: RefCell<Source>,
+    /// Smaller pieces are refused, but for the last.
+    piece_min: Cell<u64>,
 }
 
 /// The blob's bytes from a position on.
@@ -158,7 +171,7 @@ impl Upload<'_> {
         };
         match response.status {
             201 => Ok(Mount::Done),
-            202 => Ok(Mount::Begun(location_of(&response)?)),
+            202 => Ok(Mount::Begun(self.begun(&response)?)),
             _ => Ok(Mount::Refused),
         }
     }
@@ -233,9 +246,16 @@ impl Upload<'_> {
         let ask = self.ask(Method::POST, Target::Path(&path));
         let response = self.client.session().ask_once(&ask)?;
         match response.status {
-            202 => Ok(location_of(&response)?),
+            202 => Ok(self.begun(&response)?),
             _ => Err(self.client.session().refuse(&ask, response).into()),
         }
+    }
+
+    /// Where an upload that has begun goes on.
+    fn begun(&self, response: &Response) -> Result<Uri, RegistryError> {
+        let piece_min = response.header(CHUNK_MIN_HEADER).and_then(|bytes| bytes.trim().parse().ok());
+        self.piece_min.set(piece_min.unwrap_or(0));
+        location_of(response)
     }
 
     /// Asks how many bytes have arrived. Says whether the upload can go on.
@@ -271,7 +291,7 @@ impl Upload<'_> {
         }
         let piece = match way {
             Way::Whole => self.blob.size,
-            Way::Pieces(piece) => piece,
+            Way::Pieces(piece) => piece.max(self.piece_min.get()),
         };
         while stand.offset < self.blob.size {
             self.patch(stand, piece)?;

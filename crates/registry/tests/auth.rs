@@ -117,6 +117,18 @@ fn answers_of_token_servers() {
 }
 
 #[test]
+fn answers_in_chunks() {
+    let registry = with_image(Auth::token());
+    registry.inject(Rule::on("*", "/token", Fault::Chunked { after: 5 }));
+    registry.inject(Rule::on("*", "/token", Fault::Chunked { after: u64::MAX }).always());
+    registry.inject(Rule::on("GET", MANIFESTS, Fault::Chunked { after: u64::MAX }));
+    registry.inject(Rule::on("GET", MANIFESTS, Fault::Chunked { after: 20 }));
+    registry.inject(Rule::on("GET", MANIFESTS, Fault::Chunked { after: u64::MAX }).always());
+    client().manifest(&reference(&registry, "library/app:1")).unwrap();
+    assert_eq!(registry.count("GET", "/token"), 2);
+}
+
+#[test]
 fn tokens_that_end_are_renewed() {
     let registry = with_image(tokens(|auth| auth.lifetime = Lifetime::Requests(1)));
     let client = client();
@@ -326,7 +338,7 @@ fn secrets_that_an_upload_repeats_are_not_shown() {
             registry.inject(Rule::on(method, "/v2/library/app/blobs/uploads/*", answer).always());
             let client = Machine::new().logged_in(&[&registry]);
             let client = client.limits(|limits| limits.upload_chunk_bytes = Some(100_000)).client();
-            let error = upload(&client, &reference(&registry, "library/app"), &noise(4 << 20))
+            let error = upload(&client, &reference(&registry, "library/app"), &noise(200_000))
                 .expect_err("a refusal");
             assert_no_secret(&error);
         }

@@ -175,6 +175,23 @@ fn a_body_without_length() {
 }
 
 #[test]
+fn a_body_in_chunks() {
+    let bytes = noise(100_000);
+    for after in [100_000, 60_000, 0] {
+        let (registry, blob) = with_blob(&bytes);
+        registry.inject(Rule::on("GET", BLOBS, Fault::Chunked { after }));
+        assert!(fetch(&client(), &reference(&registry, "library/app"), &blob).unwrap() == bytes, "{after}");
+        assert_eq!(registry.bytes_sent(BLOBS), 100_000, "{after}");
+    }
+    let (registry, blob) = with_blob(&noise(100_001)[..100_000]);
+    registry.put_blob_as("library/app", &blob.digest, &noise(100_001));
+    registry.inject(Rule::on("GET", BLOBS, Fault::Chunked { after: u64::MAX }).always());
+    failure(fetch(&client(), &reference(&registry, "library/app"), &blob), Kind::Lied);
+    registry.put_blob_as("library/app", &blob.digest, &noise(99_999));
+    failure(fetch(&client(), &reference(&registry, "library/app"), &blob), Kind::Lied);
+}
+
+#[test]
 fn a_drip_is_too_slow() {
     let (registry, blob) = with_blob(&noise(100_000));
     let drip = Fault::Drip { bytes: 1, pause: Duration::from_millis(100) };

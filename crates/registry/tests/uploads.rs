@@ -115,6 +115,17 @@ fn in_pieces() {
 }
 
 #[test]
+fn pieces_are_as_large_as_the_registry_wants() {
+    let registry = Registry::builder().chunk_min(40_000).start();
+    let bytes = noise(95_000);
+    upload(&in_chunks(20_000).client(), &reference(&registry, "library/app"), &bytes).unwrap();
+    assert_arrived(&registry, &bytes);
+    let sizes: Vec<u64> =
+        registry.matching("PATCH", UPLOADS).iter().map(|request| request.received).collect();
+    assert_eq!(sizes, [40_000, 40_000, 15_000]);
+}
+
+#[test]
 fn addresses_in_full() {
     let registry = Registry::builder().absolute_locations().start();
     let bytes = noise(50_000);

@@ -31,6 +31,12 @@ pub enum Fault {
     LengthOff(i64),
     /// The right body without `Content-Length`: the end of the connection is its end.
     NoLength,
+    /// The right answer in chunks, of which so many bytes come, all when there are fewer; then the end without its mark
+    /// when some are missing.
+    Chunked {
+        /// Bytes of the body that come.
+        after: u64,
+    },
     /// Status 200 and zeros for ever, without `Content-Length`.
     Endless,
     /// Status 200 and this many bytes of white space, with the right `Content-Length`.

@@ -395,13 +395,17 @@ fn send(
     fault: &Fault,
     sent: &mut u64,
 ) -> io::Result<bool> {
+    let answer = match fault {
+        Fault::Chunked { .. } => answer.with("Transfer-Encoding", "chunked"),
+        _ => answer,
+    };
     let body = &answer.body[answer.range.clone()];
     let length = body.len() as u64;
     let wants_close = head.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
     let bare = head.method == "HEAD" || matches!(answer.status, 204 | 304);
     let told = match fault {
         Fault::LengthOff(by) => Some(length.saturating_add_signed(*by)),
-        Fault::NoLength | Fault::Endless => None,
+        Fault::NoLength | Fault::Endless | Fault::Chunked { .. } => None,
         Fault::Huge(bytes) => Some(*bytes),
         _ if answer.status == 204 => None,
         _ => Some(length),
@@ -416,6 +420,7 @@ fn send(
         Fault::Endless => fill(shared, out, u64::MAX, 0, sent)?,
         Fault::Huge(bytes) => fill(shared, out, *bytes, b' ', sent)?,
         Fault::Drip { bytes, pause } => drip(shared, out, body, *bytes, *pause, sent)?,
+        Fault::Chunked { after } => chunks(out, body, *after, sent)?,
         Fault::Cut { after, .. } | Fault::Stall { after } => {
             let after = usize::try_from(*after).unwrap_or(usize::MAX).min(body.len());
             drip(shared, out, &body[..after], PIECE_BYTES, Duration::ZERO, sent)?;
@@ -431,7 +436,8 @@ fn send(
         thread::sleep(TICK);
         return reset(connection);
     }
-    Ok(!wants_close && whole && (told == Some(length) || matches!(fault, Fault::Huge(_))))
+    let ends = told == Some(length) || matches!(fault, Fault::Huge(_) | Fault::Chunked { .. });
+    Ok(!wants_close && whole && ends)
 }
 
 fn drip(
@@ -452,6 +458,23 @@ fn drip(
         *sent += piece.len() as u64;
     }
     Ok(true)
+}
+
+fn chunks(out: &mut Box<dyn Stream>, body: &[u8], after: u64, sent: &mut u64) -> io::Result<bool> {
+    const CHUNK_BYTES: usize = 1000;
+    let after = usize::try_from(after).unwrap_or(usize::MAX).min(body.len());
+    for chunk in body[..after].chunks(CHUNK_BYTES) {
+        write!(out, "{:x}\r\n", chunk.len())?;
+        out.write_all(chunk)?;
+        out.write_all(b"\r\n")?;
+        *sent += chunk.len() as u64;
+    }
+    let whole = after == body.len();
+    if whole {
+        out.write_all(b"0\r\n\r\n")?;
+    }
+    out.flush()?;
+    Ok(whole)
 }
 
 fn fill(
