@@ -4,6 +4,7 @@ mod build;
 mod cache;
 mod crash;
 mod errors;
+mod lock;
 mod oracle;
 mod outputs;
 mod registry;
