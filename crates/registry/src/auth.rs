@@ -64,6 +64,8 @@ struct Slot {
     token: Option<Token>,
     /// What the registry wants in addition: repositories may have other names behind it.
     extra: Option<String>,
+    /// When the token server was of no help last, and how.
+    failed: Option<(Instant, String)>,
 }
 
 type Tokens = HashMap<(String, String), Arc<Mutex<Slot>>>;
@@ -125,8 +127,13 @@ impl Auth {
         let scheme = lock(&self.schemes).get(&site.base).cloned();
         let Some(scheme) = scheme else { return Ok(None) };
         let slot = self.slot(site, scope);
-        // One thread asks for a token and the others wait for it.
+        // One thread asks for a token and the others wait for it; for its failure too, or many would wait one by one.
+        let waits = Instant::now();
         let mut slot = lock(&slot);
+        if let Some((_, reason)) = slot.failed.as_ref().filter(|(when, _)| *when >= waits) {
+            let (place, reason) = (site.registry.clone(), reason.clone());
+            return Err(RegistryError::Unreachable { place, reason, source: None }.into());
+        }
         let fresh =
             slot.token.as_ref().filter(|token| token.renew_at.is_none_or(|time| Instant::now() < time));
         if let Some(token) = fresh {
@@ -144,7 +151,13 @@ impl Auth {
                 };
                 let scope = scope.as_str();
                 let grant = Grant { site, credential: &credential, realm, service, scope, offline: false };
-                Some(self.grant_once(&grant, limits)?.token)
+                let granted = self.grant_once(&grant, limits);
+                if let Err(Failure { error, .. }) = &granted
+                    && error.is_passing()
+                {
+                    slot.failed = Some((Instant::now(), error.to_string()));
+                }
+                Some(granted?.token)
             }
         };
         slot.token.clone_from(&token);
@@ -391,4 +404,39 @@ fn refusal(grant: &Grant<'_>, mut response: Response, limits: &Limits) -> Failur
         status => RegistryError::Status { place, doing: response.doing, status, answer },
     };
     Failure { error, pause }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(base: &str) -> Site {
+        let (registry, repository) = ("r".to_owned(), "a".to_owned());
+        Site { base: base.to_owned(), registry, repository, verify: true }
+    }
+
+    #[test]
+    fn where_credentials_are_sent() {
+        for (base, realm, allowed) in [
+            ("https://r", "https://auth.elsewhere/token?x=1", true),
+            ("https://r", "http://r/token", false),
+            ("https://r", "/token", false),
+            ("https://r", "ftp://r/token", false),
+            ("https://r", "https://user:word@r/token", false),
+            ("http://r", "http://elsewhere/token", true),
+            ("http://r", "https://elsewhere/token", true),
+        ] {
+            assert_eq!(realm_of(&site(base), realm).is_ok(), allowed, "{realm} of {base}");
+        }
+    }
+
+    #[test]
+    fn scopes_of_others_are_asked_for_as_well() {
+        let ours = "repository:a/b:pull,push repository:c:pull";
+        assert!(covers(ours, "repository:a/b:pull"));
+        assert!(covers(ours, "repository:c:pull repository:a/b:pull"));
+        assert!(covers(ours, ""));
+        assert!(!covers(ours, "repository:proxy/a/b:pull"));
+        assert!(!covers("", "registry:catalog:*"));
+    }
 }

@@ -121,3 +121,51 @@ pub(crate) fn sleep(time: Duration, stop: &Stop) -> Result<(), RegistryError> {
         thread::sleep(left.min(SLICE));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    fn limits() -> Limits {
+        Limits { attempts: 4, backoff_first: Duration::from_millis(4), ..Limits::default() }
+    }
+
+    fn unreachable(kind: Option<ErrorKind>) -> Failure {
+        let source = kind.map(|kind| Box::new(std::io::Error::from(kind)) as _);
+        RegistryError::Unreachable { place: "a".to_owned(), reason: "b".to_owned(), source }.into()
+    }
+
+    fn attempts(failure: impl Fn() -> Failure) -> u32 {
+        let (limits, stop): (_, Stop) = (limits(), Arc::new(|| false));
+        let mut retry = Retry::new(&limits, &stop);
+        (1..).find(|_| retry.wait(failure()).is_err()).unwrap()
+    }
+
+    #[test]
+    fn what_passes_is_tried_again() {
+        assert_eq!(attempts(|| unreachable(None)), 4);
+        assert_eq!(attempts(|| unreachable(Some(ErrorKind::ConnectionReset))), 4);
+        assert_eq!(attempts(|| unreachable(Some(ErrorKind::ConnectionRefused))), 2, "nobody is there");
+        assert_eq!(attempts(|| RegistryError::NoTls { place: "a".to_owned() }.into()), 1);
+    }
+
+    #[test]
+    fn long_pauses_are_not_made() {
+        let asks = |seconds| Failure { pause: Some(Duration::from_secs(seconds)), ..unreachable(None) };
+        assert_eq!(attempts(|| asks(0)), 4);
+        assert_eq!(attempts(|| asks(3600)), 1);
+    }
+
+    #[test]
+    fn a_pause_ends_when_it_is_to_stop() {
+        let asked = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&asked);
+        let stop: Stop = Arc::new(move || counter.fetch_add(1, Ordering::SeqCst) > 0);
+        assert!(matches!(sleep(Duration::from_secs(60), &stop), Err(RegistryError::Stopped)));
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+    }
+}

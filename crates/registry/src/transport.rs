@@ -247,3 +247,23 @@ impl Resolver for Unresolved {
         Ok(self.empty())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::status_of;
+
+    #[test]
+    fn statuses() {
+        for (answer, wanted) in [
+            ("HTTP/1.1 200 OK\r\n", Some(200)),
+            ("HTTP/1.0 407\r\n", Some(407)),
+            ("HTTP/1.1", None),
+            ("HTTP/1.1 20", None),
+            ("HTTP/1.1 2é0", None),
+            ("SSH-2.0", None),
+            ("", None),
+        ] {
+            assert_eq!(status_of(answer.as_bytes()), wanted, "{answer:?}");
+        }
+    }
+}

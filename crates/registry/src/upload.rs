@@ -218,6 +218,10 @@ impl Upload<'_> {
                     retry.wait(failure)?;
                     if !self.find_out(&mut stand, &mut retry)? {
                         stand = None;
+                        // It may be gone because it arrived, and only the answer was lost.
+                        if self.client.has_blob_at(self.endpoint, self.blob, &self.scope)? {
+                            return Ok(());
+                        }
                     }
                     if stand.as_ref().is_some_and(|stand| stand.offset > before) {
                         retry = session.retry(self.endpoint);
@@ -311,7 +315,9 @@ impl Upload<'_> {
         let response = self.send_bytes(Method::PATCH, &location, &headers, stand.offset, length)?;
         match response.status {
             200..=204 => {
-                stand.location = location_of(&response)?;
+                if response.header("location").is_some() {
+                    stand.location = location_of(&response)?;
+                }
                 // Some say nothing, and some have taken less than they were sent.
                 let taken = received(&response).filter(|received| *received > stand.offset).unwrap_or(end);
                 self.advance(stand, taken, end, &response)
