@@ -1,7 +1,10 @@
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Instant,
+};
 
 use galley_engine::{
-    Cancel, Error, ErrorKind,
+    Cancel, Error, ErrorKind, Event,
     export::{PackOptions, PackedImage},
     image::Assembled,
     images,
@@ -98,7 +101,11 @@ impl Push<'_> {
         let platform = platform_of(&images::config(&image)?);
         let show = &self.arguments.show;
         show.show(self.context, (self.store, true), &self.stop, |fetcher| {
+            // Layers that were made here may not be compressed yet.
+            let (what, started) = ("exporting layers".to_owned(), Instant::now());
+            fetcher.events.emit(Event::Exporting { what: what.clone() });
             let packed = PackedImage::pack(fetcher, &assembled, &platform, &PackOptions::default())?;
+            fetcher.events.emit(Event::Exported { what, took: started.elapsed() });
             registry::push(&self.registries, fetcher, &packed, name)?;
             Ok(packed)
         })

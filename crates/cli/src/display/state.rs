@@ -76,6 +76,8 @@ pub(super) struct State {
     outputs: BTreeMap<String, usize>,
     transfers: BTreeMap<String, usize>,
     numbers: usize,
+    /// It is a build.
+    planned: bool,
     /// Index of what the last event was about.
     pub(super) current: Option<usize>,
 }
@@ -85,6 +87,7 @@ impl State {
     pub(super) fn apply(&mut self, event: &Event, at: Duration) {
         self.current = match event {
             Event::Planned { steps } => {
+                self.planned = true;
                 // A build that starts over, since a cache had lost files, has the same plan.
                 for step in steps {
                     if !self.steps.contains_key(&step.id) {
@@ -159,13 +162,11 @@ impl State {
 
     /// What this is all about, in a word.
     pub(super) fn doing(&self) -> &'static str {
-        let transfers_only = self.work.iter().all(|work| !work.transfers.is_empty());
-        let pushing = transfers::title("", Direction::Push);
-        let pushes = || self.transfers.keys().any(|title| title.starts_with(&pushing));
-        match transfers_only && !self.work.is_empty() {
-            false => "Building",
-            true if pushes() => "Pushing",
-            true => "Pulling",
+        let fetching = self.transfers.keys().any(|title| title.starts_with(transfers::FETCHING));
+        match (self.planned, fetching) {
+            (true, _) => "Building",
+            (false, true) => "Pulling",
+            (false, false) => "Pushing",
         }
     }
 

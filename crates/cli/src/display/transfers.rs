@@ -77,10 +77,13 @@ impl Moving {
     }
 }
 
+/// How the titles of groups of blobs begin that come to this machine.
+pub(super) const FETCHING: &str = "fetching from";
+
 /// What a group of transfers is called.
 pub(super) fn title(name: &str, direction: Direction) -> String {
     match direction {
-        Direction::Pull => format!("fetching from {name}"),
+        Direction::Pull => format!("{FETCHING} {name}"),
         Direction::Push => format!("pushing {name}"),
     }
 }
