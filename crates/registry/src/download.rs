@@ -21,9 +21,9 @@ const SKIP_BYTES: usize = 128 << 10;
 
 impl Client {
     /// A reader of a blob. Its last read fails when the bytes are not those of `blob`, and there are never more of them.
-    /// The request is made by the first read; failures are [`io::Error`]s around a [`RegistryError`].
+    /// The first request is made here; later failures are [`io::Error`]s around a [`RegistryError`].
     pub fn blob(&self, repository: &Reference, blob: &Descriptor) -> Result<BlobReader, RegistryError> {
-        let mut endpoints = self.session().endpoints(repository)?;
+        let mut endpoints = self.servers_of_blobs(repository, blob.digest)?;
         endpoints.reverse();
         let Some(endpoint) = endpoints.pop() else {
             let reason = "there is no server to ask".to_owned();
@@ -47,6 +47,23 @@ impl Client {
         // Whether it is there at all is better known now.
         reader.open()?;
         Ok(reader)
+    }
+
+    /// Mirrors first. A blob is asked of those that give manifests by tag and of those that give them by digest: what it is
+    /// is known, and it may belong to a manifest that was asked for either way.
+    fn servers_of_blobs(
+        &self,
+        repository: &Reference,
+        digest: Digest,
+    ) -> Result<Vec<Endpoint>, RegistryError> {
+        let mut endpoints = self.session().endpoints(repository)?;
+        let other = Reference { digest: repository.digest.xor(Some(digest)), ..repository.clone() };
+        let other = self.session().endpoints(&other)?;
+        let more: Vec<Endpoint> =
+            other.into_iter().filter(|endpoint| endpoint.mirror && !endpoints.contains(endpoint)).collect();
+        let last = endpoints.iter().rposition(|endpoint| endpoint.mirror).map_or(0, |last| last + 1);
+        endpoints.splice(last..last, more);
+        Ok(endpoints)
     }
 
     /// Whether a repository has a blob.

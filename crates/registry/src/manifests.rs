@@ -8,7 +8,7 @@ use serde::Deserialize;
 use ureq::http::Method;
 
 use crate::{
-    Client, Document, Endpoint, Kind, PullBy, RegistryError, answer,
+    Client, Document, Endpoint, Kind, RegistryError, answer,
     http::Response,
     retry::Failure,
     session::{Ask, Content, Target},
@@ -112,14 +112,6 @@ impl Client {
     ) -> Result<T, RegistryError> {
         let mut last = None;
         for endpoint in self.session().endpoints(reference)? {
-            let suits = match endpoint.pull {
-                PullBy::Any => true,
-                PullBy::Digest => reference.digest.is_some(),
-                PullBy::Tag => reference.digest.is_none(),
-            };
-            if endpoint.mirror && !suits {
-                continue;
-            }
             match ask(&endpoint) {
                 Ok(found) => return Ok(found),
                 Err(RegistryError::Stopped) => return Err(RegistryError::Stopped),
