@@ -13,8 +13,8 @@ use std::{
 };
 
 use galley_oci::{
-    Blake3, BlobOptions, Digest, LayerBlob, LayerSink, Time, TimePolicy,
-    compress::{Compression, encoder_version},
+    Blake3, BlobOptions, Descriptor, Digest, LayerBlob, LayerSink, Time, TimePolicy,
+    compress::{Compression, decoder, encoder_version},
     media_type, write_layer,
 };
 use galley_store::{BlobWriter, Export, ExportBlob, Key, Layer, Store};
@@ -84,22 +84,73 @@ fn diff_id(store: &Store, wanted: &Wanted) -> Result<Digest, Error> {
 
 fn pack(store: &Store, wanted: &Wanted, packing: Packing, workers: usize) -> Result<PackedLayer, Error> {
     let key = export_key(wanted, packing);
-    if let Some(Export { diff_id, blob: Some(blob) }) = store.export(&key).map_err(store_error)?
-        && store.blob_size(&blob.digest) == Some(blob.size)
-    {
-        return Ok(PackedLayer { diff_id, digest: blob.digest, size: blob.size });
+    if let Some(known) = known(store, &key)? {
+        return Ok(known);
     }
+    let (made, out) = write(store, wanted, blob_sink(store, packing, workers)?)?;
+    keep(store, &key, made.diff_id, out)
+}
+
+/// The archive in `blob`, whose diffID is known, compressed in another way.
+pub fn repack(
+    store: &Store,
+    blob: &Descriptor,
+    diff_id: &Digest,
+    packing: Packing,
+) -> Result<PackedLayer, Error> {
+    let mut hash = Blake3::of("galley.repack.v1");
+    hash.digest(diff_id);
+    let key = hash_packing(&mut hash, packing).finish();
+    if let Some(known) = known(store, &key)? {
+        return Ok(known);
+    }
+    let lost = || Error::new(ErrorKind::Store, format!("the store has lost blob {}", blob.digest));
+    let file = store.open_blob(&blob.digest).map_err(store_error)?.ok_or_else(lost)?;
+    let mut plain = decoder(Box::new(file)).map_err(write_error)?;
+    let mut sink = blob_sink(store, packing, 1)?;
+    io::copy(&mut plain, &mut sink).map_err(write_error)?;
+    let (made, out) = sink.finish().map_err(write_error)?;
+    if made.diff_id != *diff_id {
+        let message = format!("blob {} of the store is damaged: it holds {}", blob.digest, made.diff_id);
+        return Err(Error::new(ErrorKind::Store, message));
+    }
+    keep(store, &key, made.diff_id, out)
+}
+
+/// The blob that was made under `key`.
+fn known(store: &Store, key: &Key) -> Result<Option<PackedLayer>, Error> {
+    let Some(Export { diff_id, blob: Some(blob) }) = store.export(key).map_err(store_error)? else {
+        return Ok(None);
+    };
+    let whole = store.blob_size(&blob.digest) == Some(blob.size);
+    Ok(whole.then_some(PackedLayer { diff_id, digest: blob.digest, size: blob.size }))
+}
+
+/// Takes an archive and writes it compressed to the store, sharing the cores with `workers`.
+fn blob_sink(
+    store: &Store,
+    packing: Packing,
+    workers: usize,
+) -> Result<LayerSink<BufWriter<BlobWriter>>, Error> {
     let out = BufWriter::with_capacity(1 << 20, store.blob_writer().map_err(store_error)?);
     let Packing { compression, level } = packing;
     let media_type = media_type::oci_layer(compression);
     let threads = (cores() / workers).max(1);
     let options = BlobOptions { compression, level, threads, media_type };
-    let sink = LayerSink::new(out, &options).map_err(write_error)?;
-    let (made, out) = write(store, wanted, sink)?;
+    LayerSink::new(out, &options).map_err(write_error)
+}
+
+/// Makes the blob visible and remembers it.
+fn keep(
+    store: &Store,
+    key: &Key,
+    diff_id: Digest,
+    out: Option<BufWriter<BlobWriter>>,
+) -> Result<PackedLayer, Error> {
     let (digest, size) = commit(out)?;
     let blob = Some(ExportBlob { digest, size });
-    store.put_export(&key, &Export { diff_id: made.diff_id, blob }).map_err(store_error)?;
-    Ok(PackedLayer { diff_id: made.diff_id, digest, size })
+    store.put_export(key, &Export { diff_id, blob }).map_err(store_error)?;
+    Ok(PackedLayer { diff_id, digest, size })
 }
 
 fn commit(out: Option<BufWriter<BlobWriter>>) -> Result<(Digest, u64), Error> {
@@ -139,11 +190,15 @@ fn export_key(wanted: &Wanted, packing: Packing) -> Key {
     };
     let Time { seconds, nanoseconds } = time.unwrap_or_default();
     hash.number(policy).number(seconds.cast_unsigned()).number(nanoseconds.into());
+    hash_packing(&mut hash, packing).finish()
+}
+
+fn hash_packing(hash: &mut Blake3, packing: Packing) -> &Blake3 {
     hash.field(encoder_version(packing.compression).as_bytes());
     if let Some(level) = packing.level {
         hash.field(level.to_string().as_bytes());
     }
-    hash.finish()
+    hash
 }
 
 /// Found out when first needed: asking means to look at the control groups.

@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use galley_oci::{
     Descriptor, Digest, Manifest, Platform, Time,
+    compress::Compression,
     media_type::{self, DOCKER_CONFIG, DOCKER_MANIFEST, OCI_CONFIG, OCI_MANIFEST},
 };
 use galley_store::Store;
 
 use crate::{
     Error, ErrorKind, Fetcher,
-    blobs::{self, Packing, Wanted},
+    blobs::{self, PackedLayer, Packing, Wanted},
     image::Assembled,
     import,
     ports::{BaseLayer, BlobSource},
@@ -23,6 +24,8 @@ pub struct PackOptions {
     pub packing: Packing,
     /// Layers that came compressed in another way are compressed anew.
     pub force: bool,
+    /// Layers that came in a docker archive, where nobody has compressed them, stay so.
+    pub keep_plain: bool,
     /// Docker's names for manifest, config and layers instead of OCI's.
     pub docker_types: bool,
     /// Of the manifest.
@@ -117,16 +120,17 @@ impl PackedImage {
     }
 }
 
-/// Where the blob that a layer came with is; none when it has to be made.
-fn original(store: &Store, layer: &BaseLayer, options: &PackOptions) -> Option<PackedBlob> {
+/// Where the blob that a layer came with is; none when it has to be made. `listed`: in a manifest, which then stays as
+/// it is.
+fn original(store: &Store, layer: &BaseLayer, listed: bool, options: &PackOptions) -> Option<PackedBlob> {
     let mut descriptor = layer.blob.clone()?;
     let compression = media_type::layer_compression(&descriptor.media_type)?;
-    if options.force && compression != options.packing.compression {
+    let never_compressed = descriptor.media_type == media_type::DOCKER_LAYER && !listed;
+    let anew = options.force || (never_compressed && !options.keep_plain);
+    if anew && compression != options.packing.compression {
         return None;
     }
-    if options.docker_types {
-        media_type::docker_layer(compression).clone_into(&mut descriptor.media_type);
-    }
+    layer_type(compression, options).clone_into(&mut descriptor.media_type);
     let has = layer.held.places().iter().filter(|place| place.blob.digest == descriptor.digest);
     let known_in: Vec<_> = has.map(|place| Arc::clone(&place.source)).collect();
     let elsewhere = if store.blob_size(&descriptor.digest) == Some(descriptor.size) {
@@ -137,29 +141,25 @@ fn original(store: &Store, layer: &BaseLayer, options: &PackOptions) -> Option<P
     Some(PackedBlob { descriptor, elsewhere, known_in })
 }
 
+const fn layer_type(compression: Compression, options: &PackOptions) -> &'static str {
+    match options.docker_types {
+        true => media_type::docker_layer(compression),
+        false => media_type::oci_layer(compression),
+    }
+}
+
 fn blobs_of(
     fetcher: &Fetcher<'_>,
     image: &Assembled,
     options: &PackOptions,
 ) -> Result<Vec<PackedBlob>, Error> {
-    let store = fetcher.store;
-    let originals: Vec<_> = image.layers.iter().map(|layer| original(store, layer, options)).collect();
-    let missing: Vec<_> = image
-        .layers
-        .iter()
-        .zip(&originals)
-        .filter(|(_, blob)| blob.is_none())
-        .map(|(layer, _)| layer)
-        .collect();
-    fetcher.fetch(missing.iter().map(|layer| &layer.held))?;
-    let wanted =
-        missing.iter().map(|layer| Ok(Wanted { layer: layer.held.layer()?.clone(), times: layer.times }));
-    let wanted: Vec<_> = wanted.collect::<Result<_, Error>>()?;
-    let mut made = blobs::pack_all(store, &wanted, options.packing)?.into_iter();
-    let media_type = match options.docker_types {
-        true => media_type::docker_layer(options.packing.compression),
-        false => media_type::oci_layer(options.packing.compression),
-    };
+    let listed = image.manifest.is_some();
+    let layers = image.layers.iter();
+    let originals: Vec<_> =
+        layers.clone().map(|layer| original(fetcher.store, layer, listed, options)).collect();
+    let missing = layers.zip(&originals).filter(|(_, blob)| blob.is_none()).map(|(layer, _)| layer);
+    let mut made = make(fetcher, &missing.collect::<Vec<_>>(), options.packing)?.into_iter();
+    let media_type = layer_type(options.packing.compression, options);
     let blobs = originals.into_iter().map(|blob| match blob {
         Some(blob) => Ok(blob),
         None => {
@@ -170,4 +170,38 @@ fn blobs_of(
         }
     });
     blobs.collect()
+}
+
+/// Makes the blobs of layers that have none of the wanted kind. What came as an archive is compressed anew as it is:
+/// written from its files it would be another one, with another diffID.
+fn make(fetcher: &Fetcher<'_>, layers: &[&BaseLayer], packing: Packing) -> Result<Vec<PackedLayer>, Error> {
+    let store = fetcher.store;
+    let came = layers.iter().map(|layer| archive(fetcher, layer)).collect::<Result<Vec<_>, _>>()?;
+    let own: Vec<_> =
+        layers.iter().zip(&came).filter(|(_, came)| came.is_none()).map(|(layer, _)| layer).collect();
+    fetcher.fetch(own.iter().map(|layer| &layer.held))?;
+    let wanted =
+        own.iter().map(|layer| Ok(Wanted { layer: layer.held.layer()?.clone(), times: layer.times }));
+    let mut packed =
+        blobs::pack_all(store, &wanted.collect::<Result<Vec<_>, Error>>()?, packing)?.into_iter();
+    let made = layers.iter().zip(came).map(|(layer, came)| match came {
+        Some(blob) => blobs::repack(store, &blob, &layer.diff_id, packing),
+        None => packed.next().filter(|packed| packed.diff_id == layer.diff_id).ok_or_else(|| {
+            let message = format!("the store has lost the archive of layer {}", layer.diff_id);
+            Error::new(ErrorKind::Store, message).help("remove the image and pull, load or build it again")
+        }),
+    });
+    made.collect()
+}
+
+/// The archive that the layer came as, brought to the store; none when it was made here.
+fn archive(fetcher: &Fetcher<'_>, layer: &BaseLayer) -> Result<Option<Descriptor>, Error> {
+    let Some(blob) = &layer.blob else { return Ok(None) };
+    if fetcher.store.blob_size(&blob.digest) == Some(blob.size) {
+        return Ok(Some(blob.clone()));
+    }
+    let mut places = layer.held.places().iter();
+    let Some(place) = places.find(|place| place.blob.digest == blob.digest) else { return Ok(None) };
+    import::keep_blob(fetcher, blob, &*place.source)?;
+    Ok(Some(blob.clone()))
 }

@@ -74,10 +74,11 @@ fn check_platform(word: &str, image: &Image, platform: Option<&Platform>) -> Res
 
 /// Writes `images` as one archive or folder. Layers are as they came, those made here compressed with gzip.
 pub fn save(fetcher: &Fetcher<'_>, images: &[Chosen], output: &Output) -> Result<(), Error> {
+    let options = PackOptions { keep_plain: true, ..PackOptions::default() };
     let packed = images.iter().map(|Chosen { image, .. }| {
         let platform = images::config(image)?.platform();
         let assembled = Assembled::of_store(fetcher.store, image)?;
-        let mut packed = PackedImage::pack(fetcher, &assembled, &platform, &PackOptions::default())?;
+        let mut packed = PackedImage::pack(fetcher, &assembled, &platform, &options)?;
         packed.bring(fetcher)?;
         Ok(packed)
     });

@@ -215,6 +215,7 @@ impl Packer<'_> {
             packing: spec.packing,
             force: spec.force,
             docker_types: spec.docker_types,
+            keep_plain: false,
             annotations: annotations(Carrier::Manifest),
             descriptor_annotations: annotations(Carrier::Descriptor),
         };

@@ -108,6 +108,7 @@ pub(super) fn image(
     let mut blobs = Vec::new();
     for (path, diff_id) in paths.iter().zip(diff_ids) {
         let found = look_once(reader, path, known)?;
+        // By docker's name a plain layer is known as one that nobody has compressed yet.
         let media_type = media_type::docker_layer(found.compression);
         blobs.push(Descriptor::new(media_type, found.digest.unwrap_or(*diff_id), found.size));
     }

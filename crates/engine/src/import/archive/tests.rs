@@ -10,7 +10,13 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{Events, ports::NoRecords};
+use crate::{
+    Events,
+    blobs::Packing,
+    export::{PackOptions, PackedImage},
+    image::Assembled,
+    ports::NoRecords,
+};
 
 /// What an entry of a test's archive is.
 #[derive(Clone)]
@@ -222,6 +228,46 @@ fn compressed_layers_are_kept_as_they_are() {
         let loaded = kitchen.load(&tar(&parts), None).unwrap();
         assert_eq!(kitchen.content(&loaded[0]), compression.name().as_bytes());
         assert_eq!(kitchen.store.blob_size(&Digest::sha256(&packed)), Some(packed.len() as u64));
+    }
+}
+
+/// A tar that galley would not write like this.
+fn foreign_layer() -> Vec<u8> {
+    let mut bytes = tar(&vec![file("z", "1"), file("a", "2")]);
+    bytes.resize(bytes.len() + 512 * 9, 0);
+    bytes
+}
+
+#[test]
+fn layers_of_others_are_compressed_as_they_are() {
+    let kitchen = Kitchen::new();
+    let plain = foreign_layer();
+    let manifest = json!([{"Config": "c.json", "RepoTags": ["app:1"], "Layers": ["l"]}]);
+    let parts = vec![
+        file("l", plain.clone()),
+        file("c.json", config(&[plain.clone()])),
+        file("manifest.json", manifest.to_string()),
+    ];
+    kitchen.load(&tar(&parts), None).unwrap();
+    let blob = |options: &PackOptions| {
+        let (events, stop) = (Events::silent(), Cancel::new());
+        let (store, records) = (&kitchen.store, &NoRecords);
+        let fetcher = Fetcher { store, may_write: true, events: &events, stop: &stop, records };
+        let image = crate::images::find(store, "app:1").unwrap();
+        let image = Assembled::of_store(store, &image).unwrap();
+        let packed = PackedImage::pack(&fetcher, &image, &Platform::new("linux", "amd64"), options).unwrap();
+        packed.layers[0].descriptor.clone()
+    };
+    let kept = blob(&PackOptions { keep_plain: true, ..PackOptions::default() });
+    assert_eq!(kept.digest, Digest::sha256(&plain));
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        let packing = Packing { compression, level: None };
+        let made = blob(&PackOptions { packing, ..PackOptions::default() });
+        assert_eq!(galley_oci::media_type::layer_compression(&made.media_type), Some(compression));
+        let file = kitchen.store.open_blob(&made.digest).unwrap().unwrap();
+        let mut unpacked = Vec::new();
+        galley_oci::compress::decoder(Box::new(file)).unwrap().read_to_end(&mut unpacked).unwrap();
+        assert!(unpacked == plain, "{}", compression.name());
     }
 }
 
