@@ -155,7 +155,7 @@ impl Auth {
                 if let Err(Failure { error, .. }) = &granted
                     && error.is_passing()
                 {
-                    slot.failed = Some((Instant::now(), error.to_string()));
+                    slot.failed = Some((Instant::now(), format!("its token server failed: {error}")));
                 }
                 Some(granted?.token)
             }

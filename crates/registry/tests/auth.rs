@@ -5,7 +5,8 @@ use galley_registry::{Credential, Kind, Secret};
 use galley_testkit::registry::{Auth, Fault, Lifetime, Registry, Rule, TokenAuth};
 
 use crate::support::{
-    Machine, SECRET, assert_no_secret, client, failure, fetch, noise, reference, timed, upload, upload_from,
+    Machine, SECRET, assert_no_secret, client, failure, fetch, limits, noise, reference, timed, upload,
+    upload_from,
 };
 
 const MANIFESTS: &str = "/v2/library/app/manifests/*";
@@ -250,6 +251,23 @@ fn token_servers_that_break() {
         failure(result, kind);
         assert!(time < Duration::from_secs(6), "{fault:?} took {time:?}");
     }
+}
+
+#[test]
+fn threads_share_a_failure() {
+    let registry = with_image(Auth::token());
+    registry.inject(Rule::on("*", "/token", Fault::Hang).always());
+    let client = client();
+    let (_, time) = timed(|| {
+        thread::scope(|scope| {
+            for _ in 0..6 {
+                let manifest =
+                    || failure(client.manifest(&reference(&registry, "library/app:1")), Kind::Unreachable);
+                scope.spawn(manifest);
+            }
+        });
+    });
+    assert!(time < Duration::from_secs(8), "{time:?}: one by one it would be {:?}", 24 * limits().response);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod auth;
 mod blobs;
+mod chaos;
 mod manifests;
 mod mirrors;
 mod pushes;
