@@ -179,11 +179,10 @@ pub(super) fn write(
     events: &Events,
 ) -> Result<Option<PackedImage>, Error> {
     let mut packer = Packer { exported, events, made: Vec::new() };
-    for (output, spec) in &outputs.written {
-        let packed = if output.needs_image() { Some(packer.pack(spec, true)?) } else { None };
-        let what = format!("exporting {}", output.describe());
-        timed(events, what, || exported.write(output, packed))?;
-    }
+    // What goes to standard output comes last: a reader that hangs up must not keep the rest from being done.
+    let (streams, files): (Vec<_>, Vec<_>) =
+        outputs.written.iter().partition(|(output, _)| is_stream(output));
+    packer.write(&files)?;
     for push in &outputs.pushed {
         let packed = packer.pack(&push.packing, false)?;
         for name in &outputs.names {
@@ -196,6 +195,7 @@ pub(super) fn write(
         let packed = packer.pack(&PackingSpec::default(), true)?;
         engine::load(engine, registries, exported, packed, events)?;
     }
+    packer.write(&streams)?;
     Ok(packer.made.into_iter().next().map(|(_, packed)| packed))
 }
 
@@ -207,6 +207,16 @@ struct Packer<'a> {
 }
 
 impl Packer<'_> {
+    fn write(&mut self, written: &[&(Output, PackingSpec)]) -> Result<(), Error> {
+        let (exported, events) = (self.exported, self.events);
+        for (output, spec) in written {
+            let packed = if output.needs_image() { Some(self.pack(spec, true)?) } else { None };
+            let what = format!("exporting {}", output.describe());
+            timed(events, what, || exported.write(output, packed))?;
+        }
+        Ok(())
+    }
+
     /// With `bring`, every blob is in the store.
     fn pack(&mut self, spec: &PackingSpec, bring: bool) -> Result<&PackedImage, Error> {
         let exported = self.exported;
