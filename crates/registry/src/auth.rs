@@ -75,8 +75,8 @@ type Tokens = HashMap<(String, String), Arc<Mutex<Slot>>>;
 pub(crate) struct Auth {
     http: Arc<Http>,
     credentials: Credentials,
-    known: Mutex<HashMap<(String, String), Credential>>,
-    schemes: Mutex<HashMap<String, Scheme>>,
+    /// By server and repository; without a repository, what the server wanted last.
+    schemes: Mutex<HashMap<(String, String), Scheme>>,
     tokens: Mutex<Tokens>,
 }
 
@@ -112,8 +112,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Auth {
     pub(crate) fn new(http: Arc<Http>, credentials: Credentials) -> Self {
-        let (known, schemes, tokens) = Default::default();
-        Self { http, credentials, known, schemes, tokens }
+        let (schemes, tokens) = Default::default();
+        Self { http, credentials, schemes, tokens }
     }
 
     /// The `Authorization` for a request; none as long as the registry has not asked for it. A token server that fails is
@@ -124,8 +124,7 @@ impl Auth {
         scope: &str,
         limits: &Limits,
     ) -> Result<Option<Secret>, Failure> {
-        let scheme = lock(&self.schemes).get(&site.base).cloned();
-        let Some(scheme) = scheme else { return Ok(None) };
+        let Some(scheme) = self.scheme(site) else { return Ok(None) };
         let slot = self.slot(site, scope);
         // One thread asks for a token and the others wait for it; for its failure too, or many would wait one by one.
         let waits = Instant::now();
@@ -176,7 +175,10 @@ impl Auth {
         let lines = response.header_lines("www-authenticate");
         let challenges: Vec<Challenge> = lines.flat_map(challenge::parse).collect();
         let Some((scheme, challenge)) = self.choose(site, &challenges)? else { return Ok(false) };
-        let changed = lock(&self.schemes).insert(site.base.clone(), scheme.clone()).as_ref() != Some(&scheme);
+        let changed = self.scheme(site).as_ref() != Some(&scheme);
+        for repository in [site.repository.clone(), String::new()] {
+            lock(&self.schemes).insert((site.base.clone(), repository), scheme.clone());
+        }
         let slot = self.slot(site, scope);
         let mut slot = lock(&slot);
         if slot.token.as_ref().map(|token| &token.header) == refused || changed {
@@ -212,16 +214,15 @@ impl Auth {
         Arc::clone(lock(&self.tokens).entry((site.base.clone(), scope.to_owned())).or_default())
     }
 
-    /// The credentials for a site. Helper programs are asked once.
+    /// How a registry wants to be told, as far as it has said so. Some have a token server for each repository.
+    fn scheme(&self, site: &Site) -> Option<Scheme> {
+        let schemes = lock(&self.schemes);
+        let of = |repository: &str| schemes.get(&(site.base.clone(), repository.to_owned())).cloned();
+        of(&site.repository).or_else(|| of(""))
+    }
+
     pub(crate) fn credential(&self, site: &Site) -> Result<Credential, RegistryError> {
-        let key = (site.registry.clone(), site.repository.clone());
-        let known = lock(&self.known).get(&key).cloned();
-        if let Some(credential) = known {
-            return Ok(credential);
-        }
-        let credential = self.credentials.get(&site.registry, &site.repository)?;
-        lock(&self.known).insert(key, credential.clone());
-        Ok(credential)
+        self.credentials.get(&site.registry, &site.repository)
     }
 
     fn grant(&self, grant: &Grant<'_>, limits: &Limits, stop: &Stop) -> Result<Granted, RegistryError> {
