@@ -22,6 +22,9 @@
 //! changes with each write, only the newest is good; manifests are refused before their blobs are there; a mount wants
 //! a token for both repositories. Requests are counted from their head on, so those that are never answered are too.
 //!
+//! Shell scripts start it as `cargo run -p galley-testkit --example registry`, and set rules and read the record by HTTP:
+//! `curl -d 'GET /v2/*/blobs/* cut=1000' $HOST/_rules`, `curl $HOST/_requests`.
+//!
 //! Concurrency: a thread for each connection; storage, rules and record are behind one lock each, never held while
 //! bytes are sent.
 
