@@ -1,3 +1,6 @@
+use std::os::unix::fs::PermissionsExt;
+
+use fs_err as fs;
 use galley_oci::{Kind, Tree};
 use galley_store::{ScanOptions, StoreError, UnpackOptions};
 
@@ -164,4 +167,31 @@ fn privileged_content_is_hashed_while_it_is_written() {
     let content = vec![7; 300_000];
     let tree = unpacked(&[TarEntry::file("big", &content)], &UnpackOptions::plain()).unwrap();
     assert_eq!(tree.get(b"big").unwrap().kind, file_kind(&content));
+}
+
+#[test]
+fn privileged_files_have_their_mode_and_owner_whatever_they_get_by_themselves() {
+    if !is_root() {
+        return;
+    }
+    let modes = [0o644, 0o755, 0o666, 0o777, 0o444, 0o600, 0o000, 0o4755, 0o2755, 0o1644];
+    let names: Vec<String> = modes.iter().map(|mode| format!("d/{mode:04o}")).collect();
+    let files = names.iter().zip(modes).map(|(name, mode)| TarEntry { mode, ..TarEntry::file(name, b"x") });
+    let set_group = TarEntry { mode: 0o2755, ..TarEntry::directory("d") };
+    let entries: Vec<_> = [set_group].into_iter().chain(files).collect();
+    let tree = unpacked(&entries, &UnpackOptions::layer()).unwrap();
+    for (name, mode) in names.iter().zip(modes) {
+        assert_eq!(u32::from(tree.get(name.as_bytes()).unwrap().meta.mode), mode);
+    }
+    if !is_root_of_the_machine() {
+        return;
+    }
+    // Everything below belongs to this group by itself.
+    let fixture = Fixture::new();
+    let temp = fixture.store.temp_dir("unpack").unwrap();
+    std::os::unix::fs::chown(temp.path(), Some(0), Some(7)).unwrap();
+    fs::set_permissions(temp.path(), std::fs::Permissions::from_mode(0o2700)).unwrap();
+    let tree = fixture.store.unpack(&mut tar(&entries).as_slice(), &temp, &UnpackOptions::layer()).unwrap();
+    let scanned = fixture.store.scan(&temp.diff(), &ScanOptions::default()).unwrap();
+    assert_eq!(scanned.entries(), tree.entries());
 }

@@ -15,10 +15,37 @@ use super::xattrs;
 pub(crate) fn set_open(file: BorrowedFd<'_>, meta: &Meta) -> Result<(), Errno> {
     rustix::fs::fchown(file, Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)))?;
     rustix::fs::fchmod(file, Mode::from_raw_mode(u32::from(meta.mode)))?;
+    set_rest(file, meta)
+}
+
+/// What [`set_open`] sets but owner and mode, for a file that was made with them.
+pub(crate) fn set_rest(file: BorrowedFd<'_>, meta: &Meta) -> Result<(), Errno> {
     if let Some(attributes) = &meta.xattrs {
         xattrs::write(file, attributes)?;
     }
     rustix::fs::futimens(file, &timestamps(meta.mtime))
+}
+
+/// Owner and mode that new files get by themselves. Setting them again would cost each file two transactions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inherited {
+    uid: u32,
+    gid: u32,
+    /// The permission bits that the process may give away: not those of its umask.
+    allowed: u32,
+}
+
+impl Inherited {
+    /// As they are below `directory`, which this process made with mode 0777.
+    pub(crate) fn below(directory: BorrowedFd<'_>) -> Result<Self, Errno> {
+        let stat = rustix::fs::fstat(directory)?;
+        Ok(Self { uid: stat.st_uid, gid: stat.st_gid, allowed: stat.st_mode & 0o777 })
+    }
+
+    /// Whether a file that is made with the mode of `meta` has its mode and owner then.
+    pub(crate) fn gives(self, meta: &Meta) -> bool {
+        (meta.uid, meta.gid) == (self.uid, self.gid) && u32::from(meta.mode) & !self.allowed == 0
+    }
 }
 
 /// Gives a file that cannot be opened without effect (a device, a named pipe) owner, mode and time.

@@ -21,7 +21,9 @@ use galley_oci::{
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use super::{
-    Dialect, attributes, content,
+    Dialect,
+    attributes::{self, Inherited},
+    content,
     cursor::{Cursor, split},
     materialise::finish_directory,
     remove, xattrs,
@@ -83,9 +85,11 @@ impl Store {
         options: &UnpackOptions,
     ) -> Result<Tree, StoreError> {
         let root = into.diff();
-        rustix::fs::mkdir(&root, Mode::from_raw_mode(0o700)).at("create", &root)?;
+        rustix::fs::mkdir(&root, Mode::from_raw_mode(0o777)).at("create", &root)?;
+        let at = Cursor::open(&root)?;
         let mut unpacker = Unpacker {
-            at: Cursor::open(&root)?,
+            inherited: Inherited::below(at.root()).at("examine", &root)?,
+            at,
             linked: Cursor::open(&root)?,
             dialect: self.dialect(),
             entries: BTreeMap::new(),
@@ -124,6 +128,7 @@ struct Unpacker {
     /// For the targets of hard links.
     linked: Cursor,
     dialect: Dialect,
+    inherited: Inherited,
     /// What is on disk, by real path.
     entries: BTreeMap<Key, (Meta, Kind)>,
     /// Hard-link groups so far.
@@ -278,7 +283,9 @@ impl Unpacker {
     fn file(&mut self, path: Path, meta: Meta, size: u64, input: &mut dyn Read) -> Result<(), StoreError> {
         let host_path = self.make_room(&path)?;
         let (parent, name) = self.at.parent(&path)?;
-        let created = rustix::fs::openat(parent, &*name, NEW_FILE, Mode::from_raw_mode(0o600));
+        let at_once = self.inherited.gives(&meta);
+        let mode = if at_once { u32::from(meta.mode) } else { 0o600 };
+        let created = rustix::fs::openat(parent, &*name, NEW_FILE, Mode::from_raw_mode(mode));
         let mut file = File::from(created.at("create", &host_path)?);
         let mut hasher = galley_oci::Blake3::new();
         let mut left = size;
@@ -290,7 +297,8 @@ impl Unpacker {
             file.write_all(buffer).at("write", &host_path)?;
             left -= want as u64;
         }
-        self.dialect.owned(attributes::set_open(file.as_fd(), &meta), &host_path, &meta)?;
+        let set = if at_once { attributes::set_rest } else { attributes::set_open };
+        self.dialect.owned(set(file.as_fd(), &meta), &host_path, &meta)?;
         let digest = *hasher.finish().bytes();
         self.entries.insert(Key(path), (meta, Kind::File { size, digest, links: None }));
         Ok(())
