@@ -43,7 +43,7 @@ fn help_names_every_command_that_works() {
     let env = TestEnv::new();
     let help = stdout(&succeeded(run(galley(&env, &["--help"]))));
     for command in
-        "build pull push login logout run ps logs stop images inspect history tag rmi create export rm manifest doctor version info completion".split(' ')
+        "build pull push login logout run ps logs stop images inspect history tag rmi save load import create export rm manifest doctor version info completion".split(' ')
     {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in:\n{help}");
         let own = stdout(&succeeded(run(galley(&env, &[command, "--help"]))));

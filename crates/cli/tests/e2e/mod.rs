@@ -1,5 +1,6 @@
 //! The whole program on real files and real processes, on a base image made of busybox.
 
+mod archives;
 mod build;
 mod cache;
 mod crash;
