@@ -92,6 +92,11 @@ impl ImageSource for StoreImages<'_> {
         }
     }
 
+    fn is_slow(&self, reference: &Reference) -> bool {
+        let here = self.ask != Ask::Always && self.store.resolve(reference).is_ok_and(|id| id.is_some());
+        !here && self.remote.would_ask(reference)
+    }
+
     fn looked_in(&self, reference: &Reference) -> String {
         match self.ask {
             Ask::Missing => format!("in the local store and at the registry {}", reference.registry),

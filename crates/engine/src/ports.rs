@@ -166,6 +166,11 @@ pub trait ImageSource: Sync {
         Err(Error::new(ErrorKind::Usage, message))
     }
 
+    /// Whether `resolve` would wait for somebody else, so that several are better asked at once.
+    fn is_slow(&self, _reference: &Reference) -> bool {
+        false
+    }
+
     /// Where `resolve` looked for `reference`, for the message that says it is nowhere.
     fn looked_in(&self, _reference: &Reference) -> String {
         "in the local store".to_owned()

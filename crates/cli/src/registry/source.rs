@@ -58,6 +58,20 @@ impl RemoteImages<'_> {
         Ok(Some(Found { base: self.at_hand(base), digest }))
     }
 
+    /// Whether the registry would be asked what the name means.
+    pub(crate) fn would_ask(&self, reference: &Reference) -> bool {
+        if self.registries.is_offline() {
+            return false;
+        }
+        match &reference.digest {
+            Some(digest) => self.store.blob_size(digest).is_none(),
+            None => !self
+                .store
+                .remote(reference)
+                .is_ok_and(|known| known.is_some_and(|known| known.asked >= self.since)),
+        }
+    }
+
     /// The manifest or index under the name.
     pub(crate) fn first(&self, reference: &Reference) -> Result<Option<(Descriptor, Vec<u8>)>, Error> {
         if let Some(digest) = &reference.digest {

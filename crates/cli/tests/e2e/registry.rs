@@ -451,3 +451,26 @@ fn files_with_passwords_are_looked_at_with_care() {
     assert_eq!(code, Some(6), "{said}");
     assert!(said.contains("config.json") && !said.contains(secret), "{said}");
 }
+
+#[test]
+fn several_bases_are_asked_for_at_once() {
+    let (Some(kitchen), Some(fresh)) = (Kitchen::new(), Kitchen::new()) else { return };
+    let registry = registry_with_base(&kitchen, "one");
+    let host = registry.host();
+    kitchen.galley(&["pull", "-q", &format!("{host}/team/base:1")]);
+    for other in ["two", "three", "unused"] {
+        kitchen.galley(&["tag", &format!("{host}/team/base:1"), &format!("{host}/team/{other}:1")]);
+        kitchen.galley(&["push", &format!("{host}/team/{other}:1")]);
+    }
+    registry.forget_requests();
+    let pause = Duration::from_millis(500);
+    registry.inject(Rule::on("GET", MANIFESTS, Fault::Delay(pause)).always());
+    fresh.dockerfile(&format!(
+        "FROM {host}/team/two:1 AS two\nFROM {host}/team/unused:1\nFROM {host}/team/three:1 AS three\n\
+         FROM {host}/team/base:1\nCOPY --link --from=two /version /two\nCOPY --link --from=three /version /three\n"
+    ));
+    fresh.build(&["-o", "type=cacheonly", "."]);
+    let asked = registry.matching("GET", MANIFESTS);
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    assert!(asked[2].at - asked[0].at < pause, "{asked:?}");
+}

@@ -1,6 +1,6 @@
 //! What is not made by this Dockerfile: base images and named contexts.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, thread};
 
 use galley_oci::{Digest, ImageConfig, Platform, Reference};
 
@@ -27,16 +27,56 @@ pub(super) struct Externals<'a> {
     sources: &'a dyn ImageSource,
     contexts: Vec<ContextSource>,
     known: HashMap<(String, String), External>,
+    /// What was asked for before its turn.
+    asked: HashMap<(String, String), Result<Option<BaseImage>, Error>>,
 }
+
+/// How many images are asked for at once.
+const ASKED_AT_ONCE_MAX: usize = 8;
 
 impl<'a> Externals<'a> {
     pub(super) fn new(options: &'a PlanOptions, sources: &'a dyn ImageSource) -> Self {
-        Self { options, sources, contexts: vec![options.context.clone()], known: HashMap::new() }
+        Self {
+            options,
+            sources,
+            contexts: vec![options.context.clone()],
+            known: HashMap::new(),
+            asked: HashMap::new(),
+        }
     }
 
     /// All directories that steps copy from.
     pub(super) fn into_contexts(self) -> Vec<ContextSource> {
         self.contexts
+    }
+
+    /// Whether --build-context gives something under this name.
+    pub(super) fn is_context(&self, name: &str, platform: &Platform) -> bool {
+        self.context(name, platform).is_some()
+    }
+
+    /// Asks for several images at once, where that takes its time. What comes of it is told when their turn comes.
+    pub(super) fn ask(&mut self, names: &[(String, Platform)]) {
+        let wanted = names.iter().filter_map(|(name, platform)| {
+            if name == "scratch" || self.is_context(name, platform) {
+                return None;
+            }
+            let reference = name.parse::<Reference>().ok()?.with_default_tag();
+            self.sources.is_slow(&reference).then_some((reference, platform))
+        });
+        let wanted: Vec<_> = wanted.take(ASKED_AT_ONCE_MAX).collect();
+        if wanted.len() < 2 {
+            return;
+        }
+        let sources = self.sources;
+        self.asked = thread::scope(|scope| {
+            let asked = wanted.iter().map(|(reference, platform)| {
+                let asking = scope.spawn(move || sources.resolve(reference, platform));
+                ((reference.canonical(), platform.to_string()), asking)
+            });
+            let asked: Vec<_> = asked.collect();
+            asked.into_iter().filter_map(|(key, asking)| Some((key, asking.join().ok()?))).collect()
+        });
     }
 
     /// What `name` means when no stage is called so. Errors have no place yet.
@@ -72,9 +112,10 @@ impl<'a> Externals<'a> {
         self.image(name, &reference, platform)
     }
 
-    fn image(&self, name: &str, reference: &Reference, platform: &Platform) -> Result<External, Error> {
+    fn image(&mut self, name: &str, reference: &Reference, platform: &Platform) -> Result<External, Error> {
         let reference = reference.clone().with_default_tag();
-        match self.sources.resolve(&reference, platform)? {
+        let asked = self.asked.remove(&(reference.canonical(), platform.to_string()));
+        match asked.unwrap_or_else(|| self.sources.resolve(&reference, platform))? {
             Some(image) => Ok(External::Image(named(image, &reference.canonical()))),
             None => Err(self.not_found(name, &reference, platform)),
         }

@@ -1,6 +1,6 @@
 //! Which stages the target needs, what each begins with, and whom it copies from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use galley_dockerfile::{Command, Expander, Instruction, Source, Stage, Stages, Word, parse_onbuild};
 use galley_oci::Platform;
@@ -89,6 +89,7 @@ impl Graph<'_> {
         externals: &mut Externals<'_>,
         warnings: &mut Warnings,
     ) -> Result<BTreeMap<usize, Node>, Error> {
+        externals.ask(&self.bases(target, externals));
         let mut nodes = BTreeMap::new();
         let mut waiting = vec![target];
         while let Some(index) = waiting.pop() {
@@ -100,6 +101,33 @@ impl Graph<'_> {
             nodes.insert(index, node);
         }
         Ok(nodes)
+    }
+
+    /// The images that the stages below `target` name, as far as that is known before any is found. What is wrong is told
+    /// when it is its turn.
+    fn bases(&self, target: usize, externals: &Externals<'_>) -> Vec<(String, Platform)> {
+        let (mut bases, mut seen, mut waiting) = (Vec::new(), BTreeSet::new(), vec![target]);
+        let mut unheard = Warnings::default();
+        while let Some(index) = waiting.pop() {
+            let Some(stage) = self.stages.stages.get(index).filter(|_| seen.insert(index)) else { continue };
+            let Ok(platform) = self.platform(stage, &mut unheard) else { continue };
+            if stage.name.as_ref().is_some_and(|name| externals.is_context(name, &platform)) {
+                continue;
+            }
+            let words = stage.instructions.iter().flat_map(references);
+            waiting.extend(words.filter_map(|word| match self.from(index, word, self.text) {
+                Ok(From::Stage(other)) => Some(other),
+                _ => None,
+            }));
+            let Ok(name) = self.expand(&stage.from.image, &mut unheard) else { continue };
+            let base = (name, platform);
+            match self.stages.base_of(&base.0, index) {
+                Some(stage) => waiting.push(stage.index),
+                None if !bases.contains(&base) => bases.push(base),
+                None => {}
+            }
+        }
+        bases
     }
 
     /// The stages that a node needs directly.
