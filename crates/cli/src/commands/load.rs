@@ -6,14 +6,14 @@ use std::{
 };
 
 use galley_engine::{
-    Cancel, Error, ErrorKind, Events, Fetcher,
+    Cancel, Error, ErrorKind,
     import::archive::{self, Archive, Loaded},
-    ports::NoRecords,
 };
 use galley_oci::{Platform, Reference};
 use galley_store::Store;
 
 use crate::{
+    commands::transfer::ShowArgs,
     context::Context,
     failure::{Outcome, output},
     namespace, signals,
@@ -46,10 +46,11 @@ pub(crate) fn execute(arguments: &LoadArgs, context: &Context) -> Outcome {
     let store = context.store()?;
     let stop = signals::listen()?;
     let archive = open(&store, input, &stop)?;
-    let events = Events::silent();
-    let fetcher =
-        Fetcher { store: &store, may_write: true, events: &events, stop: &stop, records: &NoRecords };
-    let loaded = archive::load(&fetcher, archive, arguments.platform.as_ref())?;
+    // As docker, which keeps still unless somebody watches.
+    let show = ShowArgs::new(arguments.quiet || !io::stderr().is_terminal());
+    let loaded = show.show(context, (&store, true), &stop, |fetcher| {
+        archive::load(fetcher, archive, arguments.platform.as_ref())
+    })?;
     print(&loaded).map_err(output)
 }
 
