@@ -24,6 +24,7 @@ soak: install-rust install-compiler install-test ## what takes longer: ignored t
 	PROPTEST_CASES=20000 cargo test --workspace --release -- --include-ignored
 	GALLEY_UNDER_TEST=$(TARGET)/release/galley e2e/reproducible.sh
 	GALLEY_UNDER_TEST=$(TARGET)/release/galley e2e/readers.sh
+	GALLEY_UNDER_TEST=$(TARGET)/release/galley e2e/archives.sh
 	demo/run.sh
 
 lint: install-rust install-compiler install-lint ## formats, lints and scripts, without running anything

@@ -35,11 +35,23 @@ fn image(
 ) -> Result<Archived, Error> {
     let name = &reader.archive.name;
     let read = |descriptor: &Descriptor| blob(reader, descriptor);
-    let bytes = read(&first)?;
+    let bytes = present(reader, read(&first)?);
     let (_, manifest) = find_manifest(name, (first, bytes), &reader.wanted(), &read)?;
     let parsed = Manifest::parse(&manifest).map_err(|error| reader.broken(error))?;
     let config = read(&parsed.config)?;
     Ok(Archived { names, base: describe(reader.store, name, manifest, config, source)? })
+}
+
+/// An index as if it listed only what is in the archive: docker saves the index of an image for several platforms as it
+/// came, and of the platforms those that it has.
+fn present(reader: &Images<'_>, bytes: Vec<u8>) -> Vec<u8> {
+    match Index::parse(&bytes) {
+        Ok(mut index) if Manifest::parse(&bytes).is_err() => {
+            index.manifests.retain(|entry| reader.archive.has(&blob_path(&entry.digest)));
+            index.to_bytes()
+        }
+        _ => bytes,
+    }
 }
 
 /// A small blob, checked against its digest.

@@ -245,7 +245,7 @@ fn layers_of_others_are_compressed_as_they_are() {
     let manifest = json!([{"Config": "c.json", "RepoTags": ["app:1"], "Layers": ["l"]}]);
     let parts = vec![
         file("l", plain.clone()),
-        file("c.json", config(&[plain.clone()])),
+        file("c.json", config(std::slice::from_ref(&plain))),
         file("manifest.json", manifest.to_string()),
     ];
     kitchen.load(&tar(&parts), None).unwrap();
@@ -343,6 +343,28 @@ fn of_several_platforms_one_is_loaded() {
     let other = "linux/riscv64".parse().unwrap();
     let error = kitchen.load(&tar(&docker(&json!(["a:1"]))), Some(&other)).unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotFound);
+}
+
+#[test]
+fn of_an_index_that_lists_more_what_is_there_is_loaded() {
+    let kitchen = Kitchen::new();
+    let platform = |architecture: &str| json!({"os": "linux", "architecture": architecture});
+    let mut parts = oci(&[(json!({}), platform("s390x"), "mainframe")]);
+    let Some((_, Part::File(inner))) = parts.pop() else { panic!("the index is the last file") };
+    let mut inner: Value = serde_json::from_slice(&inner).unwrap();
+    let gone = json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 1,
+        "digest": Digest::sha256(b"gone"), "platform": platform("amd64")});
+    inner["manifests"].as_array_mut().unwrap().push(gone);
+    let inner = inner.to_string();
+    let digest = Digest::sha256(inner.as_bytes());
+    let outer = json!({"schemaVersion": 2, "manifests": [{"digest": digest, "size": inner.len(),
+        "mediaType": "application/vnd.oci.image.index.v1+json", "annotations": {"io.containerd.image.name": "a:1"}}]});
+    parts.push(file(&format!("blobs/sha256/{}", digest.hex()), inner));
+    parts.push(file("index.json", outer.to_string()));
+    let loaded = kitchen.load(&tar(&parts), Some(&"linux/s390x".parse().unwrap())).unwrap();
+    assert_eq!(kitchen.content(&loaded[0]), b"mainframe");
+    let amd: Platform = "linux/amd64".parse().unwrap();
+    assert_eq!(kitchen.load(&tar(&parts), Some(&amd)).unwrap_err().help, ["it has: linux/s390x"]);
 }
 
 #[test]
