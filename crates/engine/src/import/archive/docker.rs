@@ -66,7 +66,8 @@ pub(super) fn images(reader: &Images<'_>) -> Result<Vec<Archived>, Error> {
 
 /// Gives images of the layout in the same archive the names that they have in `manifest.json` alone.
 pub(super) fn add_names(reader: &Images<'_>, images: &mut [Archived]) -> Result<(), Error> {
-    for item in items(reader)? {
+    // Of an image for several platforms docker lists more than it has saved.
+    for item in items(reader)?.into_iter().filter(|item| reader.archive.has(&item.config)) {
         let id = Digest::sha256(&reader.archive.document(&item.config)?);
         let names = item.names(reader)?;
         if let Some(image) = images.iter_mut().find(|image| image.base.id == id) {

@@ -96,17 +96,13 @@ impl Files {
                 None => return Err(broken(name, format!("{} is missing", shown(path.as_bytes())))),
             },
             Place::Folder { path: root, folder } => {
+                let path_here = root.join(path);
                 let cannot =
-                    |error| broken(name, io::Error::new(error, format!("{}", root.join(path).display())));
-                let file = File::from(open_below(folder, path).map_err(|errno| {
-                    broken(
-                        name,
-                        format!("cannot open {}: {}", root.join(path).display(), io::Error::from(errno)),
-                    )
-                })?);
-                let metadata = file.metadata().map_err(|error| cannot(error.kind()))?;
+                    |error: io::Error| broken(name, format!("cannot open {}: {error}", path_here.display()));
+                let file = File::from(open_below(folder, path).map_err(|errno| cannot(errno.into()))?);
+                let metadata = file.metadata().map_err(cannot)?;
                 if !metadata.is_file() {
-                    return Err(broken(name, format!("{} is no file", root.join(path).display())));
+                    return Err(broken(name, format!("{} is no file", path_here.display())));
                 }
                 (Arc::new(file), 0..metadata.len())
             }
