@@ -1,7 +1,10 @@
 use std::os::unix::fs::PermissionsExt;
 
 use fs_err as fs;
-use galley_oci::{Kind, Tree};
+use galley_oci::{
+    Kind, Tree,
+    archive::{EntryHeader, EntryKind, Writer},
+};
 use galley_store::{ScanOptions, StoreError, UnpackOptions};
 
 use crate::support::{Fixture, TarEntry, file_kind, is_root, is_root_of_the_machine, tar};
@@ -194,4 +197,55 @@ fn privileged_files_have_their_mode_and_owner_whatever_they_get_by_themselves() 
     let tree = fixture.store.unpack(&mut tar(&entries).as_slice(), &temp, &UnpackOptions::layer()).unwrap();
     let scanned = fixture.store.scan(&temp.diff(), &ScanOptions::default()).unwrap();
     assert_eq!(scanned.entries(), tree.entries());
+}
+
+#[test]
+fn privileged_many_small_files_keep_their_order() {
+    if !is_root() {
+        return;
+    }
+    use TarEntry as T;
+    // More than are handed over at once, in folders that take turns; each is linked or replaced soon after.
+    let name = |folder: usize, file: usize| format!("folder-{}/file-{file}", folder % 3);
+    let names: Vec<_> = (0..200).map(|number| name(number / 7, number)).collect();
+    let links: Vec<_> = names.iter().map(|name| format!("{name}-linked")).collect();
+    let mut entries = Vec::new();
+    for (index, (name, link)) in names.iter().zip(&links).enumerate() {
+        entries.push(T::file(name, b"first"));
+        match index % 5 {
+            0 => entries.push(T::hard_link(link, name)),
+            1 => entries.push(T::file(name, b"the second")),
+            2 => entries.extend([T::directory(name), T::file(link, b"")]),
+            _ => {}
+        }
+    }
+    entries.push(T::file("folder-1", b"no folder any more"));
+    let tree = unpacked(&entries, &UnpackOptions::layer()).unwrap();
+    let replaced = tree.get(names[1].as_bytes()).unwrap();
+    assert_eq!(replaced.kind, file_kind(b"the second"));
+    assert!(matches!(tree.get(links[0].as_bytes()).unwrap().kind, Kind::File { links: Some(_), .. }));
+    assert!(tree.get(links[7].as_bytes()).is_none());
+}
+
+#[test]
+fn a_file_that_cannot_be_made_is_an_error() {
+    let long = "n".repeat(300);
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let mut writer = Writer::new(Vec::new());
+    for number in 0..100 {
+        let path = if number == 20 { long.clone() } else { format!("folder/{number}") };
+        let kind = EntryKind::File { size: 1 };
+        let header =
+            EntryHeader { path: path.as_bytes(), kind, mode: 0o644, uid, gid, mtime: 1, xattrs: None };
+        writer.entry(&header, Some(&mut &b"x"[..])).unwrap();
+    }
+    let archive = writer.finish().unwrap();
+    let fixture = Fixture::new();
+    let temp = fixture.store.temp_dir("unpack").unwrap();
+    let result = fixture.store.unpack(&mut archive.as_slice(), &temp, &UnpackOptions::layer());
+    let error = result.unwrap_err();
+    assert!(
+        matches!(&error, StoreError::Io { doing: "create", path, .. } if path.ends_with(&long)),
+        "{error}"
+    );
 }

@@ -7,6 +7,7 @@ use std::{
         unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rustix::{
@@ -30,14 +31,14 @@ const PIECE_BYTES_MAX: usize = 4000;
 #[derive(Debug)]
 pub(crate) struct Cursor {
     root_path: PathBuf,
-    root: OwnedFd,
-    current: Option<(Vec<u8>, OwnedFd)>,
+    root: Arc<OwnedFd>,
+    current: Option<(Vec<u8>, Arc<OwnedFd>)>,
 }
 
 impl Cursor {
     pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
         let handle = rustix::fs::open(root, DIRECTORY, Mode::empty()).at("open", root)?;
-        Ok(Self { root_path: root.to_owned(), root: handle, current: None })
+        Ok(Self { root_path: root.to_owned(), root: Arc::new(handle), current: None })
     }
 
     /// The host's path of `path`, for messages.
@@ -51,15 +52,19 @@ impl Cursor {
 
     /// The directory `path`, which must be one and not a link.
     pub(crate) fn directory(&mut self, path: &[u8]) -> Result<BorrowedFd<'_>, StoreError> {
+        Ok(self.handle(path)?.as_fd())
+    }
+
+    fn handle(&mut self, path: &[u8]) -> Result<&Arc<OwnedFd>, StoreError> {
         if path.is_empty() {
-            return Ok(self.root.as_fd());
+            return Ok(&self.root);
         }
         if self.current.as_ref().is_none_or(|(current, _)| current != path) {
             self.current = None;
             let opened = open_below(self.root.as_fd(), path).at("open", self.host_path(path))?;
-            self.current = Some((path.to_owned(), opened));
+            self.current = Some((path.to_owned(), Arc::new(opened)));
         }
-        Ok(self.current.as_ref().map_or(self.root.as_fd(), |(_, handle)| handle.as_fd()))
+        Ok(self.current.as_ref().map_or(&self.root, |(_, handle)| handle))
     }
 
     /// Closes the directory opened last: it may be another one soon.
@@ -69,10 +74,16 @@ impl Cursor {
 
     /// The directory above `path`, and the name of `path` in it.
     pub(crate) fn parent(&mut self, path: &[u8]) -> Result<(BorrowedFd<'_>, CString), StoreError> {
+        let (handle, name) = self.parent_handle(path)?;
+        Ok((handle.as_fd(), name))
+    }
+
+    /// The same, for whoever needs the directory when this has gone on to another one.
+    pub(crate) fn parent_handle(&mut self, path: &[u8]) -> Result<(&Arc<OwnedFd>, CString), StoreError> {
         let (parent, name) = split(path);
         let host_path = self.host_path(path);
         let name = CString::new(name).map_err(|_| Errno::INVAL).at("name", host_path)?;
-        Ok((self.directory(parent)?, name))
+        Ok((self.handle(parent)?, name))
     }
 }
 

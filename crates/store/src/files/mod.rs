@@ -5,7 +5,7 @@
 //! | [`cursor`] | opens directories below a root |
 //! | [`attributes`], [`xattrs`] | mode, owner, time, extended attributes |
 //! | [`content`] | the bytes of one file |
-//! | [`materialise`], [`conform`], [`unpack`] | tree or archive to files |
+//! | [`materialise`], [`conform`], [`unpack`], [`writers`] | tree or archive to files |
 //! | [`scan`], [`walk`], [`hash`] | files to tree |
 
 pub(crate) mod attributes;
@@ -21,6 +21,7 @@ pub(crate) mod remove;
 pub(crate) mod scan;
 pub(crate) mod unpack;
 pub(crate) mod walk;
+pub(crate) mod writers;
 pub(crate) mod xattrs;
 
 pub(crate) use dialect::Dialect;

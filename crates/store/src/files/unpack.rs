@@ -10,11 +10,12 @@ use std::{
     io::{Read, Write},
     num::NonZeroU32,
     os::fd::{AsFd, BorrowedFd},
-    path::PathBuf,
+    path::{Path as HostPath, PathBuf},
+    thread,
 };
 
 use galley_oci::{
-    Entry, Kind, Meta, Time, Tree,
+    Blake3, Entry, Kind, Meta, Time, Tree,
     archive::{Item, ItemKind, Reader, Whiteouts},
     tree::compare_paths,
 };
@@ -26,12 +27,13 @@ use super::{
     content,
     cursor::{Cursor, split},
     materialise::finish_directory,
-    remove, xattrs,
+    remove,
+    writers::{Maker, NewFile, SMALL_FILE_BYTES_MAX, Writers},
+    xattrs,
 };
 use crate::{Store, StoreError, TempDir, error::At, origins::path_of};
 
 const EXISTING_FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-const NEW_FILE: OFlags = OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::CLOEXEC);
 
 /// As the kernel does; more is a loop.
 const LINKS_MAX: usize = 40;
@@ -86,21 +88,15 @@ impl Store {
     ) -> Result<Tree, StoreError> {
         let root = into.diff();
         rustix::fs::mkdir(&root, Mode::from_raw_mode(0o777)).at("create", &root)?;
-        let at = Cursor::open(&root)?;
-        let mut unpacker = Unpacker {
-            inherited: Inherited::below(at.root()).at("examine", &root)?,
-            at,
-            linked: Cursor::open(&root)?,
-            dialect: self.dialect(),
-            entries: BTreeMap::new(),
-            groups: 0,
-            relabelled: HashMap::new(),
-            parent: None,
-            bytes_left: options.limits.bytes,
-            buffer: vec![0; content::BUFFER_BYTES],
-        };
-        unpacker.unpack(reader, options)?;
-        unpacker.finish()
+        let (at, linked) = (Cursor::open(&root)?, Cursor::open(&root)?);
+        let inherited = Inherited::below(at.root()).at("examine", &root)?;
+        let maker = Maker { dialect: self.dialect(), inherited };
+        thread::scope(|scope| {
+            let writers = Writers::start(scope, maker);
+            let mut unpacker = Unpacker::new(at, linked, writers, options.limits);
+            unpacker.unpack(reader, options)?;
+            unpacker.finish()
+        })
     }
 }
 
@@ -127,9 +123,9 @@ struct Unpacker {
     at: Cursor,
     /// For the targets of hard links.
     linked: Cursor,
+    writers: Writers,
     dialect: Dialect,
-    inherited: Inherited,
-    /// What is on disk, by real path.
+    /// What is on disk, or will be when the writers have settled, by real path.
     entries: BTreeMap<Key, (Meta, Kind)>,
     /// Hard-link groups so far.
     groups: u32,
@@ -142,6 +138,21 @@ struct Unpacker {
 }
 
 impl Unpacker {
+    fn new(at: Cursor, linked: Cursor, writers: Writers, limits: UnpackLimits) -> Self {
+        Self {
+            at,
+            linked,
+            dialect: writers.maker().dialect,
+            writers,
+            entries: BTreeMap::new(),
+            groups: 0,
+            relabelled: HashMap::new(),
+            parent: None,
+            bytes_left: limits.bytes,
+            buffer: vec![0; content::BUFFER_BYTES],
+        }
+    }
+
     fn unpack(&mut self, input: &mut dyn Read, options: &UnpackOptions) -> Result<(), StoreError> {
         let mut reader = Reader::new(input, options.whiteouts);
         let mut count = 0;
@@ -282,23 +293,20 @@ impl Unpacker {
 
     fn file(&mut self, path: Path, meta: Meta, size: u64, input: &mut dyn Read) -> Result<(), StoreError> {
         let host_path = self.make_room(&path)?;
-        let (parent, name) = self.at.parent(&path)?;
-        let at_once = self.inherited.gives(&meta);
-        let mode = if at_once { u32::from(meta.mode) } else { 0o600 };
-        let created = rustix::fs::openat(parent, &*name, NEW_FILE, Mode::from_raw_mode(mode));
-        let mut file = File::from(created.at("create", &host_path)?);
-        let mut hasher = galley_oci::Blake3::new();
-        let mut left = size;
-        while left > 0 {
-            let want = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
-            let buffer = &mut self.buffer[..want];
-            input.read_exact(buffer).at("read from the archive", path_of(&path))?;
-            hasher.update(buffer);
-            file.write_all(buffer).at("write", &host_path)?;
-            left -= want as u64;
+        let (directory, name) = self.at.parent_handle(&path)?;
+        let file = NewFile { name, host_path, meta: meta.clone() };
+        let mut hasher = Blake3::new();
+        if size <= SMALL_FILE_BYTES_MAX {
+            let mut content = vec![0; usize::try_from(size).unwrap_or_default()];
+            input.read_exact(&mut content).at("read from the archive", path_of(&path))?;
+            hasher.update(&content);
+            self.writers.add(directory, file, content)?;
+        } else {
+            let (buffer, source) = (&mut self.buffer, path_of(&path));
+            self.writers.maker().make(directory.as_fd(), &file, |out| {
+                copy(input, out, size, buffer, (&source, &file.host_path), &mut hasher)
+            })?;
         }
-        let set = if at_once { attributes::set_rest } else { attributes::set_open };
-        self.dialect.owned(set(file.as_fd(), &meta), &host_path, &meta)?;
         let digest = *hasher.finish().bytes();
         self.entries.insert(Key(path), (meta, Kind::File { size, digest, links: None }));
         Ok(())
@@ -329,6 +337,7 @@ impl Unpacker {
             // Two names of a link or device are two of them: nobody can tell.
             _ => {}
         }
+        self.writers.settle()?;
         let host_path = self.make_room(&path)?;
         // Making room may have removed the target, when it was below.
         if !self.entries.contains_key(&Key(target.clone())) {
@@ -419,6 +428,7 @@ impl Unpacker {
                 self.entries.range(key..).map(|(key, _)| key.clone()).take_while(below).collect();
             gone.iter().for_each(|key| drop(self.entries.remove(key)));
         }
+        self.writers.settle()?;
         self.parent = None;
         self.at.forget();
         self.linked.forget();
@@ -429,6 +439,7 @@ impl Unpacker {
 
     /// Directories get their attributes last, deepest first.
     fn finish(mut self) -> Result<Tree, StoreError> {
+        self.writers.settle()?;
         let first = self.entries.values().next().map_or(Time::default(), |(meta, _)| meta.mtime);
         let root = || (Meta { mtime: first, ..Meta::new(0o755) }, Kind::Directory { opaque: false });
         self.entries.entry(Key(Box::default())).or_insert_with(root);
@@ -448,6 +459,27 @@ impl Unpacker {
         }
         Ok(Tree::from_entries(entries))
     }
+}
+
+/// Writes `size` bytes of `input`, which is at the first path, to the second.
+fn copy(
+    input: &mut dyn Read,
+    out: &mut File,
+    size: u64,
+    buffer: &mut [u8],
+    (source, target): (&HostPath, &HostPath),
+    hasher: &mut Blake3,
+) -> Result<(), StoreError> {
+    let mut left = size;
+    while left > 0 {
+        let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let buffer = &mut buffer[..want];
+        input.read_exact(buffer).at("read from the archive", source)?;
+        hasher.update(buffer);
+        out.write_all(buffer).at("write", target)?;
+        left -= want as u64;
+    }
+    Ok(())
 }
 
 /// The attributes of a file after a further name came with a `header`, which may leave extended ones out.
