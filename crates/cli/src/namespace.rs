@@ -44,6 +44,17 @@ pub(crate) fn id_map(environment: &Environment) -> Result<String, Error> {
     Ok(both(&triples(&maps.uids), &triples(&maps.gids)))
 }
 
+/// Who typed the command: inside, the user that its root is outside.
+pub(crate) fn user(environment: &Environment) -> u32 {
+    let inside = environment.inside_namespace().then(|| fs_err::read_to_string("/proc/self/uid_map").ok());
+    let outside = inside.flatten().and_then(|text| outside_of_root(&text));
+    outside.unwrap_or_else(|| rustix::process::geteuid().as_raw())
+}
+
+fn outside_of_root(map: &str) -> Option<u32> {
+    parsed(map).into_iter().find(|(inside, ..)| *inside == 0).map(|(_, outside, _)| outside)
+}
+
 /// Runs galley again inside, unless this process is root already; does not come back when it did.
 pub(crate) fn enter_unless_root(context: &Context) -> Outcome {
     if context.environment.is_root { Ok(()) } else { enter(context) }
@@ -101,6 +112,7 @@ mod tests {
     fn maps_read_the_same_from_inside_and_outside() {
         let kernels = "         0       1000          1\n         1     100000      65536\n";
         assert_eq!(joined(&parsed(kernels)), "0:1000:1,1:100000:65536");
+        assert_eq!(outside_of_root(kernels), Some(1000));
         assert_eq!(both("0:1:1", "0:1:1"), "0:1:1");
         assert_eq!(both("0:1:1", "0:2:1"), "0:1:1/0:2:1");
     }

@@ -15,7 +15,7 @@ use galley_registry::{
     RegistryError, Stop,
 };
 
-use crate::{args::VERSION, context::Context, environment::Environment, report};
+use crate::{args::VERSION, context::Context, environment::Environment, namespace, report};
 
 /// Where registries are asked. The client is made when the first one is: a build that asks none reads no settings.
 #[derive(Clone)]
@@ -138,7 +138,8 @@ fn warn_of_modes(credentials: &Credentials) {
 pub(crate) fn settings(environment: &Environment) -> Settings {
     let variables = environment.clone();
     let home = environment.nonempty("HOME").map(PathBuf::from);
-    let uid = rustix::process::geteuid().as_raw();
+    // Inside of the user namespace the settings are still those of the person.
+    let uid = namespace::user(environment);
     Settings::new(move |name| variables.raw(name).map(ToOwned::to_owned), home, uid)
 }
 
