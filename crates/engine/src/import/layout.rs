@@ -76,11 +76,7 @@ impl Layout {
     }
 
     /// The manifest or index that `selector` means, or the one for `platform`.
-    pub fn entry(
-        &self,
-        selector: &Selector,
-        platform: &Platform,
-    ) -> Result<(Descriptor, Vec<u8>), Error> {
+    pub fn entry(&self, selector: &Selector, platform: &Platform) -> Result<(Descriptor, Vec<u8>), Error> {
         let bytes = self.read(&self.root.join("index.json"), MAX_DOCUMENT_BYTES as u64)?;
         let index = Index::parse(&bytes).map_err(|error| broken(&self.name(), error))?;
         let first = self.select(&index, selector, platform)?;
