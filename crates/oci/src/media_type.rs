@@ -75,7 +75,8 @@ pub fn is_config(media_type: &str) -> bool {
 /// Whether this names a layer that registries do not carry: base layers of Windows.
 #[must_use]
 pub fn is_foreign(media_type: &str) -> bool {
-    media_type == DOCKER_FOREIGN_LAYER || media_type.starts_with("application/vnd.oci.image.layer.nondistributable.")
+    media_type == DOCKER_FOREIGN_LAYER
+        || media_type.starts_with("application/vnd.oci.image.layer.nondistributable.")
 }
 
 /// Whether this names an index of several manifests.
