@@ -14,7 +14,7 @@ RELEASE_LIMIT_MB := 15
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: install-rust ## build galley, base images and every example; run them; print the sizes (takes minutes, ~3 GB)
+demo: install-rust ## build galley, base images and every example; run them; send them through a registry (minutes, ~5 GB)
 	demo/run.sh
 
 test: install-rust install-compiler install-lint install-test ## everything that must hold before a commit
