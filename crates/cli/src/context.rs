@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use galley_engine::{Error, ErrorKind};
+use galley_engine::{Error, ErrorKind, clock};
 use galley_oci::Time;
 use galley_store::{OpenOptions, Store};
 
-use crate::{environment::Environment, failure::Failure, human, namespace};
+use crate::{environment::Environment, failure::Failure, namespace};
 
 /// What every command gets.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Context {
         root: Option<PathBuf>,
         insecure_registries: Vec<String>,
     ) -> Self {
-        let started = namespace::started(&environment).unwrap_or_else(human::now);
+        let started = namespace::started(&environment).unwrap_or_else(clock::now);
         Self { environment, root, insecure_registries, started }
     }
 

@@ -1,6 +1,6 @@
 //! Why a command ends early: what is printed once, and the exit code.
 
-use std::io;
+use std::{fmt, io};
 
 use galley_engine::{Error, ErrorKind};
 
@@ -75,16 +75,62 @@ pub(crate) fn output(error: io::Error) -> Failure {
     Error::new(ErrorKind::Store, "could not write to standard output").because(error).into()
 }
 
-/// An error of the engine that wrote to standard output: a reader that went away is none.
+/// Standard output, where an archive goes. That its reader hung up is told apart from every other broken pipe: that of a
+/// connection to a registry is a failure.
+#[derive(Debug)]
+pub(crate) struct Stream(io::Stdout);
+
+impl Stream {
+    pub(crate) fn new() -> Self {
+        Self(io::stdout())
+    }
+}
+
+impl io::Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(hung_up)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(hung_up)
+    }
+}
+
+/// Whoever reads from our standard output does so no more.
+#[derive(Debug)]
+struct HungUp;
+
+impl fmt::Display for HungUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the reader of standard output hung up")
+    }
+}
+
+impl std::error::Error for HungUp {}
+
+fn hung_up(error: io::Error) -> io::Error {
+    match error.kind() {
+        kind @ io::ErrorKind::BrokenPipe => io::Error::new(kind, HungUp),
+        _ => error,
+    }
+}
+
+/// An error of the engine that wrote to a [`Stream`]: a reader that hung up is none.
 pub(crate) fn of_stream(error: Error) -> Failure {
     let mut next = std::error::Error::source(&error);
     while let Some(cause) = next {
-        if cause.downcast_ref::<io::Error>().is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe) {
+        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if inner.is_some_and(|inner| inner.is::<HungUp>()) {
             return Failure::BrokenPipe;
         }
         next = cause.source();
     }
     error.into()
+}
+
+/// The store failed.
+pub(crate) fn store_error(error: galley_store::StoreError) -> Error {
+    Error::new(ErrorKind::Store, "cannot use the store").because(error)
 }
 
 /// An error of a file that the person named.
@@ -101,5 +147,18 @@ pub(crate) fn keep_first(outcome: &mut Outcome, failure: Failure) {
     match outcome {
         Ok(()) => *outcome = Err(failure),
         Err(_) => crate::report::print(&failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_reader_of_ours_may_hang_up() {
+        let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let failed = |cause: io::Error| Error::new(ErrorKind::Registry, "cannot push").because(cause);
+        assert!(matches!(of_stream(failed(hung_up(broken()))), Failure::BrokenPipe));
+        assert!(matches!(of_stream(failed(broken())), Failure::Error(_)));
     }
 }

@@ -58,12 +58,6 @@ pub(crate) fn age(age: Duration) -> String {
     }
 }
 
-/// The time.
-pub(crate) fn now() -> Time {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Time { seconds: i64::try_from(now.as_secs()).unwrap_or(i64::MAX), nanoseconds: now.subsec_nanos() }
-}
-
 /// `2 minutes ago`; times of the future count as now.
 pub(crate) fn since(time: Time) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

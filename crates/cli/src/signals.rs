@@ -1,24 +1,27 @@
 //! Ctrl-C and SIGTERM: the first asks the build to stop, the second ends galley at once.
 
-use std::{io, thread};
+use std::{
+    io,
+    thread::{self, JoinHandle},
+};
 
 use galley_engine::{Cancel, Error, ErrorKind};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
-    iterator::Signals,
+    iterator::{Handle, Signals},
 };
 
-use crate::exit;
+use crate::{exit, failure::Outcome};
 
 /// Throws `cancel` at the first signal. The second ends the process; what steps still run ends with it, since their
 /// init watches a pipe from here.
-pub(crate) fn cancel_on_signal(cancel: &Cancel) -> io::Result<()> {
+fn start(cancel: &Cancel) -> io::Result<(Handle, JoinHandle<()>)> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     if !is_ignored(&fs_err::read_to_string("/proc/self/status").unwrap_or_default(), SIGHUP) {
         signals.add_signal(SIGHUP)?;
     }
-    let cancel = cancel.clone();
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+    let (handle, cancel) = (signals.handle(), cancel.clone());
+    let thread = thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for _ in signals.forever() {
             if cancel.is_cancelled() {
                 leave();
@@ -26,7 +29,7 @@ pub(crate) fn cancel_on_signal(cancel: &Cancel) -> io::Result<()> {
             cancel.cancel();
         }
     })?;
-    Ok(())
+    Ok((handle, thread))
 }
 
 /// Whether whoever started us ignores `signal`, by what /proc says of this process: `nohup` wants builds to go on when the
@@ -40,9 +43,27 @@ fn is_ignored(status: &str, signal: i32) -> bool {
 /// A switch that the first signal throws.
 pub(crate) fn listen() -> Result<Cancel, Error> {
     let cancel = Cancel::new();
-    cancel_on_signal(&cancel)
-        .map_err(|error| Error::new(ErrorKind::Machine, "cannot listen for signals").because(error))?;
+    start(&cancel).map_err(deaf)?;
     Ok(cancel)
+}
+
+/// The same for as long as `work` takes: afterwards signals mean something else.
+pub(crate) fn while_listening<T>(work: impl FnOnce(Cancel) -> Outcome<T>) -> Outcome<T> {
+    let cancel = Cancel::new();
+    let (handle, thread) = start(&cancel).map_err(deaf)?;
+    let done = work(cancel.clone());
+    handle.close();
+    // The thread takes the handlers with it.
+    let _ = thread.join();
+    if cancel.is_cancelled() {
+        done?;
+        return Err(Error::new(ErrorKind::Cancelled, "cancelled").into());
+    }
+    done
+}
+
+fn deaf(error: io::Error) -> Error {
+    Error::new(ErrorKind::Machine, "cannot listen for signals").because(error)
 }
 
 #[expect(
@@ -56,6 +77,22 @@ fn leave() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_listened_for_a_while_does_not_end_galley_later() {
+        let raise = || signal_hook::low_level::raise(SIGTERM).unwrap();
+        let done = while_listening(|cancel| {
+            raise();
+            while !cancel.is_cancelled() {
+                thread::yield_now();
+            }
+            Ok(())
+        });
+        assert_eq!(done.unwrap_err().code(), exit::INTERRUPTED);
+        // A second one would have, and a third.
+        raise();
+        raise();
+    }
 
     #[test]
     fn nohup_is_respected() {

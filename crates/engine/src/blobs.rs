@@ -5,10 +5,7 @@
 
 use std::{
     io::{self, BufWriter, Write},
-    sync::{
-        Mutex, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::OnceLock,
     thread,
 };
 
@@ -19,7 +16,9 @@ use galley_oci::{
 };
 use galley_store::{BlobWriter, Export, ExportBlob, Key, Layer, Store};
 
-use crate::{Error, ErrorKind, steps::files::store_error};
+use crate::{
+    Cancel, Error, ErrorKind, Fetcher, side_by_side::side_by_side as on_threads, steps::files::store_error,
+};
 
 /// What is wanted of a layer.
 #[derive(Clone, Debug)]
@@ -57,13 +56,17 @@ pub struct PackedLayer {
 }
 
 /// The blobs of several layers, side by side; in the order given.
-pub fn pack_all(store: &Store, wanted: &[Wanted], packing: Packing) -> Result<Vec<PackedLayer>, Error> {
-    side_by_side(wanted, |one, workers| pack(store, one, packing, workers))
+pub fn pack_all(
+    fetcher: &Fetcher<'_>,
+    wanted: &[Wanted],
+    packing: Packing,
+) -> Result<Vec<PackedLayer>, Error> {
+    side_by_side(wanted, fetcher.stop, |one, workers| pack(fetcher.store, one, packing, workers))
 }
 
 /// The diffIDs of several layers, side by side; in the order given. No archive is kept.
-pub fn diff_ids(store: &Store, wanted: &[Wanted]) -> Result<Vec<Digest>, Error> {
-    side_by_side(wanted, |one, _| diff_id(store, one))
+pub fn diff_ids(fetcher: &Fetcher<'_>, wanted: &[Wanted]) -> Result<Vec<Digest>, Error> {
+    side_by_side(wanted, fetcher.stop, |one, _| diff_id(fetcher.store, one))
 }
 
 fn diff_id(store: &Store, wanted: &Wanted) -> Result<Digest, Error> {
@@ -210,33 +213,9 @@ fn cores() -> usize {
 /// Does `work` for each item on as many threads as there are cores. `work` is told how many of them there are.
 pub(crate) fn side_by_side<T: Sync, R: Send + Sync>(
     items: &[T],
+    stop: &Cancel,
     work: impl Fn(&T, usize) -> Result<R, Error> + Sync,
 ) -> Result<Vec<R>, Error> {
     let workers = if items.len() > 1 { cores().min(items.len()) } else { 1 };
-    let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
-    let results: Vec<OnceLock<R>> = items.iter().map(|_| OnceLock::new()).collect();
-    let serve = || {
-        while let Some(index) =
-            Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&index| index < items.len())
-        {
-            match work(&items[index], workers) {
-                Ok(result) => drop(results[index].set(result)),
-                Err(error) => {
-                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                    next.store(items.len(), Ordering::Relaxed);
-                }
-            }
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..workers {
-            scope.spawn(serve);
-        }
-        serve();
-    });
-    if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(error);
-    }
-    let missing = || Error::new(ErrorKind::Internal, "a layer was not written");
-    results.into_iter().map(|result| result.into_inner().ok_or_else(missing)).collect()
+    on_threads(items, workers, stop, |item| work(item, workers))
 }

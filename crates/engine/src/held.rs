@@ -5,11 +5,7 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use galley_oci::{Descriptor, Digest, TimePolicy};
@@ -18,11 +14,12 @@ use galley_store::{Layer, Store};
 use crate::{
     Cancel, Error, ErrorKind, Events, import,
     ports::{BlobSource, RecordSource},
+    side_by_side,
     steps::files::store_error,
 };
 
 /// How many layers are fetched side by side.
-const FETCHES_MAX: usize = 4;
+pub(crate) const FETCHES_MAX: usize = 4;
 
 /// Where the archive of a layer can be had.
 #[derive(Clone, Debug)]
@@ -213,31 +210,7 @@ impl Fetcher<'_> {
     pub fn fetch<'h>(&self, layers: impl IntoIterator<Item = &'h Held>) -> Result<(), Error> {
         let missing: Vec<&Held> = layers.into_iter().filter(|held| held.at_hand().is_none()).collect();
         self.give_up_nowhere(&missing)?;
-        let (next, failure) = (AtomicUsize::new(0), Mutex::new(None::<Error>));
-        let failed = || failure.lock().unwrap_or_else(PoisonError::into_inner);
-        let serve = || {
-            while let Some(held) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if self.stop.is_cancelled() || failed().is_some() {
-                    return;
-                }
-                if let Err(error) = held.fetch(self) {
-                    failed().get_or_insert(error);
-                }
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 1..missing.len().min(FETCHES_MAX) {
-                scope.spawn(serve);
-            }
-            serve();
-        });
-        if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(error);
-        }
-        if self.stop.is_cancelled() {
-            return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
-        }
-        Ok(())
+        side_by_side(&missing, FETCHES_MAX, self.stop, |held| held.fetch(self)).map(drop)
     }
 
     /// Layers of which only the name is known are given up all at once: each time, the build starts over.

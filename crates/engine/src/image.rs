@@ -8,6 +8,7 @@ use crate::{
     blobs::{self, Packing, Wanted},
     build::Built,
     clock::now,
+    held::Elsewhere,
     plan::{Plan, Target},
     ports::BaseLayer,
     shared,
@@ -109,7 +110,7 @@ impl Assembled {
     /// The same with every layer in the store, its bytes its own.
     pub fn settle(&self, fetcher: &Fetcher<'_>) -> Result<Image, Error> {
         fetcher.fetch(self.layers.iter().map(|layer| &layer.held))?;
-        let layers = blobs::side_by_side(&self.layers, |layer, _| {
+        let layers = blobs::side_by_side(&self.layers, fetcher.stop, |layer, _| {
             let id = *fetcher.own(&layer.held)?.id();
             let (diff_id, times, blob) = (layer.diff_id, layer.times, layer.blob.clone());
             Ok(ImageLayer { layer: id, diff_id, times, blob })
@@ -190,33 +191,38 @@ fn described(
     times: TimePolicy,
     pack: Option<Packing>,
 ) -> Result<Vec<BaseLayer>, Error> {
-    let elsewhere = |held: &Held| {
-        let has_come = |blob: &Descriptor| fetcher.store.blob_size(&blob.digest) == Some(blob.size);
-        let mut places = held.places().iter().filter(|place| place.times == times);
-        places.find(|place| held.at_hand().is_none() || has_come(&place.blob)).cloned()
-    };
-    let missing: Vec<&Held> = layers.iter().filter(|held| elsewhere(held).is_none()).collect();
+    // Looked at once: what others fetch meanwhile must not change which layers are made.
+    let places: Vec<Option<&Elsewhere>> =
+        layers.iter().map(|held| usable(fetcher.store, held, times)).collect();
+    let missing = layers.iter().zip(&places).filter(|(_, place)| place.is_none()).map(|(held, _)| held);
+    let missing: Vec<&Held> = missing.collect();
     fetcher.fetch(missing.iter().copied())?;
     let wanted = missing.iter().map(|held| Ok(Wanted { layer: held.layer()?.clone(), times }));
     let wanted: Vec<_> = wanted.collect::<Result<_, Error>>()?;
     let made = match pack {
-        None => blobs::diff_ids(fetcher.store, &wanted)?,
+        None => blobs::diff_ids(fetcher, &wanted)?,
         Some(packing) => {
-            let packed = blobs::pack_all(fetcher.store, &wanted, packing)?;
+            let packed = blobs::pack_all(fetcher, &wanted, packing)?;
             packed.into_iter().map(|layer| layer.diff_id).collect()
         }
     };
     let mut made = made.into_iter();
-    let described = layers.iter().map(|held| match elsewhere(held) {
-        Some(place) => {
-            Ok(BaseLayer { diff_id: place.diff_id, times, blob: Some(place.blob), held: held.clone() })
-        }
-        None => {
-            let lost = || Error::new(ErrorKind::Internal, "a layer was not described");
-            Ok(BaseLayer { diff_id: made.next().ok_or_else(lost)?, times, blob: None, held: held.clone() })
-        }
+    let described = layers.iter().zip(&places).map(|(held, place)| {
+        let lost = || Error::new(ErrorKind::Internal, "a layer was not described");
+        let (diff_id, blob) = match place {
+            Some(place) => (place.diff_id, Some(place.blob.clone())),
+            None => (made.next().ok_or_else(lost)?, None),
+        };
+        Ok(BaseLayer { diff_id, times, blob, held: held.clone() })
     });
     described.collect()
+}
+
+/// The archive that tells the diffID of a layer with these times: one that stays where it is, or that has come.
+fn usable<'h>(store: &Store, held: &'h Held, times: TimePolicy) -> Option<&'h Elsewhere> {
+    let has_come = |blob: &Descriptor| store.blob_size(&blob.digest) == Some(blob.size);
+    let mut places = held.places().iter().filter(|place| place.times == times);
+    places.find(|place| held.at_hand().is_none() || has_come(&place.blob))
 }
 
 /// A base with more layers than its history tells of gets items that say so: configs must agree with themselves.

@@ -1,7 +1,7 @@
 //! The engine: from a Dockerfile and options to snapshots, images and containers.
 //!
 //! ```text
-//! text ─ dockerfile ─▶ AST ─ plan ─▶ Plan ─ build ─▶ snapshots ─ image ─▶ local store / tar / directory
+//! text ─ dockerfile ─▶ AST ─ plan ─▶ Plan ─ build ─▶ snapshots ─ image ─▶ local store / tar / directory / registry
 //! ```
 //!
 //! Plain values go in and out at each arrow. What happens meanwhile is one stream of [`events`]. What the engine needs
@@ -14,7 +14,7 @@ pub mod blobs;
 pub mod build;
 mod cache;
 pub mod cancel;
-mod clock;
+pub mod clock;
 pub mod container;
 pub mod context;
 mod contexts;
@@ -30,6 +30,7 @@ pub mod ports;
 pub mod runner;
 pub mod schedule;
 pub mod shared;
+mod side_by_side;
 pub mod snapshot;
 mod steps;
 mod upper;
@@ -38,4 +39,5 @@ pub use cancel::Cancel;
 pub use error::{Error, ErrorKind, Place};
 pub use events::{Event, Events};
 pub use held::{Fetcher, Held};
+pub use side_by_side::side_by_side;
 pub use snapshot::Snapshot;

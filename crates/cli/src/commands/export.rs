@@ -8,7 +8,7 @@ use galley_engine::{Error, ErrorKind, container};
 
 use crate::{
     context::Context,
-    failure::{Outcome, file, of_stream, output},
+    failure::{Outcome, Stream, file, of_stream, output},
     namespace,
 };
 
@@ -40,7 +40,7 @@ pub(crate) fn execute(arguments: &ExportArgs, context: &Context) -> Outcome {
             out.flush().map_err(unwritable)
         }
         None => {
-            let mut out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
+            let mut out = BufWriter::with_capacity(1 << 20, Stream::new());
             container::export(&store, &container, &mut out).map_err(of_stream)?;
             out.flush().map_err(output)
         }

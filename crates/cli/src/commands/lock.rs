@@ -4,7 +4,7 @@ use std::{
 };
 
 use galley_engine::{
-    Cancel, Error, ErrorKind, context as contexts,
+    Error, ErrorKind, context as contexts,
     plan::{self, PlanOptions},
 };
 use galley_oci::Reference;
@@ -16,6 +16,7 @@ use crate::{
     lock::{Lock, Locked, Locker, Update},
     ports::StoreImages,
     registry::Ask,
+    signals,
 };
 
 /// Write galley.lock: the digest of every image that a Dockerfile names, for `build --locked`
@@ -54,7 +55,7 @@ pub(crate) fn execute(arguments: &LockArgs, context: &Context) -> Outcome {
     options.build_contexts = named.collect::<Result<_, _>>()?;
     let path = Lock::path(&dockerfile.path);
     let old = Lock::read(&path)?.unwrap_or_default();
-    let (store, cancel) = (context.store()?, Cancel::new());
+    let (store, cancel) = (context.store()?, signals::listen()?);
     let images = StoreImages::new(&store, context, Ask::Missing, &cancel);
     let locker = Locker::new(&images, old.clone(), update.clone());
     // A build needs some of the stages, and another one others.

@@ -10,9 +10,9 @@ use galley_store::Store;
 
 use self::list::List;
 use crate::{
-    commands::transfer::{ShowArgs, store_error},
+    commands::transfer::ShowArgs,
     context::Context,
-    failure::{Outcome, keep_first, output},
+    failure::{Outcome, keep_first, output, store_error},
     registry::{Registries, RemoteImages},
     signals,
 };

@@ -5,12 +5,12 @@ use galley_oci::{Digest, Platform, Reference};
 use galley_store::Store;
 
 use crate::{
-    commands::transfer::{ShowArgs, store_error},
+    commands::transfer::ShowArgs,
     context::Context,
-    failure::{Outcome, output},
+    failure::{Outcome, output, store_error},
     namespace,
     registry::{Found, Registries, RemoteImages},
-    signals,
+    report, signals,
 };
 
 /// Fetch images from registries
@@ -29,7 +29,9 @@ pub(crate) struct PullArgs {
 /// Fetches one after the other. For an ordinary user this is tried outside of the user namespace first: nothing has to
 /// be written when all is there.
 pub(crate) fn execute(arguments: &PullArgs, context: &Context) -> Outcome {
-    let pull = Pull::new(arguments, context)?;
+    // Outside, signals are left to whoever passes them on to the process inside.
+    let stop = if context.environment.is_root { signals::listen()? } else { Cancel::new() };
+    let pull = Pull::new(arguments, context, stop)?;
     let wanted: Vec<Wanted> =
         arguments.images.iter().map(|name| Wanted::new(name)).collect::<Result<_, _>>()?;
     if !pull.may_write {
@@ -79,13 +81,16 @@ pub(super) fn ensure(
     // What is no name is an id, or nothing at all: who looks it up says so.
     let Ok(wanted) = Wanted::new(name) else { return Ok(()) };
     let arguments = PullArgs { show: ShowArgs::new(quiet), platform: None, images: Vec::new() };
-    let pull = Pull { aside: true, ..Pull::new(&arguments, context)? };
-    if policy == PullPolicy::Missing && !quiet {
-        pull.say(&format!("Unable to find image '{}' locally", wanted.reference.familiar()))?;
-    }
-    pull.begin(&wanted)?;
-    let pulled = pull.fetch(&wanted)?;
-    pull.end(&wanted, &pulled)
+    // Later signals are the container's.
+    signals::while_listening(|stop| {
+        let pull = Pull { aside: true, ..Pull::new(&arguments, context, stop)? };
+        if policy == PullPolicy::Missing && !quiet {
+            pull.say(&format!("Unable to find image '{}' locally", wanted.reference.familiar()))?;
+        }
+        pull.begin(&wanted)?;
+        let pulled = pull.fetch(&wanted)?;
+        pull.end(&wanted, &pulled)
+    })
 }
 
 /// One image to fetch.
@@ -126,10 +131,8 @@ struct Pull<'a> {
 }
 
 impl<'a> Pull<'a> {
-    fn new(arguments: &'a PullArgs, context: &'a Context) -> Outcome<Self> {
+    fn new(arguments: &'a PullArgs, context: &'a Context, stop: Cancel) -> Outcome<Self> {
         let may_write = context.environment.is_root;
-        // Outside, signals are left to whoever passes them on to the process inside.
-        let stop = if may_write { signals::listen()? } else { Cancel::new() };
         let registries = Registries::new(context, &stop);
         let platform = arguments.platform.clone().unwrap_or_else(Platform::of_this_machine);
         Ok(Self {
@@ -172,11 +175,24 @@ impl<'a> Pull<'a> {
 
     fn fetch(&self, wanted: &Wanted) -> Result<Pulled, Error> {
         let found = self.find(wanted)?;
-        self.arguments.show.show(self.context, (&self.store, true), &self.stop, |fetcher| {
+        let pulled = self.arguments.show.show(self.context, (&self.store, true), &self.stop, |fetcher| {
             let up_to_date = self.is_named(wanted, &found)?;
             self.keep(fetcher, wanted, &found)?;
             Ok(Pulled { digest: found.digest, up_to_date })
-        })
+        })?;
+        self.warn_platform(wanted, &found);
+        Ok(pulled)
+    }
+
+    /// A registry that has one image of that name gives it to everybody.
+    fn warn_platform(&self, wanted: &Wanted, found: &Found) {
+        let own = found.base.config.platform();
+        let is_known = !own.os.is_empty() && !own.architecture.is_empty();
+        if is_known && self.platform.rank(&own).is_none() {
+            let name = wanted.reference.familiar();
+            let message = format!("the image {name} is for {own}, not for {}", self.platform);
+            report::warn(&message, Some("its programs will not run here"));
+        }
     }
 
     /// Whether the name means that image already. One asked for by its digest needs no name.

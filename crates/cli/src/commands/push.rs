@@ -13,9 +13,9 @@ use galley_oci::{ImageConfig, Platform, Reference};
 use galley_store::Store;
 
 use crate::{
-    commands::transfer::{ShowArgs, store_error},
+    commands::transfer::ShowArgs,
     context::Context,
-    failure::{Outcome, output},
+    failure::{Outcome, output, store_error},
     namespace,
     registry::{self, Registries},
     signals,

@@ -13,7 +13,7 @@ use galley_oci::Platform;
 
 use crate::{
     context::Context,
-    failure::{Outcome, of_stream},
+    failure::{Outcome, Stream, of_stream},
     namespace, signals,
 };
 
@@ -80,7 +80,7 @@ fn output(arguments: &SaveArgs) -> Result<Output, Error> {
             let error = Error::new(ErrorKind::Usage, "an archive is not written to a terminal");
             return Err(error.help("redirect it, or give a file with --output"));
         }
-        (None, _) => Destination::Stream(Mutex::new(Box::new(io::stdout()))),
+        (None, _) => Destination::Stream(Mutex::new(Box::new(Stream::new()))),
     };
     Ok(Output { kind, destination })
 }

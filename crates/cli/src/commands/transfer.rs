@@ -1,6 +1,6 @@
-//! What `pull` and `push` have in common: how they show what happens.
+//! What commands that move images have in common: how they show what happens.
 
-use galley_engine::{Cancel, Error, ErrorKind, Events, Fetcher, ports::NoRecords};
+use galley_engine::{Cancel, Error, Events, Fetcher, ports::NoRecords};
 use galley_store::Store;
 
 use crate::{
@@ -55,9 +55,4 @@ impl ShowArgs {
         let wanted = if self.quiet { Progress::Quiet } else { self.progress.unwrap_or_default() };
         wanted.resolved(context.environment.text("TERM").as_deref() == Some("dumb"))
     }
-}
-
-/// The store failed.
-pub(super) fn store_error(error: galley_store::StoreError) -> Error {
-    Error::new(ErrorKind::Store, "cannot use the store").because(error)
 }

@@ -2,29 +2,23 @@
 
 use std::{
     io::{self, Read},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    thread,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use galley_engine::{
-    Error, ErrorKind, Event, Events, Fetcher,
+    Error, Event, Events, Fetcher, clock,
     events::{Direction, TransferState},
     export::{PackedBlob, PackedImage},
     ports::BlobSource,
+    side_by_side,
 };
 use galley_oci::{Descriptor, Digest, Manifest, Reference};
 use galley_registry::{Client, RegistryError, Uploaded};
 use galley_store::{Remote, Store};
 
-use super::{
-    client::{Registries, failed},
-    source::store_error,
-};
-use crate::human;
+use super::client::{Registries, failed};
+use crate::failure::store_error;
 
 /// How many blobs are sent side by side.
 const UPLOADS_MAX: usize = 4;
@@ -132,34 +126,12 @@ fn pushed(store: &Store, name: &Reference) -> Option<Vec<Digest>> {
 
 impl Push<'_> {
     fn blobs(&self, blobs: &[Blob<'_>], fetcher: &Fetcher<'_>) -> Result<(), Error> {
-        let (next, failure) = (AtomicUsize::new(0), Mutex::new(None::<Error>));
-        let failure = || failure.lock().unwrap_or_else(PoisonError::into_inner);
-        let serve = || {
-            while let Some(blob) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if fetcher.stop.is_cancelled() || failure().is_some() {
-                    return;
-                }
-                if let Err(error) = self.blob(blob) {
-                    failure().get_or_insert(error);
-                }
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 1..blobs.len().min(UPLOADS_MAX) {
-                scope.spawn(serve);
-            }
-            serve();
-        });
-        if fetcher.stop.is_cancelled() {
-            return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
-        }
-        failure().take().map_or(Ok(()), Err)
+        side_by_side(blobs, UPLOADS_MAX, fetcher.stop, |blob| self.blob(blob)).map(drop)
     }
 
     fn blob(&self, blob: &Blob<'_>) -> Result<(), Error> {
-        let (sent, told) = (AtomicU64::new(0), Mutex::new(Instant::now()));
+        let told = Mutex::new(Instant::now());
         let progress = |done: u64| {
-            sent.store(done, Ordering::Relaxed);
             let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
             if told.elapsed() >= INTERVAL {
                 *told = Instant::now();
@@ -227,7 +199,7 @@ impl Push<'_> {
             self.store.put_blob(document).map_err(store_error)?;
         }
         let Descriptor { digest, media_type, size, .. } = image.descriptor.clone();
-        let remote = Remote { digest, media_type, size, asked: human::now() };
+        let remote = Remote { digest, media_type, size, asked: clock::now() };
         self.store.put_remote(self.to, &remote).map_err(store_error)
     }
 

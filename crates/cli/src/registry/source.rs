@@ -6,13 +6,13 @@
 
 use std::io::Read;
 
-use galley_engine::{Error, ErrorKind, import, ports::BaseImage};
+use galley_engine::{Error, ErrorKind, clock, import, ports::BaseImage};
 use galley_oci::{Descriptor, Digest, Manifest, Platform, Reference, Time, image::MAX_DOCUMENT_BYTES};
 use galley_registry::{Document, Kind};
-use galley_store::{Remote, Store, StoreError};
+use galley_store::{Remote, Store};
 
 use super::client::{Registries, failed, unreachable};
-use crate::human;
+use crate::{failure::store_error, human};
 
 /// When registries are asked for images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -199,7 +199,7 @@ impl RemoteImages<'_> {
             digest: told.digest,
             media_type: told.media_type.clone(),
             size: told.size,
-            asked: human::now(),
+            asked: clock::now(),
         };
         self.store.put_remote(reference, &remote).map_err(store_error)
     }
@@ -236,8 +236,4 @@ fn advise(error: Error, reference: &Reference, known: Option<&Remote>) -> Error 
         )),
         _ => error,
     }
-}
-
-pub(super) fn store_error(error: StoreError) -> Error {
-    Error::new(ErrorKind::Store, "cannot use the store").because(error)
 }

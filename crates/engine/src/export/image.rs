@@ -1,6 +1,9 @@
 //! An image packed for others: manifest, config and compressed layers, each blob at hand or where it can be had.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use galley_oci::{
     Descriptor, Digest, Manifest, Platform, Time,
@@ -12,9 +15,11 @@ use galley_store::Store;
 use crate::{
     Error, ErrorKind, Fetcher,
     blobs::{self, PackedLayer, Packing, Wanted},
+    held::FETCHES_MAX,
     image::Assembled,
     import,
     ports::{BaseLayer, BlobSource},
+    side_by_side,
 };
 
 /// How an image is packed.
@@ -110,12 +115,14 @@ impl PackedImage {
 
     /// Brings the blobs that are elsewhere into the store.
     pub fn bring(&mut self, fetcher: &Fetcher<'_>) -> Result<(), Error> {
-        for layer in &mut self.layers {
-            if let Some(source) = &layer.elsewhere {
-                import::keep_blob(fetcher, &layer.descriptor, &**source)?;
-                layer.elsewhere = None;
-            }
-        }
+        let mut seen = HashSet::new();
+        let missing =
+            self.layers.iter().filter_map(|layer| Some((&layer.descriptor, layer.elsewhere.as_ref()?)));
+        let missing: Vec<_> = missing.filter(|(blob, _)| seen.insert(blob.digest)).collect();
+        side_by_side(&missing, FETCHES_MAX, fetcher.stop, |(blob, source)| {
+            import::keep_blob(fetcher, blob, &***source)
+        })?;
+        self.layers.iter_mut().for_each(|layer| layer.elsewhere = None);
         Ok(())
     }
 }
@@ -183,7 +190,7 @@ fn make(fetcher: &Fetcher<'_>, layers: &[&BaseLayer], packing: Packing) -> Resul
     let wanted =
         own.iter().map(|layer| Ok(Wanted { layer: layer.held.layer()?.clone(), times: layer.times }));
     let mut packed =
-        blobs::pack_all(store, &wanted.collect::<Result<Vec<_>, Error>>()?, packing)?.into_iter();
+        blobs::pack_all(fetcher, &wanted.collect::<Result<Vec<_>, Error>>()?, packing)?.into_iter();
     let made = layers.iter().zip(came).map(|(layer, came)| match came {
         Some(blob) => blobs::repack(store, &blob, &layer.diff_id, packing),
         None => packed.next().filter(|packed| packed.diff_id == layer.diff_id).ok_or_else(|| {

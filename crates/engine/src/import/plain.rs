@@ -83,7 +83,7 @@ fn assemble(
 ) -> Result<Assembled, Error> {
     let times = TimePolicy::Keep;
     let wanted = Wanted { layer: layer.clone(), times };
-    let diff_ids = blobs::diff_ids(fetcher.store, &[wanted])?;
+    let diff_ids = blobs::diff_ids(fetcher, &[wanted])?;
     let of_layer =
         |diff_id: &Digest| BaseLayer { diff_id: *diff_id, times, blob: None, held: layer.clone().into() };
     let layers = diff_ids.iter().map(of_layer).collect();

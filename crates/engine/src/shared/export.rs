@@ -51,7 +51,7 @@ pub fn pack(
     let result = steps_of(plan.targets.get(target).ok_or_else(unknown)?);
     let wishes = wishes(built, &result, options)?;
     let wanted: Vec<Wanted> = wishes.iter().filter_map(Wish::to_pack).collect();
-    let made = blobs::pack_all(fetcher.store, &wanted, options.packing)?;
+    let made = blobs::pack_all(fetcher, &wanted, options.packing)?;
     let mut made = made.into_iter();
     let mut pieces = Pieces::default();
     let mut places = BTreeMap::new();

@@ -25,6 +25,7 @@ use crate::{
         annotation::{self, Carrier},
         output::{OutputSpec, OutputTarget, PackingSpec},
     },
+    failure::Stream,
     registry::{self, Registries},
 };
 
@@ -99,7 +100,7 @@ impl Outputs {
                 let destination = match destination {
                     Some(path) if folder => Destination::Folder(path),
                     Some(path) => Destination::File(path),
-                    None => Destination::Stream(Mutex::new(Box::new(io::stdout()))),
+                    None => Destination::Stream(Mutex::new(Box::new(Stream::new()))),
                 };
                 self.written.push((Output { kind, destination }, packing));
             }
@@ -172,14 +173,17 @@ fn is_stream(output: &Output) -> bool {
 }
 
 /// Writes and pushes everything; the first packed image, when there is one.
+///
+/// What goes to standard output comes last, after `caches` too: a reader that hangs up must not keep the rest from being
+/// done, and of a build that starts over because a cache has lost something nothing may have been written there.
 pub(super) fn write(
     outputs: &Outputs,
     exported: &Exported<'_>,
     registries: &Registries,
-    events: &Events,
+    caches: impl FnOnce() -> Result<(), Error>,
 ) -> Result<Option<PackedImage>, Error> {
+    let events = exported.fetcher.events;
     let mut packer = Packer { exported, events, made: Vec::new() };
-    // What goes to standard output comes last: a reader that hangs up must not keep the rest from being done.
     let (streams, files): (Vec<_>, Vec<_>) =
         outputs.written.iter().partition(|(output, _)| is_stream(output));
     packer.write(&files)?;
@@ -195,6 +199,7 @@ pub(super) fn write(
         let packed = packer.pack(&PackingSpec::default(), true)?;
         engine::load(engine, registries, exported, packed, events)?;
     }
+    caches()?;
     packer.write(&streams)?;
     Ok(packer.made.into_iter().next().map(|(_, packed)| packed))
 }

@@ -28,7 +28,7 @@ use crate::{
     args::VERSION,
     context::Context,
     display::{self, Progress, Show},
-    failure::{Outcome, of_stream},
+    failure::{Outcome, of_stream, store_error},
     lock::{Lock, LockedImages},
     namespace,
     ports::StoreImages,
@@ -84,13 +84,8 @@ impl Job<'_> {
         let options = plan_options(self.arguments, environment, nothing)?;
         let times = self.times(&options.context.path)?;
         let secrets = secrets(&self.arguments.secret, environment)?;
-        let cancel = Cancel::new();
         // Outside, signals are left to whoever passes them on to the process inside; a look-up has nothing to end.
-        if self.may_execute {
-            signals::cancel_on_signal(&cancel).map_err(|error| {
-                Error::new(ErrorKind::Machine, "cannot listen for signals").because(error)
-            })?;
-        }
+        let cancel = if self.may_execute { signals::listen()? } else { Cancel::new() };
         let sources = StoreImages::new(self.store, self.context, self.ask(), &cancel);
         let plan = match self.lock()? {
             Some((lock, path)) => plan::plan(&options, &LockedImages { images: &sources, lock, path })?,
@@ -228,19 +223,23 @@ impl Job<'_> {
         if !self.outputs.nothing || cache::is_written(self.arguments) {
             self.enter_for_files(built)?;
         }
-        let made = match self.outputs.nothing {
-            true => Made { image: None, packed: None },
-            false => self.output(plan, built, times, registries, fetcher)?,
+        let caches = |image| {
+            let export = cache::Export { fetcher, plan, built, times: times.policy(), registries, image };
+            export.all(&self.arguments.cache_to)
         };
-        let (times, image) = (times.policy(), made.image.is_some());
-        cache::Export { fetcher, plan, built, times, registries, image }.all(&self.arguments.cache_to)?;
+        let made = if self.outputs.nothing {
+            caches(false)?;
+            Made { image: None, packed: None }
+        } else {
+            self.output(plan, built, times, registries, fetcher, || caches(true))?
+        };
         if self.may_execute {
             shared::remember(self.store, built)?;
         }
         Ok(made)
     }
 
-    /// Puts the image together and hands it out.
+    /// Puts the image together and hands it out. `caches` writes those that were asked for.
     fn output(
         &self,
         plan: &Plan,
@@ -248,6 +247,7 @@ impl Job<'_> {
         times: TimeOptions,
         registries: &Registries,
         fetcher: &Fetcher<'_>,
+        caches: impl FnOnce() -> Result<(), Error>,
     ) -> Result<Made, Error> {
         let pack = self.outputs.packing();
         let options = ImageOptions { times, pack, inline_cache: cache::is_inline(self.arguments) };
@@ -270,7 +270,7 @@ impl Job<'_> {
         } else {
             self.store.barrier().map_err(store_error)?;
         }
-        let packed = outputs::write(self.outputs, &exported, registries, fetcher.events)?;
+        let packed = outputs::write(self.outputs, &exported, registries, caches)?;
         Ok(Made { image: Some(image), packed })
     }
 
@@ -345,8 +345,4 @@ fn warn(plan: &Plan, events: &Events) {
             help: warning.help.clone(),
         });
     }
-}
-
-fn store_error(error: galley_store::StoreError) -> Error {
-    Error::new(ErrorKind::Store, "cannot use the store").because(error)
 }

@@ -5,7 +5,7 @@ use galley_oci::{Descriptor, Index, Platform, Reference, media_type};
 use galley_store::Store;
 use serde_json::Value;
 
-use crate::commands::transfer::store_error;
+use crate::failure::store_error;
 
 /// The field that says where an entry was seen. It is not sent.
 const SEEN_AS: &str = "galley.seen-as";

@@ -11,9 +11,8 @@ use galley_oci::{Descriptor, Manifest, Reference, Time};
 
 use super::{List, PushArgs, Work, no_list, parse, say};
 use crate::{
-    commands::transfer::store_error,
     context::Context,
-    failure::Outcome,
+    failure::{Outcome, store_error},
     registry::{self, RemoteImages, failed},
 };
 

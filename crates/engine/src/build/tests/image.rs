@@ -98,7 +98,7 @@ fn packed_layers_are_remembered() {
         let (layer, times) = (layer.held.layer().unwrap().clone(), layer.times);
         Wanted { layer, times }
     });
-    let packed = pack_all(&store, &wanted.collect::<Vec<_>>(), Packing::default()).unwrap();
+    let packed = pack_all(&fetcher(&store), &wanted.collect::<Vec<_>>(), Packing::default()).unwrap();
     for (layer, packed) in image.layers.iter().zip(packed) {
         assert_eq!(layer.diff_id, packed.diff_id);
         assert_eq!(store.blob_size(&packed.digest), Some(packed.size));
