@@ -6,7 +6,7 @@ use std::{
 };
 
 use galley_oci::{Blake3, Descriptor, Digest};
-use galley_store::{BlobWriter, Key, Layer, Record, Store};
+use galley_store::{BlobWriter, Key, Layer, Record, Store, StoreError};
 
 use super::{broken, stream, transfer::Transfer};
 use crate::{
@@ -95,7 +95,10 @@ impl<'a> Kept<'a> {
             let why = format!("blob {} ends after {found} of {expected} bytes", self.blob.digest);
             return Err(broken(self.name, why));
         }
-        self.writer.commit(Some(&self.blob.digest)).map_err(|error| broken(self.name, error))?;
+        self.writer.commit(Some(&self.blob.digest)).map_err(|error| match error {
+            StoreError::DigestMismatch { .. } => broken(self.name, error),
+            other => store_error(other),
+        })?;
         self.inner.done();
         Ok(())
     }
