@@ -60,7 +60,7 @@ install-lint:
 	@demo/need shellcheck
 
 install-test: install-compiler
-	@demo/need /bin/busybox=busybox-static newuidmap=uidmap useradd=passwd setpriv=util-linux kill=procps python3 tar xz=xz-utils bzip2 \
+	@demo/need /bin/busybox=busybox-static newuidmap=uidmap useradd=passwd setpriv=util-linux kill=procps python3 tar xz=xz-utils bzip2 zstd \
 		setcap=libcap2-bin pasta=passt skopeo umoci podman dockerd=docker.io docker-registry openssl
 
 install-bench: install-test
