@@ -10,7 +10,7 @@ use fs_err as fs;
 use galley_oci::{Descriptor, Digest, Index, Platform, image::MAX_DOCUMENT_BYTES, media_type};
 use galley_store::Store;
 
-use super::{broken, describe, find_manifest};
+use super::{broken, describe, find_manifest, verified::Verified};
 use crate::{
     Error, ErrorKind,
     ports::{BaseImage, BlobSource},
@@ -38,11 +38,10 @@ impl BlobSource for Layout {
         format!("the OCI layout {}", self.root.display())
     }
 
-    /// Whoever keeps the blob checks it.
     fn open(&self, blob: &Descriptor) -> Result<Box<dyn Read + Send>, Error> {
         let path = self.blob_path(&blob.digest);
         let file = fs::File::open(path).map_err(|source| broken(&self.name(), source))?;
-        Ok(Box::new(file.take(blob.size)))
+        Ok(Box::new(Verified::new(file, blob)))
     }
 }
 

@@ -11,6 +11,7 @@ mod pipe;
 mod plain;
 mod stream;
 mod transfer;
+pub(crate) mod verified;
 
 use std::sync::Arc;
 

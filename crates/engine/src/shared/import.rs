@@ -9,9 +9,7 @@ use std::{
     },
 };
 
-use galley_oci::{
-    Descriptor, Digest, Index, Manifest, Platform, Reference, Sha256, Time, TimePolicy, media_type,
-};
+use galley_oci::{Descriptor, Digest, Index, Manifest, Platform, Reference, Time, TimePolicy, media_type};
 use galley_store::{Record, Store};
 
 use super::document::{BUILDKIT_CONFIG, Document, NoDocument};
@@ -19,7 +17,7 @@ use crate::{
     Error, ErrorKind,
     build::Built,
     held::Elsewhere,
-    import::{Layout, Selector, broken, find_manifest},
+    import::{Layout, Selector, broken, find_manifest, verified::Verified},
     ports::{BlobSource, RecordSource, SharedRecord},
     steps::files::store_error,
 };
@@ -255,8 +253,8 @@ impl BlobSource for Watched {
 
     fn open(&self, blob: &Descriptor) -> Result<Box<dyn Read + Send>, Error> {
         let inner = self.source.open(blob).inspect_err(|_| self.faults.note(blob.digest))?;
-        let (faults, hasher) = (Arc::clone(&self.faults), Some(Sha256::new()));
-        Ok(Box::new(Checked { inner, digest: blob.digest, left: blob.size, hasher, faults }))
+        let (inner, faults) = (Verified::new(inner, blob), Arc::clone(&self.faults));
+        Ok(Box::new(Noted { inner, blob: blob.digest, faults }))
     }
 
     fn repository(&self) -> Option<&Reference> {
@@ -264,41 +262,17 @@ impl BlobSource for Watched {
     }
 }
 
-/// Fails unless it ends after the right bytes.
-struct Checked {
-    inner: Box<dyn Read + Send>,
-    digest: Digest,
-    left: u64,
-    /// None when everything has passed.
-    hasher: Option<Sha256>,
+struct Noted {
+    inner: Verified<Box<dyn Read + Send>>,
+    blob: Digest,
     faults: Arc<Faults>,
 }
 
-impl Checked {
-    fn next(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        let wrong = |why: String| Err(io::Error::new(io::ErrorKind::InvalidData, why));
-        let Some(left) = self.left.checked_sub(count as u64) else {
-            return wrong(format!("blob {} is longer than its size", self.digest));
-        };
-        self.left = left;
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&buffer[..count]);
-        }
-        let over = left == 0 || (count == 0 && !buffer.is_empty());
-        let found = if over { self.hasher.take().map(Sha256::finish) } else { None };
-        if found.is_some_and(|found| found != self.digest) {
-            return wrong(format!("blob {} is not what its digest says", self.digest));
-        }
-        Ok(count)
-    }
-}
-
-impl Read for Checked {
+impl Read for Noted {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.next(buffer).inspect_err(|error| {
+        self.inner.read(buffer).inspect_err(|error| {
             if error.kind() != io::ErrorKind::Interrupted {
-                self.faults.note(self.digest);
+                self.faults.note(self.blob);
             }
         })
     }

@@ -1,14 +1,13 @@
 //! The blobs of an archive, for whoever unpacks or keeps them.
 
-use std::{
-    collections::HashMap,
-    io::{self, Read},
-    sync::Arc,
+use std::{collections::HashMap, io::Read, sync::Arc};
+
+use galley_oci::{Descriptor, Digest};
+
+use super::{
+    super::{broken, verified::Verified},
+    Archive,
 };
-
-use galley_oci::{Descriptor, Digest, Sha256};
-
-use super::{super::broken, Archive};
 use crate::{Error, ports::BlobSource};
 
 /// The blobs of an archive.
@@ -44,33 +43,6 @@ impl BlobSource for Source {
             let why = format!("{path} has {} bytes instead of {}", piece.size(), blob.size);
             return Err(broken(name, why));
         }
-        Ok(Box::new(Checked { inner: piece.reader(), hasher: Some(Sha256::new()), expected: blob.digest }))
-    }
-}
-
-/// A reader that ends with an error when the bytes are not those of the digest.
-struct Checked<R> {
-    inner: R,
-    /// None after the end.
-    hasher: Option<Sha256>,
-    expected: Digest,
-}
-
-impl<R: Read> Read for Checked<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&buffer[..count]);
-        }
-        if count > 0 || buffer.is_empty() {
-            return Ok(count);
-        }
-        match self.hasher.take().map(Sha256::finish) {
-            Some(found) if found != self.expected => {
-                let why = format!("blob {} has the content of {found}", self.expected);
-                Err(io::Error::new(io::ErrorKind::InvalidData, why))
-            }
-            _ => Ok(0),
-        }
+        Ok(Box::new(Verified::new(piece.reader(), blob)))
     }
 }
