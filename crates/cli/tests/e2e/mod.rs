@@ -5,6 +5,7 @@ mod build;
 mod cache;
 mod crash;
 mod errors;
+mod faults;
 mod lock;
 mod oracle;
 mod outputs;

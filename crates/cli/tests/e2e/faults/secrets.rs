@@ -1,0 +1,175 @@
+//! Passwords and the files they are in: broken, unreadable, no files at all. None is ever said or kept elsewhere.
+
+use std::{
+    fs::Permissions,
+    os::unix::fs::{PermissionsExt, symlink},
+    process::Command,
+};
+
+use galley_testkit::registry::{Auth, Lifetime, TokenAuth};
+
+use super::{super::Kitchen, *};
+
+/// The password, its two base64 forms in an `auth` and on its own, and what the token server hands out.
+const SECRETS: [&str; 5] = [
+    "s3cret-password",
+    "cm9ib3Q6czNjcmV0LXBhc3N3b3Jk",
+    "czNjcmV0LXBhc3N3b3Jk",
+    "s3cret-token",
+    "s3cret-identity",
+];
+
+fn holds_secret(bytes: &[u8]) -> Option<&'static str> {
+    SECRETS.into_iter().find(|secret| bytes.windows(secret.len()).any(|window| window == secret.as_bytes()))
+}
+
+/// No file below `folder` has a secret in it.
+fn no_secret_below(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            no_secret_below(&path);
+        } else if kind.is_file() {
+            assert_eq!(holds_secret(&fs::read(&path).unwrap()), None, "in {}", path.display());
+        }
+    }
+}
+
+fn no_secret(kitchen: &Kitchen, output: &Output) {
+    assert_eq!(holds_secret(text(output).as_bytes()), None, "{}", text(output));
+    no_secret_below(&kitchen.env.store());
+    no_secret_below(&kitchen.env.work());
+}
+
+fn log_in_command(kitchen: &Kitchen, registry: &Registry) -> Command {
+    kitchen.command(&["login", "-u", "robot", "-p", "s3cret-password", &registry.host()])
+}
+
+fn log_in(kitchen: &Kitchen, registry: &Registry) {
+    no_secret(kitchen, &succeeded(log_in_command(kitchen, registry).output().unwrap()));
+}
+
+#[test]
+fn files_with_passwords_that_are_none() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    let registry = Registry::builder().auth(Auth::basic()).start();
+    put_app(&registry, 1, 100);
+    let file = kitchen.path("home/.docker/config.json");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let host = registry.host();
+    let entry = |entry: &str| format!("{{\"auths\":{{\"{host}\":{entry}}}}}");
+    let contents = [
+        "{\"auths\":{\"x\":{\"auth\":\"cm9ib3Q6czNjcmV0LXBhc3N3b3Jk\"".to_owned(),
+        "s3cret-password".to_owned(),
+        "[\"s3cret-password\"]".to_owned(),
+        entry("\"s3cret-password\""),
+        entry("{\"auth\":\"s3cret-password\"}"),
+        entry("{\"auth\":\"czNjcmV0LXBhc3N3b3Jk\"}"),
+        entry("{\"auth\":[\"s3cret-password\"]}"),
+        entry("{\"identitytoken\":{\"s3cret-password\":1}}"),
+        " ".repeat(2 << 20),
+    ];
+    for content in contents {
+        let _ = fs::remove_file(&file);
+        fs::write(&file, &content).unwrap();
+        let output = kitchen.command(&["pull", &app(&registry)]).output().unwrap();
+        assert_eq!(output.status.code(), Some(6), "{content:.80}: {}", text(&output));
+        assert!(text(&output).contains("config.json"), "{}", text(&output));
+        no_secret(&kitchen, &output);
+        let output = log_in_command(&kitchen, &registry).output().unwrap();
+        assert!(matches!(output.status.code(), Some(0 | 6)), "{content:.80}: {}", text(&output));
+        no_secret(&kitchen, &output);
+    }
+}
+
+#[test]
+fn a_file_with_passwords_that_is_no_file() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    let registry = Registry::builder().auth(Auth::basic()).start();
+    put_app(&registry, 1, 100);
+    let file = kitchen.path("home/.docker/config.json");
+    let folder = file.parent().unwrap();
+    fs::create_dir_all(&file).unwrap();
+    let refused = || {
+        let pull = kitchen.command(&["pull", &app(&registry)]);
+        for mut command in [pull, log_in_command(&kitchen, &registry)] {
+            let output = command.output().unwrap();
+            assert_eq!(output.status.code(), Some(6), "{}", text(&output));
+            assert!(text(&output).contains("config.json"), "{}", text(&output));
+            no_secret(&kitchen, &output);
+        }
+    };
+    refused();
+    fs::remove_dir(&file).unwrap();
+    symlink("config.json", &file).unwrap();
+    refused();
+    fs::remove_file(&file).unwrap();
+    log_in(&kitchen, &registry);
+    fs::set_permissions(&file, Permissions::from_mode(0o000)).unwrap();
+    if fs::read(&file).is_err() {
+        refused();
+    }
+    fs::set_permissions(&file, Permissions::from_mode(0o666)).unwrap();
+    let output = succeeded(kitchen.command(&["pull", &app(&registry)]).output().unwrap());
+    assert!(text(&output).contains("holds passwords and has mode 0666"), "{}", text(&output));
+    no_secret(&kitchen, &output);
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 1, "what login wrote on its way");
+}
+
+#[test]
+fn whatever_fails_no_secret_is_said_or_kept() {
+    for auth in [Auth::basic(), Auth::token()] {
+        let Some(kitchen) = Kitchen::new() else { return };
+        let registry = Registry::builder().auth(auth).start();
+        put_app(&registry, 1, 1000);
+        log_in(&kitchen, &registry);
+        kitchen.dockerfile(&format!("FROM {}\nRUN echo a > /b\n", app(&registry)));
+        let name = format!("{}/team/new:1", registry.host());
+        let build = ["build", "--progress=plain", "-t", &name, "--push", "."];
+        for (method, path, fault) in [
+            ("*", "*/manifests/*", Fault::status(403)),
+            ("*", "*/token*", Fault::status(403)),
+            ("*", "*/token*", Fault::html()),
+            ("*", "*/manifests/*", Fault::html()),
+            ("GET", BLOBS, Fault::Corrupt),
+            ("GET", BLOBS, Fault::status(401)),
+            ("GET", "*/manifests/*", Fault::Redirect("http://127.0.0.1:1{path}".to_owned())),
+            ("PUT", "*", Fault::status(400)),
+            ("POST", "*", Fault::status(401)),
+        ] {
+            registry.heal();
+            registry.inject(Rule::on(method, path, fault).always());
+            for arguments in [&build[..], &["login", &registry.host()]] {
+                let output = kitchen.command(arguments).env("RUST_BACKTRACE", "1").output().unwrap();
+                no_secret(&kitchen, &output);
+                assert_ne!(output.status.code(), Some(70), "{}", text(&output));
+            }
+        }
+        registry.heal();
+        succeeded(kitchen.command(&build).output().unwrap());
+        no_secret_below(&kitchen.env.store());
+    }
+}
+
+#[test]
+fn clocks_that_do_not_agree_cost_a_token_and_no_more() {
+    // (how long a token is good, what is said of it)
+    for (lifetime, expires_in) in [
+        (Lifetime::Endless, Some(0)),
+        (Lifetime::Endless, Some(u64::MAX)),
+        (Lifetime::Requests(2), Some(1 << 40)),
+        (Lifetime::Time(Duration::from_secs(1)), None),
+    ] {
+        let (Some(kitchen), Some(other)) = (Kitchen::new(), Kitchen::new()) else { return };
+        let auth = TokenAuth { lifetime, expires_in, ..TokenAuth::default() };
+        let registry = Registry::builder().auth(Auth::Token(auth)).start();
+        put_app(&registry, 3, 1000);
+        kitchen.galley(&["pull", "-q", &app(&registry)]);
+        log_in(&kitchen, &registry);
+        let name = format!("{}/team/new:1", registry.host());
+        kitchen.galley(&["tag", &app(&registry), &name]);
+        kitchen.galley(&["push", &name]);
+        other.galley(&["pull", "-q", &name]);
+    }
+}
