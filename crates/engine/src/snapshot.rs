@@ -12,6 +12,9 @@ use crate::{
     steps::files::store_error,
 };
 
+/// As many layers as Linux' overlayfs mounts (its OVL_MAX_STACK).
+const LOWERS_MAX: usize = 500;
+
 /// An ordered stack of layers with an identity of its own.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -86,8 +89,11 @@ impl Snapshot {
     pub fn lower_dirs(&self, store: &Store) -> Result<Vec<PathBuf>, Error> {
         let mut seen = HashSet::new();
         let layers = self.layers()?;
-        let layers = layers.iter().rev().filter(|layer| seen.insert(*layer.id()));
-        layers.map(|layer| store.lower_dir(layer).map_err(store_error)).collect()
+        let layers: Vec<&Layer> = layers.iter().rev().filter(|layer| seen.insert(*layer.id())).collect();
+        if layers.len() > LOWERS_MAX {
+            return Err(too_many(layers.len()));
+        }
+        layers.into_iter().map(|layer| store.lower_dir(layer).map_err(store_error)).collect()
     }
 
     /// The merged view, for look-ups.
@@ -96,6 +102,12 @@ impl Snapshot {
         let trees: Result<Vec<Arc<Tree>>, _> = layers.iter().map(Layer::tree).collect();
         Ok(Stack::new(trees.map_err(store_error)?))
     }
+}
+
+fn too_many(layers: usize) -> Error {
+    let message = format!("nothing can run on {layers} layers: Linux mounts {LOWERS_MAX} at most");
+    Error::new(ErrorKind::Input, message)
+        .help("use a base with fewer layers, or collect several steps in one, such as one RUN with `&&`")
 }
 
 /// The layer `id` of the image `name`.
