@@ -194,6 +194,13 @@ pub enum RegistryError {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// A settings file cannot be read.
+    #[error("cannot read settings")]
+    Settings {
+        /// Why, with the path.
+        #[source]
+        source: io::Error,
+    },
     /// A setting that is not in a file is wrong.
     #[error("{what} is wrong: {reason}")]
     Setting {
@@ -260,9 +267,11 @@ impl RegistryError {
             | Self::Redirect { .. } => Kind::Lied,
             Self::TooLarge { .. } => Kind::TooLarge,
             Self::Unsupported { .. } => Kind::Unsupported,
-            Self::Blocked { .. } | Self::Config { .. } | Self::Setting { .. } | Self::Helper { .. } => {
-                Kind::Config
-            }
+            Self::Blocked { .. }
+            | Self::Config { .. }
+            | Self::Settings { .. }
+            | Self::Setting { .. }
+            | Self::Helper { .. } => Kind::Config,
             Self::DockerEngine { .. } | Self::Io { .. } => Kind::Io,
         }
     }

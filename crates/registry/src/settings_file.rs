@@ -31,7 +31,9 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, RegistryError> {
 /// As [`read`], but a file that this user may not read counts as absent: it is another program's.
 pub(crate) fn read_if_permitted(path: &Path) -> Result<Option<Vec<u8>>, RegistryError> {
     match read(path) {
-        Err(RegistryError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+        Err(RegistryError::Settings { source }) if source.kind() == io::ErrorKind::PermissionDenied => {
+            Ok(None)
+        }
         other => other,
     }
 }
@@ -42,7 +44,7 @@ fn is_absent(error: &io::Error) -> bool {
 
 /// A settings file that cannot be read.
 pub(crate) fn failed(source: io::Error) -> RegistryError {
-    RegistryError::Io { doing: "read settings".to_owned(), source }
+    RegistryError::Settings { source }
 }
 
 /// A settings file with something wrong in it.
