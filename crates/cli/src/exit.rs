@@ -25,7 +25,7 @@ pub(crate) const TABLE: [(&str, &str); 12] = [
     ("0", "done; also when the reader of our output closed its end (`galley images \\| head -1`)"),
     (
         "1",
-        "the Dockerfile or the build context is wrong, a source is missing, or a `RUN` ended with a failure",
+        "the Dockerfile, the build context, an image or an archive is wrong, a source is missing, or a `RUN` ended with a failure",
     ),
     ("3", "this machine does not allow what is needed; `galley doctor` names the setting to change"),
     ("4", "the disk or the store: full, not writable, damaged, or made by a newer galley"),
