@@ -223,7 +223,9 @@ impl Upload<'_> {
                             return Ok(());
                         }
                     }
-                    if stand.as_ref().is_some_and(|stand| stand.offset > before) {
+                    // As for blobs on their way here, a few bytes are no progress.
+                    let progress = before.saturating_add(self.client.limits().slow_bytes);
+                    if stand.as_ref().is_some_and(|stand| stand.offset >= progress) {
                         retry = session.retry(self.endpoint);
                     }
                 }
