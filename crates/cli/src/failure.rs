@@ -117,15 +117,24 @@ fn hung_up(error: io::Error) -> io::Error {
 
 /// An error of the engine that wrote to a [`Stream`]: a reader that hung up is none.
 pub(crate) fn of_stream(error: Error) -> Failure {
-    let mut next = std::error::Error::source(&error);
+    let is_ours = |cause: &io::Error| cause.get_ref().is_some_and(|inner| inner.is::<HungUp>());
+    if has_cause(&error, is_ours) { Failure::BrokenPipe } else { error.into() }
+}
+
+/// Whether somebody at the other end of something went away.
+pub(crate) fn is_broken_pipe(error: &Error) -> bool {
+    has_cause(error, |cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn has_cause(error: &Error, is_it: impl Fn(&io::Error) -> bool) -> bool {
+    let mut next = std::error::Error::source(error);
     while let Some(cause) = next {
-        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if inner.is_some_and(|inner| inner.is::<HungUp>()) {
-            return Failure::BrokenPipe;
+        if cause.downcast_ref::<io::Error>().is_some_and(&is_it) {
+            return true;
         }
         next = cause.source();
     }
-    error.into()
+    false
 }
 
 /// The store failed.

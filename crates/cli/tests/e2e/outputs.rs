@@ -1,6 +1,6 @@
 //! What leaves the store, and who can read it.
 
-use std::path::Path;
+use std::{path::Path, process::Stdio};
 
 use fs_err as fs;
 use serde_json::Value;
@@ -80,6 +80,17 @@ fn standard_output_takes_an_archive() {
     assert!(read_tar(&output.stdout).contains_key("d/f"));
     let output = succeeded(kitchen.build_command(&["-o", "-", "."]).output().unwrap());
     assert!(read_tar(&output.stdout).contains_key("d/f"));
+}
+
+#[test]
+fn a_reader_that_hangs_up_keeps_nothing_else_from_being_done() {
+    let Some(kitchen) = kitchen() else { return };
+    let arguments = ["-o", "type=tar,dest=-", "--cache-to", "type=local,dest=cache", "."];
+    let mut build =
+        kitchen.build_command(&arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    drop(build.stdout.take());
+    assert_eq!(build.wait().unwrap().code(), Some(0));
+    assert!(kitchen.env.work().join("cache/index.json").exists());
 }
 
 #[test]

@@ -9,7 +9,10 @@ use galley_engine::{
 use galley_registry::Engine;
 
 use super::outputs::timed;
-use crate::registry::{Registries, failed};
+use crate::{
+    failure::is_broken_pipe,
+    registry::{Registries, failed},
+};
 
 /// Hands the image to the engine; no engine is no error, for the image is in the local store too.
 pub(super) fn load(
@@ -40,8 +43,37 @@ pub(super) fn load(
             let written = written.join().unwrap_or_else(|_| {
                 Err(Error::new(ErrorKind::Internal, "writing the image panicked; this is a bug of galley"))
             });
-            loaded.map_err(|error| failed("cannot load the image into the docker engine", error))?;
-            written
+            let loaded =
+                loaded.map_err(|error| failed("cannot load the image into the docker engine", error));
+            cause(loaded.map(drop), written)
         })
     })
+}
+
+/// Of two ends of a pipe that failed the one that began: an archive that is cut off is no fault of the engine's, and a
+/// writer whose reader went away has nothing to tell.
+fn cause(loaded: Result<(), Error>, written: Result<(), Error>) -> Result<(), Error> {
+    match (loaded, written) {
+        (Err(_), Err(error)) if !is_broken_pipe(&error) => Err(error),
+        (loaded, written) => loaded.and(written),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_that_failed_first_is_told() {
+        let refused = || Err(Error::new(ErrorKind::Registry, "refused"));
+        let cut =
+            || Err(Error::new(ErrorKind::Store, "cut").because(io::Error::from(io::ErrorKind::BrokenPipe)));
+        let full = || Err(Error::new(ErrorKind::Store, "full"));
+        let told = |loaded, written| cause(loaded, written).map_err(|error| error.message.clone());
+        assert_eq!(told(refused(), cut()), Err("refused".to_owned()));
+        assert_eq!(told(refused(), full()), Err("full".to_owned()));
+        assert_eq!(told(refused(), Ok(())), Err("refused".to_owned()));
+        assert_eq!(told(Ok(()), full()), Err("full".to_owned()));
+        assert_eq!(told(Ok(()), Ok(())), Ok(()));
+    }
 }
