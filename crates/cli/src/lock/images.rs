@@ -50,6 +50,10 @@ impl ImageSource for LockedImages<'_> {
         self.images.layout(layout, platform)
     }
 
+    fn is_slow(&self, reference: &Reference) -> bool {
+        self.images.is_slow(reference)
+    }
+
     fn looked_in(&self, reference: &Reference) -> String {
         self.images.looked_in(reference)
     }
@@ -163,6 +167,10 @@ impl ImageSource for Locker<'_> {
 
     fn layout(&self, layout: &LayoutReference, platform: &Platform) -> Result<Option<BaseImage>, Error> {
         self.images.layout(layout, platform)
+    }
+
+    fn is_slow(&self, reference: &Reference) -> bool {
+        self.images.is_slow(reference)
     }
 
     fn looked_in(&self, reference: &Reference) -> String {
