@@ -16,9 +16,7 @@ use galley_oci::{
 };
 use galley_store::{BlobWriter, Export, ExportBlob, Key, Layer, Store};
 
-use crate::{
-    Cancel, Error, ErrorKind, Fetcher, side_by_side::side_by_side as on_threads, steps::files::store_error,
-};
+use crate::{Cancel, Error, ErrorKind, Fetcher, side_by_side, steps::files::store_error};
 
 /// What is wanted of a layer.
 #[derive(Clone, Debug)]
@@ -61,12 +59,12 @@ pub fn pack_all(
     wanted: &[Wanted],
     packing: Packing,
 ) -> Result<Vec<PackedLayer>, Error> {
-    side_by_side(wanted, fetcher.stop, |one, workers| pack(fetcher.store, one, packing, workers))
+    on_all_cores(wanted, fetcher.stop, |one, workers| pack(fetcher.store, one, packing, workers))
 }
 
 /// The diffIDs of several layers, side by side; in the order given. No archive is kept.
 pub fn diff_ids(fetcher: &Fetcher<'_>, wanted: &[Wanted]) -> Result<Vec<Digest>, Error> {
-    side_by_side(wanted, fetcher.stop, |one, _| diff_id(fetcher.store, one))
+    on_all_cores(wanted, fetcher.stop, |one, _| diff_id(fetcher.store, one))
 }
 
 fn diff_id(store: &Store, wanted: &Wanted) -> Result<Digest, Error> {
@@ -211,11 +209,11 @@ fn cores() -> usize {
 }
 
 /// Does `work` for each item on as many threads as there are cores. `work` is told how many of them there are.
-pub(crate) fn side_by_side<T: Sync, R: Send + Sync>(
+pub(crate) fn on_all_cores<T: Sync, R: Send + Sync>(
     items: &[T],
     stop: &Cancel,
     work: impl Fn(&T, usize) -> Result<R, Error> + Sync,
 ) -> Result<Vec<R>, Error> {
     let workers = if items.len() > 1 { cores().min(items.len()) } else { 1 };
-    on_threads(items, workers, stop, |item| work(item, workers))
+    side_by_side(items, workers, stop, |item| work(item, workers))
 }

@@ -110,7 +110,7 @@ impl Assembled {
     /// The same with every layer in the store, its bytes its own.
     pub fn settle(&self, fetcher: &Fetcher<'_>) -> Result<Image, Error> {
         fetcher.fetch(self.layers.iter().map(|layer| &layer.held))?;
-        let layers = blobs::side_by_side(&self.layers, fetcher.stop, |layer, _| {
+        let layers = blobs::on_all_cores(&self.layers, fetcher.stop, |layer, _| {
             let id = *fetcher.own(&layer.held)?.id();
             let (diff_id, times, blob) = (layer.diff_id, layer.times, layer.blob.clone());
             Ok(ImageLayer { layer: id, diff_id, times, blob })
