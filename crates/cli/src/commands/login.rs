@@ -27,8 +27,8 @@ pub(crate) struct LoginArgs {
     #[arg(short, long, value_name = "NAME")]
     username: Option<String>,
     /// The password or access token; others of this machine can see it, use --password-stdin
-    #[arg(short, long, value_name = "PASSWORD")]
-    password: Option<String>,
+    #[arg(short, long, value_name = "PASSWORD", value_parser = secret)]
+    password: Option<Secret>,
     /// Read the password from standard input
     #[arg(long)]
     password_stdin: bool,
@@ -78,6 +78,11 @@ pub(crate) fn log_out(arguments: &LogoutArgs, context: &Context) -> Outcome {
         report::warn(&message, Some("the places are listed in docs/registries.md"));
     }
     Ok(())
+}
+
+/// What is typed here is not for messages.
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text))
 }
 
 struct Login<'a> {
@@ -153,13 +158,13 @@ impl Login<'_> {
         };
         let password = match &arguments.password {
             Some(password) => password.clone(),
-            None if arguments.password_stdin => self.line()?,
-            None => self.prompt("Password: ", true)?,
+            None if arguments.password_stdin => Secret::new(self.line()?),
+            None => Secret::new(self.prompt("Password: ", true)?),
         };
-        if user.is_empty() || password.is_empty() {
+        if user.is_empty() || password.reveal().is_empty() {
             return Err(Failure::usage("a user's name and a password are needed, and one of them is empty"));
         }
-        Ok((user, Secret::new(password)))
+        Ok((user, password))
     }
 
     fn prompt(&self, question: &str, hidden: bool) -> Outcome<String> {
