@@ -142,7 +142,7 @@ impl Push<'_> {
         let uploaded = self
             .client
             .upload(self.to, blob.descriptor, &content, &self.mounts(blob), &progress)
-            .map_err(|error| self.failed(blob.descriptor, error))?;
+            .map_err(|error| self.failed(blob, error))?;
         let (done, state) = match uploaded {
             Uploaded::Present => (0, TransferState::Present),
             Uploaded::Mounted(_) => (0, TransferState::Mounted),
@@ -203,8 +203,16 @@ impl Push<'_> {
         self.store.put_remote(self.to, &remote).map_err(store_error)
     }
 
-    fn failed(&self, blob: &Descriptor, error: RegistryError) -> Error {
-        failed(&format!("cannot push {} to {}", blob.digest.short(), self.to.name()), error)
+    /// What the store has may have been damaged by a power cut, and nobody but the registry has looked at it.
+    fn failed(&self, blob: &Blob<'_>, error: RegistryError) -> Error {
+        let digest = &blob.descriptor.digest;
+        let refused = matches!(error, RegistryError::Status { status: 400..=499, .. })
+            && matches!(blob.content, Content::Store);
+        let error = failed(&format!("cannot push {} to {}", digest.short(), self.to.name()), error);
+        if refused && self.store.remove_damaged_blob(digest).unwrap_or_default() {
+            return error.help("the store's copy was damaged and is removed: push again");
+        }
+        error
     }
 
     fn tell(&self, blob: &Blob<'_>, done: u64, state: TransferState) {

@@ -474,3 +474,27 @@ fn several_bases_are_asked_for_at_once() {
     assert_eq!(asked.len(), 3, "{asked:?}");
     assert!(asked[2].at - asked[0].at < pause, "{asked:?}");
 }
+
+#[test]
+fn a_blob_that_a_power_cut_damaged_is_made_anew() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    let (one, two) = (Registry::start(), Registry::start());
+    let names = [&one, &two].map(|registry| format!("{}/team/app:1", registry.host()));
+    kitchen.dockerfile("FROM scratch\nCOPY Dockerfile /d\n").build(&["-t", &names[0], "-t", &names[1], "."]);
+    kitchen.galley(&["push", &names[0]]);
+    let mut damaged = 0;
+    for entry in fs::read_dir(kitchen.env.store().join("blobs/sha256")).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = fs::read(&path).unwrap();
+        if bytes.starts_with(b"\x1f\x8b") {
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, vec![0; bytes.len()]).unwrap();
+            damaged += 1;
+        }
+    }
+    assert_eq!(damaged, 1);
+    let (code, said) = fails(&kitchen, &["push", &names[1]]);
+    assert_eq!(code, Some(6), "{said}");
+    assert!(said.contains("damaged and is removed: push again"), "{said}");
+    kitchen.galley(&["push", &names[1]]);
+}
