@@ -8,7 +8,7 @@ mod images;
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    io::Write as _,
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -82,16 +82,16 @@ impl Lock {
         let unreadable = |error: std::io::Error| {
             Error::new(ErrorKind::Input, format!("cannot read {}", path.display())).because(error)
         };
-        match fs::metadata(path) {
+        let file = match fs::File::open(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(unreadable(error)),
-            Ok(metadata) if metadata.len() > BYTES_MAX => {
-                let message = format!("{} has {} bytes: that is no lock", path.display(), metadata.len());
-                return Err(Error::new(ErrorKind::Input, message));
-            }
-            Ok(_) => {}
+            opened => opened.map_err(unreadable)?,
+        };
+        let mut text = String::new();
+        file.take(BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
+        if text.len() as u64 > BYTES_MAX {
+            let message = format!("{} has more than {BYTES_MAX} bytes: that is no lock", path.display());
+            return Err(Error::new(ErrorKind::Input, message));
         }
-        let text = fs::read_to_string(path).map_err(unreadable)?;
         let lock = Self::parse(&text).map_err(|why| {
             Error::new(ErrorKind::Input, format!("{} cannot be understood: {why}", path.display()))
                 .help("write it anew with `galley lock`, or take it from version control")
