@@ -46,7 +46,7 @@ pub const fn encoder_version(compression: Compression) -> &'static str {
     match compression {
         Compression::None => "tar-1",
         Compression::Gzip => "gzip-1-zlib-rs-0.6",
-        Compression::Zstd => "zstd-1-libzstd-1.5.7",
+        Compression::Zstd => "zstd-2-libzstd-1.5.7",
     }
 }
 

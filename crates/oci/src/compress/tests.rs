@@ -95,6 +95,11 @@ fn the_encoders_are_the_known_ones() {
         Digest::sha256(&encode(&input, Compression::Zstd, 2, 1 << 16)).to_string(),
         "sha256:8c7eb4dee28c643cd48f0290bcba6d4d1b0cb2465f0f901ae718060731206fea"
     );
+    // Zstandard cuts larger input into jobs.
+    assert_eq!(
+        Digest::sha256(&encode(&sample(5 << 20), Compression::Zstd, 2, 1 << 16)).to_string(),
+        "sha256:5d51e32cec417fbd6ffe5d5bacf05b04945bb40fa42a26b40f31f14cca03f54f"
+    );
 }
 
 /// `printf hello` through each program.

@@ -11,7 +11,8 @@ use zstd::{stream::write::Encoder, zstd_safe::CParameter};
 pub const DEFAULT_ZSTD_LEVEL: i32 = 3;
 
 /// How much input is compressed at once. The library chooses it by level and threads otherwise, and it decides the bytes.
-const JOB_BYTES: u32 = 4 << 20;
+/// It keeps about twelve of these for two threads: twice as much saves 0.2 % of the output and takes 25 MB more.
+const JOB_BYTES: u32 = 2 << 20;
 
 /// Compresses into `W`.
 pub struct ZstdWriter<W: Write>(Encoder<'static, W>);
