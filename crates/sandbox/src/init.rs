@@ -8,10 +8,13 @@ pub(crate) const ZYGOTE: &CStr = c"__galley-zygote";
 /// First argument of the process that tries what a user namespace allows.
 pub(crate) const PROBE: &CStr = c"__galley-probe";
 
-/// Runs the hidden role that the program was started for, if any, and then does not return.
+/// Runs the hidden role that the program was started for, if any, and then does not return. Else it sets how this process
+/// keeps its memory.
 ///
 /// Has to be the first call in `main`, before any thread exists: the roles fork.
 pub fn init() {
+    #[cfg(target_env = "gnu")]
+    crate::sys::give_back_memory();
     let mut args = std::env::args_os().skip(1);
     let Some(role) = args.next() else { return };
     if is(&role, ZYGOTE) {
