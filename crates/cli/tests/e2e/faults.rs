@@ -5,6 +5,7 @@ mod disk;
 mod hostile;
 mod interrupts;
 mod kills;
+mod memory;
 mod secrets;
 mod together;
 

@@ -1,0 +1,51 @@
+//! Memory does not depend on what flows.
+
+use super::{super::Kitchen, *};
+
+const BYTES_MAX: u64 = 64 << 20;
+
+/// The most memory the program had while it did this.
+fn peak(kitchen: &Kitchen, arguments: &[&str]) -> u64 {
+    let mut child = spawn(kitchen, arguments);
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        peak = peak.max(kilobytes.unwrap_or(0) * 1024);
+        thread::sleep(Duration::from_millis(2));
+    }
+    succeeded(child.wait_with_output().unwrap());
+    eprintln!("{} MiB: {arguments:?}", peak >> 20);
+    peak
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn one_large_layer_and_many() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    kitchen.env.write("large/data", noise(1, 300 << 20));
+    kitchen.env.write("large/Dockerfile", "FROM busybox\nCOPY data /\n");
+    let copies = (0..40).map(|number| {
+        kitchen.env.write(&format!("many/data{number}"), noise(number + 2, 3 << 20));
+        format!("COPY data{number} /\n")
+    });
+    let copies: String = copies.collect();
+    kitchen.env.write("many/Dockerfile", format!("FROM busybox\n{copies}"));
+    for context in ["large", "many"] {
+        let registry = Registry::start();
+        kitchen.build(&["-t", "x", context]);
+        for compression in ["gzip", "zstd"] {
+            let name = format!("{}/team/{compression}:1", registry.host());
+            let output =
+                format!("type=registry,name={name},compression={compression},force-compression=true");
+            let layout = format!("busybox=oci-layout://{}", kitchen.path("busybox").display());
+            let build = ["build", "--build-context", &layout, "-o", &output, context];
+            let Some(fresh) = Kitchen::new() else { return };
+            for peak in [peak(&kitchen, &build), peak(&fresh, &["pull", &name])] {
+                assert!(peak <= BYTES_MAX, "{} MiB with {compression}", peak >> 20);
+            }
+        }
+    }
+}
