@@ -104,6 +104,13 @@ fn temporary(kitchen: &Kitchen) -> BTreeSet<String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
+/// Something new in the store: whoever writes sweeps what the dead left.
+fn write_something(kitchen: &Kitchen) {
+    let new = format!("FROM scratch\nCOPY Dockerfile /\n# {:?}\n", Instant::now());
+    kitchen.env.write("writer/Dockerfile", new);
+    kitchen.build(&["-o", "type=cacheonly", "writer"]);
+}
+
 /// The program, running without a terminal; what it says is kept.
 fn spawn(kitchen: &Kitchen, arguments: &[&str]) -> std::process::Child {
     let mut command = kitchen.command(arguments);
