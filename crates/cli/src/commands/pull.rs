@@ -29,22 +29,15 @@ pub(crate) struct PullArgs {
 /// Fetches one after the other. For an ordinary user this is tried outside of the user namespace first: nothing has to
 /// be written when all is there.
 pub(crate) fn execute(arguments: &PullArgs, context: &Context) -> Outcome {
-    // Outside, signals are left to whoever passes them on to the process inside.
-    let stop = if context.environment.is_root { signals::listen()? } else { Cancel::new() };
-    let pull = Pull::new(arguments, context, stop)?;
     let wanted: Vec<Wanted> =
         arguments.images.iter().map(|name| Wanted::new(name)).collect::<Result<_, _>>()?;
-    if !pull.may_write {
-        let known: Result<Vec<Pulled>, Error> = wanted.iter().map(|wanted| pull.known(wanted)).collect();
-        return match known {
-            Ok(known) => wanted.iter().zip(&known).try_for_each(|(wanted, pulled)| {
-                pull.begin(wanted)?;
-                pull.end(wanted, pulled)
-            }),
-            Err(error) if error.kind == ErrorKind::NeedsExecution => namespace::enter(context),
-            Err(error) => Err(error.into()),
-        };
+    if !context.environment.is_root {
+        // Afterwards signals are passed on to the process inside.
+        let all_here =
+            signals::while_listening(|stop| Pull::new(arguments, context, stop)?.is_done(&wanted))?;
+        return if all_here { Ok(()) } else { namespace::enter(context) };
     }
+    let pull = Pull::new(arguments, context, signals::listen()?)?;
     for wanted in &wanted {
         pull.begin(wanted)?;
         let pulled = pull.fetch(wanted)?;
@@ -125,26 +118,28 @@ struct Pull<'a> {
     stop: Cancel,
     registries: Registries,
     platform: Platform,
-    may_write: bool,
     /// What is said goes to standard error.
     aside: bool,
 }
 
 impl<'a> Pull<'a> {
     fn new(arguments: &'a PullArgs, context: &'a Context, stop: Cancel) -> Outcome<Self> {
-        let may_write = context.environment.is_root;
         let registries = Registries::new(context, &stop);
         let platform = arguments.platform.clone().unwrap_or_else(Platform::of_this_machine);
-        Ok(Self {
-            arguments,
-            context,
-            store: context.store()?,
-            stop,
-            registries,
-            platform,
-            may_write,
-            aside: false,
-        })
+        Ok(Self { arguments, context, store: context.store()?, stop, registries, platform, aside: false })
+    }
+
+    /// Whether nothing has to be written, which is then said.
+    fn is_done(&self, wanted: &[Wanted]) -> Outcome<bool> {
+        let known: Result<Vec<Pulled>, Error> = wanted.iter().map(|wanted| self.known(wanted)).collect();
+        match known {
+            Err(error) if error.kind == ErrorKind::NeedsExecution => return Ok(false),
+            known => wanted.iter().zip(&known?).try_for_each(|(wanted, pulled)| {
+                self.begin(wanted)?;
+                self.end(wanted, pulled)
+            })?,
+        }
+        Ok(true)
     }
 
     fn find(&self, wanted: &Wanted) -> Result<Found, Error> {

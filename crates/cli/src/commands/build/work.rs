@@ -47,7 +47,12 @@ pub(super) fn execute(arguments: BuildArgs, context: &Context) -> Outcome {
     }
     let store = context.store()?;
     let job = Job { arguments: &arguments, context, outputs: &outputs, store: &store, may_execute };
-    match job.run() {
+    // Outside, signals are listened to for as long as it lasts: afterwards they are passed on to the process inside.
+    let done = match may_execute {
+        true => job.run(&signals::listen()?),
+        false => signals::while_listening(|stop| Ok(job.run(&stop)))?,
+    };
+    match done {
         Err(error) if !may_execute && matches!(error.kind, ErrorKind::NeedsExecution) => {
             namespace::enter(context)
         }
@@ -75,7 +80,7 @@ struct Made {
 }
 
 impl Job<'_> {
-    fn run(&self) -> Result<(), Error> {
+    fn run(&self, cancel: &Cancel) -> Result<(), Error> {
         let environment = &self.context.environment;
         // `build -` has no context: an empty directory stands for it.
         let empty = if self.arguments.context == "-" { Some(self.store.temp_dir("nothing")) } else { None };
@@ -84,15 +89,13 @@ impl Job<'_> {
         let options = plan_options(self.arguments, environment, nothing)?;
         let times = self.times(&options.context.path)?;
         let secrets = secrets(&self.arguments.secret, environment)?;
-        // Outside, signals are left to whoever passes them on to the process inside; a look-up has nothing to end.
-        let cancel = if self.may_execute { signals::listen()? } else { Cancel::new() };
-        let sources = StoreImages::new(self.store, self.context, self.ask(), &cancel);
+        let sources = StoreImages::new(self.store, self.context, self.ask(), cancel);
         let plan = match self.lock()? {
             Some((lock, path)) => plan::plan(&options, &LockedImages { images: &sources, lock, path })?,
             None => plan::plan(&options, &sources)?,
         };
         let registries = sources.registries();
-        let made = self.show(|events| self.build(&plan, &secrets, times, registries, events, &cancel))?;
+        let made = self.show(|events| self.build(&plan, &secrets, times, registries, events, cancel))?;
         self.tell(&made)
     }
 
