@@ -43,7 +43,7 @@ fn help_names_every_command_that_works() {
     let env = TestEnv::new();
     let help = stdout(&succeeded(run(galley(&env, &["--help"]))));
     for command in
-        "build pull push login logout run ps logs stop images inspect history tag rmi save load import create export rm manifest doctor version info completion".split(' ')
+        "build pull push login logout run ps logs stop images inspect history tag rmi save load import lock parse create export rm manifest doctor version info completion".split(' ')
     {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in:\n{help}");
         let own = stdout(&succeeded(run(galley(&env, &[command, "--help"]))));
@@ -108,6 +108,28 @@ error: unknown instruction `COPPY`
   = help: did you mean `COPY`?
 ";
     assert_eq!(stderr(&run(galley(&env, &["build", "."]))), expected);
+}
+
+#[test]
+fn a_syntax_tree_is_printed() {
+    let env = TestEnv::new();
+    env.write("Dockerfile", "FROM scratch AS a\nCOPY --link $X /\n");
+    let plain = "1:from scratch AS a\n2:copy --link $X /\n";
+    assert_eq!(stdout(&succeeded(run(galley(&env, &["parse"])))), plain);
+    let json = stdout(&succeeded(run(galley(&env, &["parse", "--json", "Dockerfile"]))));
+    let expected = serde_json::json!([
+        {"name": "from", "flags": [], "args": ["scratch", "AS", "a"]},
+        {"name": "copy", "flags": ["--link"], "args": ["$X", "/"]},
+    ]);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), expected);
+    let mut piped = galley(&env, &["parse", "-"]);
+    piped.stdin(fs::File::open(env.work().join("Dockerfile")).unwrap().into_parts().0);
+    assert_eq!(stdout(&succeeded(piped.output().unwrap())), plain);
+    env.write("wrong", "FROM scratch\nCOPPY a b\n");
+    let output = run(galley(&env, &["parse", "wrong"]));
+    assert_eq!(code(&output), Some(1));
+    assert!(stderr(&output).contains(" --> wrong:2:1\n"), "{}", text(&output));
+    assert_eq!(code(&run(galley(&env, &["parse", "nowhere"]))), Some(1));
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! * [`source`], [`span`]: the text, and where things stand in it.
 //! * [`parser`]: [`parse()`], [`parse_onbuild`], [`Dockerfile`], [`Instruction`].
 //! * [`command`]: what each instruction says, one type each.
+//! * [`tree`]: the same as plain words, for programs that read Dockerfiles.
 //! * [`stage`]: instructions grouped by `FROM`, and the look-up of a stage by name or number.
 //! * [`expand`]: `$VAR` and quotes; the evaluator calls it with the environment of the moment.
 //! * [`mount`], [`user`], [`mode`], [`port`], [`duration`], [`signal`]: readers of single (expanded) values.
@@ -39,6 +40,7 @@ pub mod source;
 pub mod span;
 pub mod stage;
 mod suggest;
+pub mod tree;
 pub mod user;
 mod words;
 
@@ -54,3 +56,4 @@ pub use parser::{Dockerfile, Instruction, parse, parse_onbuild};
 pub use source::{Location, Source};
 pub use span::{Span, Word};
 pub use stage::{Stage, Stages};
+pub use tree::Node;

@@ -17,6 +17,7 @@ pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod manifest;
+pub(crate) mod parse;
 pub(crate) mod ps;
 pub(crate) mod pull;
 pub(crate) mod push;
@@ -54,6 +55,7 @@ pub(crate) enum Commands {
     Save(save::SaveArgs),
     Load(load::LoadArgs),
     Lock(lock::LockArgs),
+    Parse(parse::ParseArgs),
     Create(Box<create::CreateArgs>),
     Export(export::ExportArgs),
     Rm(rm::RmArgs),
@@ -144,6 +146,7 @@ pub(crate) fn execute(command: Commands, context: &Context) -> Outcome {
         Commands::Save(arguments) => save::execute(&arguments, context),
         Commands::Load(arguments) => load::execute(&arguments, context),
         Commands::Lock(arguments) => lock::execute(&arguments, context),
+        Commands::Parse(arguments) => parse::execute(&arguments),
         Commands::Create(arguments) => create::execute(*arguments, context),
         Commands::Export(arguments) => export::execute(&arguments, context),
         Commands::Rm(arguments) => rm::execute(&arguments, context),

@@ -47,7 +47,11 @@ fn check_spans(source: &Source, dockerfile: &Dockerfile) {
         assert!(span.start <= span.end && span.end <= text.len());
         assert!(text.is_char_boundary(span.start) && text.is_char_boundary(span.end));
     };
-    for instruction in &dockerfile.instructions {
+    for (instruction, node) in dockerfile.instructions.iter().zip(dockerfile.tree(source)) {
+        assert_eq!(
+            (node.name.as_str(), node.flags.len()),
+            (&*instruction.keyword.text.to_lowercase(), instruction.flags.len())
+        );
         inside(instruction.full_span);
         let keyword = &instruction.keyword;
         assert!(source.slice(keyword.span).starts_with(keyword.text.chars().next().expect("not empty")));

@@ -28,8 +28,10 @@ use galley_dockerfile::mode::ModeSpec;
 use galley_oci::{ImageConfig, Platform};
 use serde::Serialize;
 
+pub use galley_dockerfile::Node as SyntaxNode;
+
 pub use self::options::{BuildContext, Entitlement, NoCache, PlanOptions};
-pub use self::planner::{plan, stages};
+pub use self::planner::{plan, stages, tree};
 pub(crate) use self::state::DEFAULT_PATH;
 
 use crate::{error::Place, ports::BaseImage};

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use galley_dockerfile::{Dockerfile, Ignore, Source as SourceText, Stages, directive::Check, parse};
+use galley_dockerfile::{
+    Dockerfile, Ignore, Node as SyntaxNode, Source as SourceText, Stages, directive::Check, parse,
+};
 
 use super::{
     HistoryItem, Plan, PlanOptions, StepId, Target,
@@ -23,7 +25,7 @@ const STAGES_MAX: usize = 10_000;
 
 /// Plans what the asked target needs. Nothing is read but the options and what `sources` answers.
 pub fn plan(options: &PlanOptions, sources: &dyn ImageSource) -> Result<Plan, Error> {
-    let source = read_source(options)?;
+    let source = read_source(&options.dockerfile_name, &options.dockerfile)?;
     let plain = Text::new(source.name(), source.text(), '\\');
     let dockerfile = parse(&source).map_err(|error| plain.error(&error))?;
     let text = plain.with_escape(dockerfile.escape);
@@ -58,16 +60,23 @@ pub fn plan(options: &PlanOptions, sources: &dyn ImageSource) -> Result<Plan, Er
 
 /// How many stages the Dockerfile has; each may be a target, by its number.
 pub fn stages(options: &PlanOptions) -> Result<usize, Error> {
-    let source = read_source(options)?;
+    let source = read_source(&options.dockerfile_name, &options.dockerfile)?;
     let text = Text::new(source.name(), source.text(), '\\');
     let dockerfile = parse(&source).map_err(|error| text.error(&error))?;
     Ok(dockerfile.into_stages().map_err(|error| text.error(&error))?.stages.len())
 }
 
-fn read_source(options: &PlanOptions) -> Result<SourceText, Error> {
-    let name = options.dockerfile_name.as_str();
-    SourceText::new(name, options.dockerfile.as_slice()).map_err(|error| {
-        let lossy = SourceText::lossy(name, &options.dockerfile);
+/// The syntax tree of a Dockerfile. Only the language is checked: neither stages nor variables.
+pub fn tree(name: &str, dockerfile: &[u8]) -> Result<Vec<SyntaxNode>, Error> {
+    let source = read_source(name, dockerfile)?;
+    let text = Text::new(source.name(), source.text(), '\\');
+    let dockerfile = parse(&source).map_err(|error| text.error(&error))?;
+    Ok(dockerfile.tree(&source))
+}
+
+fn read_source(name: &str, dockerfile: &[u8]) -> Result<SourceText, Error> {
+    SourceText::new(name, dockerfile).map_err(|error| {
+        let lossy = SourceText::lossy(name, dockerfile);
         Text::new(name, lossy.text(), '\\').error(&error)
     })
 }

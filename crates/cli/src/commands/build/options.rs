@@ -95,10 +95,16 @@ fn refuse_remote(context: &OsStr) -> Result<(), Error> {
     Ok(())
 }
 
-fn read_standard_input() -> Result<Vec<u8>, Error> {
-    limited(io::stdin().lock(), DOCKERFILE_BYTES_MAX).map_err(|error| {
+/// A Dockerfile from standard input.
+pub(crate) fn read_standard_input() -> Result<Vec<u8>, Error> {
+    read_limited(io::stdin().lock()).map_err(|error| {
         Error::new(ErrorKind::Input, "cannot read the Dockerfile on standard input").because(error)
     })
+}
+
+/// A Dockerfile, as long as one may be.
+pub(crate) fn read_limited(reader: impl Read) -> io::Result<Vec<u8>> {
+    limited(reader, DOCKERFILE_BYTES_MAX)
 }
 
 fn limited(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
