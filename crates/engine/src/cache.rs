@@ -80,6 +80,13 @@ pub(crate) fn copy(parent: &Digest, operation: &CopyOp, input: &CopyInput) -> Ke
     for file in &operation.inline {
         hash.field(&file.name).field(&file.content);
     }
+    // The selections of a context have left out already what is excluded.
+    if matches!(input, CopyInput::Snapshot(_)) && !operation.excludes.is_empty() {
+        hash.number(operation.excludes.len() as u64);
+        for pattern in &operation.excludes {
+            hash.field(pattern);
+        }
+    }
     hash.finish()
 }
 

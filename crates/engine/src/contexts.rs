@@ -20,7 +20,9 @@ use crate::{
     Error, ErrorKind, Event, Events,
     plan::{ContextId, ContextSource, Operation, Plan, Source},
     steps::{
+        copy::join_all,
         files::Files,
+        filter::{self, Meant},
         mounts,
         select::{self, Selected},
     },
@@ -70,46 +72,95 @@ impl<'a> Contexts<'a> {
 }
 
 /// The part of a context that steps can mean: nothing else is read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Needed {
-    /// Each with whether a pattern follows it, whose matches are followed when they are links.
-    paths: Vec<(Vec<u8>, bool)>,
+    parts: Vec<Part>,
+    /// Directories that must be there, whatever is in them.
+    places: Vec<Vec<u8>>,
+}
+
+/// What one source can mean.
+#[derive(Debug, Default)]
+struct Part {
+    path: Vec<u8>,
+    /// Whether a pattern follows, whose matches are followed when they are links.
+    wild: bool,
+    /// What is meant that many names deep and deeper.
+    filter: Option<(usize, Arc<filter::Filter>)>,
 }
 
 impl Needed {
     fn of(plan: &Plan, id: ContextId) -> Self {
-        let mut paths = Vec::new();
+        let mut needed = Self::default();
         for step in &plan.steps {
             match &step.operation {
                 Operation::Copy(copy) if copy.from == Source::Context(id) => {
-                    for pattern in &copy.sources {
-                        let pattern = select::clean(pattern);
-                        let (fixed, wild) = select::split(&pattern);
-                        paths.push((fixed, wild.is_some()));
-                    }
+                    // A pattern that cannot be read is an error as soon as the step is looked at.
+                    filter::sources(copy).iter().flatten().for_each(|source| needed.add(source));
                 }
                 Operation::Run(run) => {
                     let sources = run.mounts.iter().filter_map(mounts::source);
                     let ours = sources.filter(|(source, _)| *source == Source::Context(id));
-                    paths.extend(ours.map(|(_, path)| (select::clean(path), false)));
+                    let paths = ours.map(|(_, path)| select::clean(path));
+                    needed.parts.extend(paths.map(|path| Part { path, ..Part::default() }));
                 }
                 _ => {}
             }
         }
-        Self { paths }
+        needed
+    }
+
+    fn add(&mut self, source: &Meant) {
+        let pattern = select::clean(&source.path);
+        let depth = pattern.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).count();
+        let filter = source.filter.clone().map(|filter| (depth, filter));
+        let (mut path, wild) = select::split(&pattern);
+        if let (None, Some(kept)) = (wild, &source.kept) {
+            let fixed = join_all(&path, filter::fixed(kept));
+            self.places.push(std::mem::replace(&mut path, fixed));
+        }
+        self.parts.push(Part { path, wild: wild.is_some(), filter });
     }
 
     fn everything() -> Self {
-        Self { paths: vec![(Vec::new(), false)] }
+        Self { parts: vec![Part::default()], places: Vec::new() }
     }
 
     fn decide(&self, path: &[u8], is_directory: bool) -> Decision {
-        let within = |(needed, _): &(Vec<u8>, bool)| is_within(path, needed);
-        let above = |(needed, _): &(Vec<u8>, bool)| is_within(needed, path);
-        if self.paths.iter().any(within) {
+        if self.places.iter().any(|place| place == path) {
             return Decision::Keep;
         }
-        match (self.paths.iter().any(above), is_directory) {
+        let mut decision = Decision::Skip;
+        for part in &self.parts {
+            match part.decide(path, is_directory) {
+                Decision::Keep => return Decision::Keep,
+                Decision::SkipButLookInside => decision = Decision::SkipButLookInside,
+                Decision::Skip => {}
+            }
+        }
+        decision
+    }
+
+    /// Whether a source may be, or lead through, a link to something that was not read.
+    fn may_lead_elsewhere(&self, tree: &Tree) -> bool {
+        let links = tree.entries().iter().filter(|entry| matches!(entry.kind, Kind::Symlink { .. }));
+        let followed = |path: &[u8]| {
+            let mut parts = self.parts.iter();
+            parts.any(|part| is_within(&part.path, path) || (part.wild && is_within(path, &part.path)))
+        };
+        !self.parts.iter().any(Part::is_everything)
+            && links.map(|entry| &entry.path).any(|path| followed(path))
+    }
+}
+
+impl Part {
+    fn decide(&self, path: &[u8], is_directory: bool) -> Decision {
+        if is_within(path, &self.path) {
+            let Some((depth, filter)) = &self.filter else { return Decision::Keep };
+            let below = path.splitn(depth + 1, |&byte| byte == b'/').nth(*depth);
+            return filter.decide(below.unwrap_or_default(), is_directory);
+        }
+        match (is_within(&self.path, path), is_directory) {
             (true, true) => Decision::SkipButLookInside,
             // A link on the way, or a file in the way.
             (true, false) => Decision::Keep,
@@ -117,15 +168,8 @@ impl Needed {
         }
     }
 
-    /// Whether a source may be, or lead through, a link to something that was not read.
-    fn may_lead_elsewhere(&self, tree: &Tree) -> bool {
-        let links = tree.entries().iter().filter(|entry| matches!(entry.kind, Kind::Symlink { .. }));
-        let followed = |path: &[u8]| {
-            let mut paths = self.paths.iter();
-            paths.any(|(needed, wild)| is_within(needed, path) || (*wild && is_within(path, needed)))
-        };
-        !self.paths.iter().any(|(path, _)| path.is_empty())
-            && links.map(|entry| &entry.path).any(|path| followed(path))
+    fn is_everything(&self) -> bool {
+        self.path.is_empty() && self.filter.is_none()
     }
 }
 
@@ -157,8 +201,10 @@ impl Context {
     }
 
     /// What a source of COPY means here.
-    pub(crate) fn select(&self, pattern: &[u8]) -> Result<Vec<Selected>, Error> {
-        select::select(self.files.stack(), pattern).map_err(|error| self.explain(error, pattern))
+    pub(crate) fn select(&self, source: &Meant) -> Result<Vec<Selected>, Error> {
+        let required = source.required().unwrap_or_default();
+        let path = [&source.path, &b"/"[..], required].concat();
+        select::select(self.files.stack(), source).map_err(|error| self.explain(error, &path))
     }
 
     /// Where a path without wildcards leads; it must exist.

@@ -431,6 +431,10 @@ fn only_what_is_meant_is_read() {
         context("FROM scratch\nCOPY app/*.go /app/\nRUN --mount=source=app/main.go,target=/m say x"),
         Some(2)
     );
+    assert_eq!(context("FROM scratch\nCOPY --exclude=big --exclude=.* --exclude=app/m* . /x"), Some(0));
+    assert_eq!(context("FROM scratch\nCOPY --exclude=* --exclude=!d* big /x"), Some(1));
+    assert_eq!(context("FROM scratch\nCOPY --parents **/*.go /x"), Some(1));
+    assert_eq!(context("FROM scratch\nCOPY --parents app/./none/* big/./data /x"), Some(1));
     std::os::unix::fs::symlink("big", bench.context().join("alias")).unwrap();
     assert_eq!(context("FROM scratch\nCOPY alias /x"), Some(2), "a link leads to what was not walked");
     assert_eq!(context("FROM scratch\nRUN say x"), None);

@@ -54,6 +54,7 @@ fn copy_operation() -> CopyOp {
     CopyOp {
         from: Source::Step(StepId(0)),
         sources: vec![b"a".to_vec(), b"b*".to_vec()],
+        excludes: Vec::new(),
         inline: vec![InlineFile { name: b"f".to_vec(), content: b"text".to_vec() }],
         destination: b"/x/".to_vec(),
         chown: Some("app".to_owned()),
@@ -130,4 +131,22 @@ fn what_must_not_count_does_not() {
     let moved = CopyOp { from: Source::Context(ContextId(3)), sources: Vec::new(), ..copy_operation() };
     let input = CopyInput::Selections(Vec::new());
     assert_eq!(copy(&parent(), &moved, &input), copy(&parent(), &copy_operation(), &input));
+}
+
+#[test]
+fn what_is_excluded_counts_once() {
+    let excluding = |patterns: &[&str]| {
+        let excludes = patterns.iter().map(|pattern| pattern.as_bytes().to_vec()).collect();
+        CopyOp { excludes, ..copy_operation() }
+    };
+    let stage = CopyInput::Snapshot(Digest::blake3(b"stage"));
+    let patterns: [&[&str]; 5] = [&[], &["a"], &["b"], &["a", "b"], &["b", "a"]];
+    let mut keys = patterns.map(|patterns| copy(&parent(), &excluding(patterns), &stage)).to_vec();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), patterns.len());
+    // A selection has only what was left.
+    let selections = CopyInput::Selections(vec![Digest::blake3(b"one")]);
+    let key = |operation: &CopyOp| copy(&parent(), operation, &selections);
+    assert_eq!(key(&excluding(&["a"])), key(&copy_operation()));
 }

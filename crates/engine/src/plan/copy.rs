@@ -1,7 +1,7 @@
 //! COPY and ADD.
 
 use galley_dockerfile::{
-    Instruction, Word,
+    Ignore, Instruction, Word,
     command::{Add, Copy, CopySource},
     glob, mode,
 };
@@ -21,6 +21,8 @@ struct Files<'i> {
     destination: &'i Word,
     unpack: bool,
     link: bool,
+    parents: bool,
+    excludes: Vec<Vec<u8>>,
 }
 
 /// Sources, expanded.
@@ -32,11 +34,6 @@ struct Sources {
 
 impl Evaluation<'_, '_> {
     pub(super) fn copy(&mut self, copy: &Copy, instruction: &Instruction) -> Result<(), Error> {
-        if copy.parents {
-            let help = "copy each directory to its place with an instruction of its own";
-            return Err(self.unsupported_flag(instruction, "COPY", "parents", help));
-        }
-        self.refuse_excludes(instruction, "COPY", &copy.excludes)?;
         let from = match &copy.from {
             None => Source::Context(ContextId(0)),
             Some(word) => {
@@ -53,12 +50,13 @@ impl Evaluation<'_, '_> {
             destination: &copy.destination,
             unpack: false,
             link: copy.link,
+            parents: copy.parents,
+            excludes: self.excludes(&copy.excludes)?,
         };
         self.files(files, instruction)
     }
 
     pub(super) fn add_files(&mut self, add: &Add, instruction: &Instruction) -> Result<(), Error> {
-        self.refuse_excludes(instruction, "ADD", &add.excludes)?;
         let from = Source::Context(ContextId(0));
         let sources = self.sources("ADD", from, &add.sources)?;
         if let Some(checksum) = &add.checksum {
@@ -78,6 +76,8 @@ impl Evaluation<'_, '_> {
             destination: &add.destination,
             unpack: add.unpack.unwrap_or(true),
             link: add.link,
+            parents: false,
+            excludes: self.excludes(&add.excludes)?,
         };
         self.files(files, instruction)
     }
@@ -91,7 +91,8 @@ impl Evaluation<'_, '_> {
         let Sources { paths, inline } = files.sources;
         let operation = CopyOp {
             from: files.from,
-            sources: paths.iter().map(|path| path::absolute("/", path).into_bytes()).collect(),
+            sources: paths.iter().map(|path| source(path, files.parents).into_bytes()).collect(),
+            excludes: files.excludes,
             inline,
             destination: path::destination(&self.state.directory, &destination).into_bytes(),
             chown,
@@ -152,9 +153,13 @@ impl Evaluation<'_, '_> {
         Ok(Some(Chmod { text, mode }))
     }
 
-    fn refuse_excludes(&self, at: &Instruction, name: &str, excludes: &[Word]) -> Result<(), Error> {
-        let help = "name the files in .dockerignore, or copy the wanted ones one by one";
-        if excludes.is_empty() { Ok(()) } else { Err(self.unsupported_flag(at, name, "exclude", help)) }
+    /// The patterns of `--exclude`, as they are written: nothing in them is expanded.
+    fn excludes(&self, words: &[Word]) -> Result<Vec<Vec<u8>>, Error> {
+        let read = |word: &Word| match Ignore::from_patterns([word.text.as_bytes()]) {
+            Ok(_) => Ok(word.text.clone().into_bytes()),
+            Err(error) => Err(self.text.wrong(word.span, error.message())),
+        };
+        words.iter().map(read).collect()
     }
 
     fn refuse_remote(&self, name: &str, word: &Word, path: &str) -> Result<(), Error> {
@@ -180,12 +185,29 @@ fn history_text(
     (chown, chmod): (&Option<String>, &Option<Chmod>),
     destination: &str,
 ) -> String {
+    let parents = files.parents.then(|| "--parents".to_owned());
     let chown = chown.iter().map(|chown| format!("--chown={chown}"));
     let chmod = chmod.iter().map(|chmod| format!("--chmod={}", chmod.text));
     let Sources { paths, inline } = &files.sources;
     let inline = inline.iter().map(|file| format!("<<{}", String::from_utf8_lossy(&file.name)));
-    let words = chown.chain(chmod).chain(paths.iter().cloned()).chain(inline).chain([destination.to_owned()]);
+    let words = parents
+        .into_iter()
+        .chain(chown)
+        .chain(chmod)
+        .chain(paths.iter().cloned())
+        .chain(inline)
+        .chain([destination.to_owned()]);
     format!("{} {} # buildkit", files.name, words.collect::<Vec<_>>().join(" "))
+}
+
+/// A source as steps know it. With `--parents` it is in two parts, at its first `/./` or at the root.
+fn source(path: &str, parents: bool) -> String {
+    if !parents {
+        return path::absolute("/", path);
+    }
+    let (start, kept) = path.split_once("/./").unwrap_or(("", path));
+    let (start, kept) = (path::absolute("/", start), path::absolute("/", kept));
+    format!("{}/.{kept}", start.trim_end_matches('/'))
 }
 
 /// URLs, and what Docker takes for a git repository.

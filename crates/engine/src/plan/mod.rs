@@ -254,8 +254,11 @@ pub struct CopyOp {
     /// From where.
     pub from: Source,
     /// Path patterns below the source's root, as expanded, in the order written: `/a.txt`, `/*.txt`, `/`. `.` and `..`
-    /// are resolved, the root stops `..`.
+    /// are resolved, the root stops `..`. With `--parents` each has `/./` in it, which no other path has: before it is where
+    /// the kept part starts, behind it the pattern of what is kept.
     pub sources: Vec<Vec<u8>>,
+    /// `--exclude`: patterns of what is left out below each source.
+    pub excludes: Vec<Vec<u8>>,
     /// Files written in the Dockerfile itself.
     pub inline: Vec<InlineFile>,
     /// Absolute, with the trailing slash when one was written.

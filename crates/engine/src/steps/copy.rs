@@ -15,6 +15,7 @@ use galley_store::Origin;
 use super::{
     draft::{Bytes, Draft, NewDirectory, shown},
     files::Files,
+    filter::Kept,
     select::Selected,
 };
 use crate::{Error, ErrorKind, plan::InlineFile};
@@ -67,16 +68,18 @@ pub(crate) fn copy(
     selected: &Selected,
     manner: &Manner<'_>,
 ) -> Result<(), Error> {
-    let source = files.stack().walk(&selected.path);
-    let directory = source.first().is_none_or(|found| found.entry.is_directory());
+    let source = selected.walk(files.stack());
+    let directory = source.first().is_none_or(|kept| kept.found.entry.is_directory());
     let target = prepare_target(draft, directory, &selected.name, manner)?;
     let mut copier = Copier { draft, manner, groups: HashMap::new() };
-    for found in source {
+    for Kept { found, on_the_way } in source {
         let relative = &found.path()[selected.path.len()..];
         let relative = relative.strip_prefix(b"/").unwrap_or(relative);
         // Of the top directory only the time is copied.
         if directory && relative.is_empty() {
             copier.keep_directory(&target, found.entry.meta.mtime);
+        } else if on_the_way {
+            copier.pass(found, join_all(&target, relative))?;
         } else {
             copier.put(found, join_all(&target, relative))?;
         }
@@ -143,6 +146,19 @@ impl Copier<'_, '_> {
             let mut entry = existing.clone();
             entry.meta.mtime = mtime;
             self.draft.put(entry, Bytes::None);
+        }
+    }
+
+    /// Makes a directory for what is below it; one that is there takes only the mode, and no other than the source's.
+    fn pass(&mut self, found: Found<'_>, target: Vec<u8>) -> Result<(), Error> {
+        match self.draft.get(&target).filter(|existing| existing.is_directory()) {
+            None => self.put(found, target),
+            Some(existing) => {
+                let mut entry = existing.clone();
+                entry.meta.mode = found.entry.meta.mode;
+                self.draft.put(entry, Bytes::None);
+                Ok(())
+            }
         }
     }
 

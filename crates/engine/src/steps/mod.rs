@@ -3,7 +3,7 @@
 //! Steps that only move files work on trees: they read what is below and what is copied as [`Tree`](galley_oci::Tree)s,
 //! and say where the bytes of each new file already are. Only a run step makes bytes.
 //!
-//! * [`files`]: a place that files are copied from; [`select`]: which of them a pattern means.
+//! * [`files`]: a place that files are copied from; [`select`]: which of them a pattern means; [`filter`]: what below them.
 //! * [`draft`]: the destination with the changes made so far.
 //! * [`copy`], [`archive`], [`workdir`], [`run`]: the steps.
 //! * [`mounts`]: what a run step gets mounted; [`attributes`]: directories that are made on disk.
@@ -15,6 +15,7 @@ pub(crate) mod attributes;
 pub(crate) mod copy;
 pub(crate) mod draft;
 pub(crate) mod files;
+pub(crate) mod filter;
 pub(crate) mod mounts;
 pub(crate) mod run;
 pub(crate) mod select;

@@ -4,7 +4,7 @@
 //! from its first component with a wildcard on; what matches is not searched further. Nothing leads out of the root:
 //! `..` stops there, and links are resolved inside.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use galley_dockerfile::{Span, glob::Glob};
 use galley_oci::{
@@ -13,6 +13,10 @@ use galley_oci::{
     tree::{file_name, join},
 };
 
+use super::{
+    copy::join_all,
+    filter::{self, Filter, Kept, Meant},
+};
 use crate::{Error, ErrorKind};
 
 /// One source, found.
@@ -22,17 +26,59 @@ pub(crate) struct Selected {
     pub name: Vec<u8>,
     /// Where it is, links resolved.
     pub path: Vec<u8>,
+    /// What of it is meant; everything without.
+    pub filter: Option<Arc<Filter>>,
 }
 
-/// What `pattern` means in `stack`. A pattern that matches nothing means nothing, a path must exist.
-pub(crate) fn select(stack: &Stack, pattern: &[u8]) -> Result<Vec<Selected>, Error> {
-    let pattern = clean(pattern);
+impl Selected {
+    /// What is meant in `stack`.
+    pub(crate) fn walk<'a>(&self, stack: &'a Stack) -> Vec<Kept<'a>> {
+        filter::walk(stack, &self.path, self.filter.as_deref())
+    }
+}
+
+/// What `source` means in `stack`. A pattern that matches nothing means nothing, a path must exist.
+pub(crate) fn select(stack: &Stack, source: &Meant) -> Result<Vec<Selected>, Error> {
+    let pattern = clean(&source.path);
     let (fixed, wild) = split(&pattern);
     let start = literal(stack, &fixed)?;
-    match wild {
-        None => Ok(vec![start]),
-        Some(wild) => matches(stack, &start.path, wild),
+    let mut selected = match wild {
+        None => vec![start],
+        Some(wild) => matches(stack, &start.path, wild)?,
+    };
+    for one in &mut selected {
+        one.filter.clone_from(&source.filter);
+        if let Some(required) = source.required() {
+            require(stack, one, &fixed, required)?;
+        }
     }
+    Ok(selected)
+}
+
+/// With `--parents` a path without wildcards must be there and be copied, with no symbolic link on the way to it.
+fn require(stack: &Stack, selected: &Selected, start: &[u8], required: &[u8]) -> Result<(), Error> {
+    let copied = selected.walk(stack).into_iter().map(|kept| below(kept.found, selected));
+    let mut copied = copied.filter(|path| !path.is_empty());
+    if selected.path == start && copied.any(|path| path.starts_with(required)) {
+        return Ok(());
+    }
+    let path = join_all(start, required);
+    if !selected.filter.as_ref().is_some_and(|filter| filter.excludes(required)) {
+        literal(stack, &path)?;
+    }
+    let message = format!("nothing of /{} would be copied", String::from_utf8_lossy(&path));
+    let help = if required.is_empty() {
+        "--parents needs what is to be kept: ** is everything"
+    } else {
+        "--parents leads through no symbolic link, and --exclude leaves out what it matches"
+    };
+    Err(Error::new(ErrorKind::Input, message).help(help))
+}
+
+/// The path of `found` below the selected directory that it was found in.
+fn below<'a>(found: Found<'a>, selected: &Selected) -> &'a [u8] {
+    let relative = &found.entry.path[selected.path.len()..];
+    relative.strip_prefix(b"/").unwrap_or(relative)
 }
 
 /// What a path without wildcards means; it must exist.
@@ -42,7 +88,7 @@ pub(crate) fn literal(stack: &Stack, path: &[u8]) -> Result<Selected, Error> {
     if stack.get(&resolved).is_none() && !resolved.is_empty() {
         return Err(missing(stack, &path));
     }
-    Ok(Selected { name: file_name(&path).to_vec(), path: resolved })
+    Ok(Selected { name: file_name(&path).to_vec(), path: resolved, filter: None })
 }
 
 /// The components of a path without `.` and `..`; the root stops `..`.
@@ -62,26 +108,13 @@ pub(crate) fn clean(path: &[u8]) -> Vec<u8> {
 pub(crate) fn split(pattern: &[u8]) -> (Vec<u8>, Option<&[u8]>) {
     let mut start = 0;
     for name in pattern.split(|&byte| byte == b'/') {
-        if has_wildcard(name) {
+        if filter::has_wildcards(name) {
             let fixed = pattern[..start].strip_suffix(b"/").unwrap_or_default();
             return (fixed.to_vec(), Some(&pattern[start..]));
         }
         start += name.len() + 1;
     }
     (pattern.to_vec(), None)
-}
-
-/// Whether a name is a pattern; a backslash alone makes none.
-fn has_wildcard(name: &[u8]) -> bool {
-    let mut bytes = name.iter();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'*' | b'?' | b'[' => return true,
-            b'\\' => drop(bytes.next()),
-            _ => {}
-        }
-    }
-    false
 }
 
 /// What matches `wild` below `start`, in the order of a walk.
@@ -111,7 +144,7 @@ fn follow(stack: &Stack, path: &[u8]) -> Result<Selected, Error> {
         let message = format!("{link} is a symbolic link to /{target}, which does not exist there");
         return Err(Error::new(ErrorKind::Input, message));
     }
-    Ok(Selected { name: file_name(path).to_vec(), path: resolved })
+    Ok(Selected { name: file_name(path).to_vec(), path: resolved, filter: None })
 }
 
 fn input(error: galley_oci::stack::ResolveError) -> Error {
@@ -182,18 +215,22 @@ fn distance(a: &[u8], b: &[u8]) -> usize {
 ///
 /// A directory counts with what is below it, for its contents are copied and its own attributes are not.
 pub(crate) fn digest(stack: &Stack, selected: &[Selected]) -> Digest {
-    let mut hash = Blake3::of("galley.selection.v1");
+    let filtered = selected.iter().any(|one| one.filter.is_some());
+    let mut hash = Blake3::of(if filtered { "galley.selection.filtered.v1" } else { "galley.selection.v1" });
     hash.number(selected.len() as u64);
     for one in selected {
-        let entries = stack.walk(&one.path);
-        let directory = entries.first().is_none_or(|found| found.entry.is_directory());
+        let entries = one.walk(stack);
+        let directory = entries.first().is_none_or(|kept| kept.found.entry.is_directory());
         hash.number(u64::from(directory)).field(if directory { b"" } else { &one.name });
         hash.number(entries.len() as u64);
         let mut links = Links::default();
-        for found in &entries {
+        for Kept { found, on_the_way } in entries {
             let relative = &found.path()[one.path.len()..];
             if !(directory && relative.is_empty()) {
-                hash_entry(&mut hash, *found, relative, &mut links);
+                hash_entry(&mut hash, found, relative, &mut links);
+                if filtered {
+                    hash.number(u64::from(on_the_way));
+                }
             }
         }
     }
@@ -202,7 +239,7 @@ pub(crate) fn digest(stack: &Stack, selected: &[Selected]) -> Digest {
 
 /// The identity of what a mount shows: unlike in a copy, the directory itself can be seen too.
 pub(crate) fn shown_digest(stack: &Stack, path: &[u8]) -> Digest {
-    let selected = Selected { name: Vec::new(), path: path.to_vec() };
+    let selected = Selected { name: Vec::new(), path: path.to_vec(), filter: None };
     let mut hash = Blake3::of("galley.shown.v1");
     hash.digest(&digest(stack, &[selected]));
     if let Some(found) = stack.get(path) {

@@ -10,6 +10,7 @@ use super::{
     copy::{self, Manner},
     draft::Draft,
     files::{Files, store_error},
+    filter,
     mounts::{self, MountInput},
     run,
     select::{self, Selected},
@@ -232,7 +233,8 @@ fn copy_input(
         }
         Source::Context(id) => {
             let context = builder.contexts.get(id, builder.store, builder.events)?;
-            let selected = operation.sources.iter().map(|source| context.select(source));
+            let sources = filter::sources(operation)?;
+            let selected = sources.iter().map(|source| context.select(source));
             let selected: Vec<_> = selected.collect::<Result<_, _>>()?;
             let digests = selected.iter().map(|one| select::digest(context.files.stack(), one));
             let input = CopyInput::Selections(digests.collect());
@@ -249,7 +251,8 @@ impl Sources {
             Self::Context { context, selected } => Ok(Some((context.files.clone(), selected.concat()))),
             Self::Snapshot(snapshot) => {
                 let files = Files::of_snapshot(snapshot)?;
-                let selected = operation.sources.iter().map(|source| select::select(files.stack(), source));
+                let sources = filter::sources(operation)?;
+                let selected = sources.iter().map(|source| select::select(files.stack(), source));
                 let selected: Vec<_> = selected.collect::<Result<_, _>>()?;
                 Ok(Some((files, selected.concat())))
             }

@@ -157,20 +157,6 @@ fn what_is_not_there_yet_is_refused_by_name() {
             "remove `ro`: an empty directory that nothing can be written to is of no use",
         ),
         (
-            "COPY --parents a /",
-            2,
-            6,
-            "COPY --parents",
-            "copy each directory to its place with an instruction of its own",
-        ),
-        (
-            "COPY --exclude=x a /",
-            2,
-            6,
-            "COPY --exclude",
-            "name the files in .dockerignore, or copy the wanted ones one by one",
-        ),
-        (
             "ADD https://example.com/a /",
             2,
             5,
