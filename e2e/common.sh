@@ -57,6 +57,32 @@ context() {
   cd "$here" || return
 }
 
+# in_namespaces NAME ARGUMENT...: what follows in e2e/NAME.sh runs as root in mount and process namespaces of its own, with
+# galley and all that is made in $folder, which goes with it. The script hands over its own arguments.
+in_namespaces() {
+  local name=$1 binary
+  shift
+  if [[ ${1:-} != inside ]]; then
+    if [[ $EUID -ne 0 ]]; then
+      echo "not root: no other tool is asked"
+      summary
+      exit
+    fi
+    binary=$(program) || exit
+    folder=$(mktemp -d "${TMPDIR:-/tmp}/galley-$name-XXXXXX")
+    # docker and crun leave the folder of the group they were told to use.
+    trap 'rm -rf "$folder"; find /sys/fs/cgroup -depth -type d -path "*/${folder##*/}*" -exec rmdir {} + 2>/dev/null' EXIT
+    cp "$binary" "$folder/galley"
+    unshare --mount --pid --fork --kill-child --mount-proc "e2e/$name.sh" inside "$folder"
+    exit
+  fi
+  folder=$2
+  trap 'exit 130' INT TERM # else the first process of a namespace ignores them
+  umask 022
+  # /usr/sbin first: a program of the same name elsewhere may be another version than the daemon.
+  export PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+}
+
 summary() {
   echo "$passed passed, $failed failed"
   [[ $failed -eq 0 ]]

@@ -9,26 +9,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 # shellcheck source=/dev/null
 source e2e/common.sh
 
-if [[ ${1:-} != inside ]]; then
-  if [[ $EUID -ne 0 ]]; then
-    echo "not root: docker and podman are not asked"
-    summary
-    exit
-  fi
-  galley=$(program) || exit
-  folder=$(mktemp -d "${TMPDIR:-/tmp}/galley-readers-XXXXXX")
-  # docker and crun leave the folder of the group they were told to use.
-  trap 'rm -rf "$folder"; find /sys/fs/cgroup -depth -type d -path "*/${folder##*/}*" -exec rmdir {} + 2>/dev/null' EXIT
-  cp "$galley" "$folder/galley"
-  unshare --mount --pid --fork --kill-child --mount-proc "$0" inside "$folder"
-  exit
-fi
-folder=$2
-trap 'exit 130' INT TERM # else the first process of a namespace ignores them
-umask 022
+folder=
+in_namespaces readers "$@"
 here=$PWD
-# /usr/sbin first: a program of the same name elsewhere may be another version than the daemon.
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 # shellcheck source=/dev/null
 source e2e/runtimes.sh
 # What each runtime furnishes is no file of the image, nor are the places of its mounts.

@@ -9,24 +9,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 # shellcheck source=/dev/null
 source e2e/common.sh
 
-if [[ ${1:-} != inside ]]; then
-  if [[ $EUID -ne 0 ]]; then
-    echo "not root: no other tool is asked"
-    summary
-    exit
-  fi
-  galley=$(program) || exit
-  folder=$(mktemp -d "${TMPDIR:-/tmp}/galley-registry-XXXXXX")
-  trap 'rm -rf "$folder"; find /sys/fs/cgroup -depth -type d -path "*/${folder##*/}*" -exec rmdir {} + 2>/dev/null' EXIT
-  cp "$galley" "$folder/galley"
-  unshare --mount --pid --fork --kill-child --mount-proc "$0" inside "$folder"
-  exit
-fi
-folder=$2
-trap 'exit 130' INT TERM # else the first process of a namespace ignores them
-umask 022
+folder=
+in_namespaces registry "$@"
 here=$PWD
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 # shellcheck source=/dev/null
 source e2e/runtimes.sh
 port=$((20000 + RANDOM % 20000))
