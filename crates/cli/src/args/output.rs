@@ -167,6 +167,12 @@ impl Keys {
             Some(_) if self.push || self.by_digest => {
                 return Err("push= goes with type=image".to_owned());
             }
+            Some(_) if self.store => return Err("store= goes with type=registry".to_owned()),
+            Some("tar" | "local" | "cacheonly") if self.packing != PackingSpec::default() => {
+                return Err("compression, media types and annotations go with an image: \
+                            type=oci, docker, image or registry"
+                    .to_owned());
+            }
             Some("cacheonly") => OutputTarget::Nothing,
             Some("docker") if self.destination.is_none() && !self.folder => OutputTarget::Load,
             Some("oci") => self.write(OutputKind::Oci)?,
@@ -269,6 +275,7 @@ mod tests {
             ("type=cacheonly", Ok(OutputTarget::Nothing)),
             ("type=local", refused("dest= is missing: a directory cannot go to standard output")),
             ("type=tar,push=true", refused("push= goes with type=image")),
+            ("type=oci,store=true", refused("store= goes with type=registry")),
             ("type=zip", refused(&format!("unknown type \"zip\": known are {TYPES}"))),
             ("dest=x", refused(&format!("type= is missing: {TYPES}"))),
             ("type=oci,compression-level=10", refused("compression-level=10 is not between 0 and 9")),
@@ -282,6 +289,8 @@ mod tests {
         }
         for text in [
             "type=oci,dset=x",
+            "type=tar,compression=zstd",
+            "type=local,dest=d,annotation.a=b",
             "type=oci,compression=zstd,oci-mediatypes=false",
             "type=oci,compression=estargz",
         ] {
