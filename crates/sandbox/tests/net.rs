@@ -163,7 +163,7 @@ fn privileged_pasta_connects() {
             };
             let soon = (0..500).any(|_| {
                 is_gone() || {
-                    std::thread::sleep(std::time::Duration::from_millis(10));
+                    std::thread::sleep(Duration::from_millis(10));
                     false
                 }
             });
