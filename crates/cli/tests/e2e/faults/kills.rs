@@ -65,11 +65,10 @@ fn at_random_instants(instants: u32, make: &dyn Fn() -> Option<Victim>, check: &
     assert!(killed > 0, "{killed} of {instants} were killed within {length:?}");
 }
 
-/// Whoever writes next sweeps. What was killed in the last instant has left a lock, and nothing to write.
+/// Whoever writes next sweeps. What was killed in its last instant has nothing left to write for the second run, which
+/// then leaves the sweeping to the next writer.
 fn swept(kitchen: &Kitchen, instant: Duration) {
-    let left = temporary(kitchen);
-    assert!(left.iter().all(|name| name.ends_with(".lock")), "{left:?} after a kill at {instant:?}");
-    if left.is_empty() {
+    if temporary(kitchen).is_empty() {
         return;
     }
     write_something(kitchen);
