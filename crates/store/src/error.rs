@@ -6,6 +6,7 @@ use std::{
 };
 
 use galley_oci::Digest;
+use rustix::io::Errno;
 
 /// An error of the store. Causes are kept as sources and not repeated in the text.
 #[derive(Debug, thiserror::Error)]
@@ -180,11 +181,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the disk (or the quota) is full.
+    /// Whether this machine is to blame, and not what was to be written: the disk is full or broken, the memory or the
+    /// file descriptors are used up.
     #[must_use]
-    pub fn is_disk_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. }
-            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    pub fn is_machines(&self) -> bool {
+        const OWN: [Errno; 7] =
+            [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::ROFS, Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+        let own =
+            |source: &io::Error| OWN.iter().any(|own| source.raw_os_error() == Some(own.raw_os_error()));
+        matches!(self, Self::Io { source, .. } if own(source))
     }
 
     pub(crate) fn damaged(what: &'static str, path: &Path, reason: impl ToString) -> Self {
@@ -205,15 +210,33 @@ impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
 
 /// `None` for a file that is not there.
 pub(crate) trait Absent<T> {
-    fn absent(self) -> Result<Option<T>, rustix::io::Errno>;
+    fn absent(self) -> Result<Option<T>, Errno>;
 }
 
-impl<T> Absent<T> for Result<T, rustix::io::Errno> {
-    fn absent(self) -> Result<Option<T>, rustix::io::Errno> {
+impl<T> Absent<T> for Result<T, Errno> {
+    fn absent(self) -> Result<Option<T>, Errno> {
         match self {
             Ok(value) => Ok(Some(value)),
-            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_disk_is_not_the_archives_fault() {
+        let failed = |errno: Errno| {
+            StoreError::Io { doing: "write", path: PathBuf::from("/x"), source: errno.into() }.is_machines()
+        };
+        for own in [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::ROFS, Errno::MFILE, Errno::NOMEM] {
+            assert!(failed(own), "{own}");
+        }
+        for archives in [Errno::NAMETOOLONG, Errno::LOOP, Errno::NOTDIR, Errno::EXIST] {
+            assert!(!failed(archives), "{archives}");
         }
     }
 }

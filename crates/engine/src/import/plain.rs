@@ -69,7 +69,7 @@ fn unpack(fetcher: &Fetcher<'_>, source: &str, input: File) -> Result<Layer, Err
     let temp = store.temp_dir("import").map_err(store_error)?;
     let tree = store
         .unpack(&mut plain, &temp, &UnpackOptions::layer())
-        .map_err(|error| if error.is_disk_full() { store_error(error) } else { broken(source, error) })?;
+        .map_err(|error| if error.is_machines() { store_error(error) } else { broken(source, error) })?;
     // Whoever writes into a pipe wants to write to the end.
     io::copy(&mut plain, &mut io::sink()).map_err(failed)?;
     store.commit_dir(temp, tree).map_err(store_error)

@@ -110,7 +110,7 @@ impl Stream<'_> {
             let _ = io::copy(&mut from, &mut io::sink());
         }
         unpacked
-            .map_err(|error| if error.is_disk_full() { store_error(error) } else { broken(self.name, error) })
+            .map_err(|error| if error.is_machines() { store_error(error) } else { broken(self.name, error) })
     }
 
     /// Passes everything on; says whether the input came to its end, or nobody takes it any more.

@@ -131,7 +131,7 @@ impl Archive<'_> {
         let temp = store.temp_dir("add").map_err(store_error)?;
         let unpacked = store.unpack(&mut *self.decoded(store)?, &temp, &UnpackOptions::plain());
         let tree = unpacked
-            .map_err(|error| if error.is_disk_full() { store_error(error) } else { self.failure(error) })?;
+            .map_err(|error| if error.is_machines() { store_error(error) } else { self.failure(error) })?;
         self.check(store)?;
         let root = draft.resolve(manner.destination)?;
         draft.make_directories(&root, &NewDirectory { mode: 0o755, ..manner.new_directory() })?;
