@@ -14,6 +14,7 @@
 //! * [`expand`]: `$VAR` and quotes; the evaluator calls it with the environment of the moment.
 //! * [`mount`], [`user`], [`mode`], [`port`], [`duration`], [`signal`]: readers of single (expanded) values.
 //! * [`ignore`], [`glob`]: `.dockerignore` and the wildcards of COPY, on byte paths.
+//! * [`lint`]: the rules of `--check`, Docker's and own ones.
 //! * [`error`]: [`Error`] and [`Warning`], made to be drawn under the source line.
 //!
 //! Docker's own builder is the reference for every rule. Where galley differs on purpose the code says "Docker" and why.
@@ -31,6 +32,7 @@ pub mod heredoc;
 pub mod ignore;
 mod json;
 mod line;
+pub mod lint;
 pub mod mode;
 pub mod mount;
 pub mod parser;

@@ -61,6 +61,15 @@ impl Stages {
         Ok(())
     }
 
+    /// All instructions, in the order of the text.
+    pub fn instructions(&self) -> impl Iterator<Item = &Instruction> {
+        let of_stages = self
+            .stages
+            .iter()
+            .flat_map(|stage| std::iter::once(&stage.instruction).chain(&stage.instructions));
+        self.global_args.iter().chain(of_stages)
+    }
+
     /// The stage of this name, whatever its letter case. Of several the last.
     pub fn by_name(&self, name: &str) -> Option<&Stage> {
         self.last_named(name, self.stages.len())

@@ -3,7 +3,9 @@
 use galley_dockerfile::{
     Ignore, Instruction, Word,
     command::{Add, Copy, CopySource},
-    glob, mode,
+    glob,
+    lint::docker,
+    mode,
 };
 
 use super::{
@@ -139,7 +141,7 @@ impl Evaluation<'_, '_> {
         {
             let message = format!("{name} of `{path}`, which {file} keeps out of the build context");
             let help = format!("remove the pattern from {file}, or add the exception !{path}");
-            self.warn("CopyIgnoredFile", message, word.span, &help);
+            self.warn(&docker::COPY_IGNORED_FILE, message, word.span, &help);
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use galley_dockerfile::{Command, Expander, Instruction, Span, Stage, Word};
+use galley_dockerfile::{
+    Command, Expander, Instruction, Span, Stage, Word,
+    lint::{Finding, Rule, docker},
+};
 
 use super::{
     CopyOp, HistoryItem, Operation, Source, StepId,
@@ -33,6 +36,8 @@ pub(super) struct Evaluation<'p, 'a> {
     pub(super) state: State,
     /// Where the current instruction was written.
     pub(super) text: Text,
+    /// The current instruction in the Dockerfile; of a trigger it is FROM.
+    pub(super) instruction: Span,
     pub(super) seen: Seen,
     pub(super) no_cache: bool,
     /// The stage's number.
@@ -48,6 +53,7 @@ impl<'p, 'a> Evaluation<'p, 'a> {
         let mut evaluation = Self {
             state: State::default(),
             text: planner.graph.text.clone(),
+            instruction: stage.instruction.full_span,
             seen: Seen::default(),
             no_cache: planner.graph.options.no_cache.covers(stage.name.as_deref()),
             index: stage.index,
@@ -104,7 +110,7 @@ impl<'p, 'a> Evaluation<'p, 'a> {
             let message =
                 format!("the base image `{}` is for {found}, not for {wanted}", stage.from.image.text);
             let help = "its programs will not run here; use an image for this platform";
-            self.warn("InvalidBaseImagePlatform", message, stage.from.image.span, help);
+            self.warn(&docker::INVALID_BASE_IMAGE_PLATFORM, message, stage.from.image.span, help);
         }
     }
 
@@ -113,17 +119,21 @@ impl<'p, 'a> Evaluation<'p, 'a> {
         self.is_trigger = true;
         for trigger in &node.triggers {
             self.text = trigger.text.clone();
-            self.instruction(&trigger.instruction)?;
+            self.instruction = stage.instruction.full_span;
+            self.evaluate(&trigger.instruction)?;
         }
         self.is_trigger = false;
         self.text = self.planner.graph.text.clone();
         for instruction in stage.instructions.iter().filter(|_| !node.replaced) {
-            self.instruction(instruction)?;
+            self.instruction = instruction.full_span;
+            self.planner.warnings.enter(&instruction.comments);
+            self.evaluate(instruction)?;
         }
+        self.planner.warnings.enter(&[]);
         Ok(self.state)
     }
 
-    fn instruction(&mut self, instruction: &Instruction) -> Result<(), Error> {
+    fn evaluate(&mut self, instruction: &Instruction) -> Result<(), Error> {
         match &instruction.command {
             Command::Arg(arg) => self.arg(arg),
             Command::Env(env) => self.env(env),
@@ -209,15 +219,21 @@ impl<'p, 'a> Evaluation<'p, 'a> {
             if !declared && is_name(name) {
                 let message = format!("the variable `{name}` is not defined, so it is empty");
                 let help = format!("define it with ENV or ARG, or write ${{{name}:-}} if it may be empty");
-                self.warn("UndefinedVar", message, span, &help);
+                self.warn(&docker::UNDEFINED_VAR, message, span, &help);
             }
         }
     }
 
     /// A finding of a rule at a place of the current instruction.
-    pub(super) fn warn(&mut self, rule: &'static str, message: String, span: Span, help: &str) {
+    pub(super) fn warn(&mut self, rule: &'static Rule, message: String, span: Span, help: &str) {
+        self.warn_of(self.instruction, rule, message, span, help);
+    }
+
+    /// A finding of a rule at a place of another instruction.
+    pub(super) fn warn_of(&mut self, of: Span, rule: &'static Rule, detail: String, span: Span, help: &str) {
         let place = self.text.place(span);
-        self.planner.warnings.rule(rule, message, place, help);
+        let finding = Finding { rule, detail, span, instruction: of, help: help.to_owned(), fix: None };
+        self.planner.warnings.find_at(finding, place);
     }
 }
 

@@ -116,7 +116,7 @@ pub(super) fn warn_unused(
         if !known {
             let message = format!("build argument `{name}` was not consumed: no ARG declares it");
             let help = format!("add `ARG {name}` to the stage that should see it, or leave the argument out");
-            warnings.add(None, message, None, &help);
+            warnings.add(message, None, &help);
         }
     }
 }

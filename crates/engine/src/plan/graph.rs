@@ -2,7 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use galley_dockerfile::{Command, Expander, Instruction, Source, Stage, Stages, Word, parse_onbuild};
+use galley_dockerfile::{
+    Command, Expander, Instruction, Source, Stage, Stages, Word,
+    directive::Check,
+    lint::{Finding, docker},
+    parse_onbuild,
+};
 use galley_oci::Platform;
 
 use super::{
@@ -82,16 +87,16 @@ impl Graph<'_> {
         Err(Error::new(ErrorKind::NotFound, message).help(help))
     }
 
-    /// All stages that `target` needs, itself included, by number: each comes after what it needs.
+    /// All stages that `starts` need, themselves included, by number: each comes after what it needs.
     pub(super) fn needed(
         &self,
-        target: usize,
+        starts: Vec<usize>,
         externals: &mut Externals<'_>,
         warnings: &mut Warnings,
     ) -> Result<BTreeMap<usize, Node>, Error> {
-        externals.ask(&self.bases(target, externals));
+        externals.ask(&self.bases(&starts, externals));
         let mut nodes = BTreeMap::new();
-        let mut waiting = vec![target];
+        let mut waiting = starts;
         while let Some(index) = waiting.pop() {
             let Some(stage) = self.stages.stages.get(index).filter(|_| !nodes.contains_key(&index)) else {
                 continue;
@@ -103,11 +108,11 @@ impl Graph<'_> {
         Ok(nodes)
     }
 
-    /// The images that the stages below `target` name, as far as that is known before any is found. What is wrong is told
+    /// The images that the stages below `starts` name, as far as that is known before any is found. What is wrong is told
     /// when it is its turn.
-    fn bases(&self, target: usize, externals: &Externals<'_>) -> Vec<(String, Platform)> {
-        let (mut bases, mut seen, mut waiting) = (Vec::new(), BTreeSet::new(), vec![target]);
-        let mut unheard = Warnings::default();
+    fn bases(&self, starts: &[usize], externals: &Externals<'_>) -> Vec<(String, Platform)> {
+        let (mut bases, mut seen, mut waiting) = (Vec::new(), BTreeSet::new(), starts.to_vec());
+        let mut unheard = Warnings::new(Check::default(), self.text);
         while let Some(index) = waiting.pop() {
             let Some(stage) = self.stages.stages.get(index).filter(|_| seen.insert(index)) else { continue };
             let Ok(platform) = self.platform(stage, &mut unheard) else { continue };
@@ -250,7 +255,14 @@ impl Graph<'_> {
             if !self.is_declared(name) {
                 let message = format!("FROM uses the undeclared argument `{name}`");
                 let help = format!("add `ARG {name}` before the first FROM");
-                warnings.rule("UndefinedArgInFrom", message, self.text.place(word.span), &help);
+                warnings.find(Finding {
+                    rule: &docker::UNDEFINED_ARG_IN_FROM,
+                    detail: message,
+                    span: word.span,
+                    instruction: word.span,
+                    help,
+                    fix: None,
+                });
             }
         }
         Ok(expanded.text)

@@ -6,6 +6,7 @@ use galley_dockerfile::{
         Arg, ArgDefinition, Env, Expose, Healthcheck, HealthcheckTest, Label, Maintainer, Onbuild, Pair,
         Shell, StopSignal, User, Volume, Workdir,
     },
+    lint::docker,
     port, signal,
 };
 use std::time::Duration;
@@ -88,7 +89,7 @@ impl Evaluation<'_, '_> {
         let written = self.expand(&workdir.path)?;
         if !self.state.workdir_written && !written.starts_with('/') {
             let message = format!("the relative WORKDIR `{written}` depends on the base image");
-            self.warn("WorkdirRelativePath", message, workdir.path.span, "write an absolute path");
+            self.warn(&docker::WORKDIR_RELATIVE_PATH, message, workdir.path.span, "write an absolute path");
         }
         self.state.workdir_written = true;
         let directory = path::normal_directory(&self.state.directory, &written);
@@ -210,7 +211,7 @@ impl Evaluation<'_, '_> {
         if matches!(line, CommandLine::Shell(_)) && self.state.config.config.shell.is_empty() {
             let message = format!("{name} in shell form: signals reach the shell, not the program");
             let help = format!("write {name} as a JSON array of strings");
-            self.warn("JSONArgsRecommended", message, instruction.span, &help);
+            self.warn(&docker::JSON_ARGS_RECOMMENDED, message, instruction.span, &help);
         }
         line.arguments(&self.shell_program())
     }
@@ -237,14 +238,20 @@ impl Evaluation<'_, '_> {
     fn warn_repeated(&mut self, name: &str, earlier: Option<Span>) {
         if let Some(span) = earlier {
             let message = format!("this {name} has no effect: a later {name} of the stage replaces it");
-            self.warn("MultipleInstructionsDisallowed", message, span, "remove all but the last one");
+            let help = "remove all but the last one";
+            self.warn_of(span, &docker::MULTIPLE_INSTRUCTIONS_DISALLOWED, message, span, help);
         }
     }
 
     fn warn_legacy(&mut self, name: &str, pair: &Pair) {
         if pair.legacy {
             let message = format!("`{name} key value` is the old form");
-            self.warn("LegacyKeyValueFormat", message, pair.key.span, &format!("write {name} key=value"));
+            self.warn(
+                &docker::LEGACY_KEY_VALUE_FORMAT,
+                message,
+                pair.key.span,
+                &format!("write {name} key=value"),
+            );
         }
     }
 
@@ -255,7 +262,7 @@ impl Evaluation<'_, '_> {
             let message =
                 format!("{instruction} `{}` looks like a secret: it stays readable in the image", name.text);
             let help = "give secrets to single steps: RUN --mount=type=secret,id=…";
-            self.warn("SecretsUsedInArgOrEnv", message, name.span, help);
+            self.warn(&docker::SECRETS_USED_IN_ARG_OR_ENV, message, name.span, help);
         }
     }
 }

@@ -3,11 +3,13 @@
 //! A step makes files; metadata instructions only change the image config, which is evaluated here, once. Equal steps on
 //! equal parents are one step.
 
+mod check;
 mod copy;
 mod display;
 mod environment;
 mod evaluate;
 mod external;
+mod file;
 mod globals;
 mod go_format;
 mod graph;
@@ -28,8 +30,12 @@ use galley_dockerfile::mode::ModeSpec;
 use galley_oci::{ImageConfig, Platform};
 use serde::Serialize;
 
-pub use galley_dockerfile::Node as SyntaxNode;
+pub use galley_dockerfile::{
+    Node as SyntaxNode,
+    lint::{Edit, Fix, Rule, rules},
+};
 
+pub use self::check::{Checked, check};
 pub use self::options::{BuildContext, Entitlement, NoCache, PlanOptions};
 pub use self::planner::{plan, stages, tree};
 pub(crate) use self::state::DEFAULT_PATH;
@@ -64,14 +70,18 @@ pub struct Plan {
 /// A warning with its place.
 #[derive(Clone, Debug)]
 pub struct PlanWarning {
-    /// The name of Docker's rule that says the same, by which `# check=skip=` turns it off.
-    pub rule: Option<&'static str>,
+    /// The rule that found it, by whose name `# check=skip=` turns it off.
+    pub rule: Option<&'static Rule>,
     /// Lower case, no full stop.
     pub message: String,
     /// Where.
     pub place: Option<Place>,
+    /// The first and the last line of the Dockerfile's instruction, as Docker reports it.
+    pub lines: Option<(usize, usize)>,
     /// What to do.
     pub help: Option<String>,
+    /// The cure, when there is a certain one. Its spans are of the Dockerfile.
+    pub fix: Option<Fix>,
 }
 
 /// A directory on this machine that files are copied from, read when a step first needs it.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use galley_dockerfile::{
-    Dockerfile, Ignore, Node as SyntaxNode, Source as SourceText, Stages, directive::Check, parse,
+    Ignore, Node as SyntaxNode, Stages,
+    lint::{BaseFacts, Facts, Finding, docker},
+    parse,
 };
 
 use super::{
@@ -11,8 +13,9 @@ use super::{
     environment::Environment,
     evaluate::Evaluation,
     external::{External, Externals, empty_image},
+    file::{self, File},
     globals,
-    graph::{From, Graph, Node},
+    graph::{Base, From, Graph, Node},
     state::State,
     steps::{NewStep, Steps},
     text::Text,
@@ -25,60 +28,95 @@ const STAGES_MAX: usize = 10_000;
 
 /// Plans what the asked target needs. Nothing is read but the options and what `sources` answers.
 pub fn plan(options: &PlanOptions, sources: &dyn ImageSource) -> Result<Plan, Error> {
-    let source = read_source(&options.dockerfile_name, &options.dockerfile)?;
-    let plain = Text::new(source.name(), source.text(), '\\');
-    let dockerfile = parse(&source).map_err(|error| plain.error(&error))?;
-    let text = plain.with_escape(dockerfile.escape);
-    let mut warnings = Warnings::new(check(options, &dockerfile)?);
-    for warning in &dockerfile.warnings {
-        warnings.parser(warning, &text);
+    let file = File::read(options)?;
+    let mut warnings = Warnings::new(file.check(options)?, &file.text);
+    let job = Job { options, sources, file: &file, scope: Scope::Target };
+    let plan = job.plan(&mut warnings, &mut Facts::default())?;
+    match warnings.finish() {
+        (_, Some(fatal)) => Err(fatal),
+        (warnings, None) => Ok(Plan { warnings, ..plan }),
     }
-    warn_syntax(&dockerfile, &text, &mut warnings);
-    let stages = dockerfile.into_stages().map_err(|error| text.error(&error))?;
-    check_stages(&stages, &text, &mut warnings)?;
-    let globals = globals::globals(options, &stages, &text)?;
-    let graph = Graph { options, text: &text, stages: &stages, globals: &globals };
-    let target = graph.target()?;
-    let mut externals = Externals::new(options, sources);
-    let nodes = graph.needed(target, &mut externals, &mut warnings)?;
-    let epoch = globals::epoch(options, &globals)?;
-    warn_unused(options, &stages, &nodes, &mut warnings);
-    let mut planner = Planner {
-        ignore: ignore(options)?,
-        proxies: globals::proxies(options),
-        steps: Steps::default(),
-        done: BTreeMap::new(),
-        externals,
-        warnings,
-        graph,
+}
+
+/// Which stages are planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// The target and what it needs.
+    Target,
+    /// All there are.
+    EveryStage,
+}
+
+/// A Dockerfile to plan.
+pub(super) struct Job<'a> {
+    pub(super) options: &'a PlanOptions,
+    pub(super) sources: &'a dyn ImageSource,
+    pub(super) file: &'a File,
+    pub(super) scope: Scope,
+}
+
+impl Job<'_> {
+    /// The plan without warnings: these, and what was learned on the way, are there even when something is wrong.
+    pub(super) fn plan(&self, warnings: &mut Warnings, facts: &mut Facts) -> Result<Plan, Error> {
+        let Self { options, file, .. } = *self;
+        let (text, stages) = (&file.text, &file.stages);
+        for warning in &file.warnings {
+            warnings.parser(warning);
+        }
+        warn_syntax(file, warnings);
+        check_stages(stages, text, warnings)?;
+        let globals = globals::globals(options, stages, text)?;
+        let graph = Graph { options, text, stages, globals: &globals };
+        let target = graph.target()?;
+        let mut externals = Externals::new(options, self.sources);
+        let starts = match self.scope {
+            Scope::Target => vec![target],
+            Scope::EveryStage => (0..stages.stages.len()).collect(),
+        };
+        let nodes = graph.needed(starts, &mut externals, warnings)?;
+        facts.bases = bases(&nodes);
+        facts.ignore = options.context.ignore.as_ref().map(|(_, text)| text.clone());
+        let epoch = globals::epoch(options, &globals)?;
+        warn_unused(options, stages, &nodes, warnings);
+        let mut planner = Planner {
+            ignore: ignore(options)?,
+            proxies: globals::proxies(options),
+            steps: Steps::default(),
+            done: BTreeMap::new(),
+            externals,
+            warnings,
+            graph,
+        };
+        for (index, node) in &nodes {
+            planner.evaluate(*index, node)?;
+        }
+        planner.finish(target, epoch)
+    }
+}
+
+/// What rules may know of base images.
+fn bases(nodes: &BTreeMap<usize, Node>) -> BTreeMap<usize, BaseFacts> {
+    let base = |(index, node): (&usize, &Node)| match &node.base {
+        Base::External(External::Image(image)) => {
+            let run = &image.config.config;
+            Some((*index, BaseFacts { user: run.user.clone(), environment: run.env.clone() }))
+        }
+        _ => None,
     };
-    for (index, node) in &nodes {
-        planner.evaluate(*index, node)?;
-    }
-    planner.finish(target, epoch)
+    nodes.iter().filter_map(base).collect()
 }
 
 /// How many stages the Dockerfile has; each may be a target, by its number.
 pub fn stages(options: &PlanOptions) -> Result<usize, Error> {
-    let source = read_source(&options.dockerfile_name, &options.dockerfile)?;
-    let text = Text::new(source.name(), source.text(), '\\');
-    let dockerfile = parse(&source).map_err(|error| text.error(&error))?;
-    Ok(dockerfile.into_stages().map_err(|error| text.error(&error))?.stages.len())
+    Ok(File::read(options)?.stages.stages.len())
 }
 
 /// The syntax tree of a Dockerfile. Only the language is checked: neither stages nor variables.
 pub fn tree(name: &str, dockerfile: &[u8]) -> Result<Vec<SyntaxNode>, Error> {
-    let source = read_source(name, dockerfile)?;
+    let source = file::source(name, dockerfile)?;
     let text = Text::new(source.name(), source.text(), '\\');
     let dockerfile = parse(&source).map_err(|error| text.error(&error))?;
     Ok(dockerfile.tree(&source))
-}
-
-fn read_source(name: &str, dockerfile: &[u8]) -> Result<SourceText, Error> {
-    SourceText::new(name, dockerfile).map_err(|error| {
-        let lossy = SourceText::lossy(name, dockerfile);
-        Text::new(name, lossy.text(), '\\').error(&error)
-    })
 }
 
 /// The main context's ignore file; what is wrong with it is drawn on it.
@@ -91,29 +129,14 @@ fn ignore(options: &PlanOptions) -> Result<Option<(String, Ignore)>, Error> {
 }
 
 /// A front end that is asked for and that galley does not stand in for.
-fn warn_syntax(dockerfile: &Dockerfile, text: &Text, warnings: &mut Warnings) {
-    let Some(word) = &dockerfile.directives.syntax else { return };
+fn warn_syntax(file: &File, warnings: &mut Warnings) {
+    let Some(word) = &file.directives.syntax else { return };
     let name = word.text.strip_prefix("docker.io/").unwrap_or(&word.text);
     if !name.starts_with("docker/dockerfile") && name != "dockerfile.v0" {
         let message =
             format!("the front end `{}` is not loaded: galley reads Docker's own language", word.text);
-        warnings.add(
-            None,
-            message,
-            Some(text.place(word.span)),
-            "write # syntax=docker/dockerfile:1, or remove it",
-        );
-    }
-}
-
-/// `# check=`, unless a build argument says otherwise.
-fn check(options: &PlanOptions, dockerfile: &Dockerfile) -> Result<Check, Error> {
-    let name = "BUILDKIT_DOCKERFILE_CHECK";
-    match options.build_arg(name) {
-        Some(value) => Check::parse(value).map_err(|option| {
-            Error::new(ErrorKind::Usage, format!("build argument {name} has an unknown option `{option}`"))
-        }),
-        None => Ok(dockerfile.directives.check.clone().unwrap_or_default()),
+        let help = "write # syntax=docker/dockerfile:1, or remove it";
+        warnings.add(message, Some(file.text.place(word.span)), help);
     }
 }
 
@@ -122,25 +145,19 @@ fn check_stages(stages: &Stages, text: &Text, warnings: &mut Warnings) -> Result
         return Err(text.wrong(stage.instruction.span, format!("more than {STAGES_MAX} stages")));
     }
     let mut names = std::collections::BTreeSet::new();
-    for word in stages.stages.iter().filter_map(|stage| stage.from.name.as_ref()) {
+    for stage in &stages.stages {
+        let Some(word) = &stage.from.name else { continue };
         let name = word.text.as_str();
-        if !names.insert(name) {
-            let message = format!("more than one stage is called `{name}`: the last one above counts");
-            warnings.rule(
-                "DuplicateStageName",
-                message,
-                text.place(word.span),
-                "give each stage a name of its own",
-            );
-        }
+        let mut warn = |rule, message, help| {
+            warnings.find(Finding::new(rule, &stage.instruction, word.span, message, help));
+        };
         if matches!(name, "scratch" | "context") {
             let message = format!("`{name}` is a reserved name");
-            warnings.rule(
-                "ReservedStageName",
-                message,
-                text.place(word.span),
-                "choose another name for the stage",
-            );
+            warn(&docker::RESERVED_STAGE_NAME, message, "choose another name for the stage");
+        }
+        if !names.insert(name) {
+            let message = format!("more than one stage is called `{name}`: the last one above counts");
+            warn(&docker::DUPLICATE_STAGE_NAME, message, "give each stage a name of its own");
         }
     }
     Ok(())
@@ -162,7 +179,7 @@ pub(super) struct Planner<'a> {
     pub(super) graph: Graph<'a>,
     pub(super) externals: Externals<'a>,
     pub(super) steps: Steps,
-    pub(super) warnings: Warnings,
+    pub(super) warnings: &'a mut Warnings,
     pub(super) proxies: Vec<(String, String)>,
     /// The main context's ignore file, with its name.
     pub(super) ignore: Option<(String, Ignore)>,
@@ -238,7 +255,7 @@ impl Planner<'_> {
             steps: self.steps.finish(),
             contexts: self.externals.into_contexts(),
             targets: vec![target],
-            warnings: self.warnings.finish()?,
+            warnings: Vec::new(),
             epoch,
         })
     }

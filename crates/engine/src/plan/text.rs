@@ -31,6 +31,14 @@ impl Text {
         Place { file: Arc::clone(&self.file), text: Arc::clone(&self.text), span: start..end }
     }
 
+    /// The numbers of the first and the last line of a span.
+    pub(super) fn lines(&self, span: Span) -> (usize, usize) {
+        let count = |range: Range<usize>| self.text.get(range).unwrap_or_default().matches('\n').count();
+        let first = count(0..span.start) + 1;
+        // The line end of a here-document's last line belongs to that line.
+        (first, first + count(span.start..span.end.max(span.start + 1) - 1))
+    }
+
     /// An error of the language, drawn here.
     pub(super) fn error(&self, error: &galley_dockerfile::Error) -> Error {
         let drawn =

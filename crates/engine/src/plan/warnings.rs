@@ -1,74 +1,122 @@
 //! What is told but does not stop the build.
 
-use galley_dockerfile::{Warning, WarningKind, directive::Check};
+use galley_dockerfile::{
+    Stages, Warning, WarningKind, Word,
+    directive::Check,
+    lint::{Finding, Rule, docker},
+};
 
 use super::{PlanWarning, text::Text};
 use crate::{Error, ErrorKind, Place};
 
 /// Warnings so far, without those that `# check=` turns off.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Warnings {
     list: Vec<PlanWarning>,
     check: Check,
+    /// What the comments above the current instruction add.
+    scope: Check,
+    text: Text,
 }
 
 impl Warnings {
-    pub(super) fn new(check: Check) -> Self {
-        Self { list: Vec::new(), check }
+    /// For the Dockerfile of this text.
+    pub(super) fn new(check: Check, text: &Text) -> Self {
+        Self { list: Vec::new(), check, scope: Check::default(), text: text.clone() }
     }
 
-    /// A finding of a rule that has a name in Docker.
-    pub(super) fn rule(&mut self, rule: &'static str, message: String, place: Place, help: &str) {
-        let skipped =
-            self.check.skip_all || self.check.skip.iter().any(|skip| skip.eq_ignore_ascii_case(rule));
-        if !skipped {
-            self.add(Some(rule), message, Some(place), help);
+    /// From here on the `# check=` comment above an instruction counts too. No comments end that.
+    pub(super) fn enter(&mut self, comments: &[Word]) {
+        self.scope = scope(comments);
+    }
+
+    /// A finding in the Dockerfile.
+    pub(super) fn find(&mut self, finding: Finding) {
+        let place = self.text.place(finding.span);
+        self.find_at(finding, place);
+    }
+
+    /// A finding whose span is of another text: that of a trigger.
+    pub(super) fn find_at(&mut self, finding: Finding, place: Place) {
+        if !self.is_on(finding.rule) {
+            return;
         }
+        let lines = self.text.lines(finding.instruction);
+        self.list.push(PlanWarning {
+            rule: Some(finding.rule),
+            message: finding.detail,
+            place: Some(place),
+            lines: Some(lines),
+            help: Some(finding.help),
+            fix: finding.fix,
+        });
+    }
+
+    /// A finding of an own rule, which knows nothing of scopes.
+    pub(super) fn own(&mut self, finding: Finding, stages: &Stages) {
+        let instructions = stages.instructions();
+        let around = instructions.filter(|instruction| instruction.full_span == finding.instruction).last();
+        self.enter(around.map_or(&[], |instruction| &instruction.comments));
+        self.find(finding);
+        self.enter(&[]);
+    }
+
+    fn is_on(&self, rule: &Rule) -> bool {
+        let named = |names: &[String]| names.iter().any(|name| name == rule.name);
+        let of = |check: &Check| {
+            if rule.experimental {
+                check.experimental_all || named(&check.experimental)
+            } else {
+                check.skip_all || named(&check.skip)
+            }
+        };
+        (of(&self.check) || of(&self.scope)) == rule.experimental
     }
 
     /// A finding of the parser.
-    pub(super) fn parser(&mut self, warning: &Warning, text: &Text) {
-        let (message, place) = (warning.message(), text.place(warning.span()));
-        match warning.kind() {
-            WarningKind::EmptyContinuation => {
-                self.rule("NoEmptyContinuation", message, place, warning.help())
-            }
-            WarningKind::MaintainerDeprecated => {
-                self.rule("MaintainerDeprecated", message, place, warning.help())
-            }
-            _ => self.add(None, message, Some(place), warning.help()),
-        }
+    pub(super) fn parser(&mut self, warning: &Warning) {
+        let rule = match warning.kind() {
+            WarningKind::EmptyContinuation => &docker::NO_EMPTY_CONTINUATION,
+            WarningKind::MaintainerDeprecated => &docker::MAINTAINER_DEPRECATED,
+            _ => return self.add(warning.message(), Some(self.text.place(warning.span())), warning.help()),
+        };
+        self.find(Finding {
+            rule,
+            detail: warning.message(),
+            span: warning.span(),
+            instruction: warning.span(),
+            help: warning.help().to_owned(),
+            fix: None,
+        });
     }
 
     /// Something of no rule.
-    pub(super) fn add(
-        &mut self,
-        rule: Option<&'static str>,
-        message: String,
-        place: Option<Place>,
-        help: &str,
-    ) {
-        let warning = PlanWarning { rule, message, place, help: Some(help.to_owned()) };
-        let line = |warning: &PlanWarning| warning.place.as_ref().map(Place::line);
-        let known =
-            self.list.iter().any(|known| known.message == warning.message && line(known) == line(&warning));
-        if !known {
-            self.list.push(warning);
-        }
+    pub(super) fn add(&mut self, message: String, place: Option<Place>, help: &str) {
+        let help = Some(help.to_owned());
+        self.list.push(PlanWarning { rule: None, message, place, lines: None, help, fix: None });
     }
 
-    /// All of them; an error when `# check=error=true` makes findings fatal.
-    pub(super) fn finish(self) -> Result<Vec<PlanWarning>, Error> {
-        match self.list.iter().find(|warning| warning.rule.is_some()) {
-            Some(first) if self.check.error => Err(fatal(first)),
-            _ => Ok(self.list),
-        }
+    /// All of them, and an error when `# check=error=true` makes findings fatal.
+    pub(super) fn finish(self) -> (Vec<PlanWarning>, Option<Error>) {
+        let first = self.list.iter().find_map(|warning| Some((warning, warning.rule?)));
+        let fatal = first.filter(|_| self.check.error).map(|(warning, rule)| fatal(warning, rule));
+        (self.list, fatal)
     }
 }
 
-fn fatal(warning: &PlanWarning) -> Error {
-    let rule = warning.rule.unwrap_or_default();
-    let error = Error::new(ErrorKind::Input, format!("{} ({rule})", warning.message))
+/// The first `check` comment decides; one that cannot be read counts for nothing, as in Docker.
+fn scope(comments: &[Word]) -> Check {
+    let value = |comment: &Word| {
+        let (key, value) = comment.text.split_once('=')?;
+        key.trim().eq_ignore_ascii_case("check").then(|| value.trim().to_owned())
+    };
+    let Some(value) = comments.iter().find_map(value) else { return Check::default() };
+    let options = value.split(' ').next().unwrap_or_default();
+    Check::parse(options).unwrap_or_default()
+}
+
+fn fatal(warning: &PlanWarning, rule: &Rule) -> Error {
+    let error = Error::new(ErrorKind::Input, format!("{} ({})", warning.message, rule.name))
         .help("the check option error=true makes this an error")
         .help(warning.help.clone().unwrap_or_default());
     match &warning.place {

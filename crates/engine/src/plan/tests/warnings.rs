@@ -8,7 +8,7 @@ fn warnings(dockerfile: &str) -> Vec<String> {
     let plan = planned(dockerfile);
     let line = |warning: &crate::plan::PlanWarning| {
         let place = warning.place.as_ref().map(crate::Place::line).unwrap_or_default();
-        format!("{place}: {}: {}", warning.rule.unwrap_or("-"), warning.message)
+        format!("{place}: {}: {}", warning.rule.map_or("-", |rule| rule.name), warning.message)
     };
     plan.warnings.iter().map(line).collect()
 }

@@ -1,0 +1,21 @@
+//! What own rules have to know besides the Dockerfile. Plain data: this crate reads no files and asks no registry.
+
+use std::collections::BTreeMap;
+
+/// What is known about the things around a Dockerfile. A rule that misses a fact is silent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// By the stage's number: the image that FROM names. Not there for other stages, `scratch`, and what was not found.
+    pub bases: BTreeMap<usize, BaseFacts>,
+    /// The ignore file of the main context, if there is one.
+    pub ignore: Option<Vec<u8>>,
+}
+
+/// What a base image's config says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BaseFacts {
+    /// The user that steps run as; empty is root.
+    pub user: String,
+    /// `NAME=value`.
+    pub environment: Vec<String>,
+}

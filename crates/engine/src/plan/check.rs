@@ -1,0 +1,43 @@
+//! `--check`: what can be said about a Dockerfile without building it.
+
+use galley_dockerfile::lint;
+
+use super::{
+    PlanOptions, PlanWarning,
+    file::File,
+    planner::{Job, Scope},
+    warnings::Warnings,
+};
+use crate::{Error, ports::ImageSource};
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// Findings of Docker's rules and of own ones.
+    pub warnings: Vec<PlanWarning>,
+    /// Why it cannot be built. Whatever comes behind this place was not looked at.
+    pub error: Option<Error>,
+}
+
+/// Looks at every stage, or at the target and what it needs. Nothing is read but the options and what `sources` answers.
+pub fn check(options: &PlanOptions, sources: &dyn ImageSource) -> Checked {
+    let file = match File::read(options) {
+        Ok(file) => file,
+        Err(error) => return Checked { error: Some(error), ..Checked::default() },
+    };
+    let mut warnings = match file.check(options) {
+        Ok(check) => Warnings::new(check, &file.text),
+        Err(error) => return Checked { error: Some(error), ..Checked::default() },
+    };
+    let scope = if options.target.is_none() { Scope::EveryStage } else { Scope::Target };
+    let job = Job { options, sources, file: &file, scope };
+    let mut facts = lint::Facts::default();
+    let planned = job.plan(&mut warnings, &mut facts);
+    let input =
+        lint::Input { source: &file.source, escape: file.text.escape, stages: &file.stages, facts: &facts };
+    for finding in lint::own(&input) {
+        warnings.own(finding, &file.stages);
+    }
+    let (warnings, fatal) = warnings.finish();
+    Checked { warnings, error: planned.err().or(fatal) }
+}
