@@ -3,7 +3,10 @@
 //! The files of a context are read later, when a step first needs them. The Dockerfile and the ignore file obey the
 //! ignore rules like any other file: they are read here, but COPY sees them only when they are not ignored.
 
+mod kept;
+
 use std::{
+    ffi::OsStr,
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -18,8 +21,13 @@ use crate::{
     ports::LayoutReference,
 };
 
+pub use kept::{Input, Kept, empty_context, examine, kept_dockerfile, unpack};
+
 /// Kinds of contexts that Docker has and galley does not have yet.
 const UNSUPPORTED: [&str; 6] = ["http://", "https://", "git://", "ssh://", "git@", "target:"];
+
+/// How a Dockerfile is called that nobody named, the first before the second.
+const DEFAULT_NAMES: [&str; 2] = ["Dockerfile", "dockerfile"];
 
 /// A Dockerfile that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,13 +40,12 @@ pub struct DockerfileText {
     pub text: Vec<u8>,
 }
 
-/// Reads `file`, or without one `Dockerfile` (else `dockerfile`) of the context.
+/// Reads `file`, or without one `Dockerfile` of the context; where there is none of this name, `dockerfile` beside it.
 pub fn read_dockerfile(context: &Path, file: Option<&Path>) -> Result<DockerfileText, Error> {
-    let candidates = match file {
-        Some(file) => vec![file.to_path_buf()],
-        None => vec![context.join("Dockerfile"), context.join("dockerfile")],
-    };
-    for path in candidates {
+    let wanted = file.map_or_else(|| context.join(DEFAULT_NAMES[0]), Path::to_path_buf);
+    let lower = wanted.with_file_name(DEFAULT_NAMES[1]);
+    let lower = Some(lower).filter(|_| wanted.file_name() == Some(OsStr::new(DEFAULT_NAMES[0])));
+    for path in [wanted].into_iter().chain(lower) {
         if let Some(text) = read(&path, source::MAX_BYTES)? {
             let name = path.strip_prefix(".").unwrap_or(&path).display().to_string();
             return Ok(DockerfileText { name, path, text });
@@ -80,7 +87,7 @@ fn context(name: &str, directory: &Path, own: Option<PathBuf>) -> Result<Context
             break;
         }
     }
-    Ok(ContextSource { name: name.to_owned(), path: directory.to_path_buf(), ignore })
+    Ok(ContextSource { name: name.to_owned(), path: directory.to_path_buf(), ignore, kept: None })
 }
 
 /// Reads the value of `--build-context`: `NAME=oci-layout://PATH[:TAG][@DIGEST]`, `NAME=docker-image://IMAGE` or
@@ -147,10 +154,14 @@ fn read(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, Error> {
     let longest = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     file.take(longest).read_to_end(&mut text).map_err(|error| cannot_read(path, error))?;
     if text.len() > limit {
-        let message = format!("{} is larger than {limit} bytes", path.display());
-        return Err(Error::new(ErrorKind::Input, message).help("is this the right file?"));
+        return Err(too_large(&path.display().to_string(), limit));
     }
     Ok(Some(text))
+}
+
+fn too_large(name: &str, limit: usize) -> Error {
+    Error::new(ErrorKind::Input, format!("{name} is larger than {limit} bytes"))
+        .help("is this the right file?")
 }
 
 fn no_directory(path: &Path, error: io::Error) -> Error {

@@ -178,6 +178,9 @@ impl Context {
         let ignore = source.ignore.as_ref().map(|(name, text)| IgnoreFile::parse(name, text)).transpose()?;
         let none = Ignore::default();
         let ignored = ignore.as_ref().map_or(&none, |file| &file.rules);
+        if let Some(tree) = source.kept.as_ref().and_then(|kept| kept.tree.clone()) {
+            return Ok(Self::held(source, tree, events));
+        }
         let walk = |needed: &Needed| {
             store.walk_context(&source.path, &Filter::new(ignored, needed)).map_err(|error| {
                 let message = format!("cannot read the build context {}: {error}", source.name);
@@ -190,14 +193,15 @@ impl Context {
         if needed.may_lead_elsewhere(&walked.tree) {
             walked = walk(&Needed::everything())?;
         }
-        let sizes = walked.tree.entries().iter().filter_map(|entry| match entry.kind {
-            Kind::File { size, .. } => Some(size),
-            _ => None,
-        });
-        let (files, bytes) = sizes.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size));
-        events.emit(Event::Context { name: source.name.clone(), files, bytes });
+        tell(source, &walked.tree, events);
         let files = Files::of_directory(&walked.root, Arc::new(walked.tree));
         Ok(Self { files, root: walked.root, ignore })
+    }
+
+    /// A context that galley put there itself: it is known already, and nothing of it is ignored.
+    fn held(source: &ContextSource, tree: Arc<Tree>, events: &Events) -> Self {
+        tell(source, &tree, events);
+        Self { files: Files::of_directory(&source.path, tree), root: source.path.clone(), ignore: None }
     }
 
     /// What a source of COPY means here.
@@ -262,6 +266,15 @@ impl Context {
             |name: &[u8]| self.ignore.as_ref().is_some_and(|file| file.rules.matches(&join(dir, name)));
         Some(names.filter(|name| !ignored(name)).collect())
     }
+}
+
+fn tell(source: &ContextSource, tree: &Tree, events: &Events) {
+    let sizes = tree.entries().iter().filter_map(|entry| match entry.kind {
+        Kind::File { size, .. } => Some(size),
+        _ => None,
+    });
+    let (files, bytes) = sizes.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size));
+    events.emit(Event::Context { name: source.name.clone(), files, bytes });
 }
 
 /// The ignore file as the walk asks it.

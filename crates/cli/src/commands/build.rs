@@ -21,7 +21,7 @@ use crate::{
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Args)]
 pub(crate) struct BuildArgs {
-    /// The Dockerfile; PATH/Dockerfile without it, - for standard input
+    /// The Dockerfile; PATH/Dockerfile without it, - for standard input; of an archive, a path in it
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Name the image, name:tag; may be given several times
@@ -108,7 +108,7 @@ pub(crate) struct BuildArgs {
     /// Put the result into the local images, and into those of a Docker engine when one runs here
     #[arg(long)]
     load: bool,
-    /// The context: a directory, or - for a Dockerfile on standard input without a context
+    /// The context: a directory, or - for standard input, an archive with the Dockerfile in it or a Dockerfile alone
     #[arg(value_name = "PATH")]
     context: OsString,
 }

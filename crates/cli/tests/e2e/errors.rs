@@ -2,7 +2,7 @@
 
 use super::{Kitchen, text};
 
-fn assert_says(said: &str, parts: &[&str]) {
+pub(crate) fn assert_says(said: &str, parts: &[&str]) {
     for part in parts {
         assert!(said.contains(part), "{part:?} is not in:\n{said}");
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `Dockerfile` | `FROM busybox` and `FROM rich` are the images that [`Bases`] makes |
 //! | `context` | a shell script that makes the build context in the current folder, when there is more than the Dockerfile |
+//! | `archive` | a shell script that writes the context, made like that, as an archive to standard output: galley reads it on standard input, and BuildKit from a URL |
 //! | `options` | one flag of `galley build` on each line, or `SOURCE_DATE_EPOCH=…` |
 //! | `expected.json` | config, history, number of layers and files (also times, in cases named `times-…`); or that it fails |
 //!
@@ -14,6 +15,7 @@
 mod answer;
 mod bases;
 mod peers;
+mod server;
 
 use std::{
     path::{Path, PathBuf},
@@ -28,12 +30,14 @@ use serde_json::Value;
 use super::{Kitchen, succeeded};
 
 /// Where galley decides otherwise, and why: docs/compatibility.md.
-const DIFFERENT: [(&str, &str); 9] = [
+const DIFFERENT: [(&str, &str); 11] = [
     ("bad-mount-from-index", "a stage has its number in mounts as in COPY"),
     ("bad-stage-case", "a stage has one name in FROM and in COPY, in whatever case"),
     ("bad-target-index", "a stage has its number in --target as in COPY"),
+    ("context-tar-escape", "an archive with names that climb out is refused"),
     ("onbuild-unknown", "a trigger that can never run is found where it is written"),
     ("run-chmod-only", "what a step does to the root directory is kept"),
+    ("times-context-root", "the folder that a whole context becomes has its time"),
     ("times-copy-stage", "equal layers are one, with the times of the first"),
     ("times-epoch-parents", "all that WORKDIR makes has one time"),
     ("workdir-dots", "the folder before .. is not made"),
@@ -86,6 +90,16 @@ impl Case {
             shell.args(["-euc", "umask 022; . \"$0\""]).arg(script).current_dir(folder);
             succeeded(shell.output().unwrap());
         }
+    }
+
+    /// The archive that is the context, if it is one.
+    fn archive(&self, folder: &Path) -> Option<Vec<u8>> {
+        let script = self.folder.join("archive");
+        if !script.exists() {
+            return None;
+        }
+        let mut shell = Command::new("sh");
+        Some(succeeded(shell.args(["-eu"]).arg(script).current_dir(folder).output().unwrap()).stdout)
     }
 
     /// Whether the times of files count.

@@ -135,6 +135,7 @@ impl Bench {
             name: ".".to_owned(),
             path: self.context(),
             ignore: ignore.map(|text| (".dockerignore".to_owned(), text)),
+            kept: None,
         };
         let mut options = PlanOptions::new("Dockerfile", text, context, Platform::new("linux", "amd64"));
         options.no_cache = self.no_cache.clone();

@@ -121,7 +121,7 @@ fn changed(options: &PlainOptions) -> Result<RunConfig, Error> {
         variables.extend(check(change)?);
     }
     let text = format!("FROM nothing\n{}\n", options.changes.join("\n"));
-    let context = ContextSource { name: ".".to_owned(), path: ".".into(), ignore: None };
+    let context = ContextSource { name: ".".to_owned(), path: ".".into(), ignore: None, kept: None };
     let plan = PlanOptions::new("--change", text, context, options.platform.clone());
     let plan = plan::plan(&plan, &Nothing).map_err(|mut error| {
         error.place = None;

@@ -24,7 +24,7 @@ mod steps;
 mod text;
 mod warnings;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use galley_dockerfile::mode::ModeSpec;
 use galley_oci::{ImageConfig, Platform};
@@ -40,7 +40,7 @@ pub use self::options::{BuildContext, Entitlement, NoCache, PlanOptions};
 pub use self::planner::{plan, stages, tree};
 pub(crate) use self::state::DEFAULT_PATH;
 
-use crate::{error::Place, ports::BaseImage};
+use crate::{context::Kept, error::Place, ports::BaseImage};
 
 /// The number of a step: its index in [`Plan::steps`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -93,6 +93,8 @@ pub struct ContextSource {
     pub path: PathBuf,
     /// The ignore file's text and name, when there is one.
     pub ignore: Option<(String, Vec<u8>)>,
+    /// What holds the files when galley itself put them there.
+    pub kept: Option<Arc<Kept>>,
 }
 
 /// One step: an operation on a parent snapshot.

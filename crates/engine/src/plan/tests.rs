@@ -69,7 +69,8 @@ impl ImageSource for FakeSource {
 }
 
 fn options(dockerfile: impl Into<Vec<u8>>) -> PlanOptions {
-    let context = ContextSource { name: ".".to_owned(), path: PathBuf::from("/context"), ignore: None };
+    let context =
+        ContextSource { name: ".".to_owned(), path: PathBuf::from("/context"), ignore: None, kept: None };
     PlanOptions::new("Dockerfile", dockerfile, context, Platform::new("linux", "amd64"))
 }
 

@@ -3,16 +3,19 @@
 use std::{
     ffi::OsStr,
     io::{self, Read},
+    os::unix::ffi::OsStrExt,
     path::Path,
 };
 
 use fs_err as fs;
 use galley_engine::{
-    Error, ErrorKind, context,
+    Error, ErrorKind,
+    context::{self, Input},
     plan::{ContextSource, Entitlement, Network, NoCache, PlanOptions},
     ports::{Secret, Secrets},
 };
 use galley_oci::Platform;
+use galley_store::Store;
 
 use super::BuildArgs;
 use crate::{args::csv, environment::Environment};
@@ -22,13 +25,13 @@ const DOCKERFILE_BYTES_MAX: u64 = 16 << 20;
 /// BuildKit's limit.
 const SECRET_BYTES_MAX: u64 = 500 << 10;
 
-/// The plan's options. `nothing` is an empty directory, the context of `build -`.
+/// The plan's options. A context that is no directory is put into the store's temporary place.
 pub(super) fn plan_options(
     arguments: &BuildArgs,
     environment: &Environment,
-    nothing: &Path,
+    store: &Store,
 ) -> Result<PlanOptions, Error> {
-    let (name, text, context) = sources(arguments, nothing)?;
+    let (name, text, context) = sources(arguments, store)?;
     let platform = platform(&arguments.platform)?;
     let mut options = PlanOptions::new(name, text, context, platform);
     options.platform_given = arguments.platform.iter().any(|platform| !platform.is_empty());
@@ -51,11 +54,14 @@ pub(super) fn plan_options(
 }
 
 /// The Dockerfile's name and text, and the main context.
-fn sources(arguments: &BuildArgs, nothing: &Path) -> Result<(String, Vec<u8>, ContextSource), Error> {
+fn sources(arguments: &BuildArgs, store: &Store) -> Result<(String, Vec<u8>, ContextSource), Error> {
     let directory = Path::new(&arguments.context);
     if arguments.context == "-" {
-        let text = from_standard_input(arguments)?;
-        return Ok(("Dockerfile".to_owned(), text, context::main_context(nothing, None)?));
+        return from_standard_input(arguments, store);
+    }
+    if arguments.context.is_empty() {
+        return Err(Error::new(ErrorKind::Usage, "the build context is empty text")
+            .help("give a directory, for instance . for this one"));
     }
     refuse_remote(&arguments.context)?;
     if arguments.file.as_ref().is_some_and(|file| file.as_os_str() == "-") {
@@ -72,17 +78,36 @@ fn sources(arguments: &BuildArgs, nothing: &Path) -> Result<(String, Vec<u8>, Co
     Ok((dockerfile.name, dockerfile.text, main))
 }
 
-/// `build -`: a Dockerfile and nothing else.
-fn from_standard_input(arguments: &BuildArgs) -> Result<Vec<u8>, Error> {
-    if arguments.file.as_ref().is_some_and(|file| file.as_os_str() != "-") {
-        return Err(Error::new(ErrorKind::Usage, "--file needs a context to be read from, and - is none"));
+/// `build -`: an archive, which is the context with the Dockerfile in it, or a Dockerfile and nothing else.
+fn from_standard_input(
+    arguments: &BuildArgs,
+    store: &Store,
+) -> Result<(String, Vec<u8>, ContextSource), Error> {
+    let file = arguments.file.as_deref();
+    if file == Some(Path::new("-")) {
+        let message = "--file - and the context - cannot both be standard input";
+        return Err(Error::new(ErrorKind::Usage, message)
+            .help("`galley build -` alone reads a Dockerfile, or an archive with one in it"));
     }
-    let text = read_standard_input()?;
-    if galley_oci::compress::detect(&text).is_some() {
-        return Err(Error::new(ErrorKind::Usage, "a context archive on standard input is not supported yet")
-            .help("unpack it: mkdir context && tar xC context && galley build context"));
+    let input = context::examine(Box::new(io::stdin())).map_err(|error| {
+        Error::new(ErrorKind::Input, "cannot read the context on standard input").because(error)
+    })?;
+    match input {
+        Input::Archive(archive) => {
+            let origin = "on standard input";
+            let context = context::unpack(store, ".", origin, archive)?;
+            let file = file.map(|file| file.as_os_str().as_bytes());
+            let dockerfile = context::kept_dockerfile(store, &context, origin, file)?;
+            Ok((dockerfile.name, dockerfile.text, context))
+        }
+        Input::Text(text) if text.is_empty() => Err(Error::new(ErrorKind::Input, "standard input is empty")
+            .help("`galley build -` reads a Dockerfile, or an archive with one in it")),
+        Input::Text(_) if file.is_some() => {
+            let message = "--file and standard input both give a Dockerfile: what came there is no archive";
+            Err(Error::new(ErrorKind::Usage, message).help("leave one of them out"))
+        }
+        Input::Text(text) => Ok(("Dockerfile".to_owned(), text, context::empty_context(store)?)),
     }
-    Ok(text)
 }
 
 fn refuse_remote(context: &OsStr) -> Result<(), Error> {

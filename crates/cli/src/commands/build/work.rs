@@ -11,7 +11,7 @@ use galley_engine::{
     context as contexts,
     export::Exported,
     image::{self, Assembled, ImageOptions, TimeOptions},
-    plan::{self, Plan},
+    plan::{self, ContextSource, Plan},
     ports::{Ports, Secrets},
     runner::SandboxRunner,
     schedule,
@@ -82,12 +82,8 @@ struct Made {
 impl Job<'_> {
     fn run(&self, cancel: &Cancel) -> Result<(), Error> {
         let environment = &self.context.environment;
-        // `build -` has no context: an empty directory stands for it.
-        let empty = if self.arguments.context == "-" { Some(self.store.temp_dir("nothing")) } else { None };
-        let empty = empty.transpose().map_err(store_error)?;
-        let nothing = empty.as_ref().map_or(Path::new(""), |empty| empty.path());
-        let options = plan_options(self.arguments, environment, nothing)?;
-        let times = self.times(&options.context.path)?;
+        let options = plan_options(self.arguments, environment, self.store)?;
+        let times = self.times(&options.context)?;
         let secrets = secrets(&self.arguments.secret, environment)?;
         let sources = StoreImages::new(self.store, self.context, self.ask(), cancel);
         let plan = match self.lock()? {
@@ -296,7 +292,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn times(&self, context: &Path) -> Result<TimeOptions, Error> {
+    fn times(&self, context: &ContextSource) -> Result<TimeOptions, Error> {
         let epoch = self.context.environment.text("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty());
         let number = |text: String| {
             text.trim().parse::<i64>().map_err(|error| {
@@ -305,12 +301,14 @@ impl Job<'_> {
             })
         };
         let reproducible = self.arguments.reproducible;
+        // The store's temporary place may be in somebody's work tree.
+        let checkout = Some(&context.path).filter(|_| reproducible && context.kept.is_none());
         Ok(TimeOptions {
             source_date_epoch: epoch.map(number).transpose()?,
             rewrite_timestamp: self.outputs.rewrite_times,
             timestamp: self.arguments.timestamp,
             reproducible,
-            commit_time: if reproducible { commit_time::commit_time(context) } else { None },
+            commit_time: checkout.and_then(|path| commit_time::commit_time(path)),
         })
     }
 

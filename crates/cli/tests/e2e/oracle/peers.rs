@@ -6,9 +6,10 @@ use fs_err as fs;
 use serde_json::{Value, json};
 
 use super::{
-    super::{Kitchen, text},
+    super::{Kitchen, contexts::with_input, text},
     Case, answer,
     bases::{self, Bases},
+    server,
 };
 
 /// Keeps the cache mounts of one case, and of one question to BuildKit, from those of another.
@@ -36,7 +37,10 @@ pub(super) fn galley(kitchen: &Kitchen, bases: &Bases, case: &Case) -> (Value, S
             None => command.env("SOURCE_DATE_EPOCH", option.trim_start_matches("SOURCE_DATE_EPOCH=")),
         };
     }
-    let output = command.arg(".").output().unwrap();
+    let output = match case.archive(&folder) {
+        Some(archive) => with_input(command.arg("-"), &archive),
+        None => command.arg(".").output().unwrap(),
+    };
     (answer(bases, case, output.status.success(), &archive), text(&output))
 }
 
@@ -47,7 +51,11 @@ pub(super) fn buildkit(kitchen: &Kitchen, bases: &Bases, case: &Case, address: &
     let archive = kitchen.path(&format!("{}.tar", case.name));
     let mut command = Command::new("buildctl");
     command.current_dir(&folder).args(["--addr", address, "build", "--frontend", "dockerfile.v0"]);
-    command.args(["--progress=plain", "--local", "context=.", "--local", "dockerfile=."]);
+    command.arg("--progress=plain");
+    match case.archive(&folder) {
+        Some(archive) => command.args(["--opt", &format!("context={}", server::serve(archive))]),
+        None => command.args(["--local", "context=.", "--local", "dockerfile=."]),
+    };
     command.arg("--output").arg(format!("type=oci,dest={}", archive.display()));
     let unique = format!("build-arg:{MOUNT_NAMESPACE}={}", folder.display());
     command.args(["--opt", &unique]);

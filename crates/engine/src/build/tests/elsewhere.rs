@@ -141,7 +141,8 @@ impl<'a> Machine<'a> {
     }
 
     fn plan(&self, text: &str) -> Plan {
-        let context = ContextSource { name: ".".to_owned(), path: self.bench.context(), ignore: None };
+        let context =
+            ContextSource { name: ".".to_owned(), path: self.bench.context(), ignore: None, kept: None };
         let options = PlanOptions::new("Dockerfile", text, context, Platform::new("linux", "amd64"));
         plan(&options, &Images { store: &self.store, blobs: self.blobs.clone() }).unwrap()
     }

@@ -181,7 +181,7 @@ fn sources_stay_below_their_root() {
 
 #[test]
 fn named_contexts_come_before_the_store() {
-    let directory = ContextSource { name: "docs".to_owned(), path: "/docs".into(), ignore: None };
+    let directory = ContextSource { name: "docs".to_owned(), path: "/docs".into(), ignore: None, kept: None };
     let mut with = options(
         "FROM docker.io/library/base:latest AS replaced\nRUN never\nFROM replaced\nCOPY --from=docs a /\n\
          RUN --mount=from=docs,target=/d true\nFROM docs AS copied\nCOPY --from=1 / /x\n",
