@@ -49,6 +49,9 @@ pub(crate) fn run(parent: &Digest, operation: &RunOp, inputs: &[Digest]) -> Key 
     for input in inputs {
         hash.digest(input);
     }
+    if let Some(platform) = &operation.platform {
+        hash.field(b"platform").field(platform.to_string().as_bytes());
+    }
     hash.finish()
 }
 

@@ -7,10 +7,10 @@ use galley_engine::{
     Error, ErrorKind, context as contexts,
     plan::{self, PlanOptions},
 };
-use galley_oci::Reference;
+use galley_oci::{Platform, Reference};
 
 use crate::{
-    commands::build::options::{build_args, platform},
+    commands::build::options::{build_args, platforms},
     context::Context,
     failure::{self, Outcome},
     lock::{Lock, Locked, Locker, Update},
@@ -34,7 +34,7 @@ pub(crate) struct LockArgs {
     /// A further context, as for `build`
     #[arg(long, value_name = "NAME=CONTEXT")]
     build_context: Vec<String>,
-    /// linux/… of this machine, or `local`
+    /// What will be built for, as for `build`
     #[arg(long, value_name = "PLATFORM")]
     platform: Vec<String>,
     /// The context, a directory
@@ -47,9 +47,9 @@ pub(crate) fn execute(arguments: &LockArgs, context: &Context) -> Outcome {
     let (update, directory) = update(arguments)?;
     let dockerfile = contexts::read_dockerfile(&directory, arguments.file.as_deref())?;
     let main = contexts::main_context(&directory, Some(&dockerfile.path))?;
-    let mut options =
-        PlanOptions::new(dockerfile.name, dockerfile.text, main, platform(&arguments.platform)?);
-    options.platform_given = arguments.platform.iter().any(|platform| !platform.is_empty());
+    let here = Platform::of_this_machine();
+    let mut options = PlanOptions::new(dockerfile.name, dockerfile.text, main, here);
+    options.platforms = platforms(&arguments.platform)?;
     options.build_args = build_args(&arguments.build_arg, &context.environment);
     let named = arguments.build_context.iter().map(|text| contexts::build_context(text));
     options.build_contexts = named.collect::<Result<_, _>>()?;

@@ -20,6 +20,7 @@ fn run_operation() -> RunOp {
         scripts: vec![Script { path: b"/dev/pipes/EOF".to_vec(), content: b"x".to_vec(), mode: 0o755 }],
         network: Network::Default,
         hostname: "buildkitsandbox".to_owned(),
+        platform: None,
     }
 }
 
@@ -107,6 +108,8 @@ fn every_part_of_a_run_counts() {
         change(&|operation| operation.scripts[0].mode = 0o644),
         change(&|operation| operation.scripts[0].content.clear()),
         change(&|operation| operation.mounts = mounts()),
+        change(&|operation| operation.platform = Some(galley_oci::Platform::new("linux", "arm64"))),
+        change(&|operation| operation.platform = Some(galley_oci::Platform::new("linux", "arm"))),
         run(&Digest::blake3(b"other"), &run_operation(), &[]),
         run(&parent(), &run_operation(), &[parent()]),
     ];

@@ -1,13 +1,20 @@
 //! The names of steps, as BuildKit shows them: `[builder 2/6] WORKDIR /src`.
 
 use galley_dockerfile::{Command, Instruction, Stage, Stages};
+use galley_oci::Platform;
 
-use super::external::External;
-use super::graph::{Base, From, Graph, Node, references};
+use super::{
+    environment::Environment,
+    external::External,
+    graph::{Base, From, Graph, Node, references},
+    state::State,
+};
 
 /// Counts the steps of one stage.
 #[derive(Debug)]
 pub(super) struct Counter {
+    /// Said in front of each name: where more than this machine's platform is at work.
+    platform: Option<Platform>,
     stage: Option<String>,
     total: usize,
     at: usize,
@@ -21,18 +28,53 @@ impl Counter {
             if node.replaced { 0 } else { stage.instructions.iter().filter(|own| makes_files(own)).count() };
         // BuildKit counts every trigger, also those that only change the config.
         let total = base + own + node.triggers.len();
-        Self { stage: has_names(graph).then(|| stage_name(stage)), total, at: 0 }
+        let platform = graph.shows_platforms.then(|| node.platform.clone());
+        Self { platform, stage: has_names(graph).then(|| stage_name(stage)), total, at: 0 }
     }
 
     /// The name of the next step.
-    pub(super) fn next(&mut self, is_trigger: bool, text: &str) -> String {
+    pub(super) fn next(&mut self, is_trigger: bool, state: &State, text: &str) -> String {
         self.at += 1;
         let (at, total) = (self.at, self.total.max(self.at));
+        let platform = self.platform.as_ref().map(|from| with_target(state, from)).unwrap_or_default();
         let stage = self.stage.as_ref().map(|stage| format!("{stage} ")).unwrap_or_default();
         let trigger = if is_trigger { "ONBUILD " } else { "" };
         let width = total.to_string().len();
-        format!("[{stage}{at:width$}/{total}] {trigger}{text}")
+        format!("[{platform}{stage}{at:width$}/{total}] {trigger}{text}")
     }
+}
+
+/// `linux/amd64 `, or `linux/amd64->arm64 ` in a stage of which ARG or ENV tell that it makes something for another.
+fn with_target(state: &State, from: &Platform) -> String {
+    // A stage on a stage has the platform of that one. There is none before FROM has been done.
+    let own = if state.platform.os.is_empty() { from } else { &state.platform };
+    let target = match target_of(&state.environment, own) {
+        Some(target) if target.os != own.os => format!("->{target}"),
+        Some(target) if target.architecture != own.architecture => {
+            let variant = target.variant.map(|variant| format!("/{variant}")).unwrap_or_default();
+            format!("->{}{variant}", target.architecture)
+        }
+        _ => String::new(),
+    };
+    format!("{own}{target} ")
+}
+
+/// What `TARGETPLATFORM`, else `TARGETOS`, `TARGETARCH` and `TARGETVARIANT` say.
+fn target_of(environment: &Environment, own: &Platform) -> Option<Platform> {
+    let get = |name| environment.get(name).filter(|value| !value.is_empty());
+    if let Some(target) = get("TARGETPLATFORM").and_then(|text| text.parse().ok()) {
+        return Some(target);
+    }
+    let [os, architecture, variant] = ["TARGETOS", "TARGETARCH", "TARGETVARIANT"].map(get);
+    // One of them at least.
+    os.or(architecture).or(variant)?;
+    let platform = Platform {
+        os: os.unwrap_or(&own.os).to_owned(),
+        architecture: architecture.unwrap_or(&own.architecture).to_owned(),
+        variant: variant.map(ToOwned::to_owned),
+        ..Platform::default()
+    };
+    Some(platform.normalised())
 }
 
 /// The stage's name, or `stage-1`.

@@ -6,6 +6,7 @@ use galley_dockerfile::{
     Command, Expander, Instruction, Span, Stage, Word,
     lint::{Finding, Rule, docker},
 };
+use galley_oci::Platform;
 
 use super::{
     CopyOp, HistoryItem, Operation, Source, StepId,
@@ -68,21 +69,22 @@ impl<'p, 'a> Evaluation<'p, 'a> {
     }
 
     fn base(&mut self, stage: &Stage, node: &Node) -> State {
-        let platform = &self.planner.graph.options.platform;
+        // What is empty is for the target, whatever FROM says, as in BuildKit.
+        let target = self.planner.graph.platform;
         match &node.base {
             Base::Stage(index) => match self.planner.done(*index) {
                 Some(base) => State::stage(base, *index),
-                None => State::scratch(platform),
+                None => State::scratch(target),
             },
-            Base::External(External::Empty) => State::scratch(platform),
+            Base::External(External::Empty) => State::scratch(target),
             Base::External(External::Image(image)) => {
-                self.warn_platform(stage, image);
+                self.warn_platform(stage, node, image);
                 let name = format!("FROM {}", image.name);
                 let step = self.add(&name, stage.instruction.span, Operation::Base((**image).clone()), false);
-                State::image(Arc::clone(image), step)
+                State::image(Arc::clone(image), step, platform_of(image, node))
             }
             Base::External(External::Directory(context)) => {
-                let mut state = State::scratch(platform);
+                let mut state = State::scratch(&node.platform);
                 let copy = CopyOp {
                     from: Source::Context(*context),
                     sources: vec![b"/".to_vec()],
@@ -102,15 +104,14 @@ impl<'p, 'a> Evaluation<'p, 'a> {
     }
 
     /// An image for another machine can be copied from, but hardly run.
-    fn warn_platform(&mut self, stage: &Stage, image: &BaseImage) {
-        let found = image.config.platform();
-        let wanted = &self.planner.graph.options.platform;
-        let is_known = !found.os.is_empty() && !found.architecture.is_empty();
-        if is_known && stage.from.platform.is_none() && wanted.rank(&found).is_none() {
+    fn warn_platform(&mut self, stage: &Stage, node: &Node, image: &BaseImage) {
+        let (found, wanted) = (image.config.platform().normalised(), &node.platform);
+        let is_same = (&found.os, &found.architecture) == (&wanted.os, &wanted.architecture);
+        if is_known(&found) && !is_same && wanted.rank(&found).is_none() {
             let message =
                 format!("the base image `{}` is for {found}, not for {wanted}", stage.from.image.text);
-            let help = "its programs will not run here; use an image for this platform";
-            self.warn(&docker::INVALID_BASE_IMAGE_PLATFORM, message, stage.from.image.span, help);
+            let help = format!("its programs are not those of {wanted}; use an image for this platform");
+            self.warn(&docker::INVALID_BASE_IMAGE_PLATFORM, message, stage.from.image.span, &help);
         }
     }
 
@@ -164,7 +165,7 @@ impl<'p, 'a> Evaluation<'p, 'a> {
     }
 
     fn add(&mut self, name: &str, span: Span, operation: Operation, no_cache: bool) -> StepId {
-        let name = self.counter.next(self.is_trigger, name);
+        let name = self.counter.next(self.is_trigger, &self.state, name);
         self.planner.steps.add(NewStep {
             parent: self.state.step,
             operation,
@@ -235,6 +236,17 @@ impl<'p, 'a> Evaluation<'p, 'a> {
         let finding = Finding { rule, detail, span, instruction: of, help: help.to_owned(), fix: None };
         self.planner.warnings.find_at(finding, place);
     }
+}
+
+/// A named context that stands in for a stage says itself whom it is for; other images are taken for what FROM asks.
+fn platform_of(image: &BaseImage, node: &Node) -> Platform {
+    let own = image.config.platform();
+    if node.replaced && is_known(&own) { own.normalised() } else { node.platform.clone() }
+}
+
+/// Images can be made that do not say whom they are for.
+fn is_known(platform: &Platform) -> bool {
+    !platform.os.is_empty() && !platform.architecture.is_empty()
 }
 
 /// `$$`, `$1` and the like are not names that ARG could declare.

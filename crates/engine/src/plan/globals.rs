@@ -1,9 +1,10 @@
 //! ARGs before the first FROM, and what the build itself predefines.
 
 use galley_dockerfile::{Command, Expander, Instruction, Stages};
+use galley_oci::Platform;
 
 use super::{PlanOptions, environment::Environment, text::Text, warnings::Warnings};
-use crate::Error;
+use crate::{Error, ErrorKind};
 
 /// Names that need no declaration: proxies for every RUN, and what steers the build itself.
 const PREDEFINED: [&str; 10] = [
@@ -19,9 +20,17 @@ const PREDEFINED: [&str; 10] = [
     "all_proxy",
 ];
 
-/// Variables of the global scope: the platform's, then the file's ARGs.
-pub(super) fn globals(options: &PlanOptions, stages: &Stages, text: &Text) -> Result<Environment, Error> {
-    let mut environment = platform_args(options, stages);
+/// Asks for an index of images, even of one.
+const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
+
+/// Variables of the global scope in a build for `platform`: the platforms', then the file's ARGs.
+pub(super) fn globals(
+    options: &PlanOptions,
+    platform: &Platform,
+    stages: &Stages,
+    text: &Text,
+) -> Result<Environment, Error> {
+    let mut environment = platform_args(options, platform, stages);
     for instruction in &stages.global_args {
         let Command::Arg(arg) = &instruction.command else { continue };
         for definition in &arg.definitions {
@@ -41,29 +50,27 @@ pub(super) fn globals(options: &PlanOptions, stages: &Stages, text: &Text) -> Re
     Ok(environment)
 }
 
-fn platform_args(options: &PlanOptions, stages: &Stages) -> Environment {
-    let platform = &options.platform;
-    let variant = platform.variant.as_deref().unwrap_or_default();
-    let version = platform.os_version.as_deref().unwrap_or_default();
+fn platform_args(options: &PlanOptions, platform: &Platform, stages: &Stages) -> Environment {
+    let build = &options.build_platform;
+    let variant = |platform: &Platform| platform.variant.clone().unwrap_or_default();
+    let version = |platform: &Platform| platform.os_version.clone().unwrap_or_default();
     let last = stages.stages.last().and_then(|stage| stage.name.as_deref());
     let target = options.target.as_deref().or(last).unwrap_or("default");
-    let full = platform.to_string();
     let mut environment = Environment::default();
-    // Only this machine's platform is built, so both groups say the same.
     for (name, value) in [
-        ("BUILDPLATFORM", full.as_str()),
-        ("BUILDOS", &platform.os),
-        ("BUILDOSVERSION", version),
-        ("BUILDARCH", &platform.architecture),
-        ("BUILDVARIANT", variant),
-        ("TARGETPLATFORM", &full),
-        ("TARGETOS", &platform.os),
-        ("TARGETOSVERSION", version),
-        ("TARGETARCH", &platform.architecture),
-        ("TARGETVARIANT", variant),
-        ("TARGETSTAGE", target),
+        ("BUILDPLATFORM", build.to_string()),
+        ("BUILDOS", build.os.clone()),
+        ("BUILDOSVERSION", version(build)),
+        ("BUILDARCH", build.architecture.clone()),
+        ("BUILDVARIANT", variant(build)),
+        ("TARGETPLATFORM", platform.to_string()),
+        ("TARGETOS", platform.os.clone()),
+        ("TARGETOSVERSION", version(platform)),
+        ("TARGETARCH", platform.architecture.clone()),
+        ("TARGETVARIANT", variant(platform)),
+        ("TARGETSTAGE", target.to_owned()),
     ] {
-        environment.set(name, options.build_arg(name).unwrap_or(value));
+        environment.set(name, options.build_arg(name).unwrap_or(&value));
     }
     environment
 }
@@ -92,10 +99,28 @@ pub(super) fn epoch(options: &PlanOptions, globals: &Environment) -> Result<Opti
     }
     let wrong = || {
         let message = format!("{name} is `{value}`, not a number of seconds since 1970");
-        Error::new(crate::ErrorKind::Usage, message)
+        Error::new(ErrorKind::Usage, message)
             .help("names of stages and contexts are not supported here yet; give the number: $(git log -1 --pretty=%ct)")
     };
     value.parse().map(Some).map_err(|_| wrong())
+}
+
+/// Whether the images are listed in an index: when there are several, or when a build argument says so.
+pub(super) fn is_index(options: &PlanOptions, targets: &[Platform]) -> Result<bool, Error> {
+    let several = targets.len() > 1;
+    let Some(given) = options.build_arg(MULTI_PLATFORM).filter(|given| !given.is_empty()) else {
+        return Ok(several);
+    };
+    let usage = |message: String| Error::new(ErrorKind::Usage, message);
+    match given {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" if several => {
+            Err(usage(format!("{MULTI_PLATFORM}={given} does not go with several platforms"))
+                .help("images for several platforms need an index: leave the build argument out"))
+        }
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        other => Err(usage(format!("build argument {MULTI_PLATFORM}={other} is neither true nor false"))),
+    }
 }
 
 /// Tells of `--build-arg`s that nothing declares.

@@ -24,6 +24,8 @@ use crate::{Error, ErrorKind};
 pub(super) struct Node {
     /// What FROM means.
     pub(super) base: Base,
+    /// `--platform`, else the platform that is built for.
+    pub(super) platform: Platform,
     /// A named context stands in for this stage: its instructions do not count.
     pub(super) replaced: bool,
     /// Triggers of the base, to run first.
@@ -57,12 +59,17 @@ pub(super) enum From {
     Name(String),
 }
 
-/// Everything that is known about the Dockerfile before its instructions are evaluated.
+/// Everything that is known about the Dockerfile before its instructions are evaluated for one platform.
+#[derive(Clone, Copy)]
 pub(super) struct Graph<'a> {
     pub(super) options: &'a PlanOptions,
+    /// What is built for.
+    pub(super) platform: &'a Platform,
     pub(super) text: &'a Text,
     pub(super) stages: &'a Stages,
     pub(super) globals: &'a Environment,
+    /// Names of steps tell for whom they are.
+    pub(super) shows_platforms: bool,
 }
 
 impl Graph<'_> {
@@ -201,7 +208,12 @@ impl Graph<'_> {
         if let Some(name) = &stage.name
             && let Some(external) = externals.replacing(name, &platform).map_err(|error| error.at(&place))?
         {
-            return Ok(Node { base: Base::External(external), replaced: true, triggers: Vec::new() });
+            return Ok(Node {
+                base: Base::External(external),
+                platform,
+                replaced: true,
+                triggers: Vec::new(),
+            });
         }
         let name = self.expand(&stage.from.image, warnings)?;
         if name.is_empty() {
@@ -213,12 +225,12 @@ impl Graph<'_> {
         }
         if let Some(base) = self.stages.base_of(&name, stage.index) {
             let triggers = self.triggers_of_stage(base);
-            return Ok(Node { base: Base::Stage(base.index), replaced: false, triggers });
+            return Ok(Node { base: Base::Stage(base.index), platform, replaced: false, triggers });
         }
         let external =
             externals.find(&name, &platform).map_err(|error| self.unknown_base(error, &name).at(&place))?;
         let triggers = self.triggers_of_image(&external)?;
-        Ok(Node { base: Base::External(external), replaced: false, triggers })
+        Ok(Node { base: Base::External(external), platform, replaced: false, triggers })
     }
 
     /// Adds what the stages know about a base that was not found.
@@ -236,8 +248,14 @@ impl Graph<'_> {
     }
 
     fn platform(&self, stage: &Stage, warnings: &mut Warnings) -> Result<Platform, Error> {
-        let Some(word) = &stage.from.platform else { return Ok(self.options.platform.clone()) };
+        let Some(word) = &stage.from.platform else { return Ok(self.platform.clone()) };
         let text = self.expand(word, warnings)?;
+        if text.is_empty() {
+            let message = format!("the platform `{}` is empty after expansion", word.text);
+            return Err(self.text.wrong(word.span, message).help(
+                "only ARGs before the first FROM are visible here; $BUILDPLATFORM and $TARGETPLATFORM are always there",
+            ));
+        }
         text.parse().map_err(|error| {
             self.text
                 .wrong(word.span, format!("`{text}` is not a platform"))

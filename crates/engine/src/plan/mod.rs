@@ -58,8 +58,10 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// The directories that steps copy from; the first is the main context.
     pub contexts: Vec<ContextSource>,
-    /// What to make: one image a platform.
+    /// What to make: one image a platform, in the order asked for.
     pub targets: Vec<Target>,
+    /// The images are listed in an index, even when it is one.
+    pub is_index: bool,
     /// Found while planning, to be told once.
     pub warnings: Vec<PlanWarning>,
     /// `SOURCE_DATE_EPOCH`, when a build argument or a global ARG gives it: `created` of the image and of its new
@@ -173,6 +175,8 @@ pub struct RunOp {
     pub network: Network,
     /// The host name inside.
     pub hostname: String,
+    /// Whom the programs are for, when that is not the machine that builds.
+    pub platform: Option<Platform>,
 }
 
 /// A file that exists only while the step runs.

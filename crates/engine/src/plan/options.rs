@@ -22,10 +22,11 @@ pub struct PlanOptions {
     pub context: ContextSource,
     /// `--build-context NAME=…`; the last of several with one name wins.
     pub build_contexts: Vec<(String, BuildContext)>,
-    /// What to build for.
-    pub platform: Platform,
-    /// Whether `--platform` was given: it then decides the config's platform, else the base image does.
-    pub platform_given: bool,
+    /// The machine that builds: `BUILDPLATFORM`.
+    pub build_platform: Platform,
+    /// `--platform`, in the order given: what to build for. It decides the platform in the config. Without any it is this
+    /// machine, and the base image decides.
+    pub platforms: Vec<Platform>,
     /// `--label`, which wins over LABEL.
     pub labels: Vec<(String, String)>,
     /// `--no-cache`, `--no-cache-filter`.
@@ -47,7 +48,7 @@ impl PlanOptions {
         name: impl Into<String>,
         dockerfile: impl Into<Vec<u8>>,
         context: ContextSource,
-        platform: Platform,
+        build_platform: Platform,
     ) -> Self {
         Self {
             dockerfile_name: name.into(),
@@ -56,8 +57,8 @@ impl PlanOptions {
             build_args: Vec::new(),
             context,
             build_contexts: Vec::new(),
-            platform,
-            platform_given: false,
+            build_platform,
+            platforms: Vec::new(),
             labels: Vec::new(),
             no_cache: NoCache::None,
             network: Network::Default,
@@ -65,6 +66,17 @@ impl PlanOptions {
             secrets: Vec::new(),
             hostname: "buildkitsandbox".to_owned(),
         }
+    }
+
+    /// What to build for, each once.
+    pub(super) fn targets(&self) -> Vec<Platform> {
+        let mut targets: Vec<Platform> = Vec::new();
+        for platform in self.platforms.iter().map(Platform::normalised) {
+            if !targets.contains(&platform) {
+                targets.push(platform);
+            }
+        }
+        if targets.is_empty() { vec![self.build_platform.clone()] } else { targets }
     }
 
     /// The value given with `--build-arg`.

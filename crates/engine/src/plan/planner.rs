@@ -7,6 +7,7 @@ use galley_dockerfile::{
     lint::{BaseFacts, Facts, Finding, docker},
     parse,
 };
+use galley_oci::{ImageConfig, Platform};
 
 use super::{
     HistoryItem, Plan, PlanOptions, StepId, Target,
@@ -65,33 +66,45 @@ impl Job<'_> {
         }
         warn_syntax(file, warnings);
         check_stages(stages, text, warnings)?;
-        let globals = globals::globals(options, stages, text)?;
-        let graph = Graph { options, text, stages, globals: &globals };
-        let target = graph.target()?;
-        let mut externals = Externals::new(options, self.sources);
-        let starts = match self.scope {
-            Scope::Target => vec![target],
-            Scope::EveryStage => (0..stages.stages.len()).collect(),
-        };
-        let nodes = graph.needed(starts, &mut externals, warnings)?;
-        facts.bases = bases(&nodes);
+        let scopes = scopes(options, stages, text)?;
+        let is_index = globals::is_index(options, &options.targets())?;
+        // As BuildKit with several platforms; a cross build is as hard to follow without.
+        let shows_platforms =
+            is_index || scopes.iter().any(|(platform, _)| *platform != options.build_platform);
+        let (platform, globals) = &scopes[0];
+        let first = Graph { options, platform, text, stages, globals, shows_platforms };
+        let target = first.target()?;
+        let epoch = globals::epoch(options, globals)?;
         facts.ignore = options.context.ignore.as_ref().map(|(_, text)| text.clone());
-        let epoch = globals::epoch(options, &globals)?;
-        warn_unused(options, stages, &nodes, warnings);
         let mut planner = Planner {
             ignore: ignore(options)?,
             proxies: globals::proxies(options),
             steps: Steps::default(),
             done: BTreeMap::new(),
-            externals,
+            externals: Externals::new(options, self.sources),
             warnings,
-            graph,
+            graph: first,
         };
-        for (index, node) in &nodes {
-            planner.evaluate(*index, node)?;
+        let mut targets = Vec::new();
+        for (platform, globals) in &scopes {
+            planner.begin(Graph { platform, globals, ..first });
+            targets.push(planner.target(target, self.scope, facts)?);
         }
-        planner.finish(target, epoch)
+        Ok(planner.finish(targets, is_index, epoch))
     }
+}
+
+/// Each platform to build for, with its global variables: one at least.
+fn scopes(
+    options: &PlanOptions,
+    stages: &Stages,
+    text: &Text,
+) -> Result<Vec<(Platform, Environment)>, Error> {
+    let scope = |platform: Platform| {
+        let globals = globals::globals(options, &platform, stages, text)?;
+        Ok((platform, globals))
+    };
+    options.targets().into_iter().map(scope).collect()
 }
 
 /// What rules may know of base images.
@@ -186,7 +199,31 @@ pub(super) struct Planner<'a> {
     done: BTreeMap<usize, State>,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
+    /// Goes on with another platform. Steps that are equal for several platforms are one.
+    fn begin(&mut self, graph: Graph<'a>) {
+        self.graph = graph;
+        self.done.clear();
+    }
+
+    /// Plans the stage number `target` and what it needs, or every stage.
+    fn target(&mut self, target: usize, scope: Scope, facts: &mut Facts) -> Result<Target, Error> {
+        let graph = self.graph;
+        let starts = match scope {
+            Scope::Target => vec![target],
+            Scope::EveryStage => (0..graph.stages.stages.len()).collect(),
+        };
+        let nodes = graph.needed(starts, &mut self.externals, self.warnings)?;
+        for (index, base) in bases(&nodes) {
+            facts.bases.entry(index).or_insert(base);
+        }
+        warn_unused(graph.options, graph.stages, &nodes, self.warnings);
+        for (index, node) in &nodes {
+            self.evaluate(*index, node)?;
+        }
+        self.image(target)
+    }
+
     /// The variables of the global scope.
     pub(super) fn globals(&self) -> &Environment {
         self.graph.globals
@@ -212,7 +249,7 @@ impl Planner<'_> {
                 None => External::Empty,
             },
             From::Name(name) => {
-                let platform = &self.graph.options.platform;
+                let platform = self.graph.platform;
                 self.externals.find(&name, platform).map_err(|error| error.at(place))?
             }
         };
@@ -234,30 +271,34 @@ impl Planner<'_> {
         })
     }
 
-    fn finish(mut self, target: usize, epoch: Option<i64>) -> Result<Plan, Error> {
+    /// The image that the evaluated stage number `target` makes.
+    fn image(&mut self, target: usize) -> Result<Target, Error> {
         let history = self.history(target);
         let Some(mut state) = self.done.remove(&target) else {
             return Err(Error::new(ErrorKind::Internal, "the target stage was not planned"));
         };
         let options = self.graph.options;
         state.config.config.labels.extend(options.labels.iter().cloned());
-        if options.platform_given {
-            state.config.os.clone_from(&options.platform.os);
-            state.config.architecture.clone_from(&options.platform.architecture);
-            state.config.variant.clone_from(&options.platform.variant);
+        if !options.platforms.is_empty() {
+            force_platform(&mut state.config, self.graph.platform);
         }
+        normalise_platform(&mut state.config);
         // Images made without a platform are taken for what was asked for.
-        let known = !state.config.os.is_empty() && !state.config.architecture.is_empty();
-        let platform = if known { state.config.platform().normalised() } else { options.platform.clone() };
+        let known = options.platforms.is_empty() && !state.config.architecture.is_empty();
+        let platform = if known { state.config.platform() } else { self.graph.platform.clone() };
         let base = state.base.map(|base| (*base).clone());
-        let target = Target { step: state.step, platform, config: state.config, base, history };
-        Ok(Plan {
+        Ok(Target { step: state.step, platform, config: state.config, base, history })
+    }
+
+    fn finish(self, targets: Vec<Target>, is_index: bool, epoch: Option<i64>) -> Plan {
+        Plan {
             steps: self.steps.finish(),
             contexts: self.externals.into_contexts(),
-            targets: vec![target],
+            targets,
+            is_index,
             warnings: Vec::new(),
             epoch,
-        })
+        }
     }
 
     /// What the stage and all stages below it add to the base image's history, oldest first.
@@ -270,4 +311,27 @@ impl Planner<'_> {
         }
         parts.into_iter().rev().flatten().cloned().collect()
     }
+}
+
+/// `--platform` decides what the config says; a base for the same machine may be more exact about it.
+fn force_platform(config: &mut ImageConfig, platform: &Platform) {
+    let same = config.os == platform.os && config.architecture == platform.architecture;
+    config.os.clone_from(&platform.os);
+    config.architecture.clone_from(&platform.architecture);
+    if platform.variant.is_some() || !same {
+        config.variant.clone_from(&platform.variant);
+    }
+    if platform.os_version.is_some() || !same {
+        config.os_version.clone_from(&platform.os_version);
+    }
+    if let Some(features) = &platform.os_features {
+        config.os_features.clone_from(features);
+    }
+}
+
+/// Configs say `arm64` and not `arm64/v8`, whatever the base's said.
+fn normalise_platform(config: &mut ImageConfig) {
+    let normal = config.platform().normalised();
+    config.os = if normal.os.is_empty() { "linux".to_owned() } else { normal.os };
+    (config.architecture, config.variant) = (normal.architecture, normal.variant);
 }

@@ -4,6 +4,7 @@ use galley_dockerfile::{
     Expander, Instruction,
     command::{self, Program, Run, Security},
 };
+use galley_oci::Platform;
 
 use super::{
     Entitlement, MountKind, Network, Operation, RunMount, RunOp, Script,
@@ -47,9 +48,16 @@ impl Evaluation<'_, '_> {
             scripts,
             network,
             hostname: self.hostname(),
+            platform: self.other_platform(),
         };
         let step = self.step(&name, instruction.span, Operation::Run(operation), self.no_cache);
         self.record(Some(step), format!("RUN {} # buildkit", text.join(" ")))
+    }
+
+    /// Whom the programs of this stage are for, when that is another machine than this one.
+    fn other_platform(&self) -> Option<Platform> {
+        let here = self.planner.graph.options.build_platform.normalised();
+        Some(self.state.platform.normalised()).filter(|platform| *platform != here)
     }
 
     fn run_program(&self, run: &Run) -> Execution {

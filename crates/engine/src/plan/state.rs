@@ -21,6 +21,8 @@ pub(super) struct State {
     pub(super) args: Vec<(String, Option<String>)>,
     /// What the image will say, without rootfs, history and time.
     pub(super) config: ImageConfig,
+    /// The machine that its programs are for.
+    pub(super) platform: Platform,
     /// The image below everything.
     pub(super) base: Option<Arc<BaseImage>>,
     /// Where relative paths begin; empty means the root.
@@ -39,22 +41,24 @@ impl State {
         let mut config = ImageConfig {
             architecture: platform.architecture.clone(),
             os: platform.os.clone(),
+            os_version: platform.os_version.clone(),
+            os_features: platform.os_features.clone().unwrap_or_default(),
             variant: platform.variant.clone(),
             ..ImageConfig::default()
         };
         config.config.working_dir = "/".to_owned();
         config.config.env = vec![format!("PATH={DEFAULT_PATH}")];
-        Self { config, ..Self::default() }
+        Self { config, platform: platform.clone(), ..Self::default() }
     }
 
     /// `FROM image`.
-    pub(super) fn image(base: Arc<BaseImage>, step: StepId) -> Self {
+    pub(super) fn image(base: Arc<BaseImage>, step: StepId, platform: Platform) -> Self {
         let mut config = base.config.clone();
         config.created = None;
         config.history = Vec::new();
         config.rootfs = RootFs::default();
         config.config.on_build = Vec::new();
-        Self { step: Some(step), config, base: Some(base), ..Self::default() }
+        Self { step: Some(step), config, platform, base: Some(base), ..Self::default() }
     }
 
     /// `FROM stage`: files, config, variables and ARGs; neither its triggers nor its history twice.

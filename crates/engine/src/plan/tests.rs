@@ -3,6 +3,7 @@
 mod documents;
 mod errors;
 mod golden;
+mod platforms;
 mod properties;
 mod steps;
 mod warnings;
@@ -37,6 +38,20 @@ impl FakeSource {
         self
     }
 
+    /// An image that says whom it is for, and is found by whoever asks for that platform.
+    fn image_for(mut self, name: &str, platform: &str) -> Self {
+        let wanted: Platform = platform.parse().unwrap();
+        let config = ImageConfig {
+            os: wanted.os.clone(),
+            architecture: wanted.architecture.clone(),
+            variant: wanted.variant.clone(),
+            ..ImageConfig::default()
+        };
+        let reference: Reference = name.parse().unwrap();
+        self.images.insert(format!("{} {wanted}", reference.with_default_tag().canonical()), config);
+        self
+    }
+
     fn layout(mut self, layout: &str, config: ImageConfig) -> Self {
         self.layouts.insert(layout.to_owned(), config);
         self
@@ -52,9 +67,10 @@ impl FakeSource {
 }
 
 impl ImageSource for FakeSource {
-    fn resolve(&self, reference: &Reference, _: &Platform) -> Result<Option<BaseImage>, Error> {
+    fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Option<BaseImage>, Error> {
         let name = reference.canonical();
-        Ok(self.found(&name, self.images.get(&name)))
+        let exact = self.images.get(&format!("{name} {platform}"));
+        Ok(self.found(&name, exact.or_else(|| self.images.get(&name))))
     }
 
     fn layout(&self, layout: &LayoutReference, _: &Platform) -> Result<Option<BaseImage>, Error> {

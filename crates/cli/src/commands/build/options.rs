@@ -32,9 +32,8 @@ pub(super) fn plan_options(
     store: &Store,
 ) -> Result<PlanOptions, Error> {
     let (name, text, context) = sources(arguments, store)?;
-    let platform = platform(&arguments.platform)?;
-    let mut options = PlanOptions::new(name, text, context, platform);
-    options.platform_given = arguments.platform.iter().any(|platform| !platform.is_empty());
+    let mut options = PlanOptions::new(name, text, context, Platform::of_this_machine());
+    options.platforms = own_platform(&arguments.platform)?;
     // Scripts pass on empty variables: an empty flag is none, as in docker.
     options.target = arguments.target.clone().filter(|target| !target.is_empty());
     options.build_args = build_args(&arguments.build_arg, environment);
@@ -141,20 +140,36 @@ fn limited(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Only this machine's, under any of its names.
-pub(crate) fn platform(wanted: &[String]) -> Result<Platform, Error> {
-    let own = Platform::of_this_machine();
-    for text in wanted.iter().flat_map(|text| text.split(',')).filter(|text| !matches!(*text, "" | "local")) {
-        let platform: Platform = text.parse().map_err(|error| {
-            Error::new(ErrorKind::Usage, format!("--platform {text} is not a platform")).because(error)
-        })?;
-        if !own.matches(&platform) {
-            let message =
-                format!("--platform {text} is not supported yet: steps run on this machine, which is {own}");
-            return Err(Error::new(ErrorKind::Usage, message).help("build on a machine of that platform"));
+/// The platforms of `--platform`, in this order, each once; `local` is this machine's.
+pub(crate) fn platforms(wanted: &[String]) -> Result<Vec<Platform>, Error> {
+    let mut platforms: Vec<Platform> = Vec::new();
+    for text in wanted.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|text| !text.is_empty())
+    {
+        let platform = match text {
+            "local" => Platform::of_this_machine(),
+            _ => text.parse().map_err(|error| {
+                Error::new(ErrorKind::Usage, format!("--platform {text} is not a platform"))
+                    .because(error)
+                    .help("write linux/arm64, or several: linux/amd64,linux/arm64")
+            })?,
+        };
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
         }
     }
-    Ok(own)
+    Ok(platforms)
+}
+
+/// The same where only this machine's can be had.
+pub(crate) fn own_platform(wanted: &[String]) -> Result<Vec<Platform>, Error> {
+    let (own, platforms) = (Platform::of_this_machine(), platforms(wanted)?);
+    match platforms.iter().find(|platform| !own.matches(platform)) {
+        None => Ok(platforms),
+        Some(platform) => Err(Error::new(
+            ErrorKind::Usage,
+            format!("--platform {platform} is not supported yet: this machine is {own}"),
+        )),
+    }
 }
 
 fn name_and_value(text: &str) -> (String, String) {
@@ -285,14 +300,14 @@ mod tests {
     }
 
     #[test]
-    fn other_platforms_are_refused() {
-        assert!(platform(&["local".to_owned(), String::new()]).is_ok());
-        assert!(platform(&[Platform::of_this_machine().to_string()]).is_ok());
-        let error = platform(&["linux/mips64le".to_owned()]).unwrap_err();
-        assert!(
-            error.message.starts_with("--platform linux/mips64le is not supported yet"),
-            "{}",
-            error.message
-        );
+    fn platforms_in_the_order_given() {
+        let read = |given: &[&str]| {
+            let given: Vec<String> = given.iter().map(|text| (*text).to_owned()).collect();
+            platforms(&given).map(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        };
+        let own = Platform::of_this_machine().to_string();
+        assert_eq!(read(&["", "local"]).unwrap(), own);
+        assert_eq!(read(&["linux/s390x,linux/arm64/v8", "aarch64"]).unwrap(), "linux/s390x linux/arm64");
+        assert_eq!(read(&["pdp11"]).unwrap_err().message, "--platform pdp11 is not a platform");
     }
 }

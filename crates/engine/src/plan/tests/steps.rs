@@ -222,7 +222,7 @@ fn a_layout_names_a_base() {
 #[test]
 fn platforms_given_by_hand_decide_the_config() {
     let mut with = options("FROM busybox\n");
-    with.platform_given = true;
+    with.platforms = vec![galley_oci::Platform::new("linux", "amd64")];
     let config = plan_with(&with).targets.remove(0).config;
     assert_eq!((config.os.as_str(), config.architecture.as_str()), ("linux", "amd64"));
 }
