@@ -32,9 +32,29 @@ pub struct FolderState {
     matched: Vec<bool>,
 }
 
+/// What the patterns say of a path, and which of them it is that says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether the path is ignored.
+    pub ignored: bool,
+    /// The place in [`Ignore::rules`] of the pattern that decided; none when none matched.
+    pub rule: Option<usize>,
+}
+
+/// A pattern as it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule<'a> {
+    /// Its line, counted from one.
+    pub line: usize,
+    /// Its text, without white space around it.
+    pub text: &'a [u8],
+}
+
 /// One pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pattern {
+    line: usize,
+    text: Vec<u8>,
     /// `!`: what it matches is not ignored.
     readmits: bool,
     matcher: Matcher,
@@ -62,11 +82,13 @@ impl Ignore {
         let text = bytes.strip_prefix(mark).unwrap_or(bytes);
         let mut offset = bytes.len() - text.len();
         let mut patterns = Vec::new();
-        for line in text.split(|&byte| byte == b'\n') {
+        for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
             let span = Span::new(offset, offset + line.len());
             offset += line.len() + 1;
             if !line.starts_with(b"#") {
-                patterns.extend(Pattern::new(&without_leading_slash(line), span)?);
+                let pattern = Pattern::new(index + 1, &without_leading_slash(line), span)?;
+                patterns
+                    .extend(pattern.map(|pattern| Pattern { text: line.trim_ascii().to_vec(), ..pattern }));
             }
         }
         Ok(Self { patterns })
@@ -74,7 +96,8 @@ impl Ignore {
 
     /// Patterns given one by one, as with `--exclude`.
     pub fn from_patterns<'a>(patterns: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, Error> {
-        let read = patterns.into_iter().map(|pattern| Pattern::new(pattern, Span::new(0, pattern.len())));
+        let read = patterns.into_iter().enumerate();
+        let read = read.map(|(index, text)| Pattern::new(index + 1, text, Span::new(0, text.len())));
         Ok(Self { patterns: read.filter_map(Result::transpose).collect::<Result<_, _>>()? })
     }
 
@@ -88,18 +111,28 @@ impl Ignore {
         self.patterns.iter().any(|pattern| pattern.readmits)
     }
 
+    /// The patterns, in the order written.
+    pub fn rules(&self) -> impl ExactSizeIterator<Item = Rule<'_>> {
+        self.patterns.iter().map(|pattern| Rule { line: pattern.line, text: &pattern.text })
+    }
+
     /// Whether a path is ignored, by itself or with a folder above it. The root never is.
     pub fn matches(&self, path: &[u8]) -> bool {
+        self.verdict(path).ignored
+    }
+
+    /// What is to be said of a path, by itself or with a folder above it.
+    pub fn verdict(&self, path: &[u8]) -> Verdict {
         if matches!(path, b"" | b".") {
-            return false;
+            return Verdict::default();
         }
         let mut state = self.root();
-        let mut ignored = false;
+        let mut verdict = Verdict::default();
         let ends = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| at);
         for end in ends.chain([path.len()]) {
-            (ignored, state) = self.check(&state, path.get(..end).unwrap_or_default());
+            (verdict, state) = self.decide(&state, path.get(..end).unwrap_or_default());
         }
-        ignored
+        verdict
     }
 
     /// The state above everything.
@@ -110,19 +143,25 @@ impl Ignore {
     /// Whether an entry of a folder is ignored, and, if it is a folder, the state for its entries. `path` is the whole
     /// path from the root.
     pub fn check(&self, folder: &FolderState, path: &[u8]) -> (bool, FolderState) {
-        let mut ignored = false;
+        let (verdict, state) = self.decide(folder, path);
+        (verdict.ignored, state)
+    }
+
+    /// As [`check`](Self::check), and which pattern it is.
+    pub fn decide(&self, folder: &FolderState, path: &[u8]) -> (Verdict, FolderState) {
+        let mut verdict = Verdict::default();
         let mut matched = Vec::with_capacity(self.patterns.len());
         for (index, pattern) in self.patterns.iter().enumerate() {
             let above = folder.matched.get(index).copied().unwrap_or_default();
             // A pattern that would change nothing is not looked at, and does not count for what is below: Docker
             // does the same, and its results depend on it.
-            let matches = above || (pattern.readmits == ignored && pattern.matcher.matches(path));
+            let matches = above || (pattern.readmits == verdict.ignored && pattern.matcher.matches(path));
             matched.push(matches);
             if matches {
-                ignored = !pattern.readmits;
+                verdict = Verdict { ignored: !pattern.readmits, rule: Some(index) };
             }
         }
-        (ignored, FolderState { matched })
+        (verdict, FolderState { matched })
     }
 
     /// Whether something below an ignored folder could be taken back by a `!` pattern. `false` is certain, so that the
@@ -135,7 +174,7 @@ impl Ignore {
 
 impl Pattern {
     /// `None` for a blank pattern.
-    fn new(text: &[u8], span: Span) -> Result<Option<Self>, Error> {
+    fn new(line: usize, text: &[u8], span: Span) -> Result<Option<Self>, Error> {
         let text = text.trim_ascii();
         if text.is_empty() {
             return Ok(None);
@@ -147,7 +186,7 @@ impl Pattern {
             None => (false, cleaned.as_slice()),
         };
         let matcher = Matcher::new(body).map_err(|reason| bad_pattern(text, reason, span))?;
-        Ok(Some(Self { readmits, matcher }))
+        Ok(Some(Self { line, text: text.to_vec(), readmits, matcher }))
     }
 }
 

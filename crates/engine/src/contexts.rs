@@ -324,7 +324,6 @@ impl ContextFilter for Filter<'_> {
 #[derive(Debug)]
 struct IgnoreFile {
     name: String,
-    text: Vec<u8>,
     rules: Ignore,
 }
 
@@ -332,15 +331,14 @@ impl IgnoreFile {
     fn parse(name: &str, text: &[u8]) -> Result<Self, Error> {
         let rules = Ignore::parse(text)
             .map_err(|error| Error::new(ErrorKind::Input, format!("{name}: {error}")).because(error))?;
-        Ok(Self { name: name.to_owned(), text: text.to_vec(), rules })
+        Ok(Self { name: name.to_owned(), rules })
     }
 
-    /// Which rule it is that excludes `path`: the last one that does so by itself.
+    /// Which rule it is that excludes `path`.
     fn reason(&self, path: &[u8]) -> String {
-        let lines: Vec<&[u8]> = self.text.split(|&byte| byte == b'\n').collect();
-        let excludes = |line: &&[u8]| Ignore::parse(line).is_ok_and(|rule| rule.matches(path));
-        match lines.iter().rposition(excludes) {
-            Some(index) => format!("excluded by {}, line {}", self.name, index + 1),
+        let rule = self.rules.verdict(path).rule.and_then(|index| self.rules.rules().nth(index));
+        match rule {
+            Some(rule) => format!("excluded by {}, line {}", self.name, rule.line),
             None => format!("excluded by {}", self.name),
         }
     }

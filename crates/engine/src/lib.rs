@@ -33,6 +33,7 @@ pub mod shared;
 mod side_by_side;
 pub mod snapshot;
 mod steps;
+pub mod survey;
 mod upper;
 
 pub use cancel::Cancel;

@@ -12,6 +12,36 @@ fn ignored(text: &str, paths: &[&str]) -> Vec<bool> {
     paths.iter().map(|path| ignore.matches(path.as_bytes())).collect()
 }
 
+/// A line, its text, and whether it ignores.
+type Decided = Option<(usize, &'static str, bool)>;
+
+/// Each row: ignore file, path, the line that decides and what it says.
+#[test]
+fn the_rule_that_decides() {
+    let rows: &[(&str, &str, Decided)] = &[
+        ("# c\n\n /foo/ \n", "foo/a/b", Some((3, "/foo/", true))),
+        ("a\n!a/b", "a/b/c", Some((2, "!a/b", false))),
+        ("a\n!a/b", "a/c", Some((1, "a", true))),
+        ("a\n!a/b\n*/b/c", "a/b/c", Some((3, "*/b/c", true))),
+        // A pattern that changes nothing does not decide.
+        ("a\na/b", "a/b", Some((1, "a", true))),
+        ("!a", "a", None),
+        ("a", "b", None),
+        ("*", ".", None),
+    ];
+    for (text, path, expected) in rows {
+        let ignore = ignore(text);
+        let verdict = ignore.verdict(path.as_bytes());
+        let rules: Vec<_> = ignore.rules().collect();
+        let said = verdict.rule.map(|index| (rules[index].line, rules[index].text, verdict.ignored));
+        assert_eq!(
+            said,
+            expected.map(|(line, text, ignored)| (line, text.as_bytes(), ignored)),
+            "{text:?} {path}"
+        );
+    }
+}
+
 /// Each row: ignore file, paths that are ignored, paths that are not.
 #[test]
 fn the_rules() {
