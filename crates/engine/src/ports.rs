@@ -1,6 +1,13 @@
 //! What the engine asks from outside: base images, and something that runs a process on a snapshot.
 
-use std::{collections::BTreeMap, fmt, io::Read, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    io::{self, Read},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use galley_oci::{Descriptor, Digest, ImageConfig, Platform, Reference, Time, TimePolicy, Tree};
 use galley_store::{Image, Store, TempDir};
@@ -11,6 +18,7 @@ use crate::{
     held::{Elsewhere, Held},
     images,
     plan::{Network, RunOp},
+    remote::GitSettings,
     snapshot::in_store,
 };
 
@@ -25,6 +33,8 @@ pub struct Ports<'a> {
     pub secrets: &'a Secrets,
     /// What other machines remember of their steps.
     pub records: &'a dyn RecordSource,
+    /// The ways to URLs and git repositories.
+    pub remotes: Remotes<'a>,
 }
 
 impl fmt::Debug for Ports<'_> {
@@ -153,6 +163,100 @@ impl RecordSource for NoRecords {
     }
 
     fn forget(&self, _: &Digest) {}
+}
+
+/// The ways to what is had by its address.
+#[derive(Clone, Copy)]
+pub struct Remotes<'a> {
+    /// Files over HTTP.
+    pub web: &'a dyn WebSource,
+    /// How git is run.
+    pub git: &'a GitSettings,
+    /// `--offline`: nothing is asked, what the store remembers holds.
+    pub offline: bool,
+    /// What was told since then needs not be asked again.
+    pub since: Time,
+    /// `--locked`: what addresses must mean.
+    pub pins: Option<&'a Pins>,
+}
+
+impl Remotes<'static> {
+    /// No way to anywhere.
+    #[must_use]
+    pub const fn none() -> Self {
+        static GIT: GitSettings = GitSettings::new();
+        Self { web: &NoWeb, git: &GIT, offline: true, since: Time::from_seconds(0), pins: None }
+    }
+}
+
+impl fmt::Debug for Remotes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remotes").field("offline", &self.offline).finish_non_exhaustive()
+    }
+}
+
+/// What addresses are held to: those of files to `sha256:…`, those of git to commits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pins {
+    /// By the address as written, or as [`GitAddress::shown`](crate::remote::GitAddress::shown) has it.
+    pub contents: BTreeMap<String, String>,
+    /// Who says so, for messages: `galley.lock`.
+    pub from: String,
+}
+
+/// Something that gets files over HTTP. It follows redirects, and goes on where a connection broke.
+pub trait WebSource: Sync {
+    /// Asks for a file and hands it to `sink`, unless it is what the request says is known already.
+    fn get(&self, request: &WebRequest<'_>, sink: &mut dyn WebSink) -> Result<WebAnswer, Error>;
+}
+
+/// A question for a file.
+#[derive(Clone, Copy, Debug)]
+pub struct WebRequest<'a> {
+    /// `http://…` or `https://…`; a user and password in it are used.
+    pub url: &'a str,
+    /// The value of `Authorization`, for the host of `url` alone.
+    pub authorization: Option<&'a Secret>,
+    /// The `ETag` of what is known.
+    pub etag: Option<&'a str>,
+    /// The `Last-Modified` of what is known.
+    pub modified: Option<&'a str>,
+    /// More bytes than these are refused.
+    pub limit: u64,
+}
+
+/// What a server says of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebAnswer {
+    /// It is what is known; nothing was sent.
+    pub unchanged: bool,
+    /// Its `ETag`.
+    pub etag: Option<String>,
+    /// Its `Last-Modified`.
+    pub modified: Option<String>,
+    /// Its `Content-Encoding`, when it came in one.
+    pub encoding: Option<String>,
+}
+
+/// Where a file goes.
+pub trait WebSink {
+    /// A file will come, of that size when it is known. Called again when it has to be sent from its beginning once more:
+    /// what came before does not count.
+    fn begin(&mut self, size: Option<u64>) -> io::Result<()>;
+
+    /// Its next bytes.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// Nothing can be had over HTTP.
+#[derive(Clone, Copy, Debug)]
+pub struct NoWeb;
+
+impl WebSource for NoWeb {
+    fn get(&self, request: &WebRequest<'_>, _: &mut dyn WebSink) -> Result<WebAnswer, Error> {
+        let message = format!("cannot fetch {}: there is no way to it", request.url);
+        Err(Error::new(ErrorKind::NotFound, message))
+    }
 }
 
 /// Where base images come from: the local store, layouts, registries.

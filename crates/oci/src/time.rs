@@ -55,6 +55,38 @@ impl Time {
         let seconds = days(year, month, day) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second - offset;
         valid.then_some(Self { seconds, nanoseconds })
     }
+
+    /// Reads a time of an HTTP header, in any of the three forms that there ever were. `None` when `text` is none.
+    #[must_use]
+    pub fn parse_http(text: &str) -> Option<Self> {
+        let words: Vec<&str> = text.split([' ', '-']).filter(|word| !word.is_empty()).collect();
+        let (day, name, year, clock) = match words[..] {
+            // Sun, 06 Nov 1994 08:49:37 GMT; Sunday, 06-Nov-94 08:49:37 GMT
+            [weekday, day, month, year, clock, "GMT" | "UTC"] if weekday.ends_with(',') => {
+                (day, month, year, clock)
+            }
+            // Sun Nov  6 08:49:37 1994
+            [_, month, day, clock, year] => (day, month, year, clock),
+            _ => return None,
+        };
+        let year = match (digits(year)?, year.len()) {
+            (year, 2) => year + if year >= 69 { 1900 } else { 2000 },
+            (year, 4) => year,
+            _ => return None,
+        };
+        let day = digits(day).filter(|day| (1..=31).contains(day))?;
+        let [hour, minute, second] = numbers(clock, ':', [2, 2, 2])?;
+        let days = days(year, month(name)?, day);
+        (hour < 24 && minute < 60 && second < 61)
+            .then_some(Self::from_seconds(days * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second))
+    }
+}
+
+/// Month, by the first three letters of its English name.
+fn month(name: &str) -> Option<i64> {
+    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let index = months.iter().position(|month| *month == name)?;
+    i64::try_from(index + 1).ok()
 }
 
 /// Year, month and day of a number of days since 1970.
@@ -146,6 +178,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn times_of_http() {
+        for text in
+            ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+        {
+            assert_eq!(Time::parse_http(text), Some(Time::from_seconds(784_111_777)), "{text}");
+        }
+        for bad in
+            ["", "Sun, 06 Nov 1994", "Sun, 06 Non 1994 08:49:37 GMT", "Sun, 0 Nov 1994 08:49:37 GMT", "0"]
+        {
+            assert_eq!(Time::parse_http(bad), None, "{bad:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn text_round_trip(seconds in -62_135_596_800_i64..253_402_300_800, nanoseconds in 0..1_000_000_000_u32) {
@@ -154,8 +200,9 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text in "\\PC{0,40}|[0-9TZ:.+-]{0,40}") {
+        fn no_text_panics(text in "\\PC{0,40}|[0-9TZ:.+-]{0,40}|[A-Z][a-z]{2}, [0-9 ]{1,9}Nov [0-9]{1,9} [0-9:]{8} GMT") {
             let _ = Time::parse_rfc3339(&text);
+            let _ = Time::parse_http(&text);
         }
     }
 }

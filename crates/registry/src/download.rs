@@ -234,9 +234,8 @@ impl BlobReader {
     /// The body from the position on, if it can be had.
     fn accept(&mut self, response: Response) -> Result<BodyReader<'static>, Failure> {
         let begins = match response.status {
-            206 => {
-                range_start(&response).ok_or_else(|| response.nonsense("its Content-Range makes no sense"))?
-            }
+            206 => http::range_start(&response)
+                .ok_or_else(|| response.nonsense("its Content-Range makes no sense"))?,
             200 => 0,
             status => {
                 return Err(response.nonsense(format!("a blob has no status {status}")).into());
@@ -294,11 +293,4 @@ impl BlobReader {
             }
         }
     }
-}
-
-/// Where `Content-Range: bytes 7-99/100` begins.
-fn range_start(response: &Response) -> Option<u64> {
-    let range = response.header("content-range")?.trim();
-    let range = range.strip_prefix("bytes").map(str::trim_start)?;
-    range.split_once('-')?.0.trim().parse().ok()
 }

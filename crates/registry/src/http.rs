@@ -293,3 +293,10 @@ impl Response {
         answer::words(body, &secrets)
     }
 }
+
+/// Where `Content-Range: bytes 7-99/100` begins.
+pub(crate) fn range_start(response: &Response) -> Option<u64> {
+    let range = response.header("content-range")?.trim();
+    let range = range.strip_prefix("bytes").map(str::trim_start)?;
+    range.split_once('-')?.0.trim().parse().ok()
+}

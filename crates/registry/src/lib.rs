@@ -10,6 +10,7 @@
 //! | which server answers for a name | [`Hosts`], [`Endpoint`] |
 //! | who logs in, and what must not be printed | [`Credentials`], [`Secret`] |
 //! | where all these look for their files and variables | [`Environment`] |
+//! | a file at any URL | [`FileRequest`] |
 //! | a Docker engine on this machine | [`Engine`] |
 //! | why something failed | [`RegistryError`], [`Kind`] |
 
@@ -25,6 +26,7 @@ mod docker_engine;
 mod download;
 mod environment;
 mod error;
+mod file;
 mod hosts;
 mod http;
 mod manifests;
@@ -47,6 +49,7 @@ pub use docker_engine::Engine;
 pub use download::BlobReader;
 pub use environment::Environment;
 pub use error::{Kind, RegistryError};
+pub use file::{FileAnswer, FileRequest, FileSink};
 pub use hosts::{Endpoint, Hosts, PullBy};
 pub use options::{Limits, Options, Stop};
 pub use proxy::{Proxies, Proxy};

@@ -8,6 +8,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use crate::{
     Environment, RegistryError, Secret,
     hosts::{authority, cidr::Cidr},
+    url::unescape,
 };
 
 /// The port of a proxy that names none.
@@ -140,28 +141,10 @@ fn parse(text: &str) -> Result<Proxy, &'static str> {
     let (host, port) = authority::split(place);
     let authorization = login.map(|login| {
         let (user, password) = login.split_once(':').unwrap_or((login, ""));
-        let plain = [decode(user), b":".to_vec(), decode(password)].concat();
+        let plain = [unescape(user), b":".to_vec(), unescape(password)].concat();
         Secret::new(format!("Basic {}", STANDARD.encode(plain)))
     });
     Ok(Proxy { host: host.to_owned(), port: port.unwrap_or(PROXY_PORT), authorization })
-}
-
-/// Undoes `%41`; a `%` that begins nothing stands for itself.
-fn decode(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let digits = (*first == b'%').then(|| after.get(..2).and_then(hex)).flatten();
-        bytes.push(digits.unwrap_or(*first));
-        rest = if digits.is_some() { after.get(2..).unwrap_or_default() } else { after };
-    }
-    bytes
-}
-
-fn hex(digits: &[u8]) -> Option<u8> {
-    let text =
-        str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
-    u8::from_str_radix(text, 16).ok()
 }
 
 #[cfg(test)]

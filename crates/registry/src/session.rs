@@ -79,6 +79,10 @@ impl Session {
         Self { options, mirror_limits, http, auth, bases, sick }
     }
 
+    pub(crate) fn http(&self) -> &Http {
+        &self.http
+    }
+
     pub(crate) fn retry(&self, endpoint: &Endpoint) -> Retry<'_> {
         self.retry_after(endpoint, 0)
     }

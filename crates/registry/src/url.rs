@@ -79,6 +79,24 @@ pub(crate) fn encode(value: &str) -> String {
     out
 }
 
+/// Undoes `%41`; a `%` that begins nothing stands for itself.
+pub(crate) fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digits = (*first == b'%').then(|| after.get(..2).and_then(hex)).flatten();
+        bytes.push(digits.unwrap_or(*first));
+        rest = if digits.is_some() { after.get(2..).unwrap_or_default() } else { after };
+    }
+    bytes
+}
+
+fn hex(digits: &[u8]) -> Option<u8> {
+    let text =
+        str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    u8::from_str_radix(text, 16).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@
 //! | build contexts | [`Store::walk_context`], [`ContextFilter`] |
 //! | finished steps and exports | [`Record`], [`Export`] |
 //! | images and their tags | [`Image`] |
-//! | what registries said | [`Remote`] |
+//! | what registries and other addresses said | [`Remote`], [`Seen`] |
 //! | what changes: cache mounts, volumes, containers | [`CacheMount`], [`ContainerDir`] |
 
 #![forbid(unsafe_code)]
@@ -32,6 +32,7 @@ mod mounts;
 mod origins;
 mod records;
 mod remotes;
+mod seen;
 mod store;
 mod tags;
 mod temp;
@@ -52,5 +53,6 @@ pub use mounts::{CacheMount, Sharing};
 pub use origins::{Origin, Origins};
 pub use records::{Export, ExportBlob, Key, KeyLock, Record};
 pub use remotes::Remote;
+pub use seen::Seen;
 pub use store::{FORMAT, OpenOptions, Store};
 pub use temp::TempDir;

@@ -9,7 +9,9 @@
 mod client;
 mod push;
 mod source;
+mod web;
 
 pub(crate) use client::{Registries, failed, settings};
 pub(crate) use push::{push, push_from};
 pub(crate) use source::{Ask, Found, RemoteImages};
+pub(crate) use web::{Web, git_settings};

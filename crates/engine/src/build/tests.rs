@@ -27,7 +27,9 @@ use super::*;
 use crate::{
     events::Stream,
     plan::{ContextSource, NoCache, PlanOptions, plan},
-    ports::{BaseImage, Exit, ImageSource, NoRecords, RunOutcome, RunRequest, Runner, Secret, Secrets},
+    ports::{
+        BaseImage, Exit, ImageSource, NoRecords, Remotes, RunOutcome, RunRequest, Runner, Secret, Secrets,
+    },
 };
 
 /// No base images but scratch.
@@ -157,7 +159,13 @@ impl Bench {
     ) -> Result<Built, Error> {
         let plan = self.plan(text);
         let request = BuildRequest { plan: &plan, mode, jobs: schedule::DEFAULT_JOBS };
-        let ports = Ports { store: &runner.store, runner, secrets: &self.secrets, records: &NoRecords };
+        let ports = Ports {
+            store: &runner.store,
+            runner,
+            secrets: &self.secrets,
+            records: &NoRecords,
+            remotes: Remotes::none(),
+        };
         build(&request, &ports, &Events::silent(), cancel)
     }
 
@@ -420,7 +428,13 @@ fn only_what_is_meant_is_read() {
         let (sender, events) = crossbeam_channel::unbounded();
         let (plan, runner) = (bench.plan(text), bench.runner(&store));
         let request = BuildRequest { plan: &plan, mode: Mode::Execute, jobs: 1 };
-        let ports = Ports { store: &store, runner: &runner, secrets: &bench.secrets, records: &NoRecords };
+        let ports = Ports {
+            store: &store,
+            runner: &runner,
+            secrets: &bench.secrets,
+            records: &NoRecords,
+            remotes: Remotes::none(),
+        };
         build(&request, &ports, &Events::new(sender), &Cancel::new()).unwrap();
         events.try_iter().find_map(|event| match event {
             Event::Context { files, .. } => Some(files),

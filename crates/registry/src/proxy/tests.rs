@@ -2,7 +2,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::{Proxies, decode, parse};
+use super::{Proxies, parse};
 use crate::environment;
 
 fn of(variables: &[(&str, &str)]) -> Proxies {
@@ -94,6 +94,6 @@ proptest! {
     #[test]
     fn escapes_are_undone(bytes in proptest::collection::vec(any::<u8>(), 0..20)) {
         let escaped: String = bytes.iter().map(|byte| format!("%{byte:02x}")).collect();
-        prop_assert_eq!(decode(&escaped), bytes);
+        prop_assert_eq!(crate::url::unescape(&escaped), bytes);
     }
 }

@@ -12,7 +12,7 @@ use galley_engine::{
     export::Exported,
     image::{self, Assembled, ImageOptions, TimeOptions},
     plan::{self, ContextSource, Plan},
-    ports::{Ports, Secrets},
+    ports::{Ports, Remotes, Secrets},
     runner::SandboxRunner,
     schedule,
     shared::{self, Caches},
@@ -32,7 +32,7 @@ use crate::{
     lock::{Lock, LockedImages},
     namespace,
     ports::StoreImages,
-    registry::{Ask, Registries, RemoteImages},
+    registry::{Ask, Registries, RemoteImages, Web, git_settings},
     signals,
 };
 
@@ -162,7 +162,15 @@ impl Job<'_> {
         let mode = if self.may_execute { Mode::Execute } else { Mode::LookupOnly };
         let jobs = self.arguments.jobs.map_or(schedule::DEFAULT_JOBS, usize::from);
         let caches = self.caches(plan, registries, events)?;
-        let ports = Ports { store: self.store, runner: &runner, secrets, records: &caches };
+        let (web, git) = (Web(registries.clone()), git_settings(&self.context.environment));
+        let remotes = Remotes {
+            web: &web,
+            git: &git,
+            offline: self.arguments.offline,
+            since: self.context.started,
+            pins: None,
+        };
+        let ports = Ports { store: self.store, runner: &runner, secrets, records: &caches, remotes };
         let fetcher = Fetcher {
             store: self.store,
             may_write: self.may_execute,

@@ -151,7 +151,13 @@ impl<'a> Machine<'a> {
         let plan = self.plan(text);
         let request = BuildRequest { plan: &plan, mode, jobs: 4 };
         let runner = self.bench.runner(&self.store);
-        let ports = Ports { store: &self.store, runner: &runner, secrets: &self.bench.secrets, records };
+        let ports = Ports {
+            store: &self.store,
+            runner: &runner,
+            secrets: &self.bench.secrets,
+            records,
+            remotes: Remotes::none(),
+        };
         let built = build(&request, &ports, &Events::silent(), &Cancel::new())?;
         Ok((plan, built))
     }

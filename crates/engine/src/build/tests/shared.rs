@@ -109,7 +109,13 @@ impl Machines {
         let store = Store::open(&root, OpenOptions::default()).unwrap();
         let runner = self.bench.runner(&store);
         let plan = self.bench.plan(text);
-        let ports = Ports { store: &store, runner: &runner, secrets: &self.bench.secrets, records };
+        let ports = Ports {
+            store: &store,
+            runner: &runner,
+            secrets: &self.bench.secrets,
+            records,
+            remotes: Remotes::none(),
+        };
         let request = BuildRequest { plan: &plan, mode, jobs: 4 };
         for restarts in 0..10 {
             match build(&request, &ports, &Events::silent(), &Cancel::new()) {
