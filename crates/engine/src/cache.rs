@@ -7,7 +7,7 @@
 use galley_dockerfile::mode::ModeSpec;
 use galley_oci::{Blake3, Digest};
 
-use crate::plan::{Chmod, CopyOp, MountKind, Network, RunMount, RunOp, WorkdirOp};
+use crate::plan::{Chmod, CopyOp, MountKind, Network, RunMount, RunOp, Surroundings, WorkdirOp};
 
 /// The name of a step's result in the store.
 pub(crate) type Key = galley_store::Key;
@@ -52,7 +52,34 @@ pub(crate) fn run(parent: &Digest, operation: &RunOp, inputs: &[Digest]) -> Key 
     if let Some(platform) = &operation.platform {
         hash.field(b"platform").field(platform.to_string().as_bytes());
     }
+    hash_surroundings(&mut hash, operation);
     hash.finish()
+}
+
+/// Only what was asked for, each part under its name. Where a host is, is no more a part than where a proxy is.
+fn hash_surroundings(hash: &mut Blake3, operation: &RunOp) {
+    let Surroundings { hosts, shm_size, ulimits, cgroup_parent } = &operation.surroundings;
+    if operation.insecure {
+        hash.field(b"insecure");
+    }
+    if !hosts.is_empty() {
+        hash.field(b"hosts").number(hosts.len() as u64);
+        for (name, _) in hosts {
+            hash.field(name.as_bytes());
+        }
+    }
+    if let Some(size) = shm_size {
+        hash.field(b"shm-size").number(*size);
+    }
+    if !ulimits.is_empty() {
+        hash.field(b"ulimits").number(ulimits.len() as u64);
+        for limit in ulimits {
+            hash.field(limit.resource.name().as_bytes()).number(limit.soft).number(limit.hard);
+        }
+    }
+    if let Some(parent) = cgroup_parent {
+        hash.field(b"cgroup-parent").field(parent.as_bytes());
+    }
 }
 
 /// The key of COPY, and of ADD of local files.
@@ -118,8 +145,8 @@ fn hash_mount(hash: &mut Blake3, mount: &RunMount) {
                 number(hash, value.map(u64::from));
             }
         }
-        MountKind::Tmpfs { size } => {
-            hash.number(3);
+        MountKind::Tmpfs { size, read_only } => {
+            hash.number(if *read_only { 5 } else { 3 });
             number(hash, *size);
         }
         MountKind::Secret { id, file, environment, required, mode, uid, gid } => {

@@ -357,6 +357,8 @@ pub enum MountSource {
     Tmpfs {
         /// In bytes.
         size: Option<u64>,
+        /// May be written to.
+        writable: bool,
     },
     /// A file with these bytes, in memory only: secrets and heredoc scripts.
     File {
@@ -378,7 +380,7 @@ impl fmt::Debug for MountSource {
                 write!(f, "Snapshot({}, {})", snapshot.id(), String::from_utf8_lossy(path))
             }
             Self::Host { path, .. } => write!(f, "Host({})", path.display()),
-            Self::Tmpfs { size } => write!(f, "Tmpfs({size:?})"),
+            Self::Tmpfs { size, .. } => write!(f, "Tmpfs({size:?})"),
             Self::File { content, .. } => write!(f, "File({} bytes)", content.len()),
         }
     }

@@ -76,6 +76,12 @@ impl SandboxRunner {
         spec.env = environment(request);
         spec.cwd = PathBuf::from(OsStr::from_bytes(&operation.working_directory));
         spec.hostname.clone_from(&operation.hostname);
+        if operation.insecure {
+            spec.make_insecure();
+        }
+        let surroundings = &operation.surroundings;
+        spec.ulimits.clone_from(&surroundings.ulimits);
+        spec.shm_size = surroundings.shm_size.unwrap_or(spec.shm_size);
         let ResolvedUser { uid, gid, ref groups, .. } = request.user;
         spec.user = sandbox::User { uid, gid, groups: groups.clone() };
         for (number, mount) in request.mounts.iter().enumerate() {
@@ -104,8 +110,8 @@ impl SandboxRunner {
                     sandbox::Layers { lowers: vec![path.clone()], writable: Some(scratch.extra(number)?) };
                 (sandbox::Source::Layers { layers, subpath: PathBuf::new() }, false)
             }
-            MountSource::Tmpfs { size } => {
-                (sandbox::Source::Tmpfs { size: *size, mode: 0o1777, noexec: false }, false)
+            MountSource::Tmpfs { size, writable } => {
+                (sandbox::Source::Tmpfs { size: *size, mode: 0o1777, noexec: false }, !writable)
             }
             MountSource::File { content, mode, uid, gid } => {
                 let (content, mode) = (content.to_vec(), *mode);
@@ -176,7 +182,7 @@ impl Runner for SandboxRunner {
             sandbox::Exit::Signal(signal) => Exit::Signal(signal),
         };
         let changes = match exit {
-            Exit::Code(0) => Some(scratch.changes(&self.store, child.made_mount_points())?),
+            Exit::Code(0) => Some(scratch.changes(&self.store, child.made_mount_points(), &spec)?),
             _ => None,
         };
         Ok(RunOutcome {
@@ -288,8 +294,11 @@ impl Scratch {
         self,
         store: &Store,
         made: &[sandbox::MadeMountPoint],
+        spec: &sandbox::Spec,
     ) -> Result<(TempDir, galley_oci::Tree), Error> {
-        let leave_out = stubs::empty(&self.temp.diff(), made);
+        let shm = (spec.shm_size != sandbox::DEFAULT_SHM_SIZE).then_some(Path::new("/dev/shm"));
+        let asked = spec.mounts.iter().map(|mount| mount.target.as_path()).chain(shm);
+        let leave_out = stubs::empty(&self.temp.diff(), made, asked);
         let tree = store.scan(&self.temp.diff(), &ScanOptions { leave_out }).map_err(store_error)?;
         Ok((self.temp, tree))
     }

@@ -84,6 +84,10 @@ impl Error {
                 "the user or group is outside of the ids of this user: choose a smaller number, or add longer ranges to /etc/subuid and /etc/subgid"
                     .to_owned(),
             ),
+            Self::Setup(SetupError { step: SetupStep::SetLimits, errno: libc::EPERM, .. }) => Some(
+                "an ordinary user cannot raise a hard limit, and nobody can open more files than /proc/sys/fs/nr_open: give a smaller number"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }

@@ -43,6 +43,8 @@ pub struct Spec {
     pub capabilities: Capabilities,
     /// The system call filter.
     pub seccomp: Seccomp,
+    /// Whether devices work and /sys can be written to: [`Spec::make_insecure`].
+    pub insecure: bool,
     /// Whether setuid programs and file capabilities have no effect (off in Docker, for builds and runs).
     pub no_new_privileges: bool,
     /// Paths hidden behind an empty file or directory, where they exist.
@@ -98,6 +100,7 @@ impl Spec {
             tty: None,
             capabilities: Capabilities::docker_default(),
             seccomp: Seccomp::Default,
+            insecure: false,
             no_new_privileges: false,
             masked_paths: MASKED_PATHS.map(PathBuf::from).to_vec(),
             readonly_paths: READONLY_PATHS.map(PathBuf::from).to_vec(),
@@ -105,6 +108,16 @@ impl Spec {
             shm_size: DEFAULT_SHM_SIZE,
             oom_score_adj: None,
         }
+    }
+
+    /// Takes back everything that keeps the machine from a process, but for namespaces: all capabilities that galley
+    /// has, no filter, nothing masked or read-only, devices. In a user namespace none of this reaches the machine.
+    pub fn make_insecure(&mut self) {
+        self.insecure = true;
+        self.capabilities = Capabilities::all();
+        self.seccomp = Seccomp::Off;
+        self.masked_paths.clear();
+        self.readonly_paths.clear();
     }
 }
 
@@ -242,7 +255,7 @@ pub enum Seccomp {
 }
 
 /// One resource limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ulimit {
     /// Which.
     pub resource: Resource,
@@ -253,7 +266,7 @@ pub struct Ulimit {
 }
 
 /// What a [`Ulimit`] limits, named as in `docker run --ulimit`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names are those of setrlimit(2)")]
 pub enum Resource {
@@ -272,4 +285,35 @@ pub enum Resource {
     Rttime,
     Sigpending,
     Stack,
+}
+
+impl Resource {
+    /// All there are, by name.
+    pub const ALL: [(&str, Self); 15] = [
+        ("core", Self::Core),
+        ("cpu", Self::Cpu),
+        ("data", Self::Data),
+        ("fsize", Self::Fsize),
+        ("locks", Self::Locks),
+        ("memlock", Self::Memlock),
+        ("msgqueue", Self::Msgqueue),
+        ("nice", Self::Nice),
+        ("nofile", Self::Nofile),
+        ("nproc", Self::Nproc),
+        ("rss", Self::Rss),
+        ("rtprio", Self::Rtprio),
+        ("rttime", Self::Rttime),
+        ("sigpending", Self::Sigpending),
+        ("stack", Self::Stack),
+    ];
+
+    /// As in `--ulimit`.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, resource)| *resource == self).map_or("", |(name, _)| name)
+    }
+
+    /// The limit of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, resource)| *resource)
+    }
 }

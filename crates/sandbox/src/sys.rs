@@ -155,8 +155,18 @@ struct MountAttr {
 
 /// Adds MOUNT_ATTR_* bits to a mount, and to all below it when `recursive`.
 pub(crate) fn add_mount_flags(mount: BorrowedFd<'_>, flags: u64, recursive: bool) -> io::Result<()> {
-    const AT_RECURSIVE: libc::c_int = 0x8000;
     let attr = MountAttr { set: flags, clear: 0, propagation: 0, userns_fd: 0 };
+    set_mount_attributes(mount, &attr, recursive)
+}
+
+/// Removes MOUNT_ATTR_* bits from a mount.
+pub(crate) fn remove_mount_flags(mount: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
+    let attr = MountAttr { set: 0, clear: flags, propagation: 0, userns_fd: 0 };
+    set_mount_attributes(mount, &attr, false)
+}
+
+fn set_mount_attributes(mount: BorrowedFd<'_>, attr: &MountAttr, recursive: bool) -> io::Result<()> {
+    const AT_RECURSIVE: libc::c_int = 0x8000;
     let at_flags = libc::AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
     // SAFETY: attr is a valid mount_attr of the size given, the path is an empty C string.
     check(unsafe {
@@ -165,7 +175,7 @@ pub(crate) fn add_mount_flags(mount: BorrowedFd<'_>, flags: u64, recursive: bool
             mount.as_raw_fd(),
             c"".as_ptr(),
             at_flags,
-            &raw const attr,
+            std::ptr::from_ref(attr),
             size_of::<MountAttr>(),
         )
     })?;
@@ -317,11 +327,12 @@ pub(crate) fn permitted_capabilities() -> u64 {
 /// The version of the kernel's interface in which a set has 64 bits.
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 
-/// Sets the permitted and effective capabilities to `bits` and empties the inheritable ones.
-pub(crate) fn set_capabilities(bits: u64) -> io::Result<()> {
+/// Sets the permitted and effective capabilities to `bits`, and the inheritable ones to those.
+pub(crate) fn set_capabilities(bits: u64, inheritable: u64) -> io::Result<()> {
     let header: [u32; 2] = [CAPABILITY_VERSION_3, 0];
-    let (low, high) = (bits as u32, (bits >> 32) as u32);
-    let data: [u32; 6] = [low, low, 0, high, high, 0];
+    let low = [bits as u32, bits as u32, inheritable as u32];
+    let high = [bits, bits, inheritable].map(|bits| (bits >> 32) as u32);
+    let data = [low, high];
     // SAFETY: header is a cap_user_header_t of version 3, for which data holds two cap_user_data_t.
     check(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) })?;
     Ok(())
@@ -341,6 +352,20 @@ pub(crate) fn drop_bounding(number: usize) -> io::Result<bool> {
 pub(crate) fn clear_ambient() -> io::Result<()> {
     // SAFETY: plain numbers.
     check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) }.into())?;
+    Ok(())
+}
+
+/// Makes a capability ambient, which it stays over exec for every user; it has to be permitted and inheritable.
+pub(crate) fn raise_ambient(number: usize) -> io::Result<()> {
+    // SAFETY: plain numbers.
+    check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, number, 0, 0) }.into())?;
+    Ok(())
+}
+
+/// Lets the permitted capabilities outlive the change to another user.
+pub(crate) fn keep_capabilities() -> io::Result<()> {
+    // SAFETY: plain numbers.
+    check(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0) }.into())?;
     Ok(())
 }
 

@@ -24,6 +24,8 @@ crate::tests![
     privileged_limits_and_environment,
     privileged_spawns_from_many_threads,
     privileged_seccomp_is_on,
+    privileged_insecure,
+    privileged_limits_are_refused_by_name,
     privileged_is_pid_one_of_its_own_session,
 ];
 
@@ -290,6 +292,41 @@ fn privileged_seccomp_is_on() {
     assert!(output(&spec).contains("Seccomp:\t2"));
     spec.seccomp = galley_sandbox::Seccomp::Off;
     assert!(output(&spec).contains("Seccomp:\t0"));
+}
+
+/// What an insecure sandbox may do, as far as a user namespace or an outer container let it.
+fn privileged_insecure() {
+    let kitchen = Kitchen::new();
+    let mut spec = kitchen.shell(
+        "cat /proc/self/status; mkdir /m && mount -t tmpfs x /m && touch /m/f && ls /m; mkdir /sys/fs/cgroup/x || true",
+    );
+    spec.make_insecure();
+    let said = output(&spec);
+    assert!(said.contains("Seccomp:\t0") && said.contains("\nf\n"), "{said}");
+    // As another user the rights stay, unlike in any other sandbox.
+    let capabilities = |spec: &galley_sandbox::Spec| {
+        let said = output(spec);
+        let line = said.lines().find(|line| line.starts_with("CapEff:")).unwrap();
+        u64::from_str_radix(line.trim_start_matches("CapEff:").trim(), 16).unwrap()
+    };
+    let mut spec = kitchen.spec(&["cat", "/proc/self/status"]);
+    spec.user = User { uid: 7, gid: 7, groups: Vec::new() };
+    assert_eq!(capabilities(&spec), 0);
+    spec.make_insecure();
+    assert_ne!(capabilities(&spec) & 1 << 21, 0, "CAP_SYS_ADMIN");
+}
+
+fn privileged_limits_are_refused_by_name() {
+    let kitchen = Kitchen::new();
+    let mut spec = kitchen.shell("true");
+    // More than any kernel's fs.nr_open.
+    spec.ulimits = vec![Ulimit { resource: Resource::Nofile, soft: 1 << 40, hard: 1 << 40 }];
+    let error = start(&spec).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "cannot set up the sandbox: set the resource limit nofile: Operation not permitted (os error 1)"
+    );
+    assert!(error.help().unwrap().contains("nr_open"));
 }
 
 fn privileged_is_pid_one_of_its_own_session() {

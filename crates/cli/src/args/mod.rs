@@ -5,6 +5,8 @@ pub(crate) mod cache;
 pub(crate) mod csv;
 pub(crate) mod output;
 mod refused;
+pub(crate) mod size;
+pub(crate) mod surroundings;
 #[cfg(test)]
 mod tests;
 

@@ -89,8 +89,7 @@ const NO_HEALTH: &str = "health checks are kept in images but nothing runs them"
 const NO_LOG_DRIVERS: &str = "logs are files in the store, read by `logs`";
 const NO_VOLUMES: &str = "use -v";
 
-const BUILD: [Flag; 28] = [
-    value("add-host", "steps see the hosts file of their base"),
+const BUILD: [Flag; 25] = [
     value("attest", NO_ATTESTATIONS),
     value("builder", "there is one builder, this program").unless(&["default"]),
     value("call", "only a build can be asked for").unless(&["build"]),
@@ -112,10 +111,8 @@ const BUILD: [Flag; 28] = [
     value("resource", NO_LIMITS),
     value("sbom", NO_ATTESTATIONS).unless(&["false"]),
     value("security-opt", LEGACY),
-    value("shm-size", NO_LIMITS),
     switch("squash", LEGACY),
     value("ssh", "RUN --mount=type=ssh does not work yet"),
-    value("ulimit", NO_LIMITS),
     // True is what galley does: there are no intermediate containers to keep.
     switch("rm", "there are no intermediate containers to keep").unless(&["true"]),
     switch("force-rm", "there are no intermediate containers to keep").unless(&["true", "false"]),

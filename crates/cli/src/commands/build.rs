@@ -12,6 +12,7 @@ use crate::{
         annotation::{self, Annotation},
         cache::{CacheFrom, CacheTo},
         output::{self, OutputSpec},
+        surroundings::SurroundingsArgs,
     },
     context::Context,
     display::Progress,
@@ -54,9 +55,11 @@ pub(crate) struct BuildArgs {
     /// What RUN sees of the network: default, none or host
     #[arg(long, value_name = "NETWORK", default_value = "default")]
     network: String,
-    /// Allow RUN --network=host: network.host
+    /// Allow what a Dockerfile asks for: network.host for RUN --network=host, security.insecure for RUN --security=insecure
     #[arg(long, value_name = "RIGHT", value_delimiter = ',')]
     allow: Vec<String>,
+    #[command(flatten)]
+    surroundings: SurroundingsArgs,
     /// Write the result: DIR, -, or type=oci|docker|tar|local|image|registry|cacheonly[,dest=PATH]
     #[arg(short, long, value_name = "OUTPUT", value_parser = output::parse)]
     output: Vec<OutputSpec>,

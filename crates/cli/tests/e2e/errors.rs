@@ -104,5 +104,17 @@ fn flags_that_do_not_work_yet_are_refused_by_name() {
     }
     kitchen.dockerfile("FROM busybox\nRUN --security=insecure true\n");
     let (_, said) = kitchen.build_fails(&["."]);
-    assert_says(&said, &["Dockerfile:2", "--security=insecure"]);
+    assert_says(&said, &["Dockerfile:2", "--security=insecure", "--allow security.insecure"]);
+    for (flag, said) in [
+        ("--allow=device", "experimental"),
+        ("--allow=security.everything", "there is no such right"),
+        ("--ulimit=as=1", "known are core, cpu"),
+        ("--shm-size=big", "is no size"),
+        ("--add-host=db", "is not NAME:ADDRESS"),
+        ("--add-host=db:host-gateway", "with --network=host it is 127.0.0.1"),
+    ] {
+        let output = kitchen.command(&["build", flag, "."]).output().unwrap();
+        assert_eq!(output.status.code(), Some(125), "{}", text(&output));
+        assert_says(&String::from_utf8_lossy(&output.stderr), &[flag.split('=').next().unwrap(), said]);
+    }
 }

@@ -1,9 +1,11 @@
 //! Keys, pinned: a change here means that nobody's cache is found again.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use galley_oci::Digest;
 
 use super::*;
-use crate::plan::{ContextId, InlineFile, Script, Sharing, Source, StepId};
+use crate::plan::{ContextId, InlineFile, Resource, Script, Sharing, Source, StepId, Ulimit};
 
 fn parent() -> Digest {
     Digest::blake3(b"parent")
@@ -21,6 +23,8 @@ fn run_operation() -> RunOp {
         network: Network::Default,
         hostname: "buildkitsandbox".to_owned(),
         platform: None,
+        insecure: false,
+        surroundings: Surroundings::default(),
     }
 }
 
@@ -36,7 +40,7 @@ fn mounts() -> Vec<RunMount> {
             uid: None,
             gid: None,
         },
-        MountKind::Tmpfs { size: Some(7) },
+        MountKind::Tmpfs { size: Some(7), read_only: false },
         MountKind::Secret {
             id: "token".to_owned(),
             file: true,
@@ -90,6 +94,12 @@ const GOLDEN: [&str; 6] = [
     "1453e58c82b42a910b6d19c1be48db26be471a580824d20c7f4f427ff9bd9cf2",
 ];
 
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+fn nofile(limit: u64) -> Ulimit {
+    Ulimit { resource: Resource::Nofile, soft: limit, hard: limit }
+}
+
 #[test]
 fn every_part_of_a_run_counts() {
     let base = run(&parent(), &run_operation(), &[]);
@@ -110,6 +120,12 @@ fn every_part_of_a_run_counts() {
         change(&|operation| operation.mounts = mounts()),
         change(&|operation| operation.platform = Some(galley_oci::Platform::new("linux", "arm64"))),
         change(&|operation| operation.platform = Some(galley_oci::Platform::new("linux", "arm"))),
+        change(&|operation| operation.insecure = true),
+        change(&|operation| operation.surroundings.hosts = vec![("h".to_owned(), LOCALHOST)]),
+        change(&|operation| operation.surroundings.shm_size = Some(1)),
+        change(&|operation| operation.surroundings.ulimits = vec![nofile(1)]),
+        change(&|operation| operation.surroundings.ulimits = vec![nofile(2)]),
+        change(&|operation| operation.surroundings.cgroup_parent = Some("a".to_owned())),
         run(&Digest::blake3(b"other"), &run_operation(), &[]),
         run(&parent(), &run_operation(), &[parent()]),
     ];
@@ -122,9 +138,11 @@ fn every_part_of_a_run_counts() {
 
 #[test]
 fn what_must_not_count_does_not() {
-    let base = RunOp { mounts: mounts(), ..run_operation() };
+    let mut base = RunOp { mounts: mounts(), ..run_operation() };
     let mut other = base.clone();
     other.proxies.push(("HTTP_PROXY".to_owned(), "http://proxy".to_owned()));
+    base.surroundings.hosts = vec![("h".to_owned(), LOCALHOST)];
+    other.surroundings.hosts = vec![("h".to_owned(), IpAddr::V4(Ipv4Addr::BROADCAST))];
     if let MountKind::Cache { id, sharing, .. } = &mut other.mounts[1].kind {
         *id = "another".to_owned();
         *sharing = Sharing::Locked;

@@ -21,6 +21,7 @@ mod planner;
 mod run;
 mod state;
 mod steps;
+mod surroundings;
 mod text;
 mod warnings;
 
@@ -39,6 +40,7 @@ pub use self::check::{Checked, check};
 pub use self::options::{BuildContext, Entitlement, NoCache, PlanOptions};
 pub use self::planner::{plan, stages, tree};
 pub(crate) use self::state::DEFAULT_PATH;
+pub use self::surroundings::{Resource, Surroundings, Ulimit};
 
 use crate::{context::Kept, error::Place, ports::BaseImage};
 
@@ -177,6 +179,10 @@ pub struct RunOp {
     pub hostname: String,
     /// Whom the programs are for, when that is not the machine that builds.
     pub platform: Option<Platform>,
+    /// `--security=insecure`: nothing of the machine is kept from the process but its files.
+    pub insecure: bool,
+    /// What all steps of the build have around them.
+    pub surroundings: Surroundings,
 }
 
 /// A file that exists only while the step runs.
@@ -232,6 +238,8 @@ pub enum MountKind {
     Tmpfs {
         /// In bytes.
         size: Option<u64>,
+        /// Read only.
+        read_only: bool,
     },
     /// A secret given on the command line; its value is never in a key.
     Secret {

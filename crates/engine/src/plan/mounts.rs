@@ -63,12 +63,8 @@ impl Evaluation<'_, '_> {
     }
 
     fn tmpfs(&mut self, tmpfs: &TmpfsMount, flag: &MountFlag) -> Result<RunMount, Error> {
-        if tmpfs.read_only {
-            let help = "remove `ro`: an empty directory that nothing can be written to is of no use";
-            return Err(self.text.unsupported(flag.text.span, "a read-only tmpfs mount", help));
-        }
         let target = self.mount_target(&tmpfs.target, flag)?;
-        Ok(RunMount { target, kind: MountKind::Tmpfs { size: tmpfs.size } })
+        Ok(RunMount { target, kind: MountKind::Tmpfs { size: tmpfs.size, read_only: tmpfs.read_only } })
     }
 
     fn secret(&mut self, secret: SecretMount, flag: &MountFlag) -> Result<RunMount, Error> {

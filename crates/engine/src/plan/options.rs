@@ -3,7 +3,7 @@
 use galley_oci::Platform;
 
 use crate::{
-    plan::{ContextSource, Network},
+    plan::{ContextSource, Network, Surroundings},
     ports::LayoutReference,
 };
 
@@ -39,6 +39,8 @@ pub struct PlanOptions {
     pub secrets: Vec<String>,
     /// The host name in steps.
     pub hostname: String,
+    /// `--add-host`, `--shm-size`, `--ulimit`, `--cgroup-parent`.
+    pub surroundings: Surroundings,
 }
 
 impl PlanOptions {
@@ -65,6 +67,7 @@ impl PlanOptions {
             allow: Vec::new(),
             secrets: Vec::new(),
             hostname: "buildkitsandbox".to_owned(),
+            surroundings: Surroundings::default(),
         }
     }
 
@@ -126,4 +129,6 @@ impl NoCache {
 pub enum Entitlement {
     /// `network.host`: RUN may ask for the machine's own network.
     NetworkHost,
+    /// `security.insecure`: RUN may ask for all privileges.
+    SecurityInsecure,
 }

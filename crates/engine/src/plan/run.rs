@@ -25,13 +25,7 @@ struct Execution {
 
 impl Evaluation<'_, '_> {
     pub(super) fn run_step(&mut self, run: &Run, instruction: &Instruction) -> Result<(), Error> {
-        if run.security == Some(Security::Insecure) {
-            return Err(self.text.unsupported(
-                flag_span(instruction, "security"),
-                "RUN --security=insecure",
-                "remove the flag; steps run with Docker's default capabilities",
-            ));
-        }
+        let insecure = self.insecure(run, instruction)?;
         let mounts = self.mounts(run)?;
         let network = self.network(run, instruction)?;
         let name = self.run_name(run, instruction, &mounts);
@@ -49,6 +43,8 @@ impl Evaluation<'_, '_> {
             network,
             hostname: self.hostname(),
             platform: self.other_platform(),
+            insecure,
+            surroundings: self.planner.graph.options.surroundings.clone(),
         };
         let step = self.step(&name, instruction.span, Operation::Run(operation), self.no_cache);
         self.record(Some(step), format!("RUN {} # buildkit", text.join(" ")))
@@ -88,6 +84,20 @@ impl Evaluation<'_, '_> {
                 .label("asks for the machine's own network")
                 .help("pass --allow network.host if you trust this Dockerfile with it")),
         }
+    }
+
+    fn insecure(&self, run: &Run, instruction: &Instruction) -> Result<bool, Error> {
+        if run.security != Some(Security::Insecure) {
+            return Ok(false);
+        }
+        if self.planner.graph.options.allow.contains(&Entitlement::SecurityInsecure) {
+            return Ok(true);
+        }
+        Err(self
+            .text
+            .wrong(flag_span(instruction, "security"), "RUN --security=insecure is not allowed")
+            .label("asks for all privileges")
+            .help("pass --allow security.insecure if you trust this Dockerfile with this machine"))
     }
 
     fn hostname(&self) -> String {

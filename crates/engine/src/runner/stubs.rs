@@ -13,18 +13,24 @@ use galley_sandbox::{MadeMountPoint, MountPointKind};
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
 
 /// Directories that stay although they are made for a mount: BuildKit leaves them in the layer, and so every container
-/// finds them.
+/// finds them. It takes them away again as the parents of what a step asked to be mounted.
 const KEPT: [&str; 3] = ["proc", "dev", "sys"];
 
-/// Those of `made` that are still as they were made, relative to the directory `upper`.
-pub(super) fn empty(upper: &Path, made: &[MadeMountPoint]) -> Vec<Box<[u8]>> {
+/// Those of `made` that are still as they were made, relative to the directory `upper`. `asked` is where the step's own
+/// mounts are.
+pub(super) fn empty<'a>(
+    upper: &Path,
+    made: &[MadeMountPoint],
+    asked: impl Iterator<Item = &'a Path> + Clone,
+) -> Vec<Box<[u8]>> {
     let mut empty: HashSet<PathBuf> = HashSet::new();
     let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
     let Ok(root) = rustix::fs::open(upper, flags, Mode::empty()) else { return Vec::new() };
     // What was made later may be below what was made before.
     for point in made.iter().rev() {
         let path = point.path.strip_prefix("/").unwrap_or(&point.path);
-        let kept = KEPT.iter().any(|kept| path == Path::new(kept));
+        let kept = KEPT.iter().any(|kept| path == Path::new(kept))
+            && !asked.clone().any(|target| target.starts_with(&point.path));
         if !kept && is_empty(&root, path, point.kind, &empty) {
             empty.insert(path.to_owned());
         }
@@ -90,7 +96,7 @@ mod tests {
             made("/link/tmp", MountPointKind::Directory),
             made("/never", MountPointKind::Directory),
         ];
-        let mut empty = empty(dir.path(), &points);
+        let mut empty = empty(dir.path(), &points, std::iter::empty());
         empty.sort();
         assert_eq!(empty, [&b"root/.cache/go"[..], b"w/f", b"w/t"].map(Box::from));
     }
@@ -100,6 +106,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("a/b")).unwrap();
         let points = [made("/a", MountPointKind::Directory), made("/a/b", MountPointKind::Directory)];
-        assert_eq!(empty(dir.path(), &points).len(), 2);
+        assert_eq!(empty(dir.path(), &points, std::iter::empty()).len(), 2);
+    }
+
+    #[test]
+    fn what_holds_a_mount_of_the_step_is_a_stub() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("dev")).unwrap();
+        let points = [made("/dev", MountPointKind::Directory)];
+        let asked = |target: &'static str| empty(dir.path(), &points, [Path::new(target)].into_iter()).len();
+        assert_eq!((asked("/dev/shm"), asked("/devices")), (1, 0));
     }
 }

@@ -157,7 +157,7 @@ impl Mounts {
                 let (snapshot, path) = input.mountable(builder.store, source)?;
                 MountSource::Snapshot { snapshot, path, writable: *writable }
             }
-            MountKind::Tmpfs { size } => MountSource::Tmpfs { size: *size },
+            MountKind::Tmpfs { size, read_only } => MountSource::Tmpfs { size: *size, writable: !read_only },
             MountKind::Secret { .. } => return self.add_secret(builder, mount),
             MountKind::Cache { .. } => return Err(no_input(mount)),
         };

@@ -17,6 +17,20 @@ use crate::sys;
 const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
+/// Further devices of an insecure sandbox, as BuildKit has them.
+const INSECURE_DEVICES: [(&str, u32, u32); 6] = [
+    ("kmsg", 1, 11),
+    ("cuse", 10, 203),
+    ("fuse", 10, 229),
+    ("kvm", 10, 232),
+    ("net/tun", 10, 200),
+    ("loop-control", 10, 237),
+];
+/// The kernel's number of loop devices.
+const LOOP_MAJOR: u32 = 7;
+/// How many loop devices there are beyond those that the machine has.
+const LOOP_DEVICES_MORE: u32 = 8;
+
 /// Links of every /dev.
 const LINKS: [(&str, &str); 6] = [
     ("fd", "/proc/self/fd"),
@@ -50,13 +64,18 @@ pub(crate) fn restrict_paths(builder: &mut Builder, spec: &Spec) -> Result<(), S
 
 /// The directory itself forbids device files, so CAP_MKNOD makes nothing that opens; each device is a mount.
 fn mount_dev(builder: &mut Builder, spec: &Spec) -> Result<(), SetupError> {
-    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let insecure = spec.insecure && !builder.in_user_namespace;
+    let nodev = if insecure { MountAttrFlags::empty() } else { MountAttrFlags::MOUNT_ATTR_NODEV };
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | nodev;
     let options = [("mode", "0755"), ("size", "65536k")];
     let dev = new_mount("tmpfs", &options, flags).step(SetupStep::MountDev)?;
     builder.attach(dev.as_fd(), Path::new("/dev"))?;
     for (name, major, minor) in DEVICES {
         mount_device(&mut builder.staging, &dev, name, makedev(major, minor))
             .step_at(SetupStep::MakeDevice, Path::new("/dev").join(name))?;
+    }
+    if insecure {
+        make_insecure_devices(&dev)?;
     }
     // A kernel without /proc/kcore gets no name for it.
     let there = |&(name, target): &(&str, &str)| name != "core" || Path::new(target).exists();
@@ -77,6 +96,27 @@ fn mount_device(staging: &mut Staging, dev: &OwnedFd, name: &str, device: Dev) -
     let mount = staging.device(name, device)?;
     mknodat(dev, name, FileType::RegularFile, Mode::from_raw_mode(0o644), 0)?;
     attach(mount.as_fd(), dev.as_fd(), name)
+}
+
+/// An outer container may forbid it: then the sandbox is as insecure as that one lets it be.
+fn make_insecure_devices(dev: &OwnedFd) -> Result<(), SetupError> {
+    mkdirat(dev, "net", Mode::from_raw_mode(0o755)).step_at(SetupStep::MakeDevice, "/dev/net")?;
+    let make = |name: &str, kind: FileType, device: Dev| {
+        let mode = Mode::from_raw_mode(0o666);
+        match mknodat(dev, name, kind, mode, device) {
+            Err(rustix::io::Errno::PERM) => Ok(()),
+            result => result.step_at(SetupStep::MakeDevice, Path::new("/dev").join(name)),
+        }
+    };
+    for (name, major, minor) in INSECURE_DEVICES {
+        make(name, FileType::CharacterDevice, makedev(major, minor))?;
+    }
+    let is_loop = |number: &u32| Path::new(&format!("/sys/block/loop{number}")).exists();
+    let there = (0..).take_while(is_loop).count() as u32;
+    for number in 0..there + LOOP_DEVICES_MORE {
+        make(&format!("loop{number}"), FileType::BlockDevice, makedev(LOOP_MAJOR, number))?;
+    }
+    Ok(())
 }
 
 fn mount_mqueue(dev: &OwnedFd) -> Result<(), SetupError> {
@@ -109,7 +149,8 @@ fn mount_devpts(dev: &OwnedFd, spec: &Spec) -> Result<(), SetupError> {
 
 /// sysfs shows the devices of one network namespace and can be mounted by its owner only; else the host's is bound.
 fn mount_sys(builder: &mut Builder, spec: &Spec) -> Result<(), SetupError> {
-    let flags = INERT | MountAttrFlags::MOUNT_ATTR_RDONLY;
+    let readonly = if spec.insecure { MountAttrFlags::empty() } else { MountAttrFlags::MOUNT_ATTR_RDONLY };
+    let flags = INERT | readonly;
     match new_mount("sysfs", &[], flags) {
         Err(_) if spec.network == Network::Host && builder.in_user_namespace => {
             let sys = clone_mount(CWD, "/sys", true).step(SetupStep::MountSys)?;

@@ -175,6 +175,9 @@ fn enter_network(spec: &Spec, netns: Option<&OwnedFd>) -> Result<(), SetupError>
 fn build_root(spec: &Spec, inherited: &Inherited) -> Result<Vec<MadeMountPoint>, SetupError> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0));
     let mut builder = Builder::new(&spec.root, inherited.may_make_devices)?;
+    if spec.insecure {
+        builder.allow_devices()?;
+    }
     kernel_fs::mount_all(&mut builder, spec)?;
     for mount in &spec.mounts {
         builder.mount(mount)?;

@@ -43,6 +43,14 @@ impl Builder {
         self.made
     }
 
+    /// Lets device files of the root work, where the kernel ever does.
+    pub(crate) fn allow_devices(&self) -> Result<(), SetupError> {
+        if self.in_user_namespace {
+            return Ok(());
+        }
+        sys::remove_mount_flags(self.root.as_fd(), NODEV).step(SetupStep::AttachRoot)
+    }
+
     /// What is at a path of the new root.
     pub(crate) fn open(&self, path: &Path) -> io::Result<OwnedFd> {
         path::open(self.root.as_fd(), path)

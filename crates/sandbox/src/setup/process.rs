@@ -6,7 +6,7 @@ use rustix::process::{Resource as Limit, setrlimit};
 use super::step::Step as _;
 use crate::error::{SetupError, SetupStep};
 use crate::seccomp;
-use crate::spec::{Resource, Seccomp, Spec};
+use crate::spec::{Resource, Seccomp, Spec, Ulimit};
 use crate::sys;
 use crate::zygote::Inherited;
 
@@ -44,7 +44,8 @@ pub(crate) fn reset(inherited: &Inherited) -> Result<(), SetupError> {
 
 fn limits(spec: &Spec) -> Result<(), SetupError> {
     for limit in &spec.ulimits {
-        sys::set_limit(kernel_number(limit.resource), limit.soft, limit.hard).step(SetupStep::SetLimits)?;
+        let Ulimit { resource, soft, hard } = *limit;
+        sys::set_limit(kernel_number(resource), soft, hard).step_at(SetupStep::SetLimits, resource.name())?;
     }
     if let Some(score) = spec.oom_score_adj {
         let path = "/proc/self/oom_score_adj";
@@ -82,11 +83,24 @@ fn identity(spec: &Spec) -> Result<(), SetupError> {
         }
     }
     let user = &spec.user;
+    if spec.insecure {
+        sys::keep_capabilities().step(SetupStep::SetCapabilities)?;
+    }
     sys::set_groups(&user.groups).step(SetupStep::SetGroups)?;
     sys::set_gid(user.gid).step(SetupStep::SetIds)?;
     sys::set_uid(user.uid).step(SetupStep::SetIds)?;
     // Exec gives root everything the bounding set leaves, and others nothing. An outer container may have kept some from
     // galley itself.
-    let bits = if user.uid == 0 { spec.capabilities.bits() & sys::permitted_capabilities() } else { 0 };
-    sys::set_capabilities(bits).step(SetupStep::SetCapabilities)
+    let permitted = spec.capabilities.bits() & sys::permitted_capabilities();
+    if spec.insecure {
+        return keep_all(permitted).step(SetupStep::SetCapabilities);
+    }
+    let bits = if user.uid == 0 { permitted } else { 0 };
+    sys::set_capabilities(bits, 0).step(SetupStep::SetCapabilities)
+}
+
+/// Leaves these capabilities to the program whoever it runs as, as in BuildKit.
+fn keep_all(bits: u64) -> std::io::Result<()> {
+    sys::set_capabilities(bits, bits)?;
+    (0..CAPABILITIES_MAX).filter(|number| bits & (1 << number) != 0).try_for_each(sys::raise_ambient)
 }

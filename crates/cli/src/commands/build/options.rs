@@ -43,12 +43,14 @@ pub(super) fn plan_options(
     options.no_cache = no_cache(arguments);
     options.network = network(&arguments.network)?;
     options.secrets = arguments.secret.iter().filter_map(|text| secret_id(text)).collect();
-    options.allow = arguments.allow.iter().map(|right| entitlement(right)).collect::<Result<_, _>>()?;
+    let rights: Vec<_> = arguments.allow.iter().map(|right| entitlement(right)).collect::<Result<_, _>>()?;
+    options.allow = rights.into_iter().flatten().collect();
     if options.network == Network::Host {
         // Saying --network=host is allowing it, as in buildx.
         options.allow.push(Entitlement::NetworkHost);
     }
     options.hostname.clone_from(&arguments.hostname);
+    options.surroundings = arguments.surroundings.resolved(options.network == Network::Host)?;
     Ok(options)
 }
 
@@ -207,11 +209,19 @@ fn network(text: &str) -> Result<Network, Error> {
     }
 }
 
-fn entitlement(text: &str) -> Result<Entitlement, Error> {
-    match text {
-        "network.host" => Ok(Entitlement::NetworkHost),
-        other => Err(Error::new(ErrorKind::Usage, format!("--allow {other} is not supported yet"))
-            .help("supported is network.host")),
+fn entitlement(right: &str) -> Result<Option<Entitlement>, Error> {
+    match right {
+        "network.host" => Ok(Some(Entitlement::NetworkHost)),
+        "security.insecure" => Ok(Some(Entitlement::SecurityInsecure)),
+        // `-o type=local,mode=delete` is the person's own word already.
+        "" | "buildx.local.delete" => Ok(None),
+        device if device == "device" || device.starts_with("device=") => {
+            let message =
+                format!("--allow {right} is not supported yet: RUN --device is experimental in docker");
+            Err(Error::new(ErrorKind::Usage, message).help("leave out --allow device"))
+        }
+        other => Err(Error::new(ErrorKind::Usage, format!("--allow {other}: there is no such right"))
+            .help("known are network.host and security.insecure")),
     }
 }
 

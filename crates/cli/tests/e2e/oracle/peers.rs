@@ -67,6 +67,9 @@ pub(super) fn buildkit(kitchen: &Kitchen, bases: &Bases, case: &Case, address: &
     for option in &case.options {
         command.args(translate(option));
     }
+    for (flag, name) in [("--add-host ", "add-hosts"), ("--ulimit ", "ulimit")] {
+        command.args(translate_list(&case.options, flag, name));
+    }
     let output = command.output().unwrap();
     let answer = answer(bases, case, output.status.success(), &archive);
     eprintln!(
@@ -75,6 +78,21 @@ pub(super) fn buildkit(kitchen: &Kitchen, bases: &Bases, case: &Case, address: &
         if output.status.success() { "built".to_owned() } else { text(&output) }
     );
     answer
+}
+
+/// All flags of a name as the one list that buildctl takes.
+fn translate_list(options: &[String], flag: &str, name: &str) -> Vec<String> {
+    let with_equals = |text: &str| match text.contains('=') {
+        true => text.to_owned(),
+        false => text.replacen(':', "=", 1),
+    };
+    let given: Vec<String> =
+        options.iter().filter_map(|option| option.strip_prefix(flag)).map(with_equals).collect();
+    if given.is_empty() {
+        Vec::new()
+    } else {
+        vec!["--opt".to_owned(), format!("{name}={}", given.join(","))]
+    }
 }
 
 /// A flag of `galley build` as flags of `buildctl build`.
@@ -86,7 +104,10 @@ fn translate(option: &str) -> Vec<String> {
         "--label" => opt(format!("label:{value}")),
         "--target" => opt(format!("target={value}")),
         "--file" => opt(format!("filename={value}")),
-        "--secret" => vec!["--secret".to_owned(), value.to_owned()],
+        "--secret" | "--ssh" | "--allow" => vec![flag.to_owned(), value.to_owned()],
+        "--shm-size" => opt(format!("shm-size={value}")),
+        "--network" => opt(format!("force-network-mode={value}")),
+        "--add-host" | "--ulimit" => Vec::new(),
         "--build-context" => {
             let (name, folder) = value.split_once('=').expect("--build-context NAME=DIR");
             let local = ["--local".to_owned(), format!("{name}={folder}")];

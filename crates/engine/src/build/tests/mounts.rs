@@ -17,7 +17,7 @@ fn describe(mount: &ResolvedMount, store: &Path) -> String {
             let mode = fs::metadata(path).unwrap().permissions().mode();
             format!("{} {:04o}", path.strip_prefix(store).unwrap().display(), mode & 0o7777)
         }
-        MountSource::Tmpfs { size } => format!("tmpfs {size:?}"),
+        MountSource::Tmpfs { size, .. } => format!("tmpfs {size:?}"),
         MountSource::File { content, mode, .. } => format!("file {:?} {mode:04o}", text(content)),
     };
     format!("{} = {source}", text(&mount.target))

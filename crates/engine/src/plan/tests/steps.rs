@@ -130,7 +130,7 @@ fn mounts_are_typed_and_expanded() {
         mounts[1].kind,
         MountKind::Bind { from: tools, source: b"/usr/wide".to_vec(), writable: true }
     );
-    assert_eq!(mounts[2].kind, MountKind::Tmpfs { size: Some(1024) });
+    assert_eq!(mounts[2].kind, MountKind::Tmpfs { size: Some(1024), read_only: false });
     let secret = |id: &str, environment: Option<&str>, uid| MountKind::Secret {
         id: id.to_owned(),
         file: environment.is_none(),
