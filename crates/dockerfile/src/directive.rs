@@ -4,6 +4,9 @@ use crate::error::{Error, ErrorKind, Warning, WarningKind};
 use crate::line::Physical;
 use crate::span::{Span, Word};
 
+/// As many options as there are: what follows the last `;` is part of the third.
+const OPTIONS_MAX: usize = 3;
+
 /// The escape character of a Dockerfile that does not set one.
 pub const DEFAULT_ESCAPE: char = '\\';
 
@@ -38,7 +41,10 @@ impl Check {
     /// that is not valid.
     pub fn parse(value: &str) -> Result<Self, String> {
         let mut check = Self::default();
-        for option in value.split(';').map(str::trim).filter(|option| !option.is_empty()) {
+        if value.trim().is_empty() {
+            return Ok(check);
+        }
+        for option in value.trim().splitn(OPTIONS_MAX, ';') {
             let (key, value) = option.split_once('=').ok_or(option)?;
             let value = value.trim();
             let list = || value.split(',').map(|rule| rule.trim().to_owned()).collect();

@@ -454,11 +454,10 @@ impl Warning {
     pub fn label(&self) -> &'static str {
         match self.kind {
             WarningKind::CommentBehindUser { .. } => "ignored",
-            WarningKind::EmptyContinuation => "empty line",
+            WarningKind::EmptyContinuation { .. } => "empty line",
             WarningKind::JsonFellBack { .. } => "not valid JSON",
             WarningKind::EscapeBehindShebang => "has no effect",
             WarningKind::HashInArguments { .. } => "part of the value",
-            WarningKind::MaintainerDeprecated => "deprecated",
         }
     }
 
@@ -468,14 +467,13 @@ impl Warning {
             WarningKind::CommentBehindUser { .. } | WarningKind::HashInArguments { .. } => {
                 "put the comment on a line of its own: `#` begins a comment at the start of a line only"
             }
-            WarningKind::EmptyContinuation => {
+            WarningKind::EmptyContinuation { .. } => {
                 "remove the empty line, or the continuation character before it"
             }
             WarningKind::JsonFellBack { .. } => {
                 "the exec form is valid JSON with double quotes: [\"program\", \"argument\"]"
             }
             WarningKind::EscapeBehindShebang => "remove the `#!` line",
-            WarningKind::MaintainerDeprecated => "use LABEL org.opencontainers.image.authors=…",
         }
     }
 }
@@ -498,7 +496,10 @@ pub enum WarningKind {
     },
     /// An empty line behind a continuation character.
     #[error("empty line inside an instruction; Docker plans to make this an error")]
-    EmptyContinuation,
+    EmptyContinuation {
+        /// Where the instruction ends: its last line is the one that Docker reports.
+        end: usize,
+    },
     /// `CMD ['a']`.
     #[error("the JSON array of {instruction} is not valid, so it is taken as plain text")]
     JsonFellBack {
@@ -516,7 +517,4 @@ pub enum WarningKind {
         /// What looks like a comment.
         comment: String,
     },
-    /// MAINTAINER.
-    #[error("MAINTAINER is deprecated")]
-    MaintainerDeprecated,
 }

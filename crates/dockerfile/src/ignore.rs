@@ -116,6 +116,18 @@ impl Ignore {
         self.patterns.iter().map(|pattern| Rule { line: pattern.line, text: &pattern.text })
     }
 
+    /// Whether a pattern keeps everything out: `*`, `**` or `**/*`.
+    pub fn keeps_all_out(&self) -> bool {
+        let everything = |matcher: &Matcher| match matcher {
+            Matcher::Suffix(suffix) => suffix.is_empty(),
+            Matcher::Tokens(tokens) => {
+                matches!(tokens.as_slice(), [Token::Many] | [Token::Folders, Token::Many])
+            }
+            _ => false,
+        };
+        self.patterns.iter().any(|pattern| !pattern.readmits && everything(&pattern.matcher))
+    }
+
     /// Whether a path is ignored, by itself or with a folder above it. The root never is.
     pub fn matches(&self, path: &[u8]) -> bool {
         self.verdict(path).ignored
@@ -270,7 +282,7 @@ fn without_leading_slash(line: &[u8]) -> Vec<u8> {
 }
 
 /// Go's `filepath.Clean`: no `.`, no `//`, no `name/..`, no trailing slash.
-pub(crate) fn clean(path: &[u8]) -> Vec<u8> {
+pub fn clean(path: &[u8]) -> Vec<u8> {
     let rooted = path.starts_with(b"/");
     let mut names: Vec<&[u8]> = Vec::new();
     for name in path.split(|&byte| byte == b'/') {

@@ -15,6 +15,7 @@
 //! * [`mount`], [`user`], [`mode`], [`port`], [`duration`], [`signal`]: readers of single (expanded) values.
 //! * [`ignore`], [`glob`]: `.dockerignore` and the wildcards of COPY, on byte paths.
 //! * [`lint`]: the rules of `--check`, Docker's and own ones.
+//! * [`suggest`]: the known name that somebody may have meant.
 //! * [`error`]: [`Error`] and [`Warning`], made to be drawn under the source line.
 //!
 //! Docker's own builder is the reference for every rule. Where galley differs on purpose the code says "Docker" and why.
@@ -41,7 +42,7 @@ pub mod signal;
 pub mod source;
 pub mod span;
 pub mod stage;
-mod suggest;
+pub mod suggest;
 pub mod tree;
 pub mod user;
 mod words;

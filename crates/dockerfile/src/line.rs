@@ -117,6 +117,12 @@ impl<'a> Lines<'a> {
         let offset = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
         Self { text, offset }
     }
+
+    /// The end of what was read so far, without the last line end.
+    pub(crate) fn consumed(&self) -> usize {
+        let read = self.text.get(..self.offset).unwrap_or_default();
+        read.strip_suffix('\n').unwrap_or(read).len()
+    }
 }
 
 impl<'a> Iterator for Lines<'a> {

@@ -42,9 +42,10 @@ pub struct Instruction {
     pub text: String,
     /// The logical line, from the keyword to its last character.
     pub span: Span,
-    /// The same with its here-documents.
+    /// All its lines, those of its here-documents too, without the last line end.
     pub full_span: Span,
-    /// The comments directly above, without `#`; an empty comment line begins anew.
+    /// The comments above, behind any blank lines too, without the line's first character, which is the `#` of comments
+    /// that are not indented. An empty comment line begins anew.
     pub comments: Vec<Word>,
 }
 
@@ -134,12 +135,15 @@ struct Parser<'a> {
     directives: Reader,
     comments: Vec<Word>,
     warnings: Vec<Warning>,
+    /// The first blank line of the current instruction.
+    empty_line: Option<Span>,
 }
 
 impl<'a> Parser<'a> {
     fn new(source: &'a Source) -> Self {
         let lines = Lines::new(source.text());
-        Self { lines, directives: Reader::default(), comments: Vec::new(), warnings: Vec::new() }
+        let directives = Reader::default();
+        Self { lines, directives, comments: Vec::new(), warnings: Vec::new(), empty_line: None }
     }
 
     /// The next instruction, if there is one.
@@ -149,7 +153,7 @@ impl<'a> Parser<'a> {
         let escape = self.directives.escape();
         let head = Head::read(&args, escape)?;
         let heredocs = self.heredocs(&args, &head, escape)?;
-        let end = heredocs.last().map_or(args.span().end, |heredoc| heredoc.body_span.end);
+        let end = self.lines.consumed().max(args.span().end);
         let (keyword, flags) = (head.keyword.clone(), head.flags.clone());
         let request = Request {
             name: head.name,
@@ -174,15 +178,20 @@ impl<'a> Parser<'a> {
     /// The next line that says something, with its continuations.
     fn logical_line(&mut self) -> Result<Option<Line>, Error> {
         while let Some(physical) = self.lines.next() {
-            let line = physical.trim_end().trim_start();
+            let whole = physical.trim_end();
+            let line = whole.trim_start();
             let is_directive = self.directives.read(line, &mut self.warnings)?;
             if line.is_comment() {
                 if !is_directive {
-                    self.comment(line);
+                    self.comment(whole);
                 }
                 continue;
             }
             let joined = self.join(line);
+            if let Some(empty) = self.empty_line.take() {
+                let kind = WarningKind::EmptyContinuation { end: self.lines.consumed() };
+                self.warnings.push(Warning::new(kind, empty));
+            }
             if !joined.args().is_empty() {
                 return Ok(Some(joined));
             }
@@ -191,7 +200,10 @@ impl<'a> Parser<'a> {
     }
 
     fn comment(&mut self, line: Physical<'_>) {
-        let text = line.text.trim_start_matches('#');
+        // Docker takes the first character of the line away, whatever it is.
+        let mut text = line.text.chars();
+        text.next();
+        let text = text.as_str();
         let body = text.trim();
         if body.is_empty() {
             return self.comments.clear();
@@ -216,7 +228,6 @@ impl<'a> Parser<'a> {
 
     /// The next line that is neither comment nor blank.
     fn continuation(&mut self) -> Option<Physical<'a>> {
-        let mut warned = false;
         loop {
             let line = self.lines.next()?.trim_end();
             if line.is_comment() {
@@ -225,11 +236,7 @@ impl<'a> Parser<'a> {
             if !line.text.trim().is_empty() {
                 return Some(line);
             }
-            if !warned {
-                let span = Span::new(line.offset, line.offset + line.text.len());
-                self.warnings.push(Warning::new(WarningKind::EmptyContinuation, span));
-                warned = true;
-            }
+            self.empty_line.get_or_insert(Span::new(line.offset, line.offset + line.text.len()));
         }
     }
 

@@ -29,6 +29,13 @@ pub struct Stage {
     pub instructions: Vec<Instruction>,
 }
 
+impl Stage {
+    /// FROM, and what follows.
+    pub fn all(&self) -> impl Iterator<Item = &Instruction> {
+        std::iter::once(&self.instruction).chain(&self.instructions)
+    }
+}
+
 impl Stages {
     /// Groups instructions. Before the first FROM only ARG is possible.
     pub(crate) fn group(instructions: Vec<Instruction>) -> Result<Self, Error> {
@@ -63,11 +70,7 @@ impl Stages {
 
     /// All instructions, in the order of the text.
     pub fn instructions(&self) -> impl Iterator<Item = &Instruction> {
-        let of_stages = self
-            .stages
-            .iter()
-            .flat_map(|stage| std::iter::once(&stage.instruction).chain(&stage.instructions));
-        self.global_args.iter().chain(of_stages)
+        self.global_args.iter().chain(self.stages.iter().flat_map(Stage::all))
     }
 
     /// The stage of this name, whatever its letter case. Of several the last.

@@ -4,7 +4,7 @@
 const MAX_DISTANCE: usize = 2;
 
 /// The known name with the fewest edits, if it is near enough. Letter case counts.
-pub(crate) fn closest<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn closest<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
     // A name cannot be near when it is much longer than every known one; so the work is bounded.
     let longest = known.iter().map(|name| name.len()).max()?;
     if written.len() > longest + MAX_DISTANCE * char::MAX.len_utf8() {

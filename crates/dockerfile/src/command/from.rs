@@ -15,6 +15,8 @@ pub struct From {
     pub platform: Option<Word>,
     /// The stage's name in lower case; the span shows it as written.
     pub name: Option<Word>,
+    /// The stage's name as written.
+    pub written_name: Option<Word>,
     /// The word AS as written.
     pub as_keyword: Option<Word>,
 }
@@ -27,14 +29,15 @@ impl From {
         }
         let words = words::at_blanks(&request.args);
         let (image, alias) = match words.as_slice() {
-            [image] => (image.clone(), None),
+            [image] => (image.clone(), (None, None, None)),
             [image, keyword, name] if keyword.text.eq_ignore_ascii_case("as") => {
-                (image.clone(), Some((keyword.clone(), stage_name(name)?)))
+                let known = (Some(keyword.clone()), Some(stage_name(name)?), Some(name.clone()));
+                (image.clone(), known)
             }
             _ => return Err(wrong_shape(request, &words)),
         };
-        let (as_keyword, name) = alias.unzip();
-        Ok(Self { image, platform: flags.value("platform"), name, as_keyword })
+        let (as_keyword, name, written_name) = alias;
+        Ok(Self { image, platform: flags.value("platform"), name, written_name, as_keyword })
     }
 }
 

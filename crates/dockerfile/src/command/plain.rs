@@ -139,7 +139,6 @@ impl StopSignal {
 impl Maintainer {
     pub(super) fn read(request: &mut Request<'_>) -> Result<Self, Error> {
         let author = request.plain_args("a name")?.word();
-        request.warn(WarningKind::MaintainerDeprecated, request.keyword);
         Ok(Self { author })
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! * [`rule`]: what a [`Rule`] is.
 //! * [`docker`], [`own`]: the tables of all rules. A rule has one row, one page `docs/rules/NAME.md`, and tests.
+//! * [`text`]: Docker's rules that need nothing but the text.
 //! * [`finding`]: what a rule found, and perhaps a [`Fix`] of the text.
 //! * [`facts`]: what the rules have to know besides the Dockerfile; whoever plans the build fills it in.
 //!
@@ -18,6 +19,7 @@ pub mod facts;
 pub mod finding;
 pub mod own;
 pub mod rule;
+pub mod text;
 
 pub use self::facts::{BaseFacts, Facts};
 pub use self::finding::{Edit, Finding, Fix};

@@ -20,7 +20,9 @@ pub struct Checked {
 }
 
 /// Looks at every stage, or at the target and what it needs. Nothing is read but the options and what `sources` answers.
+/// It is for this machine, whatever the options say, as in BuildKit.
 pub fn check(options: &PlanOptions, sources: &dyn ImageSource) -> Checked {
+    let options = &PlanOptions { platforms: Vec::new(), ..options.clone() };
     let file = match File::read(options) {
         Ok(file) => file,
         Err(error) => return Checked { error: Some(error), ..Checked::default() },

@@ -3,7 +3,7 @@
 use galley_dockerfile::{
     Ignore, Instruction, Word,
     command::{Add, Copy, CopySource},
-    glob,
+    ignore::clean,
     lint::docker,
     mode,
 };
@@ -130,15 +130,17 @@ impl Evaluation<'_, '_> {
         Ok(sources)
     }
 
+    /// The path is compared as it is written: Docker compares `/a` and `a*` with the patterns, too.
     /// Exceptions make it impossible to say before the files are looked at, as in Docker.
     fn warn_ignored(&mut self, name: &str, word: &Word, path: &str) {
         let Some((file, ignore)) = &self.planner.ignore else { return };
-        let path = path::absolute("/", path);
-        let path = path.trim_start_matches('/');
-        if !ignore.has_exceptions()
-            && !glob::has_wildcards(path.as_bytes())
-            && ignore.matches(path.as_bytes())
-        {
+        let cleaned = clean(path.as_bytes());
+        let is_ignored = match cleaned.as_slice() {
+            b"." | b"/" => ignore.keeps_all_out(),
+            path => ignore.matches(path),
+        };
+        if is_ignored && !ignore.has_exceptions() {
+            let path = String::from_utf8_lossy(&cleaned);
             let message = format!("{name} of `{path}`, which {file} keeps out of the build context");
             let help = format!("remove the pattern from {file}, or add the exception !{path}");
             self.warn(&docker::COPY_IGNORED_FILE, message, word.span, &help);

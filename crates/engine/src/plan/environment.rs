@@ -30,6 +30,11 @@ impl Environment {
         self.values.get(name).map(|(_, value)| value.as_str())
     }
 
+    /// The names that have a value.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
     /// As a process gets it.
     pub(super) fn to_vec(&self) -> Vec<(String, String)> {
         let mut sorted: Vec<_> = self.values.iter().collect();

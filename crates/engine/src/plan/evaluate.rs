@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use galley_dockerfile::{
     Command, Expander, Instruction, Span, Stage, Word,
-    lint::{Finding, Rule, docker},
+    lint::{Finding, Fix, Rule, docker},
+    suggest,
 };
 use galley_oci::Platform;
 
@@ -18,17 +19,28 @@ use super::{
     steps::NewStep,
     text::Text,
 };
-use crate::{Error, ports::BaseImage};
+use crate::{Error, Place, ports::BaseImage};
 
 /// Written with every history item.
 const COMMENT: &str = "buildkit.dockerfile.v0";
 
+/// ARGs that are for the builder alone.
+pub(super) const NOT_IN_ENVIRONMENT: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+
 /// Instructions of which only the last one of a stage counts.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    pub(super) cmd: Option<Span>,
-    pub(super) entrypoint: Option<Span>,
-    pub(super) healthcheck: Option<Span>,
+    pub(super) cmd: Option<Mention>,
+    pub(super) entrypoint: Option<Mention>,
+    pub(super) healthcheck: Option<Mention>,
+}
+
+/// An instruction that may turn out to be of no use.
+#[derive(Debug)]
+pub(super) struct Mention {
+    place: Place,
+    /// In the Dockerfile.
+    instruction: Span,
 }
 
 /// A stage while it is evaluated.
@@ -217,9 +229,13 @@ impl<'p, 'a> Evaluation<'p, 'a> {
     pub(super) fn warn_undefined(&mut self, undefined: &BTreeSet<String>, span: Span) {
         for name in undefined {
             let declared = self.state.args.iter().any(|(known, _)| known == name);
-            if !declared && is_name(name) {
+            if !declared && !NOT_IN_ENVIRONMENT.contains(&name.as_str()) {
                 let message = format!("the variable `{name}` is not defined, so it is empty");
-                let help = format!("define it with ENV or ARG, or write ${{{name}:-}} if it may be empty");
+                let known: Vec<&str> = self.state.environment.names().collect();
+                let help = match suggest::closest(name, &known) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("define it with ENV or ARG, or write ${{{name}:-}} if it may be empty"),
+                };
                 self.warn(&docker::UNDEFINED_VAR, message, span, &help);
             }
         }
@@ -227,14 +243,34 @@ impl<'p, 'a> Evaluation<'p, 'a> {
 
     /// A finding of a rule at a place of the current instruction.
     pub(super) fn warn(&mut self, rule: &'static Rule, message: String, span: Span, help: &str) {
-        self.warn_of(self.instruction, rule, message, span, help);
+        self.warn_with(rule, message, span, help.to_owned(), None);
     }
 
-    /// A finding of a rule at a place of another instruction.
-    pub(super) fn warn_of(&mut self, of: Span, rule: &'static Rule, detail: String, span: Span, help: &str) {
-        let place = self.text.place(span);
-        let finding = Finding { rule, detail, span, instruction: of, help: help.to_owned(), fix: None };
+    /// A finding of a rule at an earlier instruction.
+    pub(super) fn warn_of(&mut self, earlier: Mention, rule: &'static Rule, detail: String, help: &str) {
+        let Mention { place, instruction } = earlier;
+        let span = Span::new(place.span.start, place.span.end);
+        let finding = Finding { rule, detail, span, instruction, help: help.to_owned(), fix: None };
         self.planner.warnings.find_at(finding, place);
+    }
+
+    /// The instruction that is evaluated.
+    pub(super) fn mention(&self, instruction: &Instruction) -> Mention {
+        Mention { place: self.text.place(instruction.span), instruction: self.instruction }
+    }
+
+    /// A finding of a rule with a cure, unless it is in a trigger, whose text is not here.
+    pub(super) fn warn_with(
+        &mut self,
+        rule: &'static Rule,
+        detail: String,
+        span: Span,
+        help: String,
+        fix: Option<Fix>,
+    ) {
+        let fix = fix.filter(|_| !self.is_trigger);
+        let finding = Finding { rule, detail, span, instruction: self.instruction, help, fix };
+        self.planner.warnings.find_at(finding, self.text.place(span));
     }
 }
 
@@ -247,9 +283,4 @@ fn platform_of(image: &BaseImage, node: &Node) -> Platform {
 /// Images can be made that do not say whom they are for.
 fn is_known(platform: &Platform) -> bool {
     !platform.os.is_empty() && !platform.architecture.is_empty()
-}
-
-/// `$$`, `$1` and the like are not names that ARG could declare.
-fn is_name(name: &str) -> bool {
-    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
 }

@@ -30,12 +30,30 @@ pub(super) fn globals(
     stages: &Stages,
     text: &Text,
 ) -> Result<Environment, Error> {
-    let mut environment = platform_args(options, platform, stages);
+    with_args(platform_args(options, platform, stages), stages, text, |name| options.build_arg(name))
+}
+
+/// The same as if no build argument set an ARG of the file.
+pub(super) fn defaults(
+    options: &PlanOptions,
+    platform: &Platform,
+    stages: &Stages,
+    text: &Text,
+) -> Result<Environment, Error> {
+    with_args(platform_args(options, platform, stages), stages, text, |_| None)
+}
+
+fn with_args<'a>(
+    mut environment: Environment,
+    stages: &Stages,
+    text: &Text,
+    given: impl Fn(&str) -> Option<&'a str>,
+) -> Result<Environment, Error> {
     for instruction in &stages.global_args {
         let Command::Arg(arg) = &instruction.command else { continue };
         for definition in &arg.definitions {
             let name = definition.name.text.as_str();
-            let value = match (options.build_arg(name), &definition.default) {
+            let value = match (given(name), &definition.default) {
                 (Some(given), _) => given.to_owned(),
                 (None, Some(default)) => {
                     let lookup = |name: &str| environment.get(name).map(ToOwned::to_owned);

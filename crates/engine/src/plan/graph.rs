@@ -2,12 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use galley_dockerfile::{
-    Command, Expander, Instruction, Source, Stage, Stages, Word,
-    directive::Check,
-    lint::{Finding, docker},
-    parse_onbuild,
-};
+use galley_dockerfile::{Command, Expander, Instruction, Source, Stage, Stages, Word, parse_onbuild};
 use galley_oci::Platform;
 
 use super::{
@@ -15,7 +10,6 @@ use super::{
     environment::Environment,
     external::{External, Externals},
     text::Text,
-    warnings::Warnings,
 };
 use crate::{Error, ErrorKind};
 
@@ -99,7 +93,6 @@ impl Graph<'_> {
         &self,
         starts: Vec<usize>,
         externals: &mut Externals<'_>,
-        warnings: &mut Warnings,
     ) -> Result<BTreeMap<usize, Node>, Error> {
         externals.ask(&self.bases(&starts, externals));
         let mut nodes = BTreeMap::new();
@@ -108,7 +101,7 @@ impl Graph<'_> {
             let Some(stage) = self.stages.stages.get(index).filter(|_| !nodes.contains_key(&index)) else {
                 continue;
             };
-            let node = self.node(stage, externals, warnings)?;
+            let node = self.node(stage, externals)?;
             self.needs(stage, &node, &mut waiting)?;
             nodes.insert(index, node);
         }
@@ -119,10 +112,9 @@ impl Graph<'_> {
     /// when it is its turn.
     fn bases(&self, starts: &[usize], externals: &Externals<'_>) -> Vec<(String, Platform)> {
         let (mut bases, mut seen, mut waiting) = (Vec::new(), BTreeSet::new(), starts.to_vec());
-        let mut unheard = Warnings::new(Check::default(), self.text);
         while let Some(index) = waiting.pop() {
             let Some(stage) = self.stages.stages.get(index).filter(|_| seen.insert(index)) else { continue };
-            let Ok(platform) = self.platform(stage, &mut unheard) else { continue };
+            let Ok(platform) = self.platform(stage) else { continue };
             if stage.name.as_ref().is_some_and(|name| externals.is_context(name, &platform)) {
                 continue;
             }
@@ -131,7 +123,7 @@ impl Graph<'_> {
                 Ok(From::Stage(other)) => Some(other),
                 _ => None,
             }));
-            let Ok(name) = self.expand(&stage.from.image, &mut unheard) else { continue };
+            let Ok(name) = self.expand(&stage.from.image) else { continue };
             let base = (name, platform);
             match self.stages.base_of(&base.0, index) {
                 Some(stage) => waiting.push(stage.index),
@@ -196,15 +188,10 @@ impl Graph<'_> {
             .help("move that stage above this one: a stage can only use stages above it"))
     }
 
-    fn node(
-        &self,
-        stage: &Stage,
-        externals: &mut Externals<'_>,
-        warnings: &mut Warnings,
-    ) -> Result<Node, Error> {
+    fn node(&self, stage: &Stage, externals: &mut Externals<'_>) -> Result<Node, Error> {
         let span = stage.from.image.span;
         let place = self.text.place(span);
-        let platform = self.platform(stage, warnings)?;
+        let platform = self.platform(stage)?;
         if let Some(name) = &stage.name
             && let Some(external) = externals.replacing(name, &platform).map_err(|error| error.at(&place))?
         {
@@ -215,7 +202,7 @@ impl Graph<'_> {
                 triggers: Vec::new(),
             });
         }
-        let name = self.expand(&stage.from.image, warnings)?;
+        let name = self.expand(&stage.from.image)?;
         if name.is_empty() {
             let message = format!("the base image `{}` is empty after expansion", stage.from.image.text);
             return Err(self
@@ -247,9 +234,9 @@ impl Graph<'_> {
         }
     }
 
-    fn platform(&self, stage: &Stage, warnings: &mut Warnings) -> Result<Platform, Error> {
+    fn platform(&self, stage: &Stage) -> Result<Platform, Error> {
         let Some(word) = &stage.from.platform else { return Ok(self.platform.clone()) };
-        let text = self.expand(word, warnings)?;
+        let text = self.expand(word)?;
         if text.is_empty() {
             let message = format!("the platform `{}` is empty after expansion", word.text);
             return Err(self.text.wrong(word.span, message).help(
@@ -265,29 +252,11 @@ impl Graph<'_> {
     }
 
     /// Expands a word of FROM, which sees only global ARGs.
-    fn expand(&self, word: &Word, warnings: &mut Warnings) -> Result<String, Error> {
+    fn expand(&self, word: &Word) -> Result<String, Error> {
         let lookup = |name: &str| self.globals.get(name).map(ToOwned::to_owned);
         let expanded =
             Expander::new(self.text.escape, &lookup).word(word).map_err(|error| self.text.error(&error))?;
-        for name in &expanded.undefined {
-            if !self.is_declared(name) {
-                let message = format!("FROM uses the undeclared argument `{name}`");
-                let help = format!("add `ARG {name}` before the first FROM");
-                warnings.find(Finding {
-                    rule: &docker::UNDEFINED_ARG_IN_FROM,
-                    detail: message,
-                    span: word.span,
-                    instruction: word.span,
-                    help,
-                    fix: None,
-                });
-            }
-        }
         Ok(expanded.text)
-    }
-
-    fn is_declared(&self, name: &str) -> bool {
-        self.stages.global_args.iter().flat_map(super::globals::names_of).any(|known| known == name)
     }
 
     fn triggers_of_stage(&self, base: &Stage) -> Vec<Trigger> {

@@ -1,12 +1,12 @@
 //! Instructions that change the config and, but for WORKDIR, no files.
 
 use galley_dockerfile::{
-    CommandLine, Instruction, Span, Word,
+    CommandLine, Instruction, Word,
     command::{
         Arg, ArgDefinition, Env, Expose, Healthcheck, HealthcheckTest, Label, Maintainer, Onbuild, Pair,
         Shell, StopSignal, User, Volume, Workdir,
     },
-    lint::docker,
+    lint::{Fix, docker},
     port, signal,
 };
 use std::time::Duration;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::{
     Operation, WorkdirOp,
     environment::assign_in_config,
-    evaluate::Evaluation,
+    evaluate::{Evaluation, Mention, NOT_IN_ENVIRONMENT},
     go_format::{duration, list, quoted_list},
     path,
 };
@@ -37,7 +37,7 @@ impl Evaluation<'_, '_> {
             if let Some(value) = &value {
                 text.push('=');
                 text.push_str(value);
-                if !matches!(name, "BUILDKIT_SBOM_SCAN_CONTEXT" | "BUILDKIT_SBOM_SCAN_STAGE") {
+                if !NOT_IN_ENVIRONMENT.contains(&name) {
                     self.state.environment.set(name, value);
                 }
             }
@@ -117,8 +117,8 @@ impl Evaluation<'_, '_> {
         let mut names = Vec::new();
         for word in &expose.ports {
             let expanded = self.with_expander(|expander| expander.words(word))?;
-            self.warn_undefined(&expanded.undefined, word.span);
             for text in &expanded.words {
+                self.warn_port(text, word);
                 let ports = port::parse(text, word.span).map_err(|error| self.text.error(&error))?;
                 names.extend(ports.names());
             }
@@ -126,6 +126,27 @@ impl Evaluation<'_, '_> {
         let text = format!("EXPOSE {}", list(&names));
         self.state.config.config.exposed_ports.extend(names);
         self.record(None, text)
+    }
+
+    /// Both rules of Docker look at the port after expansion. (Undefined variables have no rule here, as in Docker.)
+    fn warn_port(&mut self, text: &str, word: &Word) {
+        let fix = (text == word.text).then_some(word.span);
+        let protocol =
+            text.rsplit(':').next().and_then(|port| port.split_once('/')).map_or("", |(_, name)| name);
+        if protocol != protocol.to_lowercase() {
+            let message = format!("the protocol of `{text}` is not in lower case");
+            let fixed = text.replace(protocol, &protocol.to_lowercase());
+            let fix = fix.map(|span| Fix::replace(span, &fixed, "write the protocol in lower case"));
+            self.warn_with(&docker::EXPOSE_PROTO_CASING, message, word.span, format!("write {fixed}"), fix);
+        }
+        if let Some((host, container)) = text.rsplit_once(':').filter(|(host, _)| !matches!(*host, "" | ":"))
+        {
+            let message =
+                format!("`{text}` names `{host}` of the host: EXPOSE knows ports of the container only");
+            let help = format!("write {container}, and publish it with `run -p {text}`");
+            let fix = fix.map(|span| Fix::replace(span, container, "expose the container's port alone"));
+            self.warn_with(&docker::EXPOSE_INVALID_FORMAT, message, word.span, help, fix);
+        }
     }
 
     pub(super) fn volume(&mut self, volume: &Volume) -> Result<(), Error> {
@@ -160,7 +181,8 @@ impl Evaluation<'_, '_> {
         check: &Healthcheck,
         instruction: &Instruction,
     ) -> Result<(), Error> {
-        let earlier = self.seen.healthcheck.replace(instruction.span);
+        let mention = self.mention(instruction);
+        let earlier = self.seen.healthcheck.replace(mention);
         self.warn_repeated("HEALTHCHECK", earlier);
         let test = match &check.test {
             HealthcheckTest::None => vec!["NONE".to_owned()],
@@ -185,7 +207,8 @@ impl Evaluation<'_, '_> {
     }
 
     pub(super) fn entrypoint(&mut self, line: &CommandLine, instruction: &Instruction) -> Result<(), Error> {
-        let earlier = self.seen.entrypoint.replace(instruction.span);
+        let mention = self.mention(instruction);
+        let earlier = self.seen.entrypoint.replace(mention);
         self.warn_repeated("ENTRYPOINT", earlier);
         let arguments = self.program(line, "ENTRYPOINT", instruction);
         let text = format!("ENTRYPOINT {}", quoted_list(&arguments));
@@ -198,7 +221,8 @@ impl Evaluation<'_, '_> {
     }
 
     pub(super) fn cmd(&mut self, line: &CommandLine, instruction: &Instruction) -> Result<(), Error> {
-        let earlier = self.seen.cmd.replace(instruction.span);
+        let mention = self.mention(instruction);
+        let earlier = self.seen.cmd.replace(mention);
         self.warn_repeated("CMD", earlier);
         let arguments = self.program(line, "CMD", instruction);
         let text = format!("CMD {}", quoted_list(&arguments));
@@ -235,12 +259,11 @@ impl Evaluation<'_, '_> {
         self.record(None, text)
     }
 
-    fn warn_repeated(&mut self, name: &str, earlier: Option<Span>) {
-        if let Some(span) = earlier {
-            let message = format!("this {name} has no effect: a later {name} of the stage replaces it");
-            let help = "remove all but the last one";
-            self.warn_of(span, &docker::MULTIPLE_INSTRUCTIONS_DISALLOWED, message, span, help);
-        }
+    fn warn_repeated(&mut self, name: &str, earlier: Option<Mention>) {
+        let Some(earlier) = earlier else { return };
+        let message = format!("this {name} has no effect: a later {name} of the stage replaces it");
+        let help = "remove all but the last one";
+        self.warn_of(earlier, &docker::MULTIPLE_INSTRUCTIONS_DISALLOWED, message, help);
     }
 
     fn warn_legacy(&mut self, name: &str, pair: &Pair) {

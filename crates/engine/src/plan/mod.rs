@@ -10,6 +10,7 @@ mod environment;
 mod evaluate;
 mod external;
 mod file;
+mod from_rules;
 mod globals;
 mod go_format;
 mod graph;

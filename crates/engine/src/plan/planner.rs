@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use galley_dockerfile::{
     Ignore, Node as SyntaxNode, Stages,
-    lint::{BaseFacts, Facts, Finding, docker},
+    lint::{BaseFacts, Facts, text},
     parse,
 };
 use galley_oci::{ImageConfig, Platform};
@@ -15,7 +15,7 @@ use super::{
     evaluate::Evaluation,
     external::{External, Externals, empty_image},
     file::{self, File},
-    globals,
+    from_rules, globals,
     graph::{Base, From, Graph, Node},
     state::State,
     steps::{NewStep, Steps},
@@ -61,11 +61,8 @@ impl Job<'_> {
     pub(super) fn plan(&self, warnings: &mut Warnings, facts: &mut Facts) -> Result<Plan, Error> {
         let Self { options, file, .. } = *self;
         let (text, stages) = (&file.text, &file.stages);
-        for warning in &file.warnings {
-            warnings.parser(warning);
-        }
-        warn_syntax(file, warnings);
-        check_stages(stages, text, warnings)?;
+        warn_of_text(file, warnings);
+        check_stages(stages, text)?;
         let scopes = scopes(options, stages, text)?;
         let is_index = globals::is_index(options, &options.targets())?;
         // As BuildKit with several platforms; a cross build is as hard to follow without.
@@ -73,6 +70,8 @@ impl Job<'_> {
             is_index || scopes.iter().any(|(platform, _)| *platform != options.build_platform);
         let (platform, globals) = &scopes[0];
         let first = Graph { options, platform, text, stages, globals, shows_platforms };
+        let defaults = globals::defaults(options, platform, stages, text).ok();
+        from_rules::check(&first, defaults.as_ref(), warnings);
         let target = first.target()?;
         let epoch = globals::epoch(options, globals)?;
         facts.ignore = options.context.ignore.as_ref().map(|(_, text)| text.clone());
@@ -89,6 +88,8 @@ impl Job<'_> {
         for (platform, globals) in &scopes {
             planner.begin(Graph { platform, globals, ..first });
             targets.push(planner.target(target, self.scope, facts)?);
+            // The same again for each platform would be of no use.
+            planner.warnings.mute();
         }
         Ok(planner.finish(targets, is_index, epoch))
     }
@@ -141,6 +142,20 @@ fn ignore(options: &PlanOptions) -> Result<Option<(String, Ignore)>, Error> {
     }
 }
 
+/// What can be seen without variables and images.
+fn warn_of_text(file: &File, warnings: &mut Warnings) {
+    for warning in &file.warnings {
+        warnings.parser(warning);
+    }
+    warn_syntax(file, warnings);
+    for instruction in file.stages.instructions() {
+        warnings.enter(&instruction.comments);
+        text::of_instruction(instruction).into_iter().for_each(|finding| warnings.find(finding));
+    }
+    warnings.enter(&[]);
+    text::of_stages(&file.stages).into_iter().for_each(|finding| warnings.find(finding));
+}
+
 /// A front end that is asked for and that galley does not stand in for.
 fn warn_syntax(file: &File, warnings: &mut Warnings) {
     let Some(word) = &file.directives.syntax else { return };
@@ -153,25 +168,9 @@ fn warn_syntax(file: &File, warnings: &mut Warnings) {
     }
 }
 
-fn check_stages(stages: &Stages, text: &Text, warnings: &mut Warnings) -> Result<(), Error> {
+fn check_stages(stages: &Stages, text: &Text) -> Result<(), Error> {
     if let Some(stage) = stages.stages.get(STAGES_MAX) {
         return Err(text.wrong(stage.instruction.span, format!("more than {STAGES_MAX} stages")));
-    }
-    let mut names = std::collections::BTreeSet::new();
-    for stage in &stages.stages {
-        let Some(word) = &stage.from.name else { continue };
-        let name = word.text.as_str();
-        let mut warn = |rule, message, help| {
-            warnings.find(Finding::new(rule, &stage.instruction, word.span, message, help));
-        };
-        if matches!(name, "scratch" | "context") {
-            let message = format!("`{name}` is a reserved name");
-            warn(&docker::RESERVED_STAGE_NAME, message, "choose another name for the stage");
-        }
-        if !names.insert(name) {
-            let message = format!("more than one stage is called `{name}`: the last one above counts");
-            warn(&docker::DUPLICATE_STAGE_NAME, message, "give each stage a name of its own");
-        }
     }
     Ok(())
 }
@@ -213,7 +212,7 @@ impl<'a> Planner<'a> {
             Scope::Target => vec![target],
             Scope::EveryStage => (0..graph.stages.stages.len()).collect(),
         };
-        let nodes = graph.needed(starts, &mut self.externals, self.warnings)?;
+        let nodes = graph.needed(starts, &mut self.externals)?;
         for (index, base) in bases(&nodes) {
             facts.bases.entry(index).or_insert(base);
         }

@@ -1,7 +1,7 @@
 //! What is told but does not stop the build.
 
 use galley_dockerfile::{
-    Stages, Warning, WarningKind, Word,
+    Span, Stages, Warning, WarningKind, Word,
     directive::Check,
     lint::{Finding, Rule, docker},
 };
@@ -14,6 +14,7 @@ use crate::{Error, ErrorKind, Place};
 pub(super) struct Warnings {
     list: Vec<PlanWarning>,
     check: Check,
+    is_mute: bool,
     /// What the comments above the current instruction add.
     scope: Check,
     text: Text,
@@ -22,12 +23,17 @@ pub(super) struct Warnings {
 impl Warnings {
     /// For the Dockerfile of this text.
     pub(super) fn new(check: Check, text: &Text) -> Self {
-        Self { list: Vec::new(), check, scope: Check::default(), text: text.clone() }
+        Self { list: Vec::new(), check, is_mute: false, scope: Check::default(), text: text.clone() }
     }
 
     /// From here on the `# check=` comment above an instruction counts too. No comments end that.
     pub(super) fn enter(&mut self, comments: &[Word]) {
         self.scope = scope(comments);
+    }
+
+    /// From here on nothing is told.
+    pub(super) fn mute(&mut self) {
+        self.is_mute = true;
     }
 
     /// A finding in the Dockerfile.
@@ -38,7 +44,7 @@ impl Warnings {
 
     /// A finding whose span is of another text: that of a trigger.
     pub(super) fn find_at(&mut self, finding: Finding, place: Place) {
-        if !self.is_on(finding.rule) {
+        if self.is_mute || !self.is_on(finding.rule) {
             return;
         }
         let lines = self.text.lines(finding.instruction);
@@ -75,16 +81,15 @@ impl Warnings {
 
     /// A finding of the parser.
     pub(super) fn parser(&mut self, warning: &Warning) {
-        let rule = match warning.kind() {
-            WarningKind::EmptyContinuation => &docker::NO_EMPTY_CONTINUATION,
-            WarningKind::MaintainerDeprecated => &docker::MAINTAINER_DEPRECATED,
-            _ => return self.add(warning.message(), Some(self.text.place(warning.span())), warning.help()),
+        let WarningKind::EmptyContinuation { end } = warning.kind() else {
+            let place = self.text.place(warning.span());
+            return self.add(warning.message(), Some(place), warning.help());
         };
         self.find(Finding {
-            rule,
+            rule: &docker::NO_EMPTY_CONTINUATION,
             detail: warning.message(),
             span: warning.span(),
-            instruction: warning.span(),
+            instruction: Span::new(*end, *end),
             help: warning.help().to_owned(),
             fix: None,
         });
@@ -92,6 +97,9 @@ impl Warnings {
 
     /// Something of no rule.
     pub(super) fn add(&mut self, message: String, place: Option<Place>, help: &str) {
+        if self.is_mute {
+            return;
+        }
         let help = Some(help.to_owned());
         self.list.push(PlanWarning { rule: None, message, place, lines: None, help, fix: None });
     }

@@ -89,6 +89,7 @@ fn sources_that_the_ignore_file_keeps_out() {
     };
     let wanted = [
         "COPY of `a.log`, which .dockerignore keeps out of the build context",
+        "COPY of `*.log`, which .dockerignore keeps out of the build context",
         "ADD of `a.log`, which .dockerignore keeps out of the build context",
     ];
     assert_eq!(messages(&with), wanted);
