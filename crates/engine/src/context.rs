@@ -83,7 +83,7 @@ fn context(name: &str, directory: &Path, own: Option<PathBuf>) -> Result<Context
     let mut ignore = None;
     for path in own.into_iter().chain([directory.join(".dockerignore")]) {
         if let Some(text) = read(&path, ignore::MAX_BYTES)? {
-            ignore = Some((path.display().to_string(), text));
+            ignore = Some((path.strip_prefix(".").unwrap_or(&path).display().to_string(), text));
             break;
         }
     }

@@ -268,7 +268,7 @@ const LATER: &str = "it comes later";
 const ONE_BUILDER: &str = "there is one builder, this program";
 
 /// Commands of docker that are not there, with the reason and what to do instead.
-const COMMANDS: [(&str, &str, &str); 52] = [
+const COMMANDS: [(&str, &str, &str); 51] = [
     (
         "search",
         "the OCI distribution specification has no search, only Docker Hub's own interface",
@@ -295,7 +295,6 @@ const COMMANDS: [(&str, &str, &str); 52] = [
     ("volume", LATER, "`run -v NAME:PATH` makes a volume"),
     ("network", "containers have a network of their own each", ""),
     ("system", LATER, ""),
-    ("context", "there is no daemon to choose", ""),
     ("plugin", "there are no plugins", ""),
     ("trust", NO_TRUST, ""),
     ("checkpoint", LATER, ""),

@@ -2,6 +2,7 @@
 
 pub(crate) mod build;
 pub(crate) mod completion;
+pub(crate) mod context;
 pub(crate) mod create;
 pub(crate) mod doctor;
 pub(crate) mod export;
@@ -56,6 +57,7 @@ pub(crate) enum Commands {
     Load(load::LoadArgs),
     Lock(lock::LockArgs),
     Parse(parse::ParseArgs),
+    Context(context::ContextArgs),
     Create(Box<create::CreateArgs>),
     Export(export::ExportArgs),
     Rm(rm::RmArgs),
@@ -147,6 +149,7 @@ pub(crate) fn execute(command: Commands, context: &Context) -> Outcome {
         Commands::Load(arguments) => load::execute(&arguments, context),
         Commands::Lock(arguments) => lock::execute(&arguments, context),
         Commands::Parse(arguments) => parse::execute(&arguments),
+        Commands::Context(arguments) => context::execute(&arguments, context),
         Commands::Create(arguments) => create::execute(*arguments, context),
         Commands::Export(arguments) => export::execute(&arguments, context),
         Commands::Rm(arguments) => rm::execute(&arguments, context),

@@ -130,3 +130,94 @@ fn dockerfiles_are_found_as_docker_finds_them() {
         assert_says(&refused(&kitchen, arguments, b"").1, &[said]);
     }
 }
+
+#[test]
+fn a_context_is_shown_with_its_rules_its_use_and_its_secrets() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    let write = |name: &str, text: &str| kitchen.env.write(name, text);
+    write("Dockerfile", "FROM busybox AS one\nCOPY src .env /\nFROM elsewhere:7\nCOPY --from=one / /\n");
+    write(".dockerignore", "node_modules\n*.log\n!keep.log\nnone\n");
+    write("src/a", &"x".repeat(3000));
+    write("src/b/c", &"x".repeat(1000));
+    write("docs/page", &"x".repeat(2000));
+    write("node_modules/m/index.js", &"x".repeat(5000));
+    write("big.log", "12345");
+    write("keep.log", "1");
+    write(".env", "PASSWORD=hunter2\n");
+    let expected = "\
+the context . has 7 files, 6.13kB
+       4kB       2 files  src/
+       3kB                  a
+       1kB        1 file    b/
+       1kB                    c
+       2kB        1 file  docs/
+       2kB                  page
+       73B                Dockerfile
+       34B                .dockerignore
+       17B                .env
+        1B                keep.log
+
+.dockerignore drops 2 files, 5.01kB
+       5kB        1 file  line 1: node_modules
+        5B        1 file  line 2: *.log
+  decide nothing: line 4: none
+
+no instruction uses 2 files, 2kB
+       2kB        1 file  docs/
+       2kB                  page
+        1B                keep.log
+
+these may be secrets
+  .env: settings, which often are passwords; taken by Dockerfile:2
+  a step gets a secret with RUN --mount=type=secret; name these in .dockerignore
+
+note: not here, so that their ENV and ONBUILD do not count: busybox:latest, elsewhere:7
+";
+    assert_eq!(kitchen.galley(&["context"]), expected);
+    let all = kitchen.galley(&["context", "--all", "."]);
+    for line in [
+        "-    5kB  node_modules/ (1 file)  (.dockerignore:1 node_modules)\n",
+        "+      1B  keep.log  (.dockerignore:3 !keep.log; unused)\n",
+        "+    3kB  src/a  (used by Dockerfile:2)\n",
+        "+     17B  .env  (used by Dockerfile:2; may be a secret: settings, which often are passwords)\n",
+    ] {
+        assert!(all.contains(line), "{line}{all}");
+    }
+    let text = kitchen.galley(&["context", "--format=json", "--target=1", "."]);
+    assert!(!text.contains("hunter2"));
+    let shown: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(shown["dropped"], serde_json::json!({"files": 2, "bytes": 5005}));
+    assert_eq!(shown["instructions"][0]["place"], "Dockerfile:2");
+    let file =
+        |path: &str| shown["files"].as_array().unwrap().iter().find(|file| file["path"] == path).unwrap();
+    assert_eq!(file("keep.log")["rule"], 3);
+    assert_eq!(file("src/b/c")["used"], serde_json::json!(["Dockerfile:2"]));
+    assert_eq!(file("node_modules")["kind"], "folder");
+}
+
+#[test]
+fn a_context_without_a_dockerfile_is_shown_all_the_same() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    kitchen.env.write("f", "1");
+    let shown = kitchen.galley(&["context"]);
+    assert_says(
+        &shown,
+        &["the context . has 1 file, 1B", "cannot tell what is used: there is no Dockerfile"],
+    );
+    kitchen.env.write("Dockerfile", "FROM scratch\nCOPPY a b\n");
+    assert_says(
+        &kitchen.galley(&["context"]),
+        &["cannot tell what is used: Dockerfile:2:1: unknown instruction"],
+    );
+    let fails = |arguments: &[&str]| {
+        let output = kitchen.command(arguments).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert_says(&fails(&["context", "none"]), &["the build context none does not exist"]);
+    assert_says(&fails(&["context", "f"]), &["the build context f is not a directory"]);
+    assert_says(&fails(&["context", "-f", "none"]), &["there is no Dockerfile at none"]);
+    assert_says(&fails(&["context", "https://host/x.git"]), &["looks at directories"]);
+    kitchen.env.write("Dockerfile", "FROM scratch\n");
+    assert_says(&kitchen.galley(&["context", "--target=none"]), &["cannot tell what is used: ", "none"]);
+}
