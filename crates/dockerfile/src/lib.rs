@@ -13,6 +13,7 @@
 //! * [`stage`]: instructions grouped by `FROM`, and the look-up of a stage by name or number.
 //! * [`expand`]: `$VAR` and quotes; the evaluator calls it with the environment of the moment.
 //! * [`mount`], [`user`], [`mode`], [`port`], [`duration`], [`signal`]: readers of single (expanded) values.
+//! * [`shell`]: the commands in the text of a RUN.
 //! * [`ignore`], [`glob`]: `.dockerignore` and the wildcards of COPY, on byte paths.
 //! * [`lint`]: the rules of `--check`, Docker's and own ones.
 //! * [`suggest`]: the known name that somebody may have meant.
@@ -38,6 +39,7 @@ pub mod mode;
 pub mod mount;
 pub mod parser;
 pub mod port;
+pub mod shell;
 pub mod signal;
 pub mod source;
 pub mod span;
