@@ -28,6 +28,8 @@ pub struct Fix {
     pub edits: Vec<Edit>,
     /// What it does, for the person who has to agree.
     pub note: String,
+    /// The image stays the same. Other fixes are made only when they are asked for by the rule's name.
+    pub safe: bool,
 }
 
 /// A text instead of another one.
@@ -62,7 +64,21 @@ impl Finding {
 impl Fix {
     /// One text instead of another.
     pub fn replace(span: Span, text: impl Into<String>, note: impl Into<String>) -> Self {
-        Self { edits: vec![Edit { span, text: text.into() }], note: note.into() }
+        Self { edits: vec![Edit { span, text: text.into() }], note: note.into(), safe: true }
+    }
+
+    /// The same text behind each of some places; nothing without a place.
+    pub fn insert_behind(places: Vec<Span>, text: &str, note: &str) -> Option<Self> {
+        let edits =
+            places.iter().map(|place| Edit { span: Span::new(place.end, place.end), text: text.to_owned() });
+        let edits: Vec<Edit> = edits.collect();
+        (!edits.is_empty()).then(|| Self { edits, note: note.to_owned(), safe: true })
+    }
+
+    /// The same fix for those who ask for it: the image becomes another one.
+    #[must_use]
+    pub fn on_request(self) -> Self {
+        Self { safe: false, ..self }
     }
 
     /// The text with all edits made; nothing when they do not fit it.

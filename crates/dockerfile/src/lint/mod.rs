@@ -28,7 +28,7 @@ pub use self::rule::Rule;
 
 /// Every rule: Docker's, then the own ones.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
-    docker::RULES.iter().copied().chain(own::CHECKS.iter().map(|check| check.rule))
+    docker::RULES.iter().copied().chain(own::CHECKS.iter().flat_map(|check| check.rules.iter().copied()))
 }
 
 #[cfg(test)]

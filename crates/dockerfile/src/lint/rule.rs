@@ -20,7 +20,6 @@ impl Rule {
     }
 
     /// A rule of galley alone.
-    #[expect(dead_code, reason = "the own rules come with the next changes")]
     pub(super) const fn own(name: &'static str, description: &'static str) -> Self {
         Self { name, description, docker: false, experimental: false }
     }

@@ -13,7 +13,7 @@ fn rules_have_names_of_their_own() {
 #[test]
 fn a_fix_edits_from_the_front_to_the_back() {
     let edit = |start, end, text: &str| Edit { span: Span::new(start, end), text: text.to_owned() };
-    let fix = |edits| Fix { edits, note: String::new() };
+    let fix = |edits| Fix { edits, note: String::new(), safe: true };
     let two = fix(vec![edit(5, 6, "B"), edit(0, 4, "RUN")]);
     assert_eq!(two.apply("from a\n").as_deref(), Some("RUN B\n"));
     assert_eq!(fix(vec![edit(0, 2, ""), edit(1, 3, "")]).apply("abc"), None);

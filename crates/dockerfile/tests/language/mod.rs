@@ -4,4 +4,5 @@ mod dump;
 mod golden;
 mod parsing;
 mod properties;
+mod rules;
 mod speed;

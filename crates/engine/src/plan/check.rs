@@ -10,6 +10,9 @@ use super::{
 };
 use crate::{Error, ports::ImageSource};
 
+/// No more names of a context are looked at: who has so many has something else to do than to read about them.
+const MAX_ENTRIES: usize = 10_000;
+
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Checked {
@@ -19,8 +22,23 @@ pub struct Checked {
     pub error: Option<Error>,
 }
 
-/// Looks at every stage, or at the target and what it needs. Nothing is read but the options and what `sources` answers.
-/// It is for this machine, whatever the options say, as in BuildKit.
+/// What own rules may know besides the Dockerfile; the planner adds what it learns of bases.
+fn facts(options: &PlanOptions) -> lint::Facts {
+    let entries = fs_err::read_dir(&options.context.path).ok().map(|entries| {
+        let names = entries.filter_map(Result::ok).take(MAX_ENTRIES).map(|entry| entry.file_name());
+        names.map(|name| name.to_string_lossy().into_owned()).collect()
+    });
+    lint::Facts {
+        entries,
+        target: options.target.clone(),
+        contexts: options.build_contexts.iter().map(|(name, _)| name.clone()).collect(),
+        locked: options.locked.clone(),
+        ..lint::Facts::default()
+    }
+}
+
+/// Looks at every stage, or at the target and what it needs. Nothing is read but the options, what `sources` answers,
+/// and the names at the top of the main context. It is for this machine, whatever the options say, as in BuildKit.
 pub fn check(options: &PlanOptions, sources: &dyn ImageSource) -> Checked {
     let options = &PlanOptions { platforms: Vec::new(), ..options.clone() };
     let file = match File::read(options) {
@@ -33,7 +51,7 @@ pub fn check(options: &PlanOptions, sources: &dyn ImageSource) -> Checked {
     };
     let scope = if options.target.is_none() { Scope::EveryStage } else { Scope::Target };
     let job = Job { options, sources, file: &file, scope };
-    let mut facts = lint::Facts::default();
+    let mut facts = facts(options);
     let planned = job.plan(&mut warnings, &mut facts);
     let input =
         lint::Input { source: &file.source, escape: file.text.escape, stages: &file.stages, facts: &facts };

@@ -1,5 +1,7 @@
 //! What the person asked for, as plain data: nothing here is read from the environment.
 
+use std::collections::BTreeSet;
+
 use galley_oci::Platform;
 
 use crate::{
@@ -18,6 +20,8 @@ pub struct PlanOptions {
     pub target: Option<String>,
     /// `--build-arg`, values already looked up; the last of several with one name wins.
     pub build_args: Vec<(String, String)>,
+    /// The canonical names of images whose digest galley.lock holds.
+    pub locked: BTreeSet<String>,
     /// The main context.
     pub context: ContextSource,
     /// `--build-context NAME=…`; the last of several with one name wins.
@@ -59,6 +63,7 @@ impl PlanOptions {
             build_args: Vec::new(),
             context,
             build_contexts: Vec::new(),
+            locked: BTreeSet::new(),
             build_platform,
             platforms: Vec::new(),
             labels: Vec::new(),
