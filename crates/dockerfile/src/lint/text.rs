@@ -33,7 +33,7 @@ fn of_maintainer(instruction: &Instruction, author: &Word) -> Finding {
     let label = format!("LABEL org.opencontainers.image.authors=\"{quoted}\"");
     let (detail, help) = ("MAINTAINER is deprecated", "use LABEL org.opencontainers.image.authors=…");
     Finding::new(&docker::MAINTAINER_DEPRECATED, instruction, instruction.keyword.span, detail, help)
-        .with_fix(Fix::replace(instruction.span, label, "make MAINTAINER a label"))
+        .with_fix(Fix::replace(instruction.span, label, "make MAINTAINER a label").on_request())
 }
 
 fn of_from(instruction: &Instruction, from: &From) -> Vec<Finding> {
