@@ -32,7 +32,7 @@ pub(crate) fn run(parent: &Digest, operation: &RunOp, inputs: &[Digest]) -> Key 
         hash.field(argument);
     }
     hash.number(operation.environment.len() as u64);
-    for (name, value) in &operation.environment {
+    for (name, value) in operation.environment.iter() {
         hash.field(name.as_bytes()).field(value.as_bytes());
     }
     hash.field(&operation.working_directory).field(operation.user.as_bytes());

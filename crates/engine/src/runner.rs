@@ -131,9 +131,8 @@ fn bind(path: &Path) -> sandbox::Source {
 fn environment(request: &RunRequest<'_>) -> Vec<OsString> {
     let operation = request.operation;
     let mut all: Vec<OsString> = Vec::new();
-    for (name, value) in operation.environment.iter().chain(&operation.proxies) {
-        all.push(format!("{name}={value}").into());
-    }
+    all.extend(operation.environment.iter().map(|(name, value)| format!("{name}={value}").into()));
+    all.extend(operation.proxies.iter().map(|(name, value)| format!("{name}={value}").into()));
     for (name, value) in &request.secret_env {
         let mut variable = OsString::from(format!("{name}="));
         // The kernel takes a name twice, and programs do not agree which one counts.

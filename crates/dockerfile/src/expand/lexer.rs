@@ -89,23 +89,33 @@ impl<'a> Lexer<'a> {
                 return Ok(());
             }
             match character {
-                '$' => sink.expanded(&self.dollar()?),
+                '$' => sink.cutting(&self.dollar()?),
                 '<' => sink.quoted(&self.angle()),
                 '\'' if !self.options.skip_quotes => sink.quoted(&self.single_quoted()?),
                 '"' if !self.options.skip_quotes => sink.quoted(&self.double_quoted(raw_escapes)?),
-                _ => self.plain(raw_escapes, sink),
+                _ if character == self.escape => self.escaped(raw_escapes, sink),
+                _ => sink.cutting(self.plain(stop)),
             }
             self.check_length(sink.text.len())?;
         }
         if stop.is_some() { Err(self.error(ErrorKind::MissingBrace, start)) } else { Ok(()) }
     }
 
-    /// A character without meaning, or an escaped one.
-    fn plain(&mut self, raw_escapes: bool, sink: &mut Sink) {
+    /// The characters up to the next one that means something.
+    fn plain(&mut self, stop: Option<char>) -> &'a str {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let means = |character: char| {
+            matches!(character, '$' | '<' | '\'' | '"') || character == self.escape || Some(character) == stop
+        };
+        let mut others = rest.char_indices().skip(1);
+        let length = others.find(|&(_, character)| means(character)).map_or(rest.len(), |(at, _)| at);
+        self.at += length;
+        rest.get(..length).unwrap_or_default()
+    }
+
+    /// The escape character and the one behind it.
+    fn escaped(&mut self, raw_escapes: bool, sink: &mut Sink) {
         let Some(character) = self.next() else { return };
-        if character != self.escape {
-            return sink.plain(character);
-        }
         if raw_escapes {
             sink.escaped(character);
         }
@@ -355,25 +365,23 @@ struct Sink {
 }
 
 impl Sink {
-    /// A character that may cut.
-    fn plain(&mut self, character: char) {
-        self.text.push(character);
-        if !character.is_whitespace() {
-            self.word.push(character);
-        } else if !self.word.is_empty() {
-            self.words.push(std::mem::take(&mut self.word));
-        }
-    }
-
     /// A character that does not cut.
     fn escaped(&mut self, character: char) {
         self.text.push(character);
         self.word.push(character);
     }
 
-    /// A value: it cuts.
-    fn expanded(&mut self, text: &str) {
-        text.chars().for_each(|character| self.plain(character));
+    /// A value, or what stands there as it is: its blanks cut.
+    fn cutting(&mut self, text: &str) {
+        self.text.push_str(text);
+        let mut pieces = text.split(char::is_whitespace);
+        self.word.push_str(pieces.next().unwrap_or_default());
+        for piece in pieces {
+            if !self.word.is_empty() {
+                self.words.push(std::mem::take(&mut self.word));
+            }
+            self.word.push_str(piece);
+        }
     }
 
     /// A quoted text: it does not cut.

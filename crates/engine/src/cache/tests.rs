@@ -1,6 +1,9 @@
 //! Keys, pinned: a change here means that nobody's cache is found again.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use galley_oci::Digest;
 
@@ -14,7 +17,7 @@ fn parent() -> Digest {
 fn run_operation() -> RunOp {
     RunOp {
         arguments: vec![b"/bin/sh".to_vec(), b"-c".to_vec(), b"make".to_vec()],
-        environment: vec![("PATH".to_owned(), "/bin".to_owned())],
+        environment: Arc::new([("PATH".into(), "/bin".into())]),
         proxies: Vec::new(),
         working_directory: b"/src".to_vec(),
         user: "app".to_owned(),
@@ -110,7 +113,7 @@ fn every_part_of_a_run_counts() {
     };
     let changed = [
         change(&|operation| operation.arguments[2].push(b'x')),
-        change(&|operation| operation.environment[0].1.push('x')),
+        change(&|operation| operation.environment = Arc::new([("PATH".into(), "/binx".into())])),
         change(&|operation| operation.working_directory.push(b'x')),
         change(&|operation| operation.user.clear()),
         change(&|operation| operation.network = Network::None),

@@ -1,13 +1,24 @@
 //! The variables a stage knows: ENV and ARG in one list, as BuildKit keeps them.
 
-use std::collections::HashMap;
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+/// Names and values, as processes get them. Steps share the texts, and the list while nothing is assigned.
+pub type Variables = Arc<[(Arc<str>, Arc<str>)]>;
 
 /// Names with values, each name once, in the order of their *last* assignment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Environment {
-    /// By name: the number of the last assignment, and the value.
-    values: HashMap<String, (usize, String)>,
+    /// By name: the number of the last assignment.
+    last: HashMap<Arc<str>, usize>,
+    /// By that number: name and value.
+    values: BTreeMap<usize, (Arc<str>, Arc<str>)>,
     assignments: usize,
+    /// The values as a list, until the next assignment.
+    list: OnceCell<Variables>,
 }
 
 impl Environment {
@@ -21,25 +32,29 @@ impl Environment {
 
     /// Assigns, which moves the name to the end.
     pub(super) fn set(&mut self, name: &str, value: &str) {
+        self.list.take();
         self.assignments += 1;
-        self.values.insert(name.to_owned(), (self.assignments, value.to_owned()));
+        let name: Arc<str> = name.into();
+        if let Some(earlier) = self.last.insert(Arc::clone(&name), self.assignments) {
+            self.values.remove(&earlier);
+        }
+        self.values.insert(self.assignments, (name, value.into()));
     }
 
     /// The value of a name.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(|(_, value)| value.as_str())
+        let (_, value) = self.values.get(self.last.get(name)?)?;
+        Some(value)
     }
 
     /// The names that have a value.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.values.keys().map(String::as_str)
+        self.values.values().map(|(name, _)| &**name)
     }
 
     /// As a process gets it.
-    pub(super) fn to_vec(&self) -> Vec<(String, String)> {
-        let mut sorted: Vec<_> = self.values.iter().collect();
-        sorted.sort_unstable_by_key(|(_, (assignment, _))| *assignment);
-        sorted.into_iter().map(|(name, (_, value))| (name.clone(), value.clone())).collect()
+    pub(super) fn list(&self) -> Variables {
+        Arc::clone(self.list.get_or_init(|| self.values.values().cloned().collect()))
     }
 }
 
@@ -62,7 +77,7 @@ mod tests {
         let mut environment = Environment::default();
         environment.assign_all(&["A=1".to_owned(), "B=x=y".to_owned(), "C".to_owned()]);
         environment.set("A", "2");
-        let names: Vec<_> = environment.to_vec().into_iter().map(|(name, _)| name).collect();
+        let names: Vec<_> = environment.list().iter().map(|(name, _)| name.to_string()).collect();
         assert_eq!(
             (names.concat(), environment.get("B"), environment.get("C")),
             ("BCA".to_owned(), Some("x=y"), Some(""))

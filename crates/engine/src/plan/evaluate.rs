@@ -228,8 +228,7 @@ impl<'p, 'a> Evaluation<'p, 'a> {
 
     pub(super) fn warn_undefined(&mut self, undefined: &BTreeSet<String>, span: Span) {
         for name in undefined {
-            let declared = self.state.args.iter().any(|(known, _)| known == name);
-            if !declared && !NOT_IN_ENVIRONMENT.contains(&name.as_str()) {
+            if !self.state.args.has(name) && !NOT_IN_ENVIRONMENT.contains(&name.as_str()) {
                 let message = format!("the variable `{name}` is not defined, so it is empty");
                 let known: Vec<&str> = self.state.environment.names().collect();
                 let help = match suggest::closest(name, &known) {

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use super::{
     Operation, WorkdirOp,
-    environment::assign_in_config,
     evaluate::{Evaluation, Mention, NOT_IN_ENVIRONMENT},
     go_format::{duration, list, quoted_list},
     path,
@@ -38,10 +37,10 @@ impl Evaluation<'_, '_> {
                 text.push('=');
                 text.push_str(value);
                 if !NOT_IN_ENVIRONMENT.contains(&name) {
-                    self.state.environment.set(name, value);
+                    self.state.assign(name, value);
                 }
             }
-            self.state.declare(name, value.as_deref());
+            self.state.args.declare(name, value.as_deref());
         }
         self.record(None, text)
     }
@@ -62,8 +61,7 @@ impl Evaluation<'_, '_> {
         let pairs = self.pairs("ENV", &env.pairs)?;
         for (pair, (name, value)) in env.pairs.iter().zip(&pairs) {
             self.warn_secret("ENV", &pair.key);
-            self.state.environment.set(name, value);
-            assign_in_config(&mut self.state.config.config.env, name, value);
+            self.state.assign_in_image(name, value);
         }
         self.record(None, format!("ENV{}", joined(&pairs)))
     }

@@ -3,6 +3,7 @@
 //! A step makes files; metadata instructions only change the image config, which is evaluated here, once. Equal steps on
 //! equal parents are one step.
 
+mod arguments;
 mod check;
 mod copy;
 mod display;
@@ -38,6 +39,7 @@ pub use galley_dockerfile::{
 };
 
 pub use self::check::{Checked, check};
+pub use self::environment::Variables;
 pub use self::options::{BuildContext, Entitlement, NoCache, PlanOptions};
 pub use self::planner::{plan, stages, tree};
 pub(crate) use self::state::DEFAULT_PATH;
@@ -163,7 +165,7 @@ pub struct RunOp {
     pub arguments: Vec<Vec<u8>>,
     /// The image's variables and the build arguments in one list, each name once, at the place of its last assignment,
     /// as BuildKit orders them.
-    pub environment: Vec<(String, String)>,
+    pub environment: Variables,
     /// Proxy settings that come after `environment`; never part of a key.
     pub proxies: Vec<(String, String)>,
     /// Absolute.

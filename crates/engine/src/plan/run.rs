@@ -30,11 +30,10 @@ impl Evaluation<'_, '_> {
         let network = self.network(run, instruction)?;
         let name = self.run_name(run, instruction, &mounts);
         let Execution { arguments, scripts } = self.run_program(run);
-        let args = self.state.args_for_history().into_iter();
-        let text: Vec<String> = args.chain(arguments.iter().cloned()).collect();
+        let history = format!("RUN {}{} # buildkit", self.state.args_for_history(), arguments.join(" "));
         let operation = RunOp {
             arguments: arguments.into_iter().map(String::into_bytes).collect(),
-            environment: self.state.environment.to_vec(),
+            environment: self.state.environment.list(),
             proxies: self.planner.proxies.clone(),
             working_directory: super::path::absolute("/", &self.state.directory).into_bytes(),
             user: self.state.config.config.user.clone(),
@@ -47,7 +46,7 @@ impl Evaluation<'_, '_> {
             surroundings: self.planner.graph.options.surroundings.clone(),
         };
         let step = self.step(&name, instruction.span, Operation::Run(operation), self.no_cache);
-        self.record(Some(step), format!("RUN {} # buildkit", text.join(" ")))
+        self.record(Some(step), history)
     }
 
     /// Whom the programs of this stage are for, when that is another machine than this one.

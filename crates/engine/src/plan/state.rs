@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use galley_oci::{ImageConfig, Platform, RootFs};
 
-use super::{HistoryItem, StepId, environment::Environment};
+use super::{
+    HistoryItem, StepId,
+    arguments::Arguments,
+    environment::{Environment, assign_in_config},
+};
 use crate::ports::BaseImage;
 
 /// The PATH of images that set none.
@@ -17,8 +21,8 @@ pub(super) struct State {
     pub(super) step: Option<StepId>,
     /// Variables of ENV and ARG.
     pub(super) environment: Environment,
-    /// ARGs in the order of their first declaration, with their last value.
-    pub(super) args: Vec<(String, Option<String>)>,
+    /// ARGs.
+    pub(super) args: Arguments,
     /// What the image will say, without rootfs, history and time.
     pub(super) config: ImageConfig,
     /// The machine that its programs are for.
@@ -75,6 +79,7 @@ impl State {
             run.env.push(format!("PATH={DEFAULT_PATH}"));
         }
         // The config's values win again over ARGs of the stage below.
+        self.args.variable_changed();
         self.environment.assign_all(&run.env);
         if !run.working_dir.is_empty() {
             self.directory = super::path::normal_directory("/", &run.working_dir);
@@ -82,24 +87,26 @@ impl State {
         }
     }
 
-    /// Remembers an ARG.
-    pub(super) fn declare(&mut self, name: &str, value: Option<&str>) {
-        let value = value.map(ToOwned::to_owned);
-        match self.args.iter_mut().find(|(known, _)| known == name) {
-            Some((_, known)) => *known = value,
-            None => self.args.push((name.to_owned(), value)),
-        }
+    /// Sets a variable of ENV or ARG.
+    pub(super) fn assign(&mut self, name: &str, value: &str) {
+        self.args.variable_changed();
+        self.environment.set(name, value);
     }
 
-    /// `|2 A=1 B=2`, as the history of RUN shows the ARGs that are in force.
-    pub(super) fn args_for_history(&self) -> Option<String> {
-        if self.args.is_empty() {
-            return None;
+    /// Sets a variable that the image keeps.
+    pub(super) fn assign_in_image(&mut self, name: &str, value: &str) {
+        let entries = &mut self.config.config.env;
+        if self.environment.get(name).is_some() {
+            assign_in_config(entries, name, value);
+        } else {
+            // The environment has all that the config has, so that nothing needs to be looked for.
+            entries.push(format!("{name}={value}"));
         }
-        let pairs = self.args.iter().map(|(name, value)| {
-            let value = self.environment.get(name).or(value.as_deref()).unwrap_or_default();
-            format!(" {name}={value}")
-        });
-        Some(format!("|{}{}", self.args.len(), pairs.collect::<String>()))
+        self.assign(name, value);
+    }
+
+    /// See [`Arguments::for_history`].
+    pub(super) fn args_for_history(&self) -> &str {
+        self.args.for_history(&self.environment)
     }
 }

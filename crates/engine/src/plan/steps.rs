@@ -52,7 +52,8 @@ fn hash_of(step: &NewStep) -> u64 {
     step.parent.hash(&mut hasher);
     match &step.operation {
         Operation::Base(base) => base.id.to_string().hash(&mut hasher),
-        Operation::Run(run) => run.hash(&mut hasher),
+        // What differs between steps; the variables, which are many, are compared only.
+        Operation::Run(run) => (&run.arguments, &run.working_directory, &run.mounts).hash(&mut hasher),
         Operation::Copy(copy) => copy.hash(&mut hasher),
         Operation::Workdir(workdir) => workdir.hash(&mut hasher),
     }

@@ -5,6 +5,7 @@ mod errors;
 mod golden;
 mod platforms;
 mod properties;
+mod speed;
 mod steps;
 mod warnings;
 

@@ -41,7 +41,7 @@ fn operation(step: &Step, out: &mut String) -> std::fmt::Result {
             for argument in &run.arguments {
                 writeln!(out, "    argument {}", text(argument))?;
             }
-            for (name, value) in &run.environment {
+            for (name, value) in run.environment.iter() {
                 writeln!(out, "    variable {name}={value}")?;
             }
             writeln!(

@@ -32,8 +32,8 @@ fn platforms(plan: &Plan) -> Vec<String> {
 }
 
 fn variable<'r>(run: &'r RunOp, name: &str) -> &'r str {
-    let found = run.environment.iter().find(|(known, _)| known == name);
-    found.map(|(_, value)| value.as_str()).unwrap_or_default()
+    let found = run.environment.iter().find(|(known, _)| **known == *name);
+    found.map(|(_, value)| &**value).unwrap_or_default()
 }
 
 #[test]

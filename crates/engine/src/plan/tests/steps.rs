@@ -92,8 +92,7 @@ fn variables_of_a_step_are_in_the_order_of_their_last_assignment() {
         vec![("http_proxy".to_owned(), "p".to_owned()), ("HTTP_PROXY".to_owned(), "q".to_owned())];
     let plan = plan_with(&with);
     let variables = |index: usize| -> Vec<String> {
-        let path = |(name, _): &&(String, String)| name != "PATH";
-        let list = runs(&plan)[index].environment.iter().filter(path);
+        let list = runs(&plan)[index].environment.iter().filter(|(name, _)| &**name != "PATH");
         list.map(|(name, value)| format!("{name}={value}")).collect()
     };
     assert_eq!(variables(0), ["A=arg", "C=arg", "B=again"]);

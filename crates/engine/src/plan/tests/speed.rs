@@ -1,0 +1,51 @@
+//! A large Dockerfile is planned in no time.
+
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
+
+use super::{FakeSource, options};
+use crate::plan::plan;
+
+/// For a thousand lines, in a release build. A debug build only has to be far from quadratic.
+const BUDGET: Duration =
+    if cfg!(debug_assertions) { Duration::from_millis(500) } else { Duration::from_millis(5) };
+
+/// 1,000 lines: the variables first, then steps that use them; or the two in turn.
+fn dockerfile(keyword: &str, in_turn: bool) -> String {
+    let mut text = "FROM busybox\n".to_owned();
+    for index in 0..300 {
+        writeln!(text, "{keyword} NAME_{index}=value-{index} OTHER_{index}=\"$NAME_{}\"", index / 2).unwrap();
+        if in_turn {
+            writeln!(text, "RUN echo ${{NAME_{index}:-none}} $OTHER_{index}").unwrap();
+        }
+    }
+    while text.lines().count() < 1000 {
+        let number = text.len();
+        writeln!(text, "RUN --mount=type=cache,target=/c make $NAME_7 \\\n    && echo {number} \"$OTHER_9\"")
+            .unwrap();
+        writeln!(text, "COPY --chown=1:1 a-$NAME_3 b /out/{number}/").unwrap();
+        writeln!(text, "LABEL a.b.{number}=\"the value of $NAME_5\"").unwrap();
+    }
+    text
+}
+
+fn best(text: &str) -> Duration {
+    let (options, source) = (options(text), FakeSource::with(&["busybox"]));
+    let runs = (0..20).map(|_| {
+        let start = Instant::now();
+        assert!(plan(&options, &source).is_ok());
+        start.elapsed()
+    });
+    runs.min().unwrap_or_default()
+}
+
+#[test]
+fn a_thousand_lines() {
+    for (keyword, in_turn) in [("ENV", false), ("ARG", false), ("ENV", true), ("ARG", true)] {
+        let best = best(&dockerfile(keyword, in_turn));
+        println!("1,000 lines, 600 variables by {keyword}, in turn with steps: {in_turn}: {best:?}");
+        assert!(best <= BUDGET, "{best:?}");
+    }
+}
