@@ -6,6 +6,9 @@ use fs_err as fs;
 use galley_oci::Digest;
 use serde_json::{Value, json};
 
+/// When the layers of the images were made, as their history says.
+const LAYERS_CREATED: &str = "2020-02-02T02:02:02Z";
+
 /// Writes an OCI layout at `folder` with one image tagged `tag`: `layers` are plain tar archives, lowest first, and
 /// `config` is the `config` member of the image config.
 ///
@@ -26,7 +29,7 @@ pub fn write_layout(folder: &Path, tag: &str, layers: &[Vec<u8>], config: &Value
         "os": "linux",
         "config": config,
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        "history": layers.iter().map(|_| json!({"created_by": "base layer"})).collect::<Vec<_>>(),
+        "history": layers.iter().map(|_| json!({"created": LAYERS_CREATED, "created_by": "base layer"})).collect::<Vec<_>>(),
     });
     let config = blob("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes());
     let media_type = "application/vnd.oci.image.manifest.v1+json";

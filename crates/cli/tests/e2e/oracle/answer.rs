@@ -7,7 +7,7 @@ use std::{
 };
 
 use galley_oci::{Digest, compress};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{super::read_tar, bases::Bases};
 
@@ -47,12 +47,43 @@ pub(super) fn of_archive(bytes: &[u8], bases: &Bases, times: bool) -> Value {
     let layers: Vec<Vec<u8>> = layers.map(|layer| unpacked(blob(layer))).collect();
     let history =
         config["history"].as_array().map(|items| items.iter().map(history_item).collect::<Vec<_>>());
-    for volatile in ["created", "history", "rootfs", "architecture", "variant"] {
-        config.as_object_mut().unwrap().remove(volatile);
-    }
+    hide_volatile(config.as_object_mut().unwrap());
     let files = layers.iter().fold(Files::new(), |files, layer| apply(files, layer));
-    let tree = listing(&bases.below(&layers), &files, times);
-    json!({"config": config, "history": history, "layers": layers.len(), "tree": tree})
+    let (below, base) = bases.below(&layers);
+    let tree = listing(&base, &files, times);
+    let entries: Vec<String> = layers[below..].iter().map(|layer| entries(layer)).collect();
+    json!({"config": config, "history": history, "layers": layers.len(), "entries": entries, "tree": tree})
+}
+
+/// Takes out what differs from build to build and from machine to machine. Times that were asked for stay.
+fn hide_volatile(config: &mut Map<String, Value>) {
+    let created = config.get("created").and_then(Value::as_str).unwrap_or("none").to_owned();
+    let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let of_machine = config["architecture"] == machine;
+    for volatile in ["history", "rootfs"] {
+        config.shift_remove(volatile);
+    }
+    if is_now(&created) {
+        config.shift_remove("created");
+    } else {
+        config.insert("created".to_owned(), created.into());
+    }
+    if of_machine {
+        config.shift_remove("architecture");
+        config.shift_remove("variant");
+    }
+}
+
+/// Whether a time of a config is that of the build. All others of these tests are long ago.
+fn is_now(time: &str) -> bool {
+    time.starts_with("20") && time > "2025-06-15"
+}
+
+/// The names in a layer's archive, in its order: also whiteouts, which the tree cannot tell.
+fn entries(layer: &[u8]) -> String {
+    let mut archive = tar::Archive::new(layer);
+    let names = archive.entries().unwrap().map(|entry| shown_bytes(&entry.unwrap().path_bytes()));
+    names.collect::<Vec<_>>().join(" ")
 }
 
 fn unpacked(blob: &[u8]) -> Vec<u8> {
@@ -64,7 +95,13 @@ fn unpacked(blob: &[u8]) -> Vec<u8> {
 fn history_item(item: &Value) -> String {
     let text = |name: &str| item[name].as_str().unwrap_or_default();
     let kind = if item["empty_layer"] == true { "empty" } else { "layer" };
-    format!("{kind} {} # {}", text("created_by"), text("comment"))
+    let author = item["author"].as_str().map(|author| format!(" by {author}")).unwrap_or_default();
+    let created = match text("created") {
+        "" => " without a time".to_owned(),
+        created if is_now(created) => String::new(),
+        created => format!(" @{created}"),
+    };
+    format!("{kind} {} # {}{author}{created}", text("created_by"), text("comment"))
 }
 
 /// `below` with a layer's archive on it.

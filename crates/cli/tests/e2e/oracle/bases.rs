@@ -59,14 +59,14 @@ impl Bases {
         index["manifests"][0]["digest"].as_str().unwrap().to_owned()
     }
 
-    /// The image that one with these layers was built from; empty for none.
-    pub(super) fn below(&self, layers: &[Vec<u8>]) -> Files {
+    /// The image that one with these layers was built from, after the number of its layers; empty for none.
+    pub(super) fn below(&self, layers: &[Vec<u8>]) -> (usize, Files) {
         let mut files = Files::new();
-        let mut below = Files::new();
-        for layer in layers {
+        let mut below = (0, Files::new());
+        for (index, layer) in layers.iter().enumerate() {
             files = apply(files, layer);
             if self.files.values().any(|base| *base == files) {
-                below = files.clone();
+                below = (index + 1, files.clone());
             }
         }
         below
