@@ -24,7 +24,8 @@ use crate::{
     contexts::Contexts,
     events::StepInfo,
     plan::{Operation, Plan, Source, Step, StepId},
-    ports::{Ports, RecordSource, Runner, Secrets},
+    ports::{Ports, RecordSource, Remotes, Runner, Secrets},
+    remote::{Address, Remote},
     schedule::{self, Done},
     steps::{files::store_error, mounts, work::Work},
 };
@@ -155,9 +156,11 @@ fn needs(step: &Step) -> Vec<usize> {
 /// Where an operation takes files from.
 fn sources(operation: &Operation) -> Vec<Source> {
     match operation {
-        Operation::Base(_) | Operation::Workdir(_) => Vec::new(),
-        Operation::Copy(copy) if copy.sources.is_empty() => Vec::new(),
-        Operation::Copy(copy) => vec![copy.from],
+        Operation::Base(_) | Operation::Workdir(_) | Operation::Fetch(_) => Vec::new(),
+        Operation::Copy(copy) => {
+            let named = Some(copy.from).filter(|_| !copy.sources.is_empty());
+            named.into_iter().chain(copy.fetched.iter().map(|source| Source::Step(source.step))).collect()
+        }
         Operation::Run(run) => {
             run.mounts.iter().filter_map(mounts::source).map(|(source, _)| source).collect()
         }
@@ -170,6 +173,7 @@ pub(crate) struct Builder<'a> {
     pub(crate) store: &'a Store,
     pub(crate) runner: Port<'a, dyn Runner + 'a>,
     records: Port<'a, dyn RecordSource + 'a>,
+    remotes: Remotes<'a>,
     pub(crate) secrets: &'a Secrets,
     pub(crate) events: &'a Events,
     pub(crate) contexts: Contexts<'a>,
@@ -201,6 +205,7 @@ impl<'a> Builder<'a> {
             store: ports.store,
             runner: Port(ports.runner),
             records: Port(ports.records),
+            remotes: ports.remotes,
             secrets: ports.secrets,
             events,
             contexts: Contexts::new(request.plan),
@@ -240,6 +245,9 @@ impl<'a> Builder<'a> {
             let (layer, key, created) = (None, None, Time::default());
             return Ok(Outcome { snapshot, layer, key, created, way: Way::Base });
         }
+        if let Operation::Fetch(address) = &step.operation {
+            return self.fetch(step, address, stop);
+        }
         let parent = match step.parent {
             Some(id) => done.get(id.0)?.snapshot.clone(),
             None => Snapshot::empty(),
@@ -248,6 +256,27 @@ impl<'a> Builder<'a> {
         let (layer, created, way) = self.obtain(step, &work, stop)?;
         let snapshot = work.parent.with(layer.clone())?;
         Ok(Outcome { snapshot, layer: Some(layer), key: Some(work.key), created, way })
+    }
+
+    /// What an address means now: whether it still is what the store has, somebody else has to say.
+    fn fetch(&self, step: &Step, address: &Address, stop: &Cancel) -> Result<Outcome, Error> {
+        let started = Instant::now();
+        let began = || self.events.emit(Event::Started { step: step.id });
+        let (store, secrets) = (self.store, self.secrets);
+        let remote = Remote { store, remotes: self.remotes, secrets, stop, began: &began };
+        let found = remote.obtain(address, self.mode == Mode::Execute)?;
+        let way = if found.fetched {
+            self.copies.fetch_add(1, Ordering::SeqCst);
+            self.events.emit(Event::Finished { step: step.id, took: started.elapsed() });
+            Way::Executed
+        } else {
+            self.hits.fetch_add(1, Ordering::SeqCst);
+            self.events.emit(Event::Cached { step: step.id, from: None });
+            Way::Cached
+        };
+        let snapshot = Snapshot::empty().with(found.layer.clone())?;
+        let layer = Some(found.layer.into());
+        Ok(Outcome { snapshot, layer, key: Some(found.key), created: found.created, way })
     }
 
     /// The layer of a step: from the store, or made.

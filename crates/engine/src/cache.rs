@@ -82,8 +82,8 @@ fn hash_surroundings(hash: &mut Blake3, operation: &RunOp) {
     }
 }
 
-/// The key of COPY, and of ADD of local files.
-pub(crate) fn copy(parent: &Digest, operation: &CopyOp, input: &CopyInput) -> Key {
+/// The key of COPY and ADD. `fetched` has the id of the snapshot of each [`CopyOp::fetched`].
+pub(crate) fn copy(parent: &Digest, operation: &CopyOp, input: &CopyInput, fetched: &[Digest]) -> Key {
     let mut hash = start("copy", parent);
     hash.field(&operation.destination);
     option(&mut hash, operation.chown.as_deref().map(str::as_bytes));
@@ -110,8 +110,16 @@ pub(crate) fn copy(parent: &Digest, operation: &CopyOp, input: &CopyInput) -> Ke
     for file in &operation.inline {
         hash.field(&file.name).field(&file.content);
     }
+    if !fetched.is_empty() {
+        hash.field(b"fetched").number(fetched.len() as u64);
+        for (source, snapshot) in operation.fetched.iter().zip(fetched) {
+            hash.digest(snapshot).number(source.after as u64).number(u64::from(source.unpack));
+            option(&mut hash, source.file.as_deref());
+        }
+    }
     // The selections of a context have left out already what is excluded.
-    if matches!(input, CopyInput::Snapshot(_)) && !operation.excludes.is_empty() {
+    let by_pattern = matches!(input, CopyInput::Snapshot(_)) || !fetched.is_empty();
+    if by_pattern && !operation.excludes.is_empty() {
         hash.number(operation.excludes.len() as u64);
         for pattern in &operation.excludes {
             hash.field(pattern);

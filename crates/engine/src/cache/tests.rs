@@ -8,7 +8,7 @@ use std::{
 use galley_oci::Digest;
 
 use super::*;
-use crate::plan::{ContextId, InlineFile, Resource, Script, Sharing, Source, StepId, Ulimit};
+use crate::plan::{ContextId, FetchedSource, InlineFile, Resource, Script, Sharing, Source, StepId, Ulimit};
 
 fn parent() -> Digest {
     Digest::blake3(b"parent")
@@ -62,6 +62,7 @@ fn copy_operation() -> CopyOp {
     CopyOp {
         from: Source::Step(StepId(0)),
         sources: vec![b"a".to_vec(), b"b*".to_vec()],
+        fetched: Vec::new(),
         excludes: Vec::new(),
         inline: vec![InlineFile { name: b"f".to_vec(), content: b"text".to_vec() }],
         destination: b"/x/".to_vec(),
@@ -80,9 +81,9 @@ fn golden() {
     let keys = [
         run(&parent(), &run_operation(), &[]),
         run(&parent(), &with_mounts, &[Digest::blake3(b"src")]),
-        copy(&parent(), &copy_operation(), &selections),
-        copy(&parent(), &copy_operation(), &CopyInput::Snapshot(Digest::blake3(b"stage"))),
-        copy(&parent(), &copy_operation(), &CopyInput::Nothing),
+        copy(&parent(), &copy_operation(), &selections, &[]),
+        copy(&parent(), &copy_operation(), &CopyInput::Snapshot(Digest::blake3(b"stage")), &[]),
+        copy(&parent(), &copy_operation(), &CopyInput::Nothing, &[]),
         workdir(&parent(), &workdir_operation),
     ];
     assert_eq!(keys.map(|key| key.hex()), GOLDEN);
@@ -154,7 +155,7 @@ fn what_must_not_count_does_not() {
     // Where the files come from is known by what they are.
     let moved = CopyOp { from: Source::Context(ContextId(3)), sources: Vec::new(), ..copy_operation() };
     let input = CopyInput::Selections(Vec::new());
-    assert_eq!(copy(&parent(), &moved, &input), copy(&parent(), &copy_operation(), &input));
+    assert_eq!(copy(&parent(), &moved, &input, &[]), copy(&parent(), &copy_operation(), &input, &[]));
 }
 
 #[test]
@@ -165,12 +166,35 @@ fn what_is_excluded_counts_once() {
     };
     let stage = CopyInput::Snapshot(Digest::blake3(b"stage"));
     let patterns: [&[&str]; 5] = [&[], &["a"], &["b"], &["a", "b"], &["b", "a"]];
-    let mut keys = patterns.map(|patterns| copy(&parent(), &excluding(patterns), &stage)).to_vec();
+    let mut keys = patterns.map(|patterns| copy(&parent(), &excluding(patterns), &stage, &[])).to_vec();
     keys.sort();
     keys.dedup();
     assert_eq!(keys.len(), patterns.len());
     // A selection has only what was left.
     let selections = CopyInput::Selections(vec![Digest::blake3(b"one")]);
-    let key = |operation: &CopyOp| copy(&parent(), operation, &selections);
+    let key = |operation: &CopyOp| copy(&parent(), operation, &selections, &[]);
     assert_eq!(key(&excluding(&["a"])), key(&copy_operation()));
+}
+
+#[test]
+fn what_was_fetched_counts_with_its_place() {
+    let key = |after: usize, file: Option<&[u8]>, unpack: bool, excludes: &[&str], snapshot: &[u8]| {
+        let fetched = FetchedSource { step: StepId(7), after, file: file.map(<[u8]>::to_vec), unpack };
+        let excludes = excludes.iter().map(|pattern| pattern.as_bytes().to_vec()).collect();
+        let operation = CopyOp { fetched: vec![fetched], excludes, ..copy_operation() };
+        let selections = CopyInput::Selections(vec![Digest::blake3(b"one")]);
+        copy(&parent(), &operation, &selections, &[Digest::blake3(snapshot)])
+    };
+    let mut keys = vec![
+        key(0, None, false, &[], b"a"),
+        key(1, None, false, &[], b"a"),
+        key(0, Some(b"f"), false, &[], b"a"),
+        key(0, Some(b"f"), true, &[], b"a"),
+        key(0, Some(b"f"), true, &["x"], b"a"),
+        key(0, None, false, &[], b"b"),
+    ];
+    let count = keys.len();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), count);
 }

@@ -9,9 +9,13 @@ use galley_dockerfile::{
 };
 
 use super::{
-    Chmod, ContextId, CopyOp, InlineFile, Operation, Source, evaluate::Evaluation, path, text::flag_span,
+    Chmod, ContextId, CopyOp, FetchedSource, InlineFile, Operation, Source, evaluate::Evaluation, path,
+    steps::NewStep,
 };
-use crate::Error;
+use crate::{
+    Error,
+    remote::{Address, AddressError},
+};
 
 /// What COPY and ADD have in common.
 struct Files<'i> {
@@ -30,7 +34,10 @@ struct Files<'i> {
 /// Sources, expanded.
 #[derive(Default)]
 struct Sources {
+    /// All that are not inline.
+    written: Vec<String>,
     paths: Vec<String>,
+    fetched: Vec<FetchedSource>,
     inline: Vec<InlineFile>,
 }
 
@@ -48,7 +55,7 @@ impl Evaluation<'_, '_> {
             from,
             chown: copy.chown.as_ref(),
             chmod: copy.chmod.as_ref(),
-            sources: self.sources("COPY", from, &copy.sources)?,
+            sources: self.sources(None, from, &copy.sources)?,
             destination: &copy.destination,
             unpack: false,
             link: copy.link,
@@ -60,15 +67,7 @@ impl Evaluation<'_, '_> {
 
     pub(super) fn add_files(&mut self, add: &Add, instruction: &Instruction) -> Result<(), Error> {
         let from = Source::Context(ContextId(0));
-        let sources = self.sources("ADD", from, &add.sources)?;
-        if let Some(checksum) = &add.checksum {
-            let message = "ADD --checksum needs an http(s) or git source";
-            return Err(self.text.wrong(checksum.span, message).help("remove the flag"));
-        }
-        if add.keep_git_dir.is_some() {
-            let help = "it is for git sources, which galley cannot fetch yet: remove the flag";
-            return Err(self.unsupported_flag(instruction, "ADD", "keep-git-dir", help));
-        }
+        let sources = self.sources(Some(add), from, &add.sources)?;
         let files = Files {
             name: "ADD",
             from,
@@ -90,10 +89,11 @@ impl Evaluation<'_, '_> {
         let chmod = files.chmod.map(|word| self.chmod(word)).transpose()?.flatten();
         let destination = self.expand(files.destination)?;
         let text = history_text(&files, (&chown, &chmod), &destination);
-        let Sources { paths, inline } = files.sources;
+        let Sources { paths, fetched, inline, .. } = files.sources;
         let operation = CopyOp {
             from: files.from,
             sources: paths.iter().map(|path| source(path, files.parents).into_bytes()).collect(),
+            fetched,
             excludes: files.excludes,
             inline,
             destination: path::destination(&self.state.directory, &destination).into_bytes(),
@@ -107,17 +107,30 @@ impl Evaluation<'_, '_> {
         self.record(Some(step), text)
     }
 
-    fn sources(&mut self, name: &str, from: Source, written: &[CopySource]) -> Result<Sources, Error> {
+    /// The sources of COPY, or of `add`.
+    fn sources(&mut self, add: Option<&Add>, from: Source, written: &[CopySource]) -> Result<Sources, Error> {
         let mut sources = Sources::default();
+        let checksum = add.map_or(Ok(None), |add| self.checksum(add))?;
         for source in written {
             match source {
                 CopySource::Path(word) => {
                     let path = self.expand(word)?;
-                    self.refuse_remote(name, word, &path)?;
-                    if from == Source::Context(ContextId(0)) {
-                        self.warn_ignored(name, word, &path);
+                    match (self.address(word, &path, add)?, add) {
+                        (Some(address), Some(add)) => {
+                            let after = sources.paths.len();
+                            let address = self.pinned(word, address, add, checksum.as_ref())?;
+                            let source = self.fetched(word, address, after, add.unpack == Some(true));
+                            sources.fetched.push(source);
+                        }
+                        _ => {
+                            self.refuse_checksum(checksum.as_ref())?;
+                            if from == Source::Context(ContextId(0)) {
+                                self.warn_ignored(if add.is_some() { "ADD" } else { "COPY" }, word, &path);
+                            }
+                            sources.paths.push(path.clone());
+                        }
                     }
-                    sources.paths.push(path);
+                    sources.written.push(path);
                 }
                 CopySource::Heredoc(heredoc) => {
                     let content = self.with_expander(|expander| expander.heredoc(heredoc))?;
@@ -130,8 +143,87 @@ impl Evaluation<'_, '_> {
         Ok(sources)
     }
 
+    /// What is not a path. Only ADD takes it.
+    fn address(&self, word: &Word, path: &str, add: Option<&Add>) -> Result<Option<Address>, Error> {
+        let address = Address::parse(path);
+        if add.is_none() && !matches!(address, Ok(None)) {
+            let help = "COPY takes files of the context, a stage or an image; ADD fetches";
+            return Err(self.text.wrong(word.span, format!("COPY cannot fetch `{path}`")).help(help));
+        }
+        address.map_err(|error| self.no_address(word, &error))
+    }
+
+    fn no_address(&self, word: &Word, error: &AddressError) -> Error {
+        self.text.wrong(word.span, error.to_string())
+    }
+
+    /// `--checksum`, expanded; none when it is empty.
+    fn checksum<'w>(&mut self, add: &'w Add) -> Result<Option<(&'w Word, String)>, Error> {
+        let Some(word) = &add.checksum else { return Ok(None) };
+        let text = self.expand(word)?;
+        let paths = add.sources.iter().filter(|source| matches!(source, CopySource::Path(_))).count();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if paths != 1 {
+            let error =
+                self.text.wrong(word.span, "ADD --checksum is about one source, and this has several");
+            return Err(error.help("write an ADD of its own for each"));
+        }
+        Ok(Some((word, text)))
+    }
+
+    fn refuse_checksum(&self, checksum: Option<&(&Word, String)>) -> Result<(), Error> {
+        let Some((word, _)) = checksum else { return Ok(()) };
+        let message = "ADD --checksum needs an http(s) or git source";
+        Err(self.text.wrong(word.span, message).help("remove the flag"))
+    }
+
+    /// The address with what the flags say of it.
+    fn pinned(
+        &self,
+        word: &Word,
+        address: Address,
+        add: &Add,
+        checksum: Option<&(&Word, String)>,
+    ) -> Result<Address, Error> {
+        let flag = checksum.map_or(word, |(flag, _)| flag);
+        let pinned = match (address, checksum) {
+            (Address::Http(http), Some((_, text))) => http.with_checksum(text).map(Address::Http),
+            (Address::Http(http), None) => Ok(Address::Http(http)),
+            (Address::Git(git), _) => {
+                let git = match checksum {
+                    Some((_, text)) => git.with_checksum(text),
+                    None => Ok(git),
+                };
+                let git = git.and_then(|git| match add.keep_git_dir {
+                    Some(keep) => git.with_git_dir(keep),
+                    None => Ok(git),
+                });
+                git.and_then(|git| git.check().map(|()| Address::Git(git)))
+            }
+        };
+        pinned.map_err(|error| self.no_address(flag, &error))
+    }
+
+    /// The step that fetches it, which waits for nothing.
+    fn fetched(&mut self, word: &Word, address: Address, after: usize, unpack: bool) -> FetchedSource {
+        let (file, unpack) = match &address {
+            Address::Http(http) => (Some(http.name.clone()), unpack),
+            Address::Git(_) => (None, false),
+        };
+        let step = self.planner.steps.add(NewStep {
+            parent: None,
+            name: format!("fetch {address}"),
+            operation: Operation::Fetch(address),
+            place: Some(self.text.place(word.span)),
+            stage: String::new(),
+            no_cache: false,
+        });
+        FetchedSource { step, after, file, unpack }
+    }
+
     /// The path is compared as it is written: Docker compares `/a` and `a*` with the patterns, too.
-    /// Exceptions make it impossible to say before the files are looked at, as in Docker.
     fn warn_ignored(&mut self, name: &str, word: &Word, path: &str) {
         let Some((file, ignore)) = &self.planner.ignore else { return };
         let cleaned = clean(path.as_bytes());
@@ -165,23 +257,6 @@ impl Evaluation<'_, '_> {
         };
         words.iter().map(read).collect()
     }
-
-    fn refuse_remote(&self, name: &str, word: &Word, path: &str) -> Result<(), Error> {
-        if !is_remote(path) {
-            return Ok(());
-        }
-        Err(if name == "COPY" {
-            let help = "COPY takes files of the context, a stage or an image";
-            self.text.wrong(word.span, format!("COPY cannot fetch `{path}`")).help(help)
-        } else {
-            let help = "fetch it in a RUN step, or download it into the context first";
-            self.text.unsupported(word.span, "ADD of a URL or a git repository", help)
-        })
-    }
-
-    fn unsupported_flag(&self, at: &Instruction, name: &str, flag: &str, help: &str) -> Error {
-        self.text.unsupported(flag_span(at, flag), &format!("{name} --{flag}"), help)
-    }
 }
 
 fn history_text(
@@ -192,13 +267,13 @@ fn history_text(
     let parents = files.parents.then(|| "--parents".to_owned());
     let chown = chown.iter().map(|chown| format!("--chown={chown}"));
     let chmod = chmod.iter().map(|chmod| format!("--chmod={}", chmod.text));
-    let Sources { paths, inline } = &files.sources;
+    let Sources { written, inline, .. } = &files.sources;
     let inline = inline.iter().map(|file| format!("<<{}", String::from_utf8_lossy(&file.name)));
     let words = parents
         .into_iter()
         .chain(chown)
         .chain(chmod)
-        .chain(paths.iter().cloned())
+        .chain(written.iter().cloned())
         .chain(inline)
         .chain([destination.to_owned()]);
     format!("{} {} # buildkit", files.name, words.collect::<Vec<_>>().join(" "))
@@ -212,10 +287,4 @@ fn source(path: &str, parents: bool) -> String {
     let (start, kept) = path.split_once("/./").unwrap_or(("", path));
     let (start, kept) = (path::absolute("/", start), path::absolute("/", kept));
     format!("{}/.{kept}", start.trim_end_matches('/'))
-}
-
-/// URLs, and what Docker takes for a git repository.
-fn is_remote(source: &str) -> bool {
-    let lower = source.to_ascii_lowercase();
-    ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|scheme| lower.starts_with(scheme))
 }

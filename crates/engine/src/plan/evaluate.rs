@@ -100,6 +100,7 @@ impl<'p, 'a> Evaluation<'p, 'a> {
                 let copy = CopyOp {
                     from: Source::Context(*context),
                     sources: vec![b"/".to_vec()],
+                    fetched: Vec::new(),
                     excludes: Vec::new(),
                     inline: Vec::new(),
                     destination: b"/".to_vec(),

@@ -45,7 +45,7 @@ pub use self::planner::{plan, stages, tree};
 pub(crate) use self::state::DEFAULT_PATH;
 pub use self::surroundings::{Resource, Surroundings, Ulimit};
 
-use crate::{context::Kept, error::Place, ports::BaseImage};
+use crate::{context::Kept, error::Place, ports::BaseImage, remote::Address};
 
 /// The number of a step: its index in [`Plan::steps`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -135,6 +135,8 @@ pub enum Operation {
     Copy(CopyOp),
     /// WORKDIR: a directory that must be there.
     Workdir(WorkdirOp),
+    /// Files of a URL or a git repository, for ADD.
+    Fetch(Address),
 }
 
 /// Where files come from.
@@ -284,6 +286,8 @@ pub struct CopyOp {
     /// are resolved, the root stops `..`. With `--parents` each has `/./` in it, which no other path has: before it is where
     /// the kept part starts, behind it the pattern of what is kept.
     pub sources: Vec<Vec<u8>>,
+    /// What was fetched to be copied too, in the order written.
+    pub fetched: Vec<FetchedSource>,
     /// `--exclude`: patterns of what is left out below each source.
     pub excludes: Vec<Vec<u8>>,
     /// Files written in the Dockerfile itself.
@@ -298,6 +302,19 @@ pub struct CopyOp {
     pub unpack: bool,
     /// `--link`: the files make a layer of their own that knows nothing of what is below it.
     pub link: bool,
+}
+
+/// A source of ADD that came from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FetchedSource {
+    /// The step that fetched it.
+    pub step: StepId,
+    /// How many of [`CopyOp::sources`] come before it.
+    pub after: usize,
+    /// The file that it is; without one everything is meant that was fetched.
+    pub file: Option<Vec<u8>>,
+    /// Unpack it when it is an archive.
+    pub unpack: bool,
 }
 
 /// A mode of `--chmod`.

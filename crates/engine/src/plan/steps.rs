@@ -56,6 +56,7 @@ fn hash_of(step: &NewStep) -> u64 {
         Operation::Run(run) => (&run.arguments, &run.working_directory, &run.mounts).hash(&mut hasher),
         Operation::Copy(copy) => copy.hash(&mut hasher),
         Operation::Workdir(workdir) => workdir.hash(&mut hasher),
+        Operation::Fetch(address) => address.hash(&mut hasher),
     }
     hasher.finish()
 }
@@ -67,6 +68,7 @@ fn is_same(step: &Step, new: &NewStep) -> bool {
         (Operation::Run(one), Operation::Run(other)) => one == other,
         (Operation::Copy(one), Operation::Copy(other)) => one == other,
         (Operation::Workdir(one), Operation::Workdir(other)) => one == other,
+        (Operation::Fetch(one), Operation::Fetch(other)) => one == other,
         _ => false,
     };
     step.parent == new.parent && step.no_cache == new.no_cache && same_operation

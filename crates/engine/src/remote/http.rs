@@ -40,7 +40,7 @@ impl Remote<'_> {
         if self.remotes.offline {
             return Err(self.forbidden(&redacted(&address.url)));
         }
-        let mut sink = FileSink::new(into, true);
+        let mut sink = FileSink::new(into, Some(self.began));
         let answer = self.get(address, None, &mut sink)?;
         self.downloaded(address, &answer, sink)
     }
@@ -183,25 +183,27 @@ impl Written {
 }
 
 /// Writes what comes to a file.
-#[derive(Debug)]
 pub(super) struct FileSink<'a> {
     path: &'a Path,
-    /// Whether anything may be written now.
-    may_write: bool,
+    /// Told when it begins; without it nothing may be written now.
+    began: Option<&'a (dyn Fn() + Sync)>,
     file: Option<fs::File>,
     written: Written,
 }
 
 impl<'a> FileSink<'a> {
-    pub(super) fn new(path: &'a Path, may_write: bool) -> Self {
-        Self { path, may_write, file: None, written: Written::default() }
+    pub(super) fn new(path: &'a Path, began: Option<&'a (dyn Fn() + Sync)>) -> Self {
+        Self { path, began, file: None, written: Written::default() }
     }
 }
 
 impl WebSink for FileSink<'_> {
     fn begin(&mut self, _: Option<u64>) -> io::Result<()> {
-        if !self.may_write {
+        let Some(began) = self.began else {
             return Err(io::Error::other(Error::new(ErrorKind::NeedsExecution, "a file has to be fetched")));
+        };
+        if self.file.is_none() {
+            began();
         }
         self.file = Some(fs::File::create(self.path)?);
         self.written = Written::default();

@@ -45,6 +45,8 @@ pub struct Remote<'a> {
     pub secrets: &'a Secrets,
     /// Ctrl-C.
     pub stop: &'a Cancel,
+    /// Called when something has to be fetched.
+    pub began: &'a (dyn Fn() + Sync),
 }
 
 impl fmt::Debug for Remote<'_> {

@@ -63,7 +63,7 @@ impl Remote<'_> {
         let known = self.known_file(address)?;
         let temp = self.store.temp_dir("http").map_err(store_error)?;
         let path = temp.path().join("file");
-        let mut sink = FileSink::new(&path, may_write);
+        let mut sink = FileSink::new(&path, Some(self.began).filter(|_| may_write));
         let (started, seen) = (Instant::now(), known.as_ref().map(|(seen, _)| seen));
         let answer = self.get(address, seen, &mut sink)?;
         if let Some((seen, found)) = known.filter(|_| answer.unchanged) {
@@ -135,6 +135,7 @@ impl Remote<'_> {
         if let Some(found) = self.commit_at_hand(key, &commit)? {
             return Ok(found);
         }
+        (self.began)();
         let started = Instant::now();
         let temp = self.store.temp_dir("git").map_err(store_error)?;
         let time = self.check_out(address, &commit, &temp.diff())?;

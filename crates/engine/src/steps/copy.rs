@@ -61,17 +61,17 @@ impl Manner<'_> {
     }
 }
 
-/// Copies one selected source.
+/// Copies one selected source of the files with that number.
 pub(crate) fn copy(
     draft: &mut Draft<'_>,
-    files: &Files,
+    (number, files): (u32, &Files),
     selected: &Selected,
     manner: &Manner<'_>,
 ) -> Result<(), Error> {
     let source = selected.walk(files.stack());
     let directory = source.first().is_none_or(|kept| kept.found.entry.is_directory());
     let target = prepare_target(draft, directory, &selected.name, manner)?;
-    let mut copier = Copier { draft, manner, groups: HashMap::new() };
+    let mut copier = Copier { draft, manner, number, groups: HashMap::new() };
     for Kept { found, on_the_way } in source {
         let relative = &found.path()[selected.path.len()..];
         let relative = relative.strip_prefix(b"/").unwrap_or(relative);
@@ -136,6 +136,8 @@ fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
 struct Copier<'a, 'b> {
     draft: &'a mut Draft<'b>,
     manner: &'a Manner<'a>,
+    /// That of the files that are copied from.
+    number: u32,
     /// Hard-link groups of the source (layer and number) and what they are in the draft.
     groups: HashMap<(usize, NonZeroU32), NonZeroU32>,
 }
@@ -173,7 +175,7 @@ impl Copier<'_, '_> {
             }
             Kind::File { links, .. } => {
                 *links = links.map(|group| self.group(found.layer, group));
-                bytes = copied(found);
+                bytes = copied(self.number, found);
                 refuse_directory(self.draft, &entry.path)?;
             }
             _ => refuse_directory(self.draft, &entry.path)?,
@@ -205,9 +207,9 @@ impl Copier<'_, '_> {
     }
 }
 
-fn copied(found: Found<'_>) -> Bytes {
+fn copied(files: u32, found: Found<'_>) -> Bytes {
     match (u32::try_from(found.layer), u32::try_from(found.index)) {
-        (Ok(layer), Ok(index)) => Bytes::Copied { layer, index },
+        (Ok(layer), Ok(index)) => Bytes::Copied { files, layer, index },
         _ => Bytes::None, // ok: trees have a limit far below
     }
 }

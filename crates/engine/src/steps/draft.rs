@@ -36,8 +36,8 @@ pub(crate) struct Draft<'a> {
 pub(crate) enum Bytes {
     /// It has none.
     None,
-    /// In the files that are copied from: their layer and index there.
-    Copied { layer: u32, index: u32 },
+    /// In files that are copied from: their number, and the layer and index there.
+    Copied { files: u32, layer: u32, index: u32 },
     /// Somewhere else.
     Own(Box<Origin>),
 }
@@ -160,8 +160,9 @@ impl<'a> Draft<'a> {
         NonZeroU32::new(self.groups).unwrap_or(NonZeroU32::MIN) // ok: counted from one
     }
 
-    /// The layer that the changes are, and where the bytes of its files are; `files` are those that were copied from.
-    pub(crate) fn finish(mut self, files: Option<&Files>) -> (Tree, Origins) {
+    /// The layer that the changes are, and where the bytes of its files are; `files` are those that were copied from, by
+    /// their numbers.
+    pub(crate) fn finish(mut self, files: &[Files]) -> (Tree, Origins) {
         // Everything is above nothing, and has its directories: it is minimal already.
         let alone = self.below.layers().is_empty();
         if alone && !self.index.contains_key(&b""[..]) {
@@ -170,10 +171,13 @@ impl<'a> Draft<'a> {
         }
         let mut origins = Origins::new();
         for (path, index) in self.index {
-            let origin = match (&self.bytes[index as usize], files) {
-                (Bytes::Copied { layer, index }, Some(files)) => files.origin_at(*layer, *index),
-                (Bytes::Own(origin), _) => Origin::clone(origin),
-                _ => continue,
+            let origin = match &self.bytes[index as usize] {
+                Bytes::Copied { files: number, layer, index } => match files.get(*number as usize) {
+                    Some(files) => files.origin_at(*layer, *index),
+                    None => continue,
+                },
+                Bytes::Own(origin) => Origin::clone(origin),
+                Bytes::None => continue,
             };
             origins.insert(path, origin);
         }
@@ -256,7 +260,7 @@ mod tests {
         let below = below();
         let mut draft = Draft::new(&below);
         draft.make_directories(b"usr/lib/a/b", &NEW).unwrap();
-        let (tree, _) = draft.finish(None);
+        let (tree, _) = draft.finish(&[]);
         let paths: Vec<_> = tree.entries().iter().map(|entry| String::from_utf8_lossy(&entry.path)).collect();
         assert_eq!(paths, ["", "usr", "usr/lib", "usr/lib/a", "usr/lib/a/b"]);
         let made = tree.get(b"usr/lib/a").unwrap();
@@ -270,7 +274,7 @@ mod tests {
         draft.make_directories(b"a/b", &NEW).unwrap();
         draft.put(entry("a/b", Kind::Fifo), Bytes::None);
         draft.put(directory("a/b"), Bytes::None);
-        let (tree, _) = draft.finish(None);
+        let (tree, _) = draft.finish(&[]);
         assert_eq!(minimal(tree.clone(), &below), tree);
         assert_eq!(tree.entries().len(), 3);
     }
@@ -293,7 +297,7 @@ mod tests {
         assert!(draft.get(b"usr/lib").is_none() && draft.get(b"usr/new").is_none());
         draft.put(directory("usr"), Bytes::None);
         assert!(draft.get(b"usr/lib").is_none());
-        let (tree, _) = draft.finish(None);
+        let (tree, _) = draft.finish(&[]);
         assert_eq!(tree.get(b"usr/lib").unwrap().kind, Kind::Whiteout);
     }
 

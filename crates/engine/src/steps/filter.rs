@@ -50,6 +50,11 @@ pub(crate) fn sources(operation: &CopyOp) -> Result<Vec<Meant>, Error> {
     operation.sources.iter().map(|source| Meant::new(source, &operation.excludes)).collect()
 }
 
+/// What `--exclude` leaves of a source that is no pattern.
+pub(crate) fn without(excludes: &[Vec<u8>]) -> Result<Option<Arc<Filter>>, Error> {
+    Ok(Meant::new(b"", excludes)?.filter)
+}
+
 /// With `--parents` a source has two parts: where the kept part of a path starts, and the pattern of what is kept.
 fn parts(source: &[u8]) -> (&[u8], Option<&[u8]>) {
     let pivot = source.windows(PIVOT.len()).position(|window| window == PIVOT);

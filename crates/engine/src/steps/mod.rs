@@ -4,6 +4,7 @@
 //! and say where the bytes of each new file already are. Only a run step makes bytes.
 //!
 //! * [`files`]: a place that files are copied from; [`select`]: which of them a pattern means; [`filter`]: what below them.
+//! * [`sources`]: all that one COPY or ADD copies, from wherever it is.
 //! * [`draft`]: the destination with the changes made so far.
 //! * [`copy`], [`archive`], [`workdir`], [`run`]: the steps.
 //! * [`mounts`]: what a run step gets mounted; [`attributes`]: directories that are made on disk.
@@ -19,6 +20,7 @@ pub(crate) mod filter;
 pub(crate) mod mounts;
 pub(crate) mod run;
 pub(crate) mod select;
+pub(crate) mod sources;
 pub(crate) mod users;
 pub(crate) mod work;
 pub(crate) mod workdir;

@@ -1,7 +1,5 @@
 //! One step with its inputs at hand: its key, and how it is executed.
 
-use std::sync::Arc;
-
 use galley_oci::Digest;
 use galley_store::{Layer, Origins};
 
@@ -10,19 +8,17 @@ use super::{
     copy::{self, Manner},
     draft::Draft,
     files::{Files, store_error},
-    filter,
     mounts::{self, MountInput},
     run,
-    select::{self, Selected},
+    sources::{Item, Selection, Sources},
     users::{Accounts, owner_number},
     workdir,
 };
 use crate::{
     Cancel, Error, ErrorKind, Event, Snapshot,
     build::{Builder, Outcome},
-    cache::{self, CopyInput, Key},
+    cache::{self, Key},
     clock::now,
-    contexts::Context,
     plan::{CopyOp, Operation, RunOp, Source, Step, WorkdirOp},
     schedule::Done,
 };
@@ -53,14 +49,6 @@ enum What<'a> {
     },
 }
 
-/// Where a COPY takes its files from.
-#[derive(Debug)]
-enum Sources {
-    Context { context: Arc<Context>, selected: Vec<Vec<Selected>> },
-    Snapshot(Snapshot),
-    Nothing,
-}
-
 impl<'a> Work<'a> {
     pub(crate) fn prepare(
         builder: &Builder<'_>,
@@ -72,8 +60,8 @@ impl<'a> Work<'a> {
         let below = if linked { Snapshot::empty() } else { parent.clone() };
         let id = *below.id();
         let (key, what) = match &step.operation {
-            Operation::Base(image) => {
-                let message = format!("the base {} was taken for a step with a key", image.name);
+            Operation::Base(_) | Operation::Fetch(_) => {
+                let message = format!("{} was taken for a step on something", step.name);
                 return Err(Error::new(ErrorKind::Internal, message));
             }
             Operation::Run(operation) => {
@@ -82,8 +70,8 @@ impl<'a> Work<'a> {
                 (cache::run(&id, operation, &digests), What::Run { operation, inputs })
             }
             Operation::Copy(operation) => {
-                let (from, input) = copy_input(builder, operation, done)?;
-                (cache::copy(&id, operation, &input), What::Copy { operation, from })
+                let (from, input) = Sources::new(builder, operation, done)?;
+                (cache::copy(&id, operation, &input, &from.fetched_ids()), What::Copy { operation, from })
             }
             Operation::Workdir(operation) => (cache::workdir(&id, operation), What::Workdir { operation }),
         };
@@ -94,7 +82,9 @@ impl<'a> Work<'a> {
     pub(crate) fn is_cheap(&self) -> bool {
         match &self.what {
             What::Run { .. } => false,
-            What::Copy { operation, .. } => !operation.unpack,
+            What::Copy { operation, .. } => {
+                !operation.unpack && !operation.fetched.iter().any(|source| source.unpack)
+            }
             What::Workdir { .. } => true,
         }
     }
@@ -116,7 +106,7 @@ impl<'a> Work<'a> {
     /// All whose files it looks at.
     fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
         let copied = match &self.what {
-            What::Copy { from: Sources::Snapshot(snapshot), .. } => Some(snapshot),
+            What::Copy { from, .. } => Some(from.snapshots()),
             _ => None,
         };
         let inputs: &[Option<MountInput>] = match &self.what {
@@ -127,7 +117,7 @@ impl<'a> Work<'a> {
             MountInput::Snapshot(snapshot) => Some(snapshot),
             MountInput::Context(_) => None,
         });
-        std::iter::once(&self.below).chain(copied).chain(mounted)
+        std::iter::once(&self.below).chain(copied.into_iter().flatten()).chain(mounted)
     }
 
     fn workdir(&self, builder: &Builder<'_>, step: &Step, operation: &WorkdirOp) -> Result<Layer, Error> {
@@ -152,22 +142,21 @@ impl<'a> Work<'a> {
         let manner = Manner { destination: &operation.destination, owner, mode, now: now() };
         let mut draft = Draft::new(below.stack());
         // Unpacked archives are there until their files are the layer's own.
-        let (mut unpacked, mut copied) = (Vec::new(), operation.inline.len());
-        let selected = from.select(operation)?;
-        if let Some((files, selected)) = &selected {
-            copied += selected.len();
-            for one in selected {
-                let archive = if operation.unpack { archive::open(builder.store, files, one)? } else { None };
-                match archive {
-                    Some(archive) => unpacked.push(archive.unpack(builder.store, &mut draft, &manner)?),
-                    None => copy::copy(&mut draft, files, one, &manner)?,
-                }
+        let mut unpacked = Vec::new();
+        let Selection { files, items } = from.select(operation)?;
+        let copied = items.len() + operation.inline.len();
+        for Item { number, selected, unpack } in &items {
+            let Some(from) = files.get(*number as usize) else { continue };
+            let archive = if *unpack { archive::open(builder.store, from, selected)? } else { None };
+            match archive {
+                Some(archive) => unpacked.push(archive.unpack(builder.store, &mut draft, &manner)?),
+                None => copy::copy(&mut draft, (*number, from), selected, &manner)?,
             }
         }
         for file in &operation.inline {
             copy::write_inline(&mut draft, file, &manner)?;
         }
-        let (mut tree, origins) = draft.finish(selected.as_ref().map(|(files, _)| files));
+        let (mut tree, origins) = draft.finish(&files);
         if copied == 1
             && let Some(archive) = unpacked.pop()
         {
@@ -215,49 +204,6 @@ fn owner(
         });
     }
     Ok(Some(accounts.owner(spec)))
-}
-
-fn copy_input(
-    builder: &Builder<'_>,
-    operation: &CopyOp,
-    done: &Done<Outcome>,
-) -> Result<(Sources, CopyInput), Error> {
-    if operation.sources.is_empty() {
-        return Ok((Sources::Nothing, CopyInput::Nothing));
-    }
-    match operation.from {
-        Source::Step(id) => {
-            let snapshot = done.get(id.0)?.snapshot.clone();
-            let input = CopyInput::Snapshot(*snapshot.id());
-            Ok((Sources::Snapshot(snapshot), input))
-        }
-        Source::Context(id) => {
-            let context = builder.contexts.get(id, builder.store, builder.events)?;
-            let sources = filter::sources(operation)?;
-            let selected = sources.iter().map(|source| context.select(source));
-            let selected: Vec<_> = selected.collect::<Result<_, _>>()?;
-            let digests = selected.iter().map(|one| select::digest(context.files.stack(), one));
-            let input = CopyInput::Selections(digests.collect());
-            Ok((Sources::Context { context, selected }, input))
-        }
-    }
-}
-
-impl Sources {
-    /// The files, and all that is selected of them in the order written.
-    fn select(&self, operation: &CopyOp) -> Result<Option<(Files, Vec<Selected>)>, Error> {
-        match self {
-            Self::Nothing => Ok(None),
-            Self::Context { context, selected } => Ok(Some((context.files.clone(), selected.concat()))),
-            Self::Snapshot(snapshot) => {
-                let files = Files::of_snapshot(snapshot)?;
-                let sources = filter::sources(operation)?;
-                let selected = sources.iter().map(|source| select::select(files.stack(), source));
-                let selected: Vec<_> = selected.collect::<Result<_, _>>()?;
-                Ok(Some((files, selected.concat())))
-            }
-        }
-    }
 }
 
 /// For each mount the files it shows, when they are of a stage, an image or a context.

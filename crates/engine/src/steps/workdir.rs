@@ -12,5 +12,5 @@ pub(crate) fn make(below: &Stack, path: &[u8], owner: (u32, u32), now: Time) -> 
     let resolved = draft.resolve(path)?;
     let new = NewDirectory { mode: 0o755, uid: owner.0, gid: owner.1, mtime: now };
     draft.make_directories(&resolved, &new)?;
-    Ok(draft.finish(None).0)
+    Ok(draft.finish(&[]).0)
 }

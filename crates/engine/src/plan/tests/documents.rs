@@ -27,6 +27,7 @@ fn operation(step: &Step, out: &mut String) -> std::fmt::Result {
         Operation::Workdir(workdir) => {
             writeln!(out, "    workdir {} of {:?}", text(&workdir.path), workdir.user)
         }
+        Operation::Fetch(address) => writeln!(out, "    fetch {address}"),
         Operation::Copy(copy) => {
             let sources: Vec<String> = copy.sources.iter().map(|source| text(source)).collect();
             writeln!(

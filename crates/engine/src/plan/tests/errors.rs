@@ -134,36 +134,13 @@ fn targets() {
 
 #[test]
 fn what_is_not_there_yet_is_refused_by_name() {
-    let cases = [
-        (
-            "RUN --mount=type=ssh true",
-            2,
-            13,
-            "RUN --mount=type=ssh",
-            "give a deploy key with --secret and RUN --mount=type=secret instead",
-        ),
-        (
-            "ADD https://example.com/a /",
-            2,
-            5,
-            "ADD of a URL or a git repository",
-            "fetch it in a RUN step, or download it into the context first",
-        ),
-        (
-            "ADD git@example.com:a/b.git /",
-            2,
-            5,
-            "ADD of a URL or a git repository",
-            "fetch it in a RUN step, or download it into the context first",
-        ),
-        (
-            "ADD --keep-git-dir a /",
-            2,
-            5,
-            "ADD --keep-git-dir",
-            "it is for git sources, which galley cannot fetch yet: remove the flag",
-        ),
-    ];
+    let cases = [(
+        "RUN --mount=type=ssh true",
+        2,
+        13,
+        "RUN --mount=type=ssh",
+        "give a deploy key with --secret and RUN --mount=type=secret instead",
+    )];
     for (instruction, line, column, what, help) in cases {
         let wanted = format!(
             "{what} is not supported yet at Dockerfile:{line}:{column}\n  | not supported yet\n  = {help}"
@@ -183,11 +160,39 @@ fn what_is_not_there_yet_is_refused_by_name() {
 }
 
 #[test]
+fn addresses() {
+    let zeros = "0".repeat(40);
+    for (instruction, column, wanted) in [
+        ("ADD https://h:x/a /", 5, "this is no address: its port is no number"),
+        (
+            "ADD https://h/a.git?depth=1 /",
+            5,
+            "`depth` is nothing that an address of a git repository can say",
+        ),
+        ("ADD https://h/a.git#--upload-pack=x /", 5, "`--upload-pack=x` is no branch, tag or commit"),
+        ("ADD --keep-git-dir=false https://h/a.git?keep-git-dir /", 26, "--keep-git-dir says otherwise"),
+        ("ADD --checksum=sha256:0 https://h/a /", 16, "`sha256:0` is no checksum of a file"),
+        ("ADD --checksum=xyz https://h/a.git /", 16, "`xyz` is no commit"),
+        ("ADD --checksum=sha256:0 https://h/a https://h/b /", 16, "ADD --checksum is about one source"),
+        (&format!("ADD --checksum=1 https://h/a.git#{zeros} /"), 16, "the commit 0000000"),
+    ] {
+        let found = error_of(&options(format!("FROM busybox\n{instruction}\n")));
+        assert!(found.starts_with(wanted), "{instruction}: {found}");
+        assert!(found.contains(&format!("at Dockerfile:2:{column}")), "{instruction}: {found}");
+    }
+}
+
+#[test]
 fn single_values() {
     check(
         "FROM busybox\nCOPY https://example.com/a /\n",
         "COPY cannot fetch `https://example.com/a` at Dockerfile:2:6\n  \
-         = COPY takes files of the context, a stage or an image",
+         = COPY takes files of the context, a stage or an image; ADD fetches",
+    );
+    check(
+        "FROM busybox\nCOPY git@example.com:a/b.git /\n",
+        "COPY cannot fetch `git@example.com:a/b.git` at Dockerfile:2:6\n  \
+         = COPY takes files of the context, a stage or an image; ADD fetches",
     );
     check(
         "FROM busybox\nADD --checksum=sha256:0 a /\n",

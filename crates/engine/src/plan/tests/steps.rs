@@ -235,3 +235,30 @@ fn the_epoch_comes_from_the_command_line_or_a_global_arg() {
     assert_eq!(plan_with(&with).epoch, Some(7));
     assert_eq!(planned("FROM busybox\n").epoch, None);
 }
+
+#[test]
+fn add_fetches_in_steps_of_their_own() {
+    let text = "FROM busybox\nARG V=2\nADD a http://h/b-$V.txt c.tar git@h:x/y.git#main:d /x/\n\
+                ADD --unpack --checksum=$SUM http://h/b-$V.txt /\nADD http://h/b-2.txt /z\n";
+    let sum = format!("sha256:{}", "a".repeat(64));
+    let text = text.replace("$SUM", &sum);
+    let plan = planned(&text);
+    let fetches: Vec<String> = plan
+        .steps
+        .iter()
+        .filter(|step| matches!(step.operation, Operation::Fetch(_)))
+        .map(|step| step.name.clone())
+        .collect();
+    // The file with a checksum is another than the one without; the third ADD takes what the first one fetched.
+    assert_eq!(fetches, ["fetch http://h/b-2.txt", "fetch git@h:x/y.git#main", "fetch http://h/b-2.txt"]);
+    let copies = copies(&plan);
+    let sources: Vec<&[u8]> = copies[0].sources.iter().map(Vec::as_slice).collect();
+    assert_eq!(sources, [&b"/a"[..], b"/c.tar"]);
+    let fetched: Vec<_> =
+        copies[0].fetched.iter().map(|one| (one.after, one.file.is_some(), one.unpack)).collect();
+    assert_eq!(fetched, [(1, true, false), (2, false, false)]);
+    assert!(copies[1].fetched[0].unpack);
+    assert_eq!(copies[2].fetched[0].step, copies[0].fetched[0].step);
+    let history = &plan.targets[0].history;
+    assert_eq!(history[1].created_by, "ADD a http://h/b-2.txt c.tar git@h:x/y.git#main:d /x/ # buildkit");
+}
