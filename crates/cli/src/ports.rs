@@ -52,7 +52,7 @@ impl<'a> StoreImages<'a> {
 
     /// The id of the image that a name has in the store.
     pub(crate) fn local_id(&self, reference: &Reference) -> Result<Option<Digest>, Error> {
-        Ok(self.local(reference)?.map(|image| image.id))
+        Ok(images::lookup(self.store, &reference.canonical())?.map(|image| image.id))
     }
 
     /// The image of the store alone.
@@ -61,11 +61,16 @@ impl<'a> StoreImages<'a> {
         reference: &Reference,
         platform: &Platform,
     ) -> Result<Option<BaseImage>, Error> {
-        Ok(self.local(reference)?.filter(|local| platform.rank(&platform_of(local)).is_some()))
+        Ok(self.local(reference, platform)?.filter(|local| platform.rank(&platform_of(local)).is_some()))
     }
 
-    fn local(&self, reference: &Reference) -> Result<Option<BaseImage>, Error> {
-        let image = images::lookup(self.store, &reference.canonical())?;
+    /// What the store has under a name: for `platform`, or for another one when there is nothing else.
+    fn local(&self, reference: &Reference, platform: &Platform) -> Result<Option<BaseImage>, Error> {
+        let name = reference.canonical();
+        let image = match images::lookup_for(self.store, &name, Some(platform)) {
+            Err(error) if error.kind == ErrorKind::NotFound => images::lookup(self.store, &name)?,
+            found => found?,
+        };
         image.map(|image| BaseImage::of_store(self.store, &reference.familiar(), image)).transpose()
     }
 }
@@ -74,7 +79,7 @@ impl ImageSource for StoreImages<'_> {
     fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Option<BaseImage>, Error> {
         let local = match self.ask {
             Ask::Always => None,
-            Ask::Missing | Ask::Never => self.local(reference)?,
+            Ask::Missing | Ask::Never => self.local(reference, platform)?,
         };
         let local = match local {
             Some(local) if platform.rank(&platform_of(&local)).is_some() => return Ok(Some(local)),
@@ -83,11 +88,8 @@ impl ImageSource for StoreImages<'_> {
         let remote = self.remote.find(reference, platform).map_err(|error| self.advise(error, reference))?;
         match (remote, local) {
             (Some(found), _) => Ok(Some(found.base)),
-            (None, Some(local)) => {
-                let (name, own) = (reference.familiar(), platform_of(&local));
-                let message = format!("the image {name} is for {own}, not for {platform}");
-                Err(Error::new(ErrorKind::NotFound, message))
-            }
+            // Its files can be copied, and its programs may run under emulation; the plan warns.
+            (None, local @ Some(_)) => Ok(local),
             (None, None) => Ok(None),
         }
     }

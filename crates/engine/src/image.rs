@@ -1,6 +1,6 @@
 //! From a finished build to an image: layers, config, history, and the times that they carry.
 
-use galley_oci::{Descriptor, Digest, History, ImageConfig, Reference, RootFs, Time, TimePolicy};
+use galley_oci::{Descriptor, Digest, History, ImageConfig, Platform, Reference, RootFs, Time, TimePolicy};
 use galley_store::{Image, ImageLayer, Store};
 
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     build::Built,
     clock::now,
     held::Elsewhere,
+    images,
     plan::{Plan, Target},
     ports::BaseLayer,
     shared,
@@ -159,18 +160,22 @@ pub fn assemble(
     Ok(Assembled { id, config, layers, manifest: None, created: now() })
 }
 
-/// Keeps an image in the store and gives it its names: when a name appears, all it leads to is on disk and depends on
-/// nothing outside.
-pub fn keep(fetcher: &Fetcher<'_>, image: &Assembled, names: &[Reference]) -> Result<(), Error> {
-    let (store, image) = (fetcher.store, image.settle(fetcher)?);
-    store.put_image(&image).map_err(store_error)?;
-    store.barrier().map_err(store_error)?;
-    for name in names {
-        if store.resolve(name).map_err(store_error)? != Some(image.id) {
-            store.tag(name, &image.id).map_err(store_error)?;
-        }
+/// Keeps what was made in the store and gives it its names: when a name appears, all it leads to is on disk and depends on
+/// nothing outside. A name of several platforms leads to all of them.
+pub fn keep(
+    fetcher: &Fetcher<'_>,
+    made: &[(&Assembled, &Platform)],
+    names: &[Reference],
+) -> Result<(), Error> {
+    let store = fetcher.store;
+    let mut images = Vec::new();
+    for (image, platform) in made {
+        let image = image.settle(fetcher)?;
+        store.put_image(&image).map_err(store_error)?;
+        images.push((image, (*platform).clone()));
     }
-    Ok(())
+    store.barrier().map_err(store_error)?;
+    names.iter().try_for_each(|name| images::name_all(store, name, &images))
 }
 
 /// The layers that this build added, lowest first.

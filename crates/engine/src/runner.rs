@@ -27,6 +27,7 @@ use crate::{
     upper,
 };
 
+mod foreign;
 mod network;
 mod stubs;
 
@@ -161,6 +162,9 @@ impl Runner for SandboxRunner {
         output: &(dyn Fn(Stream, &[u8]) + Sync),
         cancel: &Cancel,
     ) -> Result<RunOutcome, Error> {
+        if let Some(platform) = &request.operation.platform {
+            foreign::check(platform, request.snapshot)?;
+        }
         let spawner = self.spawner()?;
         let scratch = Scratch::new(&self.store, &request)?;
         let joined = self.network.join(request.network, &spawner, &self.events)?;

@@ -55,4 +55,5 @@ pub use records::{Export, ExportBlob, Key, KeyLock, Record};
 pub use remotes::Remote;
 pub use seen::Seen;
 pub use store::{FORMAT, OpenOptions, Store};
+pub use tags::Tag;
 pub use temp::TempDir;

@@ -14,20 +14,53 @@ use crate::{
 
 const TAG_BYTES_MAX: usize = 64 * 1024;
 
+/// A name, and what it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// The name, with its tag.
+    pub reference: Reference,
+    /// The image: of several, the one for this machine.
+    pub image: Digest,
+    /// All images when there are several, one for each platform, in the order of their index; `image` is one of them.
+    pub platforms: Vec<Digest>,
+}
+
+impl Tag {
+    /// Every image that the name leads to.
+    #[must_use]
+    pub fn images(&self) -> &[Digest] {
+        if self.platforms.is_empty() { std::slice::from_ref(&self.image) } else { &self.platforms }
+    }
+}
+
 #[derive(Deserialize, Serialize)]
 struct TagFile {
     reference: String,
     image: Digest,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    platforms: Vec<Digest>,
 }
 
 impl Store {
     /// Makes `reference` (with tag `latest` when it has none) name the image, instead of what it named before. What the
     /// image needs survives a power cut from then on: a [`barrier`](Store::barrier) that is still missing comes first.
     pub fn tag(&self, reference: &Reference, image: &Digest) -> Result<(), StoreError> {
+        self.tag_platforms(reference, image, &[])
+    }
+
+    /// The same for images of several platforms, in the order of their index. `image`, one of them, is the one that is meant
+    /// where nobody speaks of platforms.
+    pub fn tag_platforms(
+        &self,
+        reference: &Reference,
+        image: &Digest,
+        platforms: &[Digest],
+    ) -> Result<(), StoreError> {
         let reference = tagged(reference);
         self.barrier()?;
         let path = self.tag_path(&reference);
-        let bytes = json(&TagFile { reference: reference.canonical(), image: *image });
+        let platforms = platforms.to_vec();
+        let bytes = json(&TagFile { reference: reference.canonical(), image: *image, platforms });
         if read_small(&path, TAG_BYTES_MAX)?.is_some_and(|known| known == bytes) {
             return Ok(());
         }
@@ -45,17 +78,27 @@ impl Store {
         if let Some(digest) = &reference.digest {
             return self.image_by_digest(digest);
         }
-        Ok(read_tag(&self.tag_path(&tagged(reference)))?.map(|(_, image)| image))
+        Ok(self.find_tag(reference)?.map(|tag| tag.image))
     }
 
-    /// All tags with the ids of their images, by name.
+    /// The tag of this name, `latest` when it has none.
+    pub fn find_tag(&self, reference: &Reference) -> Result<Option<Tag>, StoreError> {
+        read_tag(&self.tag_path(&tagged(reference)))
+    }
+
+    /// All tags with the ids of their images (of several, the one for this machine), by name.
     pub fn tags(&self) -> Result<Vec<(Reference, Digest)>, StoreError> {
+        Ok(self.whole_tags()?.into_iter().map(|tag| (tag.reference, tag.image)).collect())
+    }
+
+    /// All tags, by name.
+    pub fn whole_tags(&self) -> Result<Vec<Tag>, StoreError> {
         let folder = self.root().join("refs");
         let mut tags = Vec::new();
         for name in names_in(&folder)? {
             tags.extend(read_tag(&folder.join(name))?);
         }
-        tags.sort_by_cached_key(|(reference, _)| reference.canonical());
+        tags.sort_by_cached_key(|tag: &Tag| tag.reference.canonical());
         Ok(tags)
     }
 
@@ -80,8 +123,10 @@ fn tagged(reference: &Reference) -> Reference {
 }
 
 /// A tag that cannot be understood names nothing, as one that a power cut took.
-fn read_tag(path: &Path) -> Result<Option<(Reference, Digest)>, StoreError> {
+fn read_tag(path: &Path) -> Result<Option<Tag>, StoreError> {
     let Some(bytes) = read_small(path, TAG_BYTES_MAX)? else { return Ok(None) };
     let file = serde_json::from_slice::<TagFile>(&bytes).ok();
-    Ok(file.and_then(|file| Some((file.reference.parse().ok()?, file.image))))
+    Ok(file.and_then(|TagFile { reference, image, platforms }| {
+        Some(Tag { reference: reference.parse().ok()?, image, platforms })
+    }))
 }

@@ -1,27 +1,9 @@
-//! `--annotation` and the `annotation…` keys of `--output`: free metadata of a manifest and of what names it.
+//! `--annotation` and the `annotation…` keys of `--output`: free metadata of manifests and of the index that lists them.
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::str::FromStr;
 
+use galley_engine::export::{Annotation, Carrier};
 use galley_oci::Platform;
-
-/// What carries an annotation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Carrier {
-    /// The manifest.
-    Manifest,
-    /// What names the manifest in the index of a layout.
-    Descriptor,
-}
-
-/// One annotation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Annotation {
-    pub(crate) carrier: Carrier,
-    /// Only when the image is for it.
-    platform: Option<Platform>,
-    key: String,
-    value: String,
-}
 
 /// Understands `--annotation [TYPE[[PLATFORM]],…:]KEY=VALUE`.
 pub(crate) fn parse(text: &str) -> Result<Vec<Annotation>, String> {
@@ -54,54 +36,55 @@ fn annotation(carrier: &str, key: &str, value: &str) -> Result<Annotation, Strin
     };
     let carrier = match kind {
         "manifest" => Carrier::Manifest,
-        "manifest-descriptor" => Carrier::Descriptor,
-        "index" | "index-descriptor" => {
-            return Err(format!(
-                "{kind} annotations are not supported: an image for one platform has no index"
-            ));
-        }
+        "manifest-descriptor" => Carrier::ManifestDescriptor,
+        "index" => Carrier::Index,
+        "index-descriptor" => Carrier::IndexDescriptor,
         other => {
             return Err(format!(
-                "unknown type {other:?} of an annotation: known are manifest, manifest-descriptor"
+                "unknown type {other:?} of an annotation: known are manifest, manifest-descriptor, index, \
+                 index-descriptor"
             ));
         }
     };
+    if platform.is_some() && matches!(carrier, Carrier::Index | Carrier::IndexDescriptor) {
+        return Err(format!("{kind} annotations have no platform: an index is for all of them"));
+    }
     Ok(Annotation { carrier, platform, key: key.to_owned(), value: value.to_owned() })
-}
-
-/// The annotations of `carrier` in an image for `platform`.
-pub(crate) fn on(all: &[Annotation], carrier: Carrier, platform: &Platform) -> BTreeMap<String, String> {
-    let meant = |one: &&Annotation| {
-        one.carrier == carrier && one.platform.as_ref().is_none_or(|wanted| wanted.rank(platform).is_some())
-    };
-    all.iter().filter(meant).map(|one| (one.key.clone(), one.value.clone())).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn carried(text: &str, carrier: Carrier) -> BTreeMap<String, String> {
-        on(&parse(text).unwrap(), carrier, &Platform::new("linux", "amd64"))
+    fn carriers(text: &str) -> Vec<(Carrier, Option<String>)> {
+        let carrier = |one: Annotation| {
+            assert_eq!((one.key.as_str(), one.value.as_str()), ("a.b", "c=d"));
+            (one.carrier, one.platform.map(|platform| platform.to_string()))
+        };
+        parse(text).unwrap().into_iter().map(carrier).collect()
     }
 
     #[test]
     fn where_annotations_go() {
-        let one = BTreeMap::from([("a.b".to_owned(), "c=d".to_owned())]);
-        assert_eq!(carried("a.b=c=d", Carrier::Manifest), one);
-        assert_eq!(carried("manifest,manifest-descriptor:a.b=c=d", Carrier::Descriptor), one);
-        assert_eq!(carried("manifest[linux/amd64]:a.b=c=d", Carrier::Manifest), one);
-        assert!(carried("manifest[linux/arm64]:a.b=c=d", Carrier::Manifest).is_empty());
+        use Carrier::{Index, IndexDescriptor, Manifest, ManifestDescriptor};
+        assert_eq!(carriers("a.b=c=d"), [(Manifest, None)]);
+        assert_eq!(
+            carriers("manifest,manifest-descriptor,index,index-descriptor:a.b=c=d"),
+            [Manifest, ManifestDescriptor, Index, IndexDescriptor].map(|carrier| (carrier, None))
+        );
+        let arm = Some("linux/arm64".to_owned());
+        assert_eq!(carriers("manifest[linux/arm64/v8]:a.b=c=d"), [(Manifest, arm)]);
         let of_output = |name: &str| of_output(name, "c=d").map(|found| found.map(|found| found.carrier));
-        assert_eq!(of_output("annotation.a.b"), Some(Ok(Carrier::Manifest)));
-        assert_eq!(of_output("annotation[linux/amd64].a"), Some(Ok(Carrier::Manifest)));
-        assert_eq!(of_output("annotation-manifest-descriptor.a"), Some(Ok(Carrier::Descriptor)));
+        assert_eq!(of_output("annotation.a.b"), Some(Ok(Manifest)));
+        assert_eq!(of_output("annotation[linux/amd64].a"), Some(Ok(Manifest)));
+        assert_eq!(of_output("annotation-manifest-descriptor.a"), Some(Ok(ManifestDescriptor)));
+        assert_eq!(of_output("annotation-index.a"), Some(Ok(Index)));
         assert_eq!(of_output("name"), None);
     }
 
     #[test]
     fn what_is_refused() {
-        for text in ["a", "=b", "index:a=b", "manifets:a=b", "manifest[x/y/z/w]:a=b"] {
+        for text in ["a", "=b", "index[linux/arm64]:a=b", "manifets:a=b", "manifest[x/y/z/w]:a=b"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use galley_engine::{blobs::Packing, export::OutputKind};
+use galley_engine::{
+    blobs::Packing,
+    export::{Annotation, OutputKind},
+};
 use galley_oci::compress::Compression;
 
-use super::{
-    annotation::{self, Annotation},
-    csv,
-};
+use super::{annotation, csv};
 
 const TYPES: &str = "oci, docker, tar, local, image, registry, cacheonly";
 
@@ -47,6 +47,8 @@ pub(crate) enum OutputTarget {
         destination: Option<PathBuf>,
         /// `tar=false`: a folder instead of an archive.
         folder: bool,
+        /// `platform-split`: a folder for each platform.
+        split: Option<bool>,
     },
 }
 
@@ -86,7 +88,7 @@ impl OutputSpec {
 
     fn files(kind: OutputKind, destination: Option<PathBuf>) -> Self {
         let folder = kind == OutputKind::Local;
-        Self::of(OutputTarget::Write { kind, destination, folder })
+        Self::of(OutputTarget::Write { kind, destination, folder, split: None })
     }
 
     fn of(target: OutputTarget) -> Self {
@@ -99,6 +101,7 @@ struct Keys {
     kind: Option<String>,
     destination: Option<PathBuf>,
     folder: bool,
+    split: Option<bool>,
     names: Vec<String>,
     rewrite_times: bool,
     push: bool,
@@ -116,6 +119,7 @@ impl Keys {
             "dest" => self.destination = Some(PathBuf::from(text)).filter(|path| path.as_os_str() != "-"),
             "name" => self.names.extend(text.split(',').filter(|name| !name.is_empty()).map(str::to_owned)),
             "tar" => self.folder = !truth()?,
+            "platform-split" => self.split = Some(truth()?),
             "rewrite-timestamp" => self.rewrite_times = truth()?,
             "push" => self.push = truth()?,
             "push-by-digest" => self.by_digest = truth()?,
@@ -134,8 +138,7 @@ impl Keys {
             | "dangling-name-prefix"
             | "attestation-inline"
             | "attestation-prefix"
-            | "prefer-nondist-layers"
-            | "platform-split" => {
+            | "prefer-nondist-layers" => {
                 return Err(format!("{key}={text} is not supported yet"));
             }
             "registry.insecure" => {
@@ -149,7 +152,7 @@ impl Keys {
                     return Err(format!(
                         "unknown key {other:?}: known are type, dest, name, tar, push, push-by-digest, store, \
                          compression, compression-level, force-compression, oci-mediatypes, annotation.…, \
-                         rewrite-timestamp"
+                         platform-split, rewrite-timestamp"
                     ));
                 }
             },
@@ -173,6 +176,9 @@ impl Keys {
                             type=oci, docker, image or registry"
                     .to_owned());
             }
+            Some(kind) if self.split.is_some() && !matches!(kind, "tar" | "local") => {
+                return Err("platform-split= goes with type=local and type=tar".to_owned());
+            }
             Some("cacheonly") => OutputTarget::Nothing,
             Some("docker") if self.destination.is_none() && !self.folder => OutputTarget::Load,
             Some("oci") => self.write(OutputKind::Oci)?,
@@ -193,7 +199,8 @@ impl Keys {
         if folder && self.destination.is_none() {
             return Err("dest= is missing: a directory cannot go to standard output".to_owned());
         }
-        Ok(OutputTarget::Write { kind, destination: self.destination.clone(), folder })
+        let (destination, split) = (self.destination.clone(), self.split);
+        Ok(OutputTarget::Write { kind, destination, folder, split })
     }
 }
 
@@ -248,7 +255,8 @@ mod tests {
     use super::*;
 
     fn write(kind: OutputKind, destination: Option<&str>, folder: bool) -> Result<OutputTarget, String> {
-        Ok(OutputTarget::Write { kind, destination: destination.map(PathBuf::from), folder })
+        let destination = destination.map(PathBuf::from);
+        Ok(OutputTarget::Write { kind, destination, folder, split: None })
     }
 
     fn refused(why: &str) -> Result<OutputTarget, String> {
@@ -289,6 +297,7 @@ mod tests {
         }
         for text in [
             "type=oci,dset=x",
+            "type=oci,platform-split=true",
             "type=tar,compression=zstd",
             "type=local,dest=d,annotation.a=b",
             "type=oci,compression=zstd,oci-mediatypes=false",

@@ -205,7 +205,8 @@ const CONTAINER: [Flag; 83] = [
 ];
 
 const NO_FILTERS: &str = "lists are not filtered yet, use --format and grep";
-const NO_TREE: &str = "images are for one platform each";
+const NO_TREE: &str = "a name of several platforms is one row; `inspect --platform` shows each";
+const NO_PART: &str = "a name goes with all its platforms";
 
 const IMAGES: [Flag; 2] = [value("filter", NO_FILTERS).short('f'), switch("tree", NO_TREE)];
 const PS: [Flag; 2] = [
@@ -219,17 +220,15 @@ const LOGS: [Flag; 4] = [
     switch("timestamps", "logs are kept as the process wrote them").short('t'),
 ];
 const INSPECT: [Flag; 1] = [switch("size", "sizes of containers are not counted").short('s')];
-const PLATFORM: [Flag; 1] = [value("platform", NO_TREE)];
 const STOP: [Flag; 1] = [value("signal", "`stop` sends the image's STOPSIGNAL").short('s')];
 const RM: [Flag; 1] = [switch("link", NO_NETWORKS).short('l')];
-const RMI: [Flag; 2] = [value("platform", NO_TREE), switch("no-prune", LEGACY)];
+const RMI: [Flag; 2] = [value("platform", NO_PART), switch("no-prune", LEGACY)];
 
 const PULL: [Flag; 2] = [
     switch("all-tags", "every tag of a repository is rarely what one wants: name them").short('a'),
     switch("disable-content-trust", NO_TRUST).unless(&["true"]),
 ];
-const PUSH: [Flag; 2] =
-    [switch("disable-content-trust", NO_TRUST).unless(&["true"]), value("platform", NO_TREE)];
+const PUSH: [Flag; 1] = [switch("disable-content-trust", NO_TRUST).unless(&["true"])];
 
 /// Flags that stand before the command.
 const GLOBAL: [Flag; 9] = [
@@ -253,7 +252,6 @@ fn flags(command: &str) -> &'static [Flag] {
         "ps" | "container ls" => &PS,
         "logs" => &LOGS,
         "inspect" => &INSPECT,
-        "image inspect" | "history" => &PLATFORM,
         "stop" => &STOP,
         "rm" => &RM,
         "rmi" | "image rm" => &RMI,

@@ -7,9 +7,11 @@ mod work;
 
 use std::{ffi::OsString, path::PathBuf};
 
+use galley_engine::export::Annotation;
+
 use crate::{
     args::{
-        annotation::{self, Annotation},
+        annotation,
         cache::{CacheFrom, CacheTo},
         output::{self, OutputSpec},
         surroundings::SurroundingsArgs,
@@ -46,8 +48,8 @@ pub(crate) struct BuildArgs {
     /// Execute the steps of these stages again
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     no_cache_filter: Vec<String>,
-    /// linux/… of this machine, or `local`
-    #[arg(long, value_name = "PLATFORM")]
+    /// What to build for: linux/arm64, or several, linux/amd64,linux/arm64; `local` is this machine
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Vec<String>,
     /// Set a label, NAME=VALUE
     #[arg(long, value_name = "NAME=VALUE")]
@@ -75,7 +77,7 @@ pub(crate) struct BuildArgs {
     /// Build from the digests of galley.lock, and fail where a name has moved
     #[arg(long)]
     locked: bool,
-    /// Annotate the manifest, [TYPE:]KEY=VALUE; TYPE is manifest or manifest-descriptor
+    /// Annotate, [TYPE:]KEY=VALUE; TYPE is manifest, manifest[PLATFORM], manifest-descriptor, index, index-descriptor
     #[arg(long, value_name = "[TYPE:]KEY=VALUE", value_parser = annotation::parse)]
     annotation: Vec<Vec<Annotation>>,
     /// Use the cache of another machine: an image's name, or type=registry,ref=NAME, type=local,src=DIR[,tag=TAG]

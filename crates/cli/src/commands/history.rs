@@ -1,4 +1,5 @@
 use galley_engine::images::{self, HistoryLine};
+use galley_oci::Platform;
 use serde_json::{Value, json};
 
 use crate::{
@@ -14,6 +15,9 @@ pub(crate) struct HistoryArgs {
     /// Sizes and ages for people, or bytes and dates with `--human=false`
     #[arg(short = 'H', long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     human: bool,
+    /// Of an image for several platforms, the one for this
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
     #[command(flatten)]
     list: ListArgs,
     /// A tag, an id or the start of one
@@ -36,7 +40,7 @@ const CREATED_BY_CHARACTERS: usize = 45;
 
 /// Lists the instructions of an image.
 pub(crate) fn execute(arguments: &HistoryArgs, context: &Context) -> Outcome {
-    let lines = images::history(&context.store()?, &arguments.image)?;
+    let lines = images::history(&context.store()?, &arguments.image, arguments.platform.as_ref())?;
     let rows = lines.iter().map(|line| row(line, arguments.list.no_trunc, arguments.human)).collect();
     let table = if arguments.human { TABLE } else { TABLE_DATES };
     Listing { headings: &HEADINGS, table, rows }.print(&arguments.list)

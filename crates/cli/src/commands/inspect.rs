@@ -3,6 +3,7 @@ mod description;
 use std::io::{self, Write};
 
 use galley_engine::{Error, ErrorKind, container, images};
+use galley_oci::Platform;
 use galley_store::Store;
 use serde::Serialize;
 use serde_json::{Value, ser::PrettyFormatter};
@@ -23,6 +24,9 @@ pub(crate) struct InspectArgs {
     /// Look only among these
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<Kind>,
+    /// Of an image for several platforms, the one for this
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
     /// Names, tags, ids or the start of ids
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
@@ -34,6 +38,9 @@ pub(crate) struct OneKindArgs {
     /// `json`, or a Go template
     #[arg(short, long, value_name = "TEMPLATE")]
     format: Option<String>,
+    /// Of an image for several platforms, the one for this
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
     /// Names, tags, ids or the start of ids
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
@@ -42,7 +49,8 @@ pub(crate) struct OneKindArgs {
 impl OneKindArgs {
     /// The same as `inspect --type KIND`.
     pub(crate) fn of(self, kind: Kind) -> InspectArgs {
-        InspectArgs { format: self.format, kind: Some(kind), names: self.names }
+        let Self { format, platform, names } = self;
+        InspectArgs { format, kind: Some(kind), platform, names }
     }
 }
 
@@ -61,7 +69,7 @@ pub(crate) fn execute(arguments: &InspectArgs, context: &Context) -> Outcome {
     let mut outcome = Ok(());
     let mut found = Vec::new();
     for name in &arguments.names {
-        match inspect(&store, name, arguments.kind) {
+        match inspect(&store, name, arguments) {
             Ok(value) => found.push(value),
             Err(failure) => keep_first(&mut outcome, failure),
         }
@@ -76,7 +84,8 @@ pub(crate) fn execute(arguments: &InspectArgs, context: &Context) -> Outcome {
 }
 
 /// Containers come first, as in docker.
-fn inspect(store: &Store, name: &str, kind: Option<Kind>) -> Outcome<Value> {
+fn inspect(store: &Store, name: &str, arguments: &InspectArgs) -> Outcome<Value> {
+    let kind = arguments.kind;
     if kind != Some(Kind::Image) {
         match container::find(store, name) {
             Ok(found) => return Ok(description::describe(store, &found)?),
@@ -87,7 +96,7 @@ fn inspect(store: &Store, name: &str, kind: Option<Kind>) -> Outcome<Value> {
         }
     }
     if kind != Some(Kind::Container)
-        && let Some(image) = images::lookup(store, name)?
+        && let Some(image) = images::lookup_for(store, name, arguments.platform.as_ref())?
     {
         return Ok(images::inspect(store, &image)?);
     }

@@ -58,22 +58,30 @@ pub(crate) enum PullPolicy {
     Never,
 }
 
+/// The image that a container is made of.
+pub(super) struct Needed<'a> {
+    pub(super) name: &'a str,
+    pub(super) platform: Option<Platform>,
+    /// Nothing is said about fetching.
+    pub(super) quiet: bool,
+}
+
 /// Sees to it that `run` and `create` have their image. Everything is said on standard error, for standard output belongs
 /// to the container.
-pub(super) fn ensure(
-    context: &Context,
-    store: &Store,
-    name: &str,
-    policy: PullPolicy,
-    quiet: bool,
-) -> Outcome {
-    let is_here = || images::lookup(store, name).map(|found| found.is_some());
+pub(super) fn ensure(context: &Context, store: &Store, needed: &Needed<'_>, policy: PullPolicy) -> Outcome {
+    let Needed { name, platform, quiet } = needed;
+    let (platform, quiet) = (platform.clone(), *quiet);
+    let is_here = || match images::lookup_for(store, name, platform.as_ref()) {
+        // It is here for others.
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+        found => found.map(|found| found.is_some()),
+    };
     if policy == PullPolicy::Never || (policy == PullPolicy::Missing && is_here()?) {
         return Ok(());
     }
     // What is no name is an id, or nothing at all: who looks it up says so.
     let Ok(wanted) = Wanted::new(name) else { return Ok(()) };
-    let arguments = PullArgs { show: ShowArgs::new(quiet), platform: None, images: Vec::new() };
+    let arguments = PullArgs { show: ShowArgs::new(quiet), platform: platform.clone(), images: Vec::new() };
     // Later signals are the container's.
     signals::while_listening(|stop| {
         let pull = Pull { aside: true, ..Pull::new(&arguments, context, stop)? };

@@ -5,11 +5,10 @@ use std::{
 
 use galley_engine::{
     Cancel, Error, ErrorKind, Event,
-    export::{PackOptions, PackedImage},
-    image::Assembled,
+    export::{PackOptions, Packed, save},
     images,
 };
-use galley_oci::{ImageConfig, Platform, Reference};
+use galley_oci::{Platform, Reference};
 use galley_store::Store;
 
 use crate::{
@@ -29,6 +28,9 @@ pub(crate) struct PushArgs {
     /// Send every tag of the repository
     #[arg(short, long)]
     all_tags: bool,
+    /// Of an image for several platforms, the one for this alone
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
     /// What to send; `latest` without a tag
     #[arg(value_name = "NAME[:TAG]", required = true)]
     images: Vec<String>,
@@ -72,7 +74,7 @@ impl Push<'_> {
             if quiet {
                 self.say(&name.canonical())?;
             } else {
-                let (tag, descriptor) = (name.tag.clone().unwrap_or_default(), &packed.descriptor);
+                let (tag, descriptor) = (name.tag.clone().unwrap_or_default(), packed.descriptor());
                 self.say(&format!("{tag}: digest: {} size: {}", descriptor.digest, descriptor.size))?;
             }
         }
@@ -95,16 +97,18 @@ impl Push<'_> {
         Ok(tags)
     }
 
-    fn image(&self, name: &Reference) -> Result<PackedImage, Error> {
-        let image = images::find(self.store, &name.canonical())?;
-        let assembled = Assembled::of_store(self.store, &image)?;
-        let platform = platform_of(&images::config(&image)?);
+    fn image(&self, name: &Reference) -> Result<Packed, Error> {
+        let canonical = name.canonical();
+        let images = match &self.arguments.platform {
+            None => images::all(self.store, &canonical)?,
+            Some(platform) => vec![images::find_for(self.store, &canonical, Some(platform))?],
+        };
         let show = &self.arguments.show;
         show.show(self.context, (self.store, true), &self.stop, |fetcher| {
             // Layers that were made here may not be compressed yet.
             let (what, started) = ("exporting layers".to_owned(), Instant::now());
             fetcher.events.emit(Event::Exporting { what: what.clone() });
-            let packed = PackedImage::pack(fetcher, &assembled, &platform, &PackOptions::default())?;
+            let packed = save::pack(fetcher, &images, &PackOptions::default())?;
             fetcher.events.emit(Event::Exported { what, took: started.elapsed() });
             registry::push(&self.registries, fetcher, &packed, name)?;
             Ok(packed)
@@ -114,8 +118,4 @@ impl Push<'_> {
     fn say(&self, line: &str) -> Outcome {
         writeln!(io::stdout().lock(), "{line}").map_err(output)
     }
-}
-
-fn platform_of(config: &ImageConfig) -> Platform {
-    Platform { variant: config.variant.clone(), ..Platform::new(&config.os, &config.architecture) }
 }

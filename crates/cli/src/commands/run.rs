@@ -6,6 +6,7 @@ mod terminal;
 use std::{ffi::OsString, path::PathBuf};
 
 use galley_engine::container::CreateOptions;
+use galley_oci::Platform;
 use galley_store::Store;
 
 use crate::{
@@ -60,9 +61,9 @@ pub(crate) struct ContainerArgs {
     /// Signal that `stop` sends
     #[arg(long, value_name = "SIGNAL")]
     pub(super) stop_signal: Option<String>,
-    /// `linux/…` of this machine
-    #[arg(long, value_name = "PLATFORM")]
-    pub(super) platform: Option<String>,
+    /// The image for another machine than this one: linux/arm64, …
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(super) platform: Option<Platform>,
     /// When to fetch the image from its registry
     #[arg(long, value_name = "WHEN", value_enum, default_value = "missing")]
     pub(super) pull: PullPolicy,
@@ -83,7 +84,9 @@ pub(crate) struct ContainerArgs {
 impl ContainerArgs {
     /// `--pull`: sees to it that the image is in the store.
     pub(crate) fn fetch_image(&self, context: &Context, store: &Store, options: &CreateOptions) -> Outcome {
-        pull::ensure(context, store, &options.image, self.pull, self.quiet)
+        let wanted =
+            pull::Needed { name: &options.image, platform: options.platform.clone(), quiet: self.quiet };
+        pull::ensure(context, store, &wanted, self.pull)
     }
 }
 

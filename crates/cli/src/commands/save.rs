@@ -28,7 +28,7 @@ pub(crate) struct SaveArgs {
     /// What is written
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::DockerArchive)]
     format: Format,
-    /// Refuse images that are for another platform
+    /// Of an image for several platforms, the one for this
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
     /// Tags, ids or the start of ids; a repository without a tag means all of its tags
@@ -82,5 +82,5 @@ fn output(arguments: &SaveArgs) -> Result<Output, Error> {
         }
         (None, _) => Destination::Stream(Mutex::new(Box::new(Stream::new()))),
     };
-    Ok(Output { kind, destination })
+    Ok(Output { kind, destination, split: None })
 }

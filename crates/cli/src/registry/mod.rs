@@ -12,6 +12,6 @@ mod source;
 mod web;
 
 pub(crate) use client::{Registries, failed, settings};
-pub(crate) use push::{push, push_from};
+pub(crate) use push::{push, push_image};
 pub(crate) use source::{Ask, Found, RemoteImages};
 pub(crate) use web::{Web, git_settings};

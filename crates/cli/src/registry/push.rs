@@ -9,7 +9,7 @@ use std::{
 use galley_engine::{
     Error, Event, Events, Fetcher, clock,
     events::{Direction, TransferState},
-    export::{PackedBlob, PackedImage},
+    export::{Packed, PackedBlob, PackedImage},
     ports::BlobSource,
     side_by_side,
 };
@@ -57,35 +57,39 @@ enum Content<'a> {
     Elsewhere(&'a dyn BlobSource),
 }
 
-/// Pushes `image` to the tag of `to`, or by its digest when it has none. The manifest's digest.
+/// Pushes all of `packed`: to the tag of `to`, or by its digest when it has none. Images of an index come first, without
+/// tags. The digest of what is under the name then.
 pub(crate) fn push(
     registries: &Registries,
     fetcher: &Fetcher<'_>,
-    image: &PackedImage,
+    packed: &Packed,
     to: &Reference,
 ) -> Result<Digest, Error> {
-    push_from(registries, fetcher, image, to, &[])
+    let Some(index) = &packed.index else {
+        return push_image(registries, fetcher, &packed.images[0], to, &[]);
+    };
+    let by_digest = Reference { tag: None, digest: None, ..to.clone() };
+    for image in &packed.images {
+        push_image(registries, fetcher, image, &by_digest, &[])?;
+    }
+    let push = Push::new(registries, fetcher, to)?;
+    let digest = push.manifest(&index.descriptor, &index.document)?;
+    push.remember(&index.descriptor, &[&index.document])?;
+    Ok(digest)
 }
 
-/// The same for an image that is known to be whole in other places.
-pub(crate) fn push_from(
+/// Pushes one image, which is known to be whole in `known_in` too.
+pub(crate) fn push_image(
     registries: &Registries,
     fetcher: &Fetcher<'_>,
     image: &PackedImage,
     to: &Reference,
     known_in: &[Arc<dyn BlobSource>],
 ) -> Result<Digest, Error> {
-    let push = Push {
-        client: registries.client()?,
-        store: fetcher.store,
-        events: fetcher.events,
-        to,
-        name: to.familiar(),
-        neighbours: neighbours(fetcher.store, to),
-    };
+    let push = Push::new(registries, fetcher, to)?;
     push.blobs(&blobs(image, known_in), fetcher)?;
     let digest = push.manifest(&image.descriptor, &image.manifest)?;
-    push.remember(image)?;
+    push.remember(&image.descriptor, &[&image.manifest, &image.config])?;
     Ok(digest)
 }
 
@@ -124,7 +128,18 @@ fn pushed(store: &Store, name: &Reference) -> Option<Vec<Digest>> {
     Some(manifest.layers.iter().chain([&manifest.config]).map(|blob| blob.digest).collect())
 }
 
-impl Push<'_> {
+impl<'a> Push<'a> {
+    fn new(registries: &Registries, fetcher: &Fetcher<'a>, to: &'a Reference) -> Result<Self, Error> {
+        Ok(Self {
+            client: registries.client()?,
+            store: fetcher.store,
+            events: fetcher.events,
+            to,
+            name: to.familiar(),
+            neighbours: neighbours(fetcher.store, to),
+        })
+    }
+
     fn blobs(&self, blobs: &[Blob<'_>], fetcher: &Fetcher<'_>) -> Result<(), Error> {
         side_by_side(blobs, UPLOADS_MAX, fetcher.stop, |blob| self.blob(blob)).map(drop)
     }
@@ -190,15 +205,15 @@ impl Push<'_> {
         put.map_err(|error| failed(&format!("cannot push {}", self.name), error))
     }
 
-    /// What the registry has under the tag now is known without asking.
-    fn remember(&self, image: &PackedImage) -> Result<(), Error> {
+    /// What the registry has under the tag now is known without asking; images without one are found in their index.
+    fn remember(&self, descriptor: &Descriptor, documents: &[&Vec<u8>]) -> Result<(), Error> {
+        for document in documents {
+            self.store.put_blob(document).map_err(store_error)?;
+        }
         if self.to.tag.is_none() {
             return Ok(());
         }
-        for document in [&image.manifest, &image.config] {
-            self.store.put_blob(document).map_err(store_error)?;
-        }
-        let Descriptor { digest, media_type, size, .. } = image.descriptor.clone();
+        let Descriptor { digest, media_type, size, .. } = descriptor.clone();
         let remote = Remote { digest, media_type, size, asked: clock::now() };
         self.store.put_remote(self.to, &remote).map_err(store_error)
     }

@@ -15,7 +15,7 @@ const DEFAULT_STOP_SIGNAL: i32 = 15;
 
 /// Creates a container; nothing runs yet.
 pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Error> {
-    let image = images::find(store, &options.image)?;
+    let image = images::find_for(store, &options.image, options.platform.as_ref())?;
     let defaults = images::config(&image)?.config;
     let arguments = arguments(options, &defaults)?;
     let mut config = ContainerConfig {

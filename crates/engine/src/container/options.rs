@@ -6,6 +6,8 @@ use std::{
     path::PathBuf,
 };
 
+use galley_oci::Platform;
+
 use super::{NetworkMode, Protocol, PublishedPort};
 use crate::{Error, ErrorKind};
 
@@ -14,6 +16,8 @@ use crate::{Error, ErrorKind};
 pub struct CreateOptions {
     /// The image's name or id, as typed.
     pub image: String,
+    /// Of an image for several platforms, the one for this.
+    pub platform: Option<Platform>,
     /// The words after the image.
     pub command: Vec<String>,
     /// Replaces the image's entry point; empty for none.

@@ -1,9 +1,6 @@
 //! An image packed for others: manifest, config and compressed layers, each blob at hand or where it can be had.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use galley_oci::{
     Descriptor, Digest, Manifest, Platform, Time,
@@ -12,6 +9,7 @@ use galley_oci::{
 };
 use galley_store::Store;
 
+use super::annotation::{self, Annotation, Carrier};
 use crate::{
     Error, ErrorKind, Fetcher,
     blobs::{self, PackedLayer, Packing, Wanted},
@@ -33,10 +31,8 @@ pub struct PackOptions {
     pub keep_plain: bool,
     /// Docker's names for manifest, config and layers instead of OCI's.
     pub docker_types: bool,
-    /// Of the manifest.
-    pub annotations: BTreeMap<String, String>,
-    /// Of what names the manifest.
-    pub descriptor_annotations: BTreeMap<String, String>,
+    /// Free metadata.
+    pub annotations: Vec<Annotation>,
 }
 
 /// An image with every blob at hand, or known to be elsewhere.
@@ -81,13 +77,14 @@ impl PackedImage {
             false => (OCI_CONFIG, OCI_MANIFEST),
         };
         let mut config_descriptor = Descriptor::of(config_type, &image.config);
+        let annotations = annotation::on(&options.annotations, Carrier::Manifest, Some(platform));
         let came = image.manifest.as_deref().and_then(|bytes| Some((bytes, Manifest::parse(bytes).ok()?)));
         let came = came.filter(|(_, came)| {
             let same = |(one, other): (&Descriptor, &PackedBlob)| one.digest == other.descriptor.digest;
             came.layers.len() == layers.len() && came.layers.iter().zip(&layers).all(same)
         });
         let (manifest, kind) = match came {
-            Some((bytes, came)) if options.annotations.is_empty() && !options.docker_types => {
+            Some((bytes, came)) if annotations.is_empty() && !options.docker_types => {
                 config_descriptor = came.config;
                 (bytes.to_vec(), came.media_type.unwrap_or_else(|| manifest_type.to_owned()))
             }
@@ -95,13 +92,14 @@ impl PackedImage {
                 let descriptors = layers.iter().map(|layer| layer.descriptor.clone()).collect();
                 let mut manifest = Manifest::new(config_descriptor.clone(), descriptors);
                 manifest.media_type = Some(manifest_type.to_owned());
-                manifest.annotations.clone_from(&options.annotations);
+                manifest.annotations = annotations;
                 (manifest.to_bytes(), manifest_type.to_owned())
             }
         };
         let mut descriptor = Descriptor::of(&kind, &manifest);
         descriptor.platform = Some(platform.clone());
-        descriptor.annotations.clone_from(&options.descriptor_annotations);
+        descriptor.annotations =
+            annotation::on(&options.annotations, Carrier::ManifestDescriptor, Some(platform));
         let (config, created) =
             (image.config.clone(), crate::images::created_in(&image.config, image.created));
         Ok(Self { manifest, descriptor, config_descriptor, config, layers, created })

@@ -7,11 +7,11 @@ use std::{
 };
 
 use fs_err as fs;
-use galley_oci::{Descriptor, Index, image::to_compact, reference::Reference};
+use galley_oci::{Descriptor, Index, Platform, image::to_compact, reference::Reference};
 use serde::Serialize;
 
 use super::{
-    Destination, OutputKind, PackedImage,
+    Destination, OutputKind, Packed, PackedImage,
     destination::write_stream,
     tar::{TarFile, write_failed},
 };
@@ -19,10 +19,10 @@ use crate::{Cancel, Error, ErrorKind, Fetcher};
 
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
-/// An image that is packed, and its names.
+/// What is packed, and its names.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Named<'a> {
-    pub(super) image: &'a PackedImage,
+    pub(super) packed: &'a Packed,
     pub(super) names: &'a [Reference],
 }
 
@@ -53,9 +53,12 @@ struct Files<'a> {
 impl<'a> Files<'a> {
     fn new(kind: OutputKind, images: &[Named<'a>]) -> Self {
         let mut small = BTreeMap::new();
-        for Named { image, .. } in images {
+        for image in images.iter().flat_map(|named| &named.packed.images) {
             small.insert(blob_name(&image.descriptor), image.manifest.clone());
             small.insert(format!("blobs/sha256/{}", image.id().hex()), image.config.clone());
+        }
+        for index in images.iter().filter_map(|named| named.packed.index.as_ref()) {
+            small.insert(blob_name(&index.descriptor), index.document.clone());
         }
         let index = Index::new(images.iter().flat_map(entries).collect());
         small.insert("index.json".to_owned(), to_compact(&index));
@@ -64,8 +67,9 @@ impl<'a> Files<'a> {
             let manifests: Vec<_> = images.iter().map(docker_manifest).collect();
             small.insert("manifest.json".to_owned(), to_compact(&manifests));
         }
-        let layers = images.iter().flat_map(|Named { image, .. }| &image.layers);
-        Self { small, layers: layers.map(|layer| &layer.descriptor).collect() }
+        let all = images.iter().flat_map(|named| &named.packed.images);
+        let layers = all.flat_map(|image| &image.layers).map(|layer| &layer.descriptor);
+        Self { small, layers: layers.collect() }
     }
 
     fn write_tar(&self, fetcher: &Fetcher<'_>, out: &mut dyn Write) -> Result<(), Error> {
@@ -144,10 +148,10 @@ fn blob_name(blob: &Descriptor) -> String {
 }
 
 /// One entry for each name, as BuildKit writes it; one without a name when there is none.
-fn entries(Named { image, names }: &Named<'_>) -> Vec<Descriptor> {
-    let created = image.created.truncated().rfc3339();
+fn entries(Named { packed, names }: &Named<'_>) -> Vec<Descriptor> {
+    let created = packed.created().truncated().rfc3339();
     let entry = |name: Option<&Reference>| {
-        let mut descriptor = image.descriptor.clone();
+        let mut descriptor = packed.descriptor().clone();
         let annotations = &mut descriptor.annotations;
         annotations.insert("org.opencontainers.image.created".to_owned(), created.clone());
         if let Some(name) = name {
@@ -170,7 +174,14 @@ struct DockerManifest {
     layers: Vec<String>,
 }
 
-fn docker_manifest(Named { image, names }: &Named<'_>) -> DockerManifest {
+/// The list knows nothing of platforms: of several images it has the one for this machine.
+fn docker_manifest(Named { packed, names }: &Named<'_>) -> DockerManifest {
+    let here = Platform::of_this_machine();
+    let rank = |image: &&PackedImage| {
+        let own = image.descriptor.platform.as_ref();
+        own.and_then(|own| here.rank(own)).unwrap_or(usize::MAX)
+    };
+    let image = packed.images.iter().min_by_key(rank).unwrap_or(&packed.images[0]);
     DockerManifest {
         config: format!("blobs/sha256/{}", image.id().hex()),
         repo_tags: (!names.is_empty()).then(|| names.iter().map(Reference::familiar).collect()),

@@ -17,19 +17,13 @@ use std::{
 
 use fs_err as fs;
 use galley_oci::{Entry, Kind, Time, TimePolicy};
-use galley_store::Store;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 
 use super::files::Files;
-use crate::{Error, ErrorKind, Snapshot};
+use crate::{Error, ErrorKind};
 
-/// Writes every file of `snapshot` below `folder`.
-pub(super) fn write(
-    store: &Store,
-    snapshot: &Snapshot,
-    times: TimePolicy,
-    folder: &Path,
-) -> Result<(), Error> {
+/// Writes all `files` below `folder`.
+pub(super) fn write(files: &Files<'_>, times: TimePolicy, folder: &Path) -> Result<(), Error> {
     let failed = |path: &[u8], source: io::Error| {
         let kind =
             if source.kind() == io::ErrorKind::StorageFull { ErrorKind::Store } else { ErrorKind::Usage };
@@ -37,7 +31,6 @@ pub(super) fn write(
         Error::new(kind, format!("cannot write the output {}", path.display())).because(source)
     };
     fs::create_dir_all(folder).map_err(|source| failed(b"", source))?;
-    let files = Files::of(store, snapshot)?;
     let root = open_folder(folder).map_err(|source| failed(b"", source))?;
     let mut writer = Writer { root, times, linked: HashMap::new() };
     for (index, entry) in files.tree.entries().iter().enumerate().skip(1) {

@@ -10,17 +10,16 @@ use galley_oci::{
 use galley_store::Store;
 
 use super::{Destination, destination::write_stream, files::Files};
-use crate::{Error, ErrorKind, Snapshot};
+use crate::{Error, ErrorKind};
 
-/// Writes every file of `snapshot` as a plain tar.
+/// Writes all `files` as a plain tar.
 pub(super) fn write(
     store: &Store,
-    snapshot: &Snapshot,
+    files: &Files<'_>,
     times: TimePolicy,
     destination: &Destination,
 ) -> Result<(), Error> {
-    let files = Files::of(store, snapshot)?;
-    write_stream(destination, || store.failpoint("export"), |out| write_tree(&files, times, out))
+    write_stream(destination, || store.failpoint("export"), |out| write_tree(files, times, out))
 }
 
 fn write_tree(files: &Files<'_>, times: TimePolicy, out: &mut dyn Write) -> Result<(), Error> {

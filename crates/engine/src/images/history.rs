@@ -1,9 +1,9 @@
 //! `galley history`: how an image came about, newest first.
 
-use galley_oci::{Digest, Time};
+use galley_oci::{Digest, Platform, Time};
 use galley_store::Store;
 
-use super::{config, find, list::layer_size};
+use super::{config, find_for, list::layer_size};
 use crate::Error;
 
 /// One line of `galley history`.
@@ -21,9 +21,9 @@ pub struct HistoryLine {
     pub comment: String,
 }
 
-/// The history of the image `name`.
-pub fn history(store: &Store, name: &str) -> Result<Vec<HistoryLine>, Error> {
-    let image = find(store, name)?;
+/// The history of the image `name`, for `platform` when it has several.
+pub fn history(store: &Store, name: &str, platform: Option<&Platform>) -> Result<Vec<HistoryLine>, Error> {
+    let image = find_for(store, name, platform)?;
     let mut layers = image.layers.iter();
     let mut lines = Vec::new();
     for item in config(&image)?.history {

@@ -1,6 +1,6 @@
 //! `galley images`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use galley_oci::{Digest, Kind, Reference, Time};
 use galley_store::{Image, Store};
@@ -22,11 +22,13 @@ pub struct ImageSummary {
 }
 
 /// Every image under every name, the newest first. Bases that came with a build and were given no name here are not
-/// listed; images that lost their name are.
+/// listed; images that lost their name are. A name of several platforms is one row.
 pub fn list(store: &Store) -> Result<Vec<ImageSummary>, Error> {
     let mut names: BTreeMap<Digest, Vec<Reference>> = BTreeMap::new();
-    for (reference, id) in store.tags().map_err(unreadable)? {
-        names.entry(id).or_default().push(reference);
+    let mut of_others = BTreeSet::new();
+    for tag in store.whole_tags().map_err(unreadable)? {
+        of_others.extend(tag.images().iter().copied());
+        names.entry(tag.image).or_default().push(tag.reference);
     }
     let mut rows = Vec::new();
     for image in store.images().map_err(unreadable)? {
@@ -36,7 +38,7 @@ pub fn list(store: &Store) -> Result<Vec<ImageSummary>, Error> {
         match names.remove(&image.id) {
             Some(references) => rows
                 .extend(references.into_iter().map(|name| row(Some(name))).collect::<Result<Vec<_>, _>>()?),
-            None if image.manifest.is_some() => {}
+            None if image.manifest.is_some() || of_others.contains(&image.id) => {}
             None => rows.push(row(None)?),
         }
     }

@@ -4,6 +4,7 @@ mod digests;
 mod history;
 mod inspect;
 mod list;
+mod platforms;
 mod remove;
 
 use galley_oci::{ImageConfig, Reference, Time};
@@ -13,6 +14,8 @@ pub use self::digests::repo_digest;
 pub use self::history::{HistoryLine, history};
 pub use self::inspect::inspect;
 pub use self::list::{ImageSummary, list};
+pub use self::platforms::{all, find_for, lookup_for, platform_of};
+pub(crate) use self::platforms::{name_all, pick};
 pub use self::remove::{Removed, remove};
 use crate::{Error, ErrorKind};
 
@@ -40,13 +43,11 @@ pub fn lookup(store: &Store, name: &str) -> Result<Option<Image>, Error> {
     id.map_or(Ok(None), |id| store.image(&id).map_err(unreadable))
 }
 
-/// Gives the image `from` the further name `to`.
+/// Gives the image `from`, on all its platforms, the further name `to`.
 pub fn tag(store: &Store, from: &str, to: &str) -> Result<(), Error> {
-    let image = find(store, from)?;
-    let reference = parse_tag(to)?;
-    store.tag(&reference, &image.id).map_err(|error| {
-        Error::new(ErrorKind::Store, format!("cannot tag {}", reference.familiar())).because(error)
-    })
+    let images = all(store, from)?;
+    let with_platform = images.into_iter().map(|image| platform_of(&image).map(|platform| (image, platform)));
+    name_all(store, &parse_tag(to)?, &with_platform.collect::<Result<Vec<_>, _>>()?)
 }
 
 /// A name that an image may be given: a tag without a digest.

@@ -53,7 +53,7 @@ pub fn plain(
         false => error,
     })?;
     let image = assemble(fetcher, options, config, layer)?;
-    image::keep(fetcher, &image, options.name.as_slice())?;
+    image::keep(fetcher, &[(&image, &options.platform)], options.name.as_slice())?;
     Ok(image.id)
 }
 

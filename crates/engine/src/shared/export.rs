@@ -38,17 +38,15 @@ pub struct CacheOptions {
     pub times: TimePolicy,
 }
 
-/// The cache of a build, by the number of the resulting target in the plan. Layers that came from a cache and were not
-/// needed stay where they are; nothing is fetched.
+/// The cache of a build, for all its platforms. Layers that came from a cache and were not needed stay where they are;
+/// nothing is fetched.
 pub fn pack(
     fetcher: &Fetcher<'_>,
     plan: &Plan,
-    target: usize,
     built: &Built,
     options: &CacheOptions,
 ) -> Result<PackedImage, Error> {
-    let unknown = || Error::new(ErrorKind::Internal, format!("the plan has no target {target}"));
-    let result = steps_of(plan.targets.get(target).ok_or_else(unknown)?);
+    let result: Vec<StepId> = plan.targets.iter().flat_map(steps_of).collect();
     let wishes = wishes(built, &result, options)?;
     let wanted: Vec<Wanted> = wishes.iter().filter_map(Wish::to_pack).collect();
     let made = blobs::pack_all(fetcher, &wanted, options.packing)?;

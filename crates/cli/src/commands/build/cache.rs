@@ -25,15 +25,25 @@ const INLINE_ARGUMENT: &str = "BUILDKIT_INLINE_CACHE";
 pub(super) fn import(
     given: &[CacheFrom],
     remote: &RemoteImages<'_>,
-    platform: &Platform,
+    platforms: &[&Platform],
     events: &Events,
 ) -> Result<Caches, Error> {
     let mut caches = Vec::new();
     for from in given {
-        match open(from, remote, platform) {
-            Ok(cache) => caches.push(cache),
-            Err(error) if error.kind == ErrorKind::Cancelled => return Err(error),
-            Err(error) => warn(events, &format!("the cache {} is not used", from.text), &error),
+        // Under one name there may be an image, with its cache, for each platform; one of them is of use already.
+        let (mut found, mut missing) = (false, None);
+        for platform in platforms {
+            match open(from, remote, platform) {
+                Ok(cache) => {
+                    found = true;
+                    caches.push(cache);
+                }
+                Err(error) if error.kind == ErrorKind::Cancelled => return Err(error),
+                Err(error) => missing = missing.or(Some(error)),
+            }
+        }
+        if let Some(error) = missing.filter(|_| !found) {
+            warn(events, &format!("the cache {} is not used", from.text), &error);
         }
     }
     Ok(Caches::new(caches))
@@ -152,12 +162,12 @@ impl Export<'_> {
 
     fn one(&self, to: &CacheTo) -> Result<(), Error> {
         let options = CacheOptions { extent: to.extent, packing: to.packing, times: self.times };
-        let cache: PackedImage = shared::pack(self.fetcher, self.plan, 0, self.built, &options)?;
+        let cache: PackedImage = shared::pack(self.fetcher, self.plan, self.built, &options)?;
         match &to.place {
             CacheTarget::Inline => Ok(()),
             CacheTarget::Local(folder) => shared::write(self.fetcher, &cache, folder),
             CacheTarget::Registry(reference) => {
-                registry::push(self.registries, self.fetcher, &cache, reference).map(drop)
+                registry::push_image(self.registries, self.fetcher, &cache, reference, &[]).map(drop)
             }
         }
     }

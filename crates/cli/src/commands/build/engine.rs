@@ -3,8 +3,8 @@
 use std::{io, sync::Mutex, thread};
 
 use galley_engine::{
-    Error, ErrorKind, Events,
-    export::{Destination, Exported, Output, OutputKind, PackedImage},
+    Error, ErrorKind, Event, Events,
+    export::{Destination, Exported, Output, OutputKind, Packed},
 };
 use galley_registry::Engine;
 
@@ -19,9 +19,17 @@ pub(super) fn load(
     engine: &Engine,
     registries: &Registries,
     exported: &Exported<'_>,
-    packed: &PackedImage,
+    packed: &Packed,
     events: &Events,
 ) -> Result<(), Error> {
+    if packed.images.len() > 1 {
+        events.emit(Event::Warning {
+            message: "a docker engine without the containerd image store keeps the image for one platform"
+                .to_owned(),
+            place: None,
+            help: Some("the local store has all of them".to_owned()),
+        });
+    }
     let what = format!("loading into the docker engine at {}", engine.socket().display());
     timed(events, what, || {
         let (mut reader, writer) = io::pipe()
@@ -29,6 +37,7 @@ pub(super) fn load(
         let output = Output {
             kind: OutputKind::Docker,
             destination: Destination::Stream(Mutex::new(Box::new(writer))),
+            split: None,
         };
         thread::scope(|scope| {
             let written = scope.spawn(|| {

@@ -33,7 +33,7 @@ pub(super) fn plan_options(
 ) -> Result<PlanOptions, Error> {
     let (name, text, context) = sources(arguments, store)?;
     let mut options = PlanOptions::new(name, text, context, Platform::of_this_machine());
-    options.platforms = own_platform(&arguments.platform)?;
+    options.platforms = platforms(&arguments.platform)?;
     // Scripts pass on empty variables: an empty flag is none, as in docker.
     options.target = arguments.target.clone().filter(|target| !target.is_empty());
     options.build_args = build_args(&arguments.build_arg, environment);
@@ -160,18 +160,6 @@ pub(crate) fn platforms(wanted: &[String]) -> Result<Vec<Platform>, Error> {
         }
     }
     Ok(platforms)
-}
-
-/// The same where only this machine's can be had.
-pub(crate) fn own_platform(wanted: &[String]) -> Result<Vec<Platform>, Error> {
-    let (own, platforms) = (Platform::of_this_machine(), platforms(wanted)?);
-    match platforms.iter().find(|platform| !own.matches(platform)) {
-        None => Ok(platforms),
-        Some(platform) => Err(Error::new(
-            ErrorKind::Usage,
-            format!("--platform {platform} is not supported yet: this machine is {own}"),
-        )),
-    }
 }
 
 fn name_and_value(text: &str) -> (String, String) {

@@ -9,22 +9,18 @@ use std::{
 
 use fs_err as fs;
 use galley_engine::{
-    Error, ErrorKind, Event, Events, Fetcher,
+    Error, ErrorKind, Event, Events,
     blobs::Packing,
-    export::{Destination, Exported, Output, PackOptions, PackedImage},
-    image::{self, Assembled},
-    images,
+    export::{Annotation, Carrier, Destination, Exported, Made, Output, OutputKind, PackOptions, Packed},
+    image, images,
 };
-use galley_oci::Reference;
+use galley_oci::{Digest, Platform, Reference};
 use galley_registry::Engine;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{BuildArgs, engine};
 use crate::{
-    args::{
-        annotation::{self, Carrier},
-        output::{OutputSpec, OutputTarget, PackingSpec},
-    },
+    args::output::{OutputSpec, OutputTarget, PackingSpec},
     failure::Stream,
     registry::{self, Registries},
 };
@@ -96,13 +92,13 @@ impl Outputs {
                 self.store |= store;
                 self.pushed.push(Pushed { by_digest, packing });
             }
-            OutputTarget::Write { kind, destination, folder } => {
+            OutputTarget::Write { kind, destination, folder, split } => {
                 let destination = match destination {
                     Some(path) if folder => Destination::Folder(path),
                     Some(path) => Destination::File(path),
                     None => Destination::Stream(Mutex::new(Box::new(Stream::new()))),
                 };
-                self.written.push((Output { kind, destination }, packing));
+                self.written.push((Output { kind, destination, split }, packing));
             }
         }
         self.rewrite_times |= rewrite_times;
@@ -124,6 +120,23 @@ impl Outputs {
         if !arguments.annotation.is_empty() && self.pushed.is_empty() && !self.need_packing() {
             return Err(usage("annotations belong to a manifest, and this build writes none")
                 .help("add --push, or write an archive: -o type=oci,dest=FILE"));
+        }
+        Ok(())
+    }
+
+    /// What an index cannot be written as, and what only an index can have.
+    pub(super) fn check_index(&self, is_index: bool) -> Result<(), Error> {
+        let usage = |message: &str| Error::new(ErrorKind::Usage, message);
+        let of_index = |one: &Annotation| matches!(one.carrier, Carrier::Index | Carrier::IndexDescriptor);
+        if !is_index && self.packings().any(|spec| spec.annotations.iter().any(of_index)) {
+            return Err(usage("index annotations need an index, and an image for one platform has none")
+                .help("give several platforms with --platform, or --build-arg BUILDKIT_MULTI_PLATFORM=1"));
+        }
+        if is_index && self.written.iter().any(|(output, _)| output.kind == OutputKind::Docker) {
+            return Err(usage(
+                "a docker archive holds an image for one platform, and this build makes an index",
+            )
+            .help("use -o type=oci, which docker load reads too, or build for one platform at a time"));
         }
         Ok(())
     }
@@ -181,7 +194,7 @@ pub(super) fn write(
     exported: &Exported<'_>,
     registries: &Registries,
     caches: impl FnOnce() -> Result<(), Error>,
-) -> Result<Option<PackedImage>, Error> {
+) -> Result<Option<Packed>, Error> {
     let events = exported.fetcher.events;
     let mut packer = Packer { exported, events, made: Vec::new() };
     let (streams, files): (Vec<_>, Vec<_>) =
@@ -208,7 +221,7 @@ pub(super) fn write(
 struct Packer<'a> {
     exported: &'a Exported<'a>,
     events: &'a Events,
-    made: Vec<(PackOptions, PackedImage)>,
+    made: Vec<(PackOptions, Packed)>,
 }
 
 impl Packer<'_> {
@@ -223,16 +236,14 @@ impl Packer<'_> {
     }
 
     /// With `bring`, every blob is in the store.
-    fn pack(&mut self, spec: &PackingSpec, bring: bool) -> Result<&PackedImage, Error> {
+    fn pack(&mut self, spec: &PackingSpec, bring: bool) -> Result<&Packed, Error> {
         let exported = self.exported;
-        let annotations = |carrier| annotation::on(&spec.annotations, carrier, exported.platform);
         let options = PackOptions {
             packing: spec.packing,
             force: spec.force,
             docker_types: spec.docker_types,
             keep_plain: false,
-            annotations: annotations(Carrier::Manifest),
-            descriptor_annotations: annotations(Carrier::Descriptor),
+            annotations: spec.annotations.clone(),
         };
         let index = match self.made.iter().position(|(known, _)| *known == options) {
             Some(index) => index,
@@ -250,19 +261,30 @@ impl Packer<'_> {
     }
 }
 
-/// Puts the image into the store and names it.
-pub(super) fn keep(
-    outputs: &Outputs,
-    fetcher: &Fetcher<'_>,
-    made: &Assembled,
-    events: &Events,
-) -> Result<(), Error> {
+/// Puts the images into the store and names them.
+pub(super) fn keep(outputs: &Outputs, exported: &Exported<'_>) -> Result<(), Error> {
     let names: Vec<String> = outputs.names.iter().map(Reference::familiar).collect();
-    let what = match names.as_slice() {
-        [] => format!("exporting to image {}", made.id.short()),
-        names => format!("exporting to image {} named {}", made.id.short(), names.join(", ")),
+    let ids: Vec<String> = exported.made.iter().map(|one| one.image.id.short()).collect();
+    let images = match ids.as_slice() {
+        [id] => format!("image {id}"),
+        ids => format!("images {}", ids.join(", ")),
     };
-    timed(events, what, || image::keep(fetcher, made, &outputs.names))
+    let what = match names.as_slice() {
+        [] => format!("exporting to {images}"),
+        names => format!("exporting to {images} named {}", names.join(", ")),
+    };
+    let made: Vec<_> = exported.made.iter().map(|one| (&one.image, &one.platform)).collect();
+    timed(exported.fetcher.events, what, || image::keep(&exported.fetcher, &made, &outputs.names))
+}
+
+/// By what docker calls the result: the digest of the index that was written, else the id of the image for this machine.
+pub(super) fn id(made: &[Made], packed: Option<&Packed>) -> Digest {
+    if let Some(index) = packed.and_then(|packed| packed.index.as_ref()) {
+        return index.descriptor.digest;
+    }
+    let here = Platform::of_this_machine();
+    let nearest = made.iter().min_by_key(|one| here.rank(&one.platform).unwrap_or(usize::MAX));
+    nearest.map_or_else(|| Digest::sha256(b""), |one| one.image.id)
 }
 
 pub(super) fn timed<T>(
@@ -281,25 +303,27 @@ pub(super) fn timed<T>(
 pub(super) fn write_small_files(
     arguments: &BuildArgs,
     outputs: &Outputs,
-    image: &Assembled,
-    packed: Option<&PackedImage>,
+    id: &Digest,
+    packed: Option<&Packed>,
 ) -> Result<(), Error> {
     if let Some(path) = &arguments.iidfile {
-        write_file(path, &image.id.to_string())?;
+        write_file(path, &id.to_string())?;
     }
     let Some(path) = &arguments.metadata_file else { return Ok(()) };
-    let mut metadata = json!({ "containerimage.config.digest": image.id.to_string() });
-    if let Some(fields) = metadata.as_object_mut() {
-        if let Some(packed) = packed {
-            fields.insert("containerimage.digest".to_owned(), json!(packed.descriptor.digest.to_string()));
-            fields.insert("containerimage.descriptor".to_owned(), json!(packed.descriptor));
-        }
-        if !outputs.names.is_empty() {
-            let names: Vec<String> = outputs.names.iter().map(Reference::canonical).collect();
-            fields.insert("image.name".to_owned(), json!(names.join(",")));
-        }
+    let mut fields = serde_json::Map::new();
+    let mut insert = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
+    if packed.is_none_or(|packed| packed.index.is_none()) {
+        insert("containerimage.config.digest", json!(id.to_string()));
     }
-    write_file(path, &format!("{metadata:#}\n"))
+    if let Some(packed) = packed {
+        insert("containerimage.digest", json!(packed.descriptor().digest.to_string()));
+        insert("containerimage.descriptor", json!(packed.descriptor()));
+    }
+    if !outputs.names.is_empty() {
+        let names: Vec<String> = outputs.names.iter().map(Reference::canonical).collect();
+        insert("image.name", json!(names.join(",")));
+    }
+    write_file(path, &format!("{:#}\n", Value::Object(fields)))
 }
 
 fn write_file(path: &Path, text: &str) -> Result<(), Error> {
@@ -309,6 +333,6 @@ fn write_file(path: &Path, text: &str) -> Result<(), Error> {
 }
 
 /// `--quiet`: the id alone.
-pub(super) fn print_id(image: &Assembled) -> io::Result<()> {
-    writeln!(io::stdout().lock(), "{}", image.id)
+pub(super) fn print_id(id: &Digest) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{id}")
 }

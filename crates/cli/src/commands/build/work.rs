@@ -9,14 +9,15 @@ use galley_engine::{
     Cancel, Error, ErrorKind, Event, Events, Fetcher,
     build::{self, BuildRequest, Built, Mode},
     context as contexts,
-    export::Exported,
-    image::{self, Assembled, ImageOptions, TimeOptions},
+    export::{Exported, Made, Packed},
+    image::{self, ImageOptions, TimeOptions},
     plan::{self, ContextSource, Plan},
     ports::{Ports, Remotes, Secrets},
     runner::SandboxRunner,
     schedule,
     shared::{self, Caches},
 };
+use galley_oci::Digest;
 use galley_store::Store;
 
 use super::{
@@ -74,9 +75,10 @@ struct Job<'a> {
 }
 
 /// What a build made.
-struct Made {
-    image: Option<Assembled>,
-    packed: Option<galley_engine::export::PackedImage>,
+struct Done {
+    /// By what docker calls it; none when no image was put together.
+    id: Option<Digest>,
+    packed: Option<Packed>,
 }
 
 impl Job<'_> {
@@ -90,6 +92,7 @@ impl Job<'_> {
             Some((lock, path)) => plan::plan(&options, &LockedImages { images: &sources, lock, path })?,
             None => plan::plan(&options, &sources)?,
         };
+        self.outputs.check_index(plan.is_index)?;
         let registries = sources.registries();
         let made = self.show(|events| self.build(&plan, &secrets, times, registries, events, cancel))?;
         self.tell(&made)
@@ -126,7 +129,7 @@ impl Job<'_> {
     }
 
     /// Shows what `work` does. Outside of the namespace nothing is shown before it is clear that this was all.
-    fn show(&self, work: impl FnOnce(&Events) -> Result<Made, Error>) -> Result<Made, Error> {
+    fn show(&self, work: impl FnOnce(&Events) -> Result<Done, Error>) -> Result<Done, Error> {
         let program = format!("{} {VERSION}", self.context.environment.program());
         let (events, receiver) = display::channel();
         if !self.may_execute {
@@ -156,7 +159,7 @@ impl Job<'_> {
         registries: &Registries,
         events: &Events,
         cancel: &Cancel,
-    ) -> Result<Made, Error> {
+    ) -> Result<Done, Error> {
         warn(plan, events);
         let runner = SandboxRunner::new(self.store, events);
         let mode = if self.may_execute { Mode::Execute } else { Mode::LookupOnly };
@@ -197,10 +200,10 @@ impl Job<'_> {
 
     /// What other machines know.
     fn caches(&self, plan: &Plan, registries: &Registries, events: &Events) -> Result<Caches, Error> {
-        let Some(target) = plan.targets.first() else { return Ok(Caches::default()) };
         let (registries, since) = (registries.clone(), self.context.started);
         let remote = RemoteImages { store: self.store, registries, since };
-        cache::import(&self.arguments.cache_from, &remote, &target.platform, events)
+        let platforms: Vec<_> = plan.targets.iter().map(|target| &target.platform).collect();
+        cache::import(&self.arguments.cache_from, &remote, &platforms, events)
     }
 
     /// Outside of the namespace files can neither be written with other owners nor always be read.
@@ -221,7 +224,7 @@ impl Job<'_> {
         times: TimeOptions,
         registries: &Registries,
         fetcher: &Fetcher<'_>,
-    ) -> Result<Made, Error> {
+    ) -> Result<Done, Error> {
         let source_date_epoch = times.source_date_epoch.or(plan.epoch);
         let times = TimeOptions { source_date_epoch, ..times };
         if self.outputs.nothing {
@@ -236,7 +239,7 @@ impl Job<'_> {
         };
         let made = if self.outputs.nothing {
             caches(false)?;
-            Made { image: None, packed: None }
+            Done { id: None, packed: None }
         } else {
             self.output(plan, built, times, registries, fetcher, || caches(true))?
         };
@@ -255,30 +258,41 @@ impl Job<'_> {
         registries: &Registries,
         fetcher: &Fetcher<'_>,
         caches: impl FnOnce() -> Result<(), Error>,
-    ) -> Result<Made, Error> {
-        let pack = self.outputs.packing();
-        let options = ImageOptions { times, pack, inline_cache: cache::is_inline(self.arguments) };
-        let image = image::assemble(fetcher, plan, 0, built, &options).map_err(|error| self.inside(error))?;
-        let (Some(target), Some(snapshot)) = (plan.targets.first(), built.targets.first()) else {
-            return Err(Error::new(ErrorKind::Internal, "the plan has no target"));
-        };
+    ) -> Result<Done, Error> {
+        let made = self.images(plan, built, times, fetcher).map_err(|error| self.inside(error))?;
         let exported = Exported {
             fetcher: *fetcher,
-            snapshot,
-            image: &image,
-            platform: &target.platform,
+            made: &made,
+            is_index: plan.is_index,
             names: &self.outputs.names,
             times: times.policy(),
         };
         // The store first: an output outside is only there when everything before it is safe.
         if self.outputs.store {
-            outputs::keep(self.outputs, fetcher, &image, fetcher.events)
-                .map_err(|error| self.inside(error))?;
+            outputs::keep(self.outputs, &exported).map_err(|error| self.inside(error))?;
         } else {
             self.store.barrier().map_err(store_error)?;
         }
         let packed = outputs::write(self.outputs, &exported, registries, caches)?;
-        Ok(Made { image: Some(image), packed })
+        Ok(Done { id: Some(outputs::id(&made, packed.as_ref())), packed })
+    }
+
+    /// The image of each platform, put together.
+    fn images(
+        &self,
+        plan: &Plan,
+        built: &Built,
+        times: TimeOptions,
+        fetcher: &Fetcher<'_>,
+    ) -> Result<Vec<Made>, Error> {
+        let pack = self.outputs.packing();
+        let options = ImageOptions { times, pack, inline_cache: cache::is_inline(self.arguments) };
+        let targets = plan.targets.iter().zip(&built.targets).enumerate();
+        let made = targets.map(|(number, (target, snapshot))| {
+            let image = image::assemble(fetcher, plan, number, built, &options)?;
+            Ok(Made { snapshot: snapshot.clone(), image, platform: target.platform.clone() })
+        });
+        made.collect()
     }
 
     /// What cannot be read outside may be readable inside.
@@ -289,11 +303,11 @@ impl Job<'_> {
         Error::new(ErrorKind::NeedsExecution, "files have to be read").because(error)
     }
 
-    fn tell(&self, made: &Made) -> Result<(), Error> {
-        let Some(image) = &made.image else { return Ok(()) };
-        outputs::write_small_files(self.arguments, self.outputs, image, made.packed.as_ref())?;
+    fn tell(&self, done: &Done) -> Result<(), Error> {
+        let Some(id) = &done.id else { return Ok(()) };
+        outputs::write_small_files(self.arguments, self.outputs, id, done.packed.as_ref())?;
         if self.arguments.quiet {
-            outputs::print_id(image).map_err(|error| {
+            outputs::print_id(id).map_err(|error| {
                 Error::new(ErrorKind::Store, "cannot write to standard output").because(error)
             })?;
         }

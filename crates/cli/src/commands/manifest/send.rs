@@ -28,7 +28,7 @@ pub(super) fn execute(arguments: &PushArgs, context: &Context) -> Outcome {
             let packed = packed(&remote, &from, descriptor)?;
             let by_digest = Reference { tag: None, digest: Some(descriptor.digest), ..name.clone() };
             let known_in = [remote.registries.blobs(&from)];
-            registry::push_from(&remote.registries, fetcher, &packed, &by_digest, &known_in).map(drop)
+            registry::push_image(&remote.registries, fetcher, &packed, &by_digest, &known_in).map(drop)
         })
     })?;
     let (kind, bytes) = list.to_send();

@@ -16,7 +16,6 @@ use signal_hook::low_level::signal_name;
 
 use super::ContainerArgs;
 use crate::{
-    commands::build::options::own_platform,
     environment::Environment,
     failure::{Failure, Outcome, file},
 };
@@ -27,13 +26,13 @@ const SIGNALS: std::ops::RangeInclusive<i32> = 1..=64;
 impl ContainerArgs {
     /// The engine's options.
     pub(crate) fn options(&self, environment: &Environment, remove: bool) -> Outcome<CreateOptions> {
-        own_platform(self.platform.as_slice())?;
         let mut words = self.image_and_command.iter().map(|word| text(word));
         let image = words.next().unwrap_or_else(|| Err(Failure::usage("an image is missing")))?;
         let ports =
             self.publish.iter().map(|port| PublishedPort::parse(port)).collect::<Result<Vec<_>, _>>()?;
         Ok(CreateOptions {
             image,
+            platform: self.platform.clone(),
             command: words.collect::<Result<_, _>>()?,
             entrypoint: self.entrypoint.as_deref().map(text).transpose()?,
             environment: self.variables(environment)?,

@@ -176,7 +176,7 @@ fn a_base_that_only_gets_metadata_is_not_fetched() {
     assert!(packed.layers.iter().all(|layer| layer.elsewhere.is_some()));
     assert_eq!((packed.layers.len(), blobs.opened()), (1, 0));
     // In the local store an image depends on nothing outside.
-    keep(&fetcher, &image, &[]).unwrap();
+    keep(&fetcher, &[(&image, &Platform::of_this_machine())], &[]).unwrap();
     assert_eq!(blobs.opened(), 1);
 }
 
@@ -212,7 +212,7 @@ fn what_another_machine_did_is_not_done_again_and_not_fetched() {
     let fetcher = Fetcher { records: &shared, ..fetcher(&machine.store) };
     let image = assemble(&fetcher, &plan, 0, &found, &ImageOptions::default()).unwrap();
     assert_eq!(blobs.opened(), before);
-    keep(&fetcher, &image, &[]).unwrap();
+    keep(&fetcher, &[(&image, &Platform::of_this_machine())], &[]).unwrap();
     assert_eq!(blobs.opened(), before + 1);
 }
 

@@ -114,7 +114,7 @@ fn a_kept_image_depends_on_nothing_outside() {
     let store = bench.store();
     bench.build_with(TEXT, Mode::Execute, &bench.runner(&store), &Cancel::new()).unwrap();
     let name: Reference = "app:1".parse().unwrap();
-    keep(&fetcher(&store), &image, std::slice::from_ref(&name)).unwrap();
+    keep(&fetcher(&store), &[(&image, &Platform::of_this_machine())], std::slice::from_ref(&name)).unwrap();
     fs::remove_file(bench.context().join("a")).unwrap();
     let other = bench.store();
     assert_eq!(other.resolve(&name).unwrap(), Some(image.id));

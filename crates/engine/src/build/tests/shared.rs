@@ -69,7 +69,7 @@ impl Made {
 
     fn cache(&self, extent: Extent, times: TimePolicy) -> PackedImage {
         let options = CacheOptions { extent, packing: Packing::default(), times };
-        shared::pack(&fetcher(&self.store), &self.plan, 0, &self.built, &options).unwrap()
+        shared::pack(&fetcher(&self.store), &self.plan, &self.built, &options).unwrap()
     }
 
     fn write(&self, cache: &PackedImage, path: &Path) {
@@ -150,7 +150,7 @@ fn a_fresh_machine_runs_nothing_fetches_nothing_and_reaches_the_same_digests() {
         // Kept in the store, the image needs its files, and nothing but them.
         let kept = there.image(&caches, &options);
         let fetcher = Fetcher { records: &caches, ..fetcher(&there.store) };
-        keep(&fetcher, &kept, &[]).unwrap();
+        keep(&fetcher, &[(&kept, &Platform::of_this_machine())], &[]).unwrap();
         assert_eq!((source.opened.load(Ordering::SeqCst), there.restarts), (2, 0));
         // The packed image comes out the same from the files.
         assert_eq!(there.packed(&caches, &options).descriptor, image.descriptor);
@@ -168,7 +168,12 @@ fn the_records_of_what_was_fetched_are_kept() {
     let image = there.image(&caches, &ImageOptions::default());
     remember(&there.store, &there.built).unwrap();
     assert!(there.store.record(&there.built.steps[0].key.unwrap()).unwrap().is_none(), "nothing has come");
-    keep(&Fetcher { records: &caches, ..fetcher(&there.store) }, &image, &[]).unwrap();
+    keep(
+        &Fetcher { records: &caches, ..fetcher(&there.store) },
+        &[(&image, &Platform::of_this_machine())],
+        &[],
+    )
+    .unwrap();
     remember(&there.store, &there.built).unwrap();
     let alone = machines.build_at(2, text, Mode::LookupOnly, &NoRecords);
     assert_eq!((alone.built.counts.hits, alone.runs), (2, 0));
