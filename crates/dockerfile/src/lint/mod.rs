@@ -14,6 +14,7 @@
 //! A rule that needs no more than the text and [`Facts`] is a function here. One that needs the values of variables is
 //! found where these are known, in the planner, with the same table.
 
+pub mod cure;
 pub mod docker;
 pub mod facts;
 pub mod finding;

@@ -29,11 +29,17 @@ pub fn of_stages(stages: &Stages) -> Vec<Finding> {
 }
 
 fn of_maintainer(instruction: &Instruction, author: &Word) -> Finding {
-    let quoted = author.text.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$");
-    let label = format!("LABEL org.opencontainers.image.authors=\"{quoted}\"");
     let (detail, help) = ("MAINTAINER is deprecated", "use LABEL org.opencontainers.image.authors=…");
-    Finding::new(&docker::MAINTAINER_DEPRECATED, instruction, instruction.keyword.span, detail, help)
-        .with_fix(Fix::replace(instruction.span, label, "make MAINTAINER a label").on_request())
+    let finding =
+        Finding::new(&docker::MAINTAINER_DEPRECATED, instruction, instruction.keyword.span, detail, help);
+    let special = author.text.contains(['"', '\\', '`', '$']);
+    let quote = if special { '\'' } else { '"' };
+    // A name over several lines may have comments in it.
+    if author.span.len() != author.text.len() || (special && author.text.contains('\'')) {
+        return finding;
+    }
+    let label = format!("LABEL org.opencontainers.image.authors={quote}{}{quote}", author.text);
+    finding.with_fix(Fix::replace(instruction.span, label, "make MAINTAINER a label").on_request())
 }
 
 fn of_from(instruction: &Instruction, from: &From) -> Vec<Finding> {

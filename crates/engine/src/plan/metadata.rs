@@ -6,7 +6,7 @@ use galley_dockerfile::{
         Arg, ArgDefinition, Env, Expose, Healthcheck, HealthcheckTest, Label, Maintainer, Onbuild, Pair,
         Shell, StopSignal, User, Volume, Workdir,
     },
-    lint::{Fix, docker},
+    lint::{Fix, cure, docker},
     port, signal,
 };
 use std::time::Duration;
@@ -87,7 +87,13 @@ impl Evaluation<'_, '_> {
         let written = self.expand(&workdir.path)?;
         if !self.state.workdir_written && !written.starts_with('/') {
             let message = format!("the relative WORKDIR `{written}` depends on the base image");
-            self.warn(&docker::WORKDIR_RELATIVE_PATH, message, workdir.path.span, "write an absolute path");
+            let (word, help) = (&workdir.path, "write an absolute path".to_owned());
+            // Without a base image it can only mean one thing.
+            let known =
+                self.state.base.is_none() && self.text.as_str().get(word.span.range()) == Some(&written);
+            let there = path::normal_directory(&self.state.directory, &written);
+            let fix = known.then(|| Fix::replace(word.span, there, "write where it leads"));
+            self.warn_with(&docker::WORKDIR_RELATIVE_PATH, message, word.span, help, fix);
         }
         self.state.workdir_written = true;
         let directory = path::normal_directory(&self.state.directory, &written);
@@ -116,7 +122,7 @@ impl Evaluation<'_, '_> {
         for word in &expose.ports {
             let expanded = self.with_expander(|expander| expander.words(word))?;
             for text in &expanded.words {
-                self.warn_port(text, word);
+                self.warn_port(text, word, expose);
                 let ports = port::parse(text, word.span).map_err(|error| self.text.error(&error))?;
                 names.extend(ports.names());
             }
@@ -127,14 +133,17 @@ impl Evaluation<'_, '_> {
     }
 
     /// Both rules of Docker look at the port after expansion. (Undefined variables have no rule here, as in Docker.)
-    fn warn_port(&mut self, text: &str, word: &Word) {
-        let fix = (text == word.text).then_some(word.span);
+    fn warn_port(&mut self, text: &str, word: &Word, expose: &Expose) {
+        let fix = |fixed: &str, note: &str| {
+            let fix = (text == word.text).then(|| Fix::replace(word.span, fixed, note))?;
+            Some(if keeps_place(expose, word, fixed) { fix } else { fix.on_request() })
+        };
         let protocol =
             text.rsplit(':').next().and_then(|port| port.split_once('/')).map_or("", |(_, name)| name);
         if protocol != protocol.to_lowercase() {
             let message = format!("the protocol of `{text}` is not in lower case");
             let fixed = text.replace(protocol, &protocol.to_lowercase());
-            let fix = fix.map(|span| Fix::replace(span, &fixed, "write the protocol in lower case"));
+            let fix = fix(&fixed, "write the protocol in lower case");
             self.warn_with(&docker::EXPOSE_PROTO_CASING, message, word.span, format!("write {fixed}"), fix);
         }
         if let Some((host, container)) = text.rsplit_once(':').filter(|(host, _)| !matches!(*host, "" | ":"))
@@ -142,7 +151,7 @@ impl Evaluation<'_, '_> {
             let message =
                 format!("`{text}` names `{host}` of the host: EXPOSE knows ports of the container only");
             let help = format!("write {container}, and publish it with `run -p {text}`");
-            let fix = fix.map(|span| Fix::replace(span, container, "expose the container's port alone"));
+            let fix = fix(container, "expose the container's port alone");
             self.warn_with(&docker::EXPOSE_INVALID_FORMAT, message, word.span, help, fix);
         }
     }
@@ -267,12 +276,9 @@ impl Evaluation<'_, '_> {
     fn warn_legacy(&mut self, name: &str, pair: &Pair) {
         if pair.legacy {
             let message = format!("`{name} key value` is the old form");
-            self.warn(
-                &docker::LEGACY_KEY_VALUE_FORMAT,
-                message,
-                pair.key.span,
-                &format!("write {name} key=value"),
-            );
+            let help = format!("write {name} key=value");
+            let fix = cure::legacy_pair(pair, self.text.as_str(), self.text.escape);
+            self.warn_with(&docker::LEGACY_KEY_VALUE_FORMAT, message, pair.key.span, help, fix);
         }
     }
 
@@ -294,6 +300,14 @@ fn joined(pairs: &[(String, String)]) -> String {
 
 fn nanoseconds(duration: Option<Duration>) -> i64 {
     i64::try_from(duration.unwrap_or_default().as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Whether a port stays where it is among the sorted ports, whose order the history shows.
+fn keeps_place(expose: &Expose, word: &Word, fixed: &str) -> bool {
+    let (before, after): (Vec<_>, Vec<_>) =
+        expose.ports.iter().filter(|port| *port != word).partition(|port| port.text <= word.text);
+    before.iter().all(|port| port.text.as_str() <= fixed)
+        && after.iter().all(|port| port.text.as_str() >= fixed)
 }
 
 /// As Go prints the struct.

@@ -11,6 +11,7 @@ mod environment;
 mod evaluate;
 mod external;
 mod file;
+mod fix;
 mod from_rules;
 mod globals;
 mod go_format;
@@ -40,6 +41,7 @@ pub use galley_dockerfile::{
 
 pub use self::check::{Checked, check};
 pub use self::environment::Variables;
+pub use self::fix::{Choice, Fixed, Made, Offer, fix};
 pub use self::options::{BuildContext, Entitlement, NoCache, PlanOptions};
 pub use self::planner::{plan, stages, tree};
 pub(crate) use self::state::DEFAULT_PATH;

@@ -25,6 +25,11 @@ impl Text {
         Self { escape, ..self }
     }
 
+    /// All of it.
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// A place in this text.
     pub(super) fn place(&self, span: Span) -> Place {
         let Range { start, end } = span.range();

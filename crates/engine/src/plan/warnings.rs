@@ -3,7 +3,7 @@
 use galley_dockerfile::{
     Span, Stages, Warning, WarningKind, Word,
     directive::Check,
-    lint::{Finding, Rule, docker},
+    lint::{Finding, Rule, cure, docker},
 };
 
 use super::{PlanWarning, text::Text};
@@ -60,6 +60,8 @@ impl Warnings {
 
     /// A finding of an own rule, which knows nothing of scopes.
     pub(super) fn own(&mut self, finding: Finding, stages: &Stages) {
+        // Own rules look at the text once, whatever is built for how many platforms.
+        self.is_mute = false;
         let instructions = stages.instructions();
         let around = instructions.filter(|instruction| instruction.full_span == finding.instruction).last();
         self.enter(around.map_or(&[], |instruction| &instruction.comments));
@@ -91,7 +93,7 @@ impl Warnings {
             span: warning.span(),
             instruction: Span::new(*end, *end),
             help: warning.help().to_owned(),
-            fix: None,
+            fix: cure::empty_lines(self.text.as_str(), warning.span(), *end),
         });
     }
 

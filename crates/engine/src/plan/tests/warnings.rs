@@ -1,7 +1,7 @@
 //! What is told but does not stop the build.
 
 use super::{FakeSource, options, planned};
-use crate::plan::{PlanOptions, plan};
+use crate::plan::{PlanOptions, check, plan};
 
 /// `line: rule: message`.
 fn warnings(dockerfile: &str) -> Vec<String> {
@@ -109,4 +109,22 @@ fn foreign_front_ends_and_platforms() {
     let sources = FakeSource::default().image("big", config);
     let warnings = plan(&options("FROM big\n"), &sources).unwrap().warnings;
     assert_eq!(warnings[0].message, "the base image `big` is for linux/s390x, not for linux/amd64");
+}
+
+#[test]
+fn own_rules_are_told_by_a_check_alone() {
+    let text = "FROM golang\n# check=skip=UnpinnedBase\nFROM busybox\nCMD [\"x\"]\n";
+    let rules = |options: &PlanOptions| -> Vec<(String, usize)> {
+        let checked = check(options, &FakeSource::with(&["busybox", "golang"]));
+        assert!(checked.error.is_none(), "{:?}", checked.error);
+        let told = checked.warnings.into_iter();
+        told.filter_map(|warning| Some((warning.rule?.name.to_owned(), warning.lines?.0))).collect()
+    };
+    let found = |name: &str, line| (name.to_owned(), line);
+    assert_eq!(rules(&options(text)), [found("UnpinnedBase", 1), found("LastUserRoot", 3)]);
+    let mut locked = options(text);
+    locked.locked.insert("docker.io/library/golang:latest".to_owned());
+    assert_eq!(rules(&locked), [found("LastUserRoot", 3)]);
+    assert_eq!(rules(&options(format!("# check=skip=UnpinnedBase,LastUserRoot\n{text}"))), []);
+    assert!(plan(&options(text), &FakeSource::with(&["busybox", "golang"])).unwrap().warnings.is_empty());
 }
