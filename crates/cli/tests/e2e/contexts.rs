@@ -176,10 +176,10 @@ note: not here, so that their ENV and ONBUILD do not count: busybox:latest, else
     assert_eq!(kitchen.galley(&["context"]), expected);
     let all = kitchen.galley(&["context", "--all", "."]);
     for line in [
-        "-    5kB  node_modules/ (1 file)  (.dockerignore:1 node_modules)\n",
-        "+      1B  keep.log  (.dockerignore:3 !keep.log; unused)\n",
-        "+    3kB  src/a  (used by Dockerfile:2)\n",
-        "+     17B  .env  (used by Dockerfile:2; may be a secret: settings, which often are passwords)\n",
+        "-      5kB  node_modules/ (1 file)  (.dockerignore:1 node_modules)\n",
+        "+       1B  keep.log  (.dockerignore:3 !keep.log; unused)\n",
+        "+      3kB  src/a  (used by Dockerfile:2)\n",
+        "+      17B  .env  (used by Dockerfile:2; may be a secret: settings, which often are passwords)\n",
     ] {
         assert!(all.contains(line), "{line}{all}");
     }
