@@ -3,6 +3,7 @@
 //! The files of a context are read later, when a step first needs them. The Dockerfile and the ignore file obey the
 //! ignore rules like any other file: they are read here, but COPY sees them only when they are not ignored.
 
+mod fetched;
 mod kept;
 
 use std::{
@@ -21,6 +22,7 @@ use crate::{
     ports::LayoutReference,
 };
 
+pub use fetched::{FetchedContext, fetch, fetch_dockerfile};
 pub use kept::{Input, Kept, empty_context, examine, kept_dockerfile, unpack};
 
 /// Kinds of contexts that Docker has and galley does not have yet.

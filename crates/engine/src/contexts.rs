@@ -178,8 +178,8 @@ impl Context {
         let ignore = source.ignore.as_ref().map(|(name, text)| IgnoreFile::parse(name, text)).transpose()?;
         let none = Ignore::default();
         let ignored = ignore.as_ref().map_or(&none, |file| &file.rules);
-        if let Some(tree) = source.kept.as_ref().and_then(|kept| kept.tree.clone()) {
-            return Ok(Self::held(source, tree, events));
+        if let Some(files) = source.kept.as_ref().and_then(|kept| kept.files.clone()) {
+            return Ok(Self::held(source, files, events));
         }
         let walk = |needed: &Needed| {
             store.walk_context(&source.path, &Filter::new(ignored, needed)).map_err(|error| {
@@ -199,9 +199,9 @@ impl Context {
     }
 
     /// A context that galley put there itself: it is known already, and nothing of it is ignored.
-    fn held(source: &ContextSource, tree: Arc<Tree>, events: &Events) -> Self {
-        tell(source, &tree, events);
-        Self { files: Files::of_directory(&source.path, tree), root: source.path.clone(), ignore: None }
+    fn held(source: &ContextSource, files: Files, events: &Events) -> Self {
+        files.stack().layers().iter().for_each(|tree| tell(source, tree, events));
+        Self { files, root: source.path.clone(), ignore: None }
     }
 
     /// What a source of COPY means here.

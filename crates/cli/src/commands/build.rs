@@ -3,6 +3,7 @@ mod commit_time;
 mod engine;
 pub(crate) mod options;
 mod outputs;
+mod sources;
 mod work;
 
 use std::{ffi::OsString, path::PathBuf};
@@ -24,7 +25,7 @@ use crate::{
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Args)]
 pub(crate) struct BuildArgs {
-    /// The Dockerfile; PATH/Dockerfile without it, - for standard input; of an archive, a path in it
+    /// The Dockerfile; PATH/Dockerfile without it, - for standard input; a path in a context that is no directory
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Name the image, name:tag; may be given several times
@@ -113,7 +114,8 @@ pub(crate) struct BuildArgs {
     /// Put the result into the local images, and into those of a Docker engine when one runs here
     #[arg(long)]
     load: bool,
-    /// The context: a directory, or - for standard input, an archive with the Dockerfile in it or a Dockerfile alone
+    /// The context: a directory, a git repository (URL#REF:DIR), the URL of an archive or of a Dockerfile, or - for one of
+    /// these two on standard input
     #[arg(value_name = "PATH")]
     context: OsString,
 }

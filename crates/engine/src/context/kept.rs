@@ -7,6 +7,7 @@
 use std::{
     ffi::OsStr,
     fmt,
+    fs::File,
     io::{self, Cursor, Read},
     os::unix::ffi::OsStrExt,
     sync::Arc,
@@ -14,7 +15,7 @@ use std::{
 
 use galley_dockerfile::source;
 use galley_oci::{
-    Kind, Tree, compress,
+    Kind, Time, compress,
     tree::{file_name, join, parent},
 };
 use galley_store::{Store, StoreError, TempDir, UnpackOptions};
@@ -29,12 +30,21 @@ use crate::{
     },
 };
 
-/// Files of a context that galley itself put on the disk; they go when the last one who knows them does.
+/// Files of a context that galley itself put on the disk. Those of an archive go when the last one who knows them does.
 #[derive(Debug)]
 pub struct Kept {
-    _temp: TempDir,
-    /// How they look; none for a plain directory, which is looked at when it is needed.
-    pub(crate) tree: Option<Arc<Tree>>,
+    _temp: Option<TempDir>,
+    /// None for a plain directory, which is looked at when it is needed.
+    pub(crate) files: Option<Files>,
+    /// The time of the commit, or when the server says that the file was changed.
+    pub time: Option<Time>,
+}
+
+impl Kept {
+    /// Files that stay in the store.
+    pub(super) fn of(files: Files, time: Option<Time>) -> Arc<Self> {
+        Arc::new(Self { _temp: None, files: Some(files), time })
+    }
 }
 
 /// What came instead of the path of a directory.
@@ -49,12 +59,8 @@ pub enum Input {
 pub fn empty_context(store: &Store) -> Result<ContextSource, Error> {
     let temp = store.temp_dir("nothing").map_err(store_error)?;
     let path = temp.path().to_path_buf();
-    Ok(ContextSource {
-        name: ".".to_owned(),
-        path,
-        ignore: None,
-        kept: Some(Arc::new(Kept { _temp: temp, tree: None })),
-    })
+    let kept = Arc::new(Kept { _temp: Some(temp), files: None, time: None });
+    Ok(ContextSource { name: ".".to_owned(), path, ignore: None, kept: Some(kept) })
 }
 
 impl fmt::Debug for Input {
@@ -90,6 +96,7 @@ pub fn unpack(
     store: &Store,
     name: &str,
     origin: &str,
+    time: Option<Time>,
     archive: Box<dyn Read + Send>,
 ) -> Result<ContextSource, Error> {
     let failed = |error: StoreError| {
@@ -110,15 +117,25 @@ pub fn unpack(
     // A pipe is read to its end, or whoever writes to it fails. What comes behind the archive means nothing.
     let _ = io::copy(&mut decoded, &mut io::sink());
     let path = temp.diff();
-    Ok(ContextSource {
-        name: name.to_owned(),
-        path,
-        ignore: None,
-        kept: Some(Arc::new(Kept { _temp: temp, tree: Some(Arc::new(tree)) })),
-    })
+    let files = Files::of_directory(&path, Arc::new(tree));
+    let kept = Arc::new(Kept { _temp: Some(temp), files: Some(files), time });
+    Ok(ContextSource { name: name.to_owned(), path, ignore: None, kept: Some(kept) })
 }
 
-/// Reads the Dockerfile in a context that was unpacked: `file`, a path in it, or without one `Dockerfile` (else
+fn files(context: &ContextSource) -> Result<&Files, Error> {
+    let files = context.kept.as_ref().and_then(|kept| kept.files.as_ref());
+    files.ok_or_else(|| Error::new(ErrorKind::Internal, "the context is a directory like others"))
+}
+
+/// Opens a file of a kept context.
+pub(super) fn open(store: &Store, context: &ContextSource, path: &[u8]) -> Result<File, Error> {
+    let files = files(context)?;
+    let selected = select::literal(files.stack(), path)?;
+    let gone = || Error::new(ErrorKind::Internal, "a file that was selected is not there");
+    files.open(store, files.stack().get(&selected.path).ok_or_else(gone)?)
+}
+
+/// Reads the Dockerfile in a context that galley put there: `file`, a path in it, or without one `Dockerfile` (else
 /// `dockerfile`). Links in it are followed, and never lead out of it.
 pub fn kept_dockerfile(
     store: &Store,
@@ -126,9 +143,7 @@ pub fn kept_dockerfile(
     origin: &str,
     file: Option<&[u8]>,
 ) -> Result<DockerfileText, Error> {
-    let tree = context.kept.as_ref().and_then(|kept| kept.tree.clone());
-    let tree = tree.ok_or_else(|| Error::new(ErrorKind::Internal, "the context was not unpacked"))?;
-    let files = Files::of_directory(&context.path, tree);
+    let files = files(context)?;
     let wanted = select::clean(file.unwrap_or(DEFAULT_NAMES[0].as_bytes()));
     let lower = parent(&wanted).map(|folder| join(folder, DEFAULT_NAMES[1].as_bytes()));
     let lower = lower.filter(|_| file_name(&wanted) == DEFAULT_NAMES[0].as_bytes());
@@ -152,7 +167,7 @@ pub fn kept_dockerfile(
         let path = context.path.join(OsStr::from_bytes(&selected.path));
         return Ok(DockerfileText { name, path, text });
     }
-    Err(no_dockerfile(&files, origin, &wanted))
+    Err(no_dockerfile(files, origin, &wanted))
 }
 
 fn no_dockerfile(files: &Files, origin: &str, wanted: &[u8]) -> Error {
@@ -193,7 +208,7 @@ mod tests {
     }
 
     fn context(store: &Store, entries: &[TarEntry<'_>]) -> ContextSource {
-        unpack(store, ".", "here", Box::new(Cursor::new(rootfs_tar(entries)))).unwrap()
+        unpack(store, ".", "here", None, Box::new(Cursor::new(rootfs_tar(entries)))).unwrap()
     }
 
     #[test]
@@ -273,7 +288,7 @@ mod tests {
             }
             let input = [magic, &bytes[..]].concat();
             if let Ok(Input::Archive(archive)) = examine(Box::new(Cursor::new(input)))
-                && let Ok(context) = unpack(&store, ".", "here", archive)
+                && let Ok(context) = unpack(&store, ".", "here", None, archive)
             {
                 prop_assert!(context.path.starts_with(store.root()));
                 drop(kept_dockerfile(&store, &context, "here", Some(b"a")));

@@ -1,23 +1,17 @@
 //! What was typed for `build`, turned into what the plan wants: files read, variables looked up, words understood.
 
-use std::{
-    ffi::OsStr,
-    io::{self, Read},
-    os::unix::ffi::OsStrExt,
-    path::Path,
-};
+use std::io::{self, Read};
 
 use fs_err as fs;
 use galley_engine::{
-    Error, ErrorKind,
-    context::{self, Input},
-    plan::{ContextSource, Entitlement, Network, NoCache, PlanOptions},
+    Error, ErrorKind, context,
+    plan::{Entitlement, Network, NoCache, PlanOptions},
     ports::{Secret, Secrets},
+    remote::Remote,
 };
 use galley_oci::Platform;
-use galley_store::Store;
 
-use super::BuildArgs;
+use super::{BuildArgs, sources::Sources};
 use crate::{args::csv, environment::Environment};
 
 /// A Dockerfile is text that people write; the parser has a limit of its own below this.
@@ -25,18 +19,27 @@ const DOCKERFILE_BYTES_MAX: u64 = 16 << 20;
 /// BuildKit's limit.
 const SECRET_BYTES_MAX: u64 = 500 << 10;
 
-/// The plan's options. A context that is no directory is put into the store's temporary place.
+/// The plan's options, without those of the command line that are about other things than the plan.
 pub(super) fn plan_options(
     arguments: &BuildArgs,
     environment: &Environment,
-    store: &Store,
+    remote: &Remote<'_>,
+    may_write: bool,
 ) -> Result<PlanOptions, Error> {
-    let (name, text, context) = sources(arguments, store)?;
+    let build_args = build_args(&arguments.build_arg, environment);
+    let sources = Sources {
+        context: &arguments.context,
+        file: arguments.file.as_deref(),
+        build_args: &build_args,
+        remote,
+        may_write,
+    };
+    let (name, text, context) = sources.read()?;
     let mut options = PlanOptions::new(name, text, context, Platform::of_this_machine());
     options.platforms = platforms(&arguments.platform)?;
     // Scripts pass on empty variables: an empty flag is none, as in docker.
     options.target = arguments.target.clone().filter(|target| !target.is_empty());
-    options.build_args = build_args(&arguments.build_arg, environment);
+    options.build_args = build_args;
     options.build_contexts =
         arguments.build_context.iter().map(|text| context::build_context(text)).collect::<Result<_, _>>()?;
     options.labels = arguments.label.iter().map(|label| name_and_value(label)).collect();
@@ -52,73 +55,6 @@ pub(super) fn plan_options(
     options.hostname.clone_from(&arguments.hostname);
     options.surroundings = arguments.surroundings.resolved(options.network == Network::Host)?;
     Ok(options)
-}
-
-/// The Dockerfile's name and text, and the main context.
-fn sources(arguments: &BuildArgs, store: &Store) -> Result<(String, Vec<u8>, ContextSource), Error> {
-    let directory = Path::new(&arguments.context);
-    if arguments.context == "-" {
-        return from_standard_input(arguments, store);
-    }
-    if arguments.context.is_empty() {
-        return Err(Error::new(ErrorKind::Usage, "the build context is empty text")
-            .help("give a directory, for instance . for this one"));
-    }
-    refuse_remote(&arguments.context)?;
-    if arguments.file.as_ref().is_some_and(|file| file.as_os_str() == "-") {
-        return Ok((
-            "Dockerfile".to_owned(),
-            read_standard_input()?,
-            context::main_context(directory, None)?,
-        ));
-    }
-    // A context that is not there is a better reason than the Dockerfile that is not in it.
-    context::main_context(directory, None)?;
-    let dockerfile = context::read_dockerfile(directory, arguments.file.as_deref())?;
-    let main = context::main_context(directory, Some(&dockerfile.path))?;
-    Ok((dockerfile.name, dockerfile.text, main))
-}
-
-/// `build -`: an archive, which is the context with the Dockerfile in it, or a Dockerfile and nothing else.
-fn from_standard_input(
-    arguments: &BuildArgs,
-    store: &Store,
-) -> Result<(String, Vec<u8>, ContextSource), Error> {
-    let file = arguments.file.as_deref();
-    if file == Some(Path::new("-")) {
-        let message = "--file - and the context - cannot both be standard input";
-        return Err(Error::new(ErrorKind::Usage, message)
-            .help("`galley build -` alone reads a Dockerfile, or an archive with one in it"));
-    }
-    let input = context::examine(Box::new(io::stdin())).map_err(|error| {
-        Error::new(ErrorKind::Input, "cannot read the context on standard input").because(error)
-    })?;
-    match input {
-        Input::Archive(archive) => {
-            let origin = "on standard input";
-            let context = context::unpack(store, ".", origin, archive)?;
-            let file = file.map(|file| file.as_os_str().as_bytes());
-            let dockerfile = context::kept_dockerfile(store, &context, origin, file)?;
-            Ok((dockerfile.name, dockerfile.text, context))
-        }
-        Input::Text(text) if text.is_empty() => Err(Error::new(ErrorKind::Input, "standard input is empty")
-            .help("`galley build -` reads a Dockerfile, or an archive with one in it")),
-        Input::Text(_) if file.is_some() => {
-            let message = "--file and standard input both give a Dockerfile: what came there is no archive";
-            Err(Error::new(ErrorKind::Usage, message).help("leave one of them out"))
-        }
-        Input::Text(text) => Ok(("Dockerfile".to_owned(), text, context::empty_context(store)?)),
-    }
-}
-
-fn refuse_remote(context: &OsStr) -> Result<(), Error> {
-    let text = context.to_string_lossy();
-    let remote = text.contains("://") || text.starts_with("git@") || text.starts_with("github.com/");
-    if remote && !Path::new(context).exists() {
-        return Err(Error::new(ErrorKind::Usage, format!("the remote context {text} is not supported yet"))
-            .help("clone or download it first and give the directory"));
-    }
-    Ok(())
 }
 
 /// A Dockerfile from standard input.

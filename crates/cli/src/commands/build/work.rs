@@ -12,7 +12,8 @@ use galley_engine::{
     export::{Exported, Made, Packed},
     image::{self, ImageOptions, TimeOptions},
     plan::{self, ContextSource, Plan},
-    ports::{Ports, Remotes, Secrets},
+    ports::{Ports, Remotes},
+    remote::{Address, Remote},
     runner::SandboxRunner,
     schedule,
     shared::{self, Caches},
@@ -84,17 +85,26 @@ struct Done {
 impl Job<'_> {
     fn run(&self, cancel: &Cancel) -> Result<(), Error> {
         let environment = &self.context.environment;
-        let options = plan_options(self.arguments, environment, self.store)?;
-        let times = self.times(&options.context)?;
         let secrets = secrets(&self.arguments.secret, environment)?;
         let sources = StoreImages::new(self.store, self.context, self.ask(), cancel);
+        let (web, git) = (Web(sources.registries().clone()), git_settings(environment));
+        let remotes = Remotes {
+            web: &web,
+            git: &git,
+            offline: self.arguments.offline,
+            since: self.context.started,
+            pins: None,
+        };
+        let remote = Remote { store: self.store, remotes, secrets: &secrets, stop: cancel };
+        let options = plan_options(self.arguments, environment, &remote, self.may_execute)?;
+        let times = self.times(&options.context)?;
         let plan = match self.lock()? {
             Some((lock, path)) => plan::plan(&options, &LockedImages { images: &sources, lock, path })?,
             None => plan::plan(&options, &sources)?,
         };
         self.outputs.check_index(plan.is_index)?;
         let registries = sources.registries();
-        let made = self.show(|events| self.build(&plan, &secrets, times, registries, events, cancel))?;
+        let made = self.show(|events| self.build(&plan, &remote, times, registries, events))?;
         self.tell(&made)
     }
 
@@ -104,9 +114,8 @@ impl Job<'_> {
             return Ok(None);
         }
         let directory = Path::new(&self.arguments.context);
-        if reads_input(self.arguments) {
-            let message =
-                "--locked needs a Dockerfile with a galley.lock beside it, and standard input has none";
+        if reads_input(self.arguments) || Address::of_context(&directory.to_string_lossy()) != Ok(None) {
+            let message = "--locked needs a Dockerfile with a galley.lock beside it, in a directory";
             return Err(Error::new(ErrorKind::Usage, message));
         }
         let dockerfile = contexts::read_dockerfile(directory, self.arguments.file.as_deref())?;
@@ -154,25 +163,17 @@ impl Job<'_> {
     fn build(
         &self,
         plan: &Plan,
-        secrets: &Secrets,
+        remote: &Remote<'_>,
         times: TimeOptions,
         registries: &Registries,
         events: &Events,
-        cancel: &Cancel,
     ) -> Result<Done, Error> {
+        let Remote { remotes, secrets, stop: cancel, .. } = *remote;
         warn(plan, events);
         let runner = SandboxRunner::new(self.store, events);
         let mode = if self.may_execute { Mode::Execute } else { Mode::LookupOnly };
         let jobs = self.arguments.jobs.map_or(schedule::DEFAULT_JOBS, usize::from);
         let caches = self.caches(plan, registries, events)?;
-        let (web, git) = (Web(registries.clone()), git_settings(&self.context.environment));
-        let remotes = Remotes {
-            web: &web,
-            git: &git,
-            offline: self.arguments.offline,
-            since: self.context.started,
-            pins: None,
-        };
         let ports = Ports { store: self.store, runner: &runner, secrets, records: &caches, remotes };
         let fetcher = Fetcher {
             store: self.store,
@@ -323,6 +324,8 @@ impl Job<'_> {
             })
         };
         let reproducible = self.arguments.reproducible;
+        let fetched = context.kept.as_ref().and_then(|kept| kept.time).filter(|_| reproducible);
+        let fetched = fetched.map(|time| time.seconds);
         // The store's temporary place may be in somebody's work tree.
         let checkout = Some(&context.path).filter(|_| reproducible && context.kept.is_none());
         Ok(TimeOptions {
@@ -330,7 +333,7 @@ impl Job<'_> {
             rewrite_timestamp: self.outputs.rewrite_times,
             timestamp: self.arguments.timestamp,
             reproducible,
-            commit_time: checkout.and_then(|path| commit_time::commit_time(path)),
+            commit_time: fetched.or_else(|| commit_time::commit_time(checkout?)),
         })
     }
 
