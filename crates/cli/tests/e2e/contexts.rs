@@ -9,7 +9,7 @@ use std::{
 use fs_err as fs;
 use galley_testkit::{TarEntry, rootfs_tar};
 
-use super::{Kitchen, errors::assert_says, read_tar, succeeded, text};
+use super::{Kitchen, errors::assert_says, read_tar, server::serve, succeeded, text};
 
 /// Runs it with these bytes on standard input, which it may leave unread.
 pub(crate) fn with_input(command: &mut Command, bytes: &[u8]) -> Output {
@@ -129,6 +129,38 @@ fn dockerfiles_are_found_as_docker_finds_them() {
     for (arguments, said) in cases {
         assert_says(&refused(&kitchen, arguments, b"").1, &[said]);
     }
+}
+
+#[test]
+fn a_url_is_an_archive_or_a_dockerfile() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    let (packed, plain) = (serve(archive()), serve(b"FROM scratch\nCOPY context /c\n".to_vec()));
+    let local = kitchen.env.work().join("Local");
+    kitchen.env.write("Local", "FROM scratch\nCOPY g /local\n");
+    kitchen.env.write("context", "");
+    assert_eq!(made(&kitchen, &["-f", "in/Dockerfile", &packed], b""), ["f"]);
+    assert_eq!(made(&kitchen, &["-f", local.to_str().unwrap(), &packed], b""), ["local"]);
+    assert_eq!(made(&kitchen, &["-f", "-", &packed], b"FROM scratch\nCOPY g /input\n"), ["input"]);
+    assert_eq!(made(&kitchen, &[&plain], b""), ["c"]);
+    assert_eq!(made(&kitchen, &["-f", &plain, "."], b""), ["c"]);
+    let none = plain.replace("/context", "/none");
+    let cases: [(&[&str], &str); 5] = [
+        (&[&packed], "there is no Dockerfile in the context at http://127.0.0.1:"),
+        (&["-f", &packed, "."], "is no Dockerfile"),
+        (&[&none], "404"),
+        (
+            &["--locked", "-f", "in/Dockerfile", &packed],
+            "--locked needs a Dockerfile with a galley.lock beside it",
+        ),
+        (&["--offline", &none], "--offline forbids to fetch it"),
+    ];
+    for (arguments, said) in cases {
+        assert_says(&refused(&kitchen, arguments, b"").1, &[said]);
+    }
+    // What an address meant last is enough when nobody may be asked.
+    assert_eq!(made(&kitchen, &["--offline", "-f", "in/Dockerfile", &packed], b""), ["f"]);
+    let left: Vec<_> = fs::read_dir(kitchen.env.store().join("tmp")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod outputs;
 mod registry;
 mod reproducible;
 mod run;
+mod server;
 mod shared_cache;
 
 use std::{

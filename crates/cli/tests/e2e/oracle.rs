@@ -5,6 +5,7 @@
 //! | `Dockerfile` | `FROM busybox` and `FROM rich` are the images that [`Bases`] makes |
 //! | `context` | a shell script that makes the build context in the current folder, when there is more than the Dockerfile |
 //! | `archive` | a shell script that writes the context, made like that, as an archive to standard output: galley reads it on standard input, and BuildKit from a URL |
+//! | `url` | a shell script that writes a file, made like that, to standard output: its URL is the context of both |
 //! | `options` | one flag of `galley build` on each line, or `SOURCE_DATE_EPOCH=…` |
 //! | `expected.json` | config, history, the layers' entries and files (also times, in cases named `times-…`); or that it fails |
 //!
@@ -15,7 +16,6 @@
 mod answer;
 mod bases;
 mod peers;
-mod server;
 
 use std::{
     path::{Path, PathBuf},
@@ -93,9 +93,9 @@ impl Case {
         }
     }
 
-    /// The archive that is the context, if it is one.
-    fn archive(&self, folder: &Path) -> Option<Vec<u8>> {
-        let script = self.folder.join("archive");
+    /// What the script `name` of the case writes, if there is one.
+    fn written(&self, name: &str, folder: &Path) -> Option<Vec<u8>> {
+        let script = self.folder.join(name);
         if !script.exists() {
             return None;
         }

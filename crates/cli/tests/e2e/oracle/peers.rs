@@ -6,10 +6,9 @@ use fs_err as fs;
 use serde_json::{Value, json};
 
 use super::{
-    super::{Kitchen, contexts::with_input, text},
+    super::{Kitchen, contexts::with_input, server, text},
     Case, answer,
     bases::{self, Bases},
-    server,
 };
 
 /// Keeps the cache mounts of one case, and of one question to BuildKit, from those of another.
@@ -37,9 +36,10 @@ pub(super) fn galley(kitchen: &Kitchen, bases: &Bases, case: &Case) -> (Value, S
             None => command.env("SOURCE_DATE_EPOCH", option.trim_start_matches("SOURCE_DATE_EPOCH=")),
         };
     }
-    let output = match case.archive(&folder) {
-        Some(archive) => with_input(command.arg("-"), &archive),
-        None => command.arg(".").output().unwrap(),
+    let output = match (case.written("archive", &folder), case.written("url", &folder)) {
+        (Some(archive), _) => with_input(command.arg("-"), &archive),
+        (None, Some(file)) => command.arg(server::serve(file)).output().unwrap(),
+        (None, None) => command.arg(".").output().unwrap(),
     };
     (answer(bases, case, output.status.success(), &archive), text(&output))
 }
@@ -52,7 +52,7 @@ pub(super) fn buildkit(kitchen: &Kitchen, bases: &Bases, case: &Case, address: &
     let mut command = Command::new("buildctl");
     command.current_dir(&folder).args(["--addr", address, "build", "--frontend", "dockerfile.v0"]);
     command.arg("--progress=plain");
-    match case.archive(&folder) {
+    match case.written("archive", &folder).or_else(|| case.written("url", &folder)) {
         Some(archive) => command.args(["--opt", &format!("context={}", server::serve(archive))]),
         None => command.args(["--local", "context=.", "--local", "dockerfile=."]),
     };
