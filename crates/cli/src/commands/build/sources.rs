@@ -34,7 +34,7 @@ impl Sources<'_> {
     pub(super) fn read(&self) -> Result<Read, Error> {
         let directory = Path::new(self.context);
         if self.context == "-" {
-            return self.from_standard_input();
+            return self.on_standard_input();
         }
         if self.context.is_empty() {
             return Err(Error::new(ErrorKind::Usage, "the build context is empty text")
@@ -42,12 +42,12 @@ impl Sources<'_> {
         }
         // A directory of that name comes first, as in docker.
         match self.address(self.context)?.filter(|_| !directory.is_dir()) {
-            Some(address) => self.from_elsewhere(&address),
-            None => self.from_directory(directory),
+            Some(address) => self.elsewhere(&address),
+            None => self.in_directory(directory),
         }
     }
 
-    fn from_directory(&self, directory: &Path) -> Result<Read, Error> {
+    fn in_directory(&self, directory: &Path) -> Result<Read, Error> {
         if let Some((name, text)) = self.dockerfile_from_outside()? {
             return Ok((name, text, context::main_context(directory, None)?));
         }
@@ -59,7 +59,7 @@ impl Sources<'_> {
     }
 
     /// `build -`: an archive, which is the context with the Dockerfile in it, or a Dockerfile and nothing else.
-    fn from_standard_input(&self) -> Result<Read, Error> {
+    fn on_standard_input(&self) -> Result<Read, Error> {
         if self.file == Some(Path::new("-")) {
             let message = "--file - and the context - cannot both be standard input";
             return Err(Error::new(ErrorKind::Usage, message)
@@ -88,7 +88,7 @@ impl Sources<'_> {
     }
 
     /// A repository, an archive, or a Dockerfile alone.
-    fn from_elsewhere(&self, address: &Address) -> Result<Read, Error> {
+    fn elsewhere(&self, address: &Address) -> Result<Read, Error> {
         let given = self.dockerfile_from_outside()?;
         let fetched = context::fetch(self.remote, &self.as_asked(address), self.may_write)?;
         if let Some((name, text)) = given {
