@@ -95,7 +95,7 @@ impl Job<'_> {
             since: self.context.started,
             pins: None,
         };
-        let remote = Remote { store: self.store, remotes, secrets: &secrets, stop: cancel };
+        let remote = Remote { store: self.store, remotes, secrets: &secrets, stop: cancel, began: &|| () };
         let options = plan_options(self.arguments, environment, &remote, self.may_execute)?;
         let times = self.times(&options.context)?;
         let plan = match self.lock()? {
