@@ -14,22 +14,23 @@ use std::{
 
 use fs_err as fs;
 use galley_dockerfile::{ignore, source};
-use galley_oci::Digest;
+use galley_oci::{Digest, Reference};
 
 use crate::{
     Error, ErrorKind,
     plan::{BuildContext, ContextSource},
     ports::LayoutReference,
+    remote::{Address, HttpAddress},
 };
 
 pub use fetched::{FetchedContext, fetch, fetch_dockerfile};
 pub use kept::{Input, Kept, empty_context, examine, kept_dockerfile, unpack};
 
-/// Kinds of contexts that Docker has and galley does not have yet.
-const UNSUPPORTED: [&str; 6] = ["http://", "https://", "git://", "ssh://", "git@", "target:"];
-
 /// How a Dockerfile is called that nobody named, the first before the second.
 const DEFAULT_NAMES: [&str; 2] = ["Dockerfile", "dockerfile"];
+
+/// What the file at a URL is called in its context, as in BuildKit.
+const FETCHED_NAME: &[u8] = b"context";
 
 /// A Dockerfile that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,8 +93,8 @@ fn context(name: &str, directory: &Path, own: Option<PathBuf>) -> Result<Context
     Ok(ContextSource { name: name.to_owned(), path: directory.to_path_buf(), ignore, kept: None })
 }
 
-/// Reads the value of `--build-context`: `NAME=oci-layout://PATH[:TAG][@DIGEST]`, `NAME=docker-image://IMAGE` or
-/// `NAME=DIRECTORY`.
+/// Reads the value of `--build-context`: `NAME=oci-layout://PATH[:TAG][@DIGEST]`, `NAME=docker-image://IMAGE`,
+/// `NAME=URL`, or `NAME=DIRECTORY`. A file at a URL is not unpacked, as in BuildKit.
 pub fn build_context(value: &str) -> Result<(String, BuildContext), Error> {
     let wrong = |message: String| Error::new(ErrorKind::Usage, message);
     let (name, target) = value
@@ -101,13 +102,26 @@ pub fn build_context(value: &str) -> Result<(String, BuildContext), Error> {
         .filter(|(name, target)| !name.is_empty() && !target.is_empty())
         .ok_or_else(|| {
             wrong(format!("--build-context {value} is not NAME=VALUE"))
-                .help("write NAME=oci-layout://PATH, NAME=docker-image://IMAGE or NAME=DIRECTORY")
+                .help("write NAME=DIRECTORY, NAME=URL, NAME=docker-image://IMAGE or NAME=oci-layout://PATH")
         })?;
-    if UNSUPPORTED.iter().any(|kind| target.starts_with(kind)) {
-        return Err(wrong(format!("--build-context {value}: this kind of context is not supported yet"))
-            .help("fetch it first, and give the directory"));
+    // What stands behind :: is for one platform.
+    let image = name.split_once("::").map_or(name, |(image, _)| image);
+    if let Err(error) = image.parse::<Reference>() {
+        let message = format!("--build-context {name}=: no stage and no image can have the name {image}");
+        return Err(wrong(message).because(error));
     }
-    let context = if let Some(layout) = target.strip_prefix("oci-layout://") {
+    if target.starts_with("target:") {
+        let message = format!("--build-context {name}={target}: only a bake file has targets");
+        return Err(wrong(message).help("build it first, and give docker-image://NAME"));
+    }
+    let address = Address::of_context(target).and_then(|address| match address {
+        Some(Address::Git(git)) => git.check().map(|()| Some(Address::Git(git))),
+        other => Ok(other),
+    });
+    let address = address.map_err(|error| wrong(format!("--build-context {name}=: {error}")))?;
+    let context = if let Some(address) = address {
+        BuildContext::Fetched(named_file(address))
+    } else if let Some(layout) = target.strip_prefix("oci-layout://") {
         BuildContext::Layout(layout_reference(name, layout)?)
     } else if let Some(image) = target.strip_prefix("docker-image://") {
         BuildContext::Image(image.to_owned())
@@ -115,6 +129,14 @@ pub fn build_context(value: &str) -> Result<(String, BuildContext), Error> {
         BuildContext::Directory(named_context(name, Path::new(target))?)
     };
     Ok((name.to_owned(), context))
+}
+
+/// The same with the name that a file from elsewhere has in its context.
+fn named_file(address: Address) -> Address {
+    match address {
+        Address::Http(http) => Address::Http(HttpAddress { name: FETCHED_NAME.to_vec(), ..http }),
+        git @ Address::Git(_) => git,
+    }
 }
 
 fn layout_reference(name: &str, text: &str) -> Result<LayoutReference, Error> {
@@ -244,6 +266,15 @@ mod tests {
         }
         let image = build_context("a=docker-image://alpine:3").unwrap().1;
         assert!(matches!(image, BuildContext::Image(image) if image == "alpine:3"));
+        for (text, shown) in [
+            ("https://example.com/a.tar", "https://example.com/a.tar"),
+            ("https://example.com/a.git#v1:sub", "https://example.com/a.git#v1"),
+            ("git@example.com:a.git", "git@example.com:a.git"),
+        ] {
+            let fetched = build_context(&format!("a={text}")).unwrap().1;
+            let BuildContext::Fetched(address) = fetched else { panic!("a path: {text}") };
+            assert_eq!(address.shown(), shown);
+        }
         let docs = build_context(&format!("docs={}", at("docs"))).unwrap().1;
         let BuildContext::Directory(docs) = docs else { panic!("not a directory") };
         assert_eq!((docs.name.as_str(), docs.ignore.unwrap().1), ("docs", b"x".to_vec()));
@@ -253,10 +284,11 @@ mod tests {
     fn wrong_build_contexts() {
         let message = |value: &str| build_context(value).expect_err(value).message.clone();
         assert_eq!(message("x"), "--build-context x is not NAME=VALUE");
-        assert_eq!(
-            message("x=https://example.com/a.tar"),
-            "--build-context x=https://example.com/a.tar: this kind of context is not supported yet"
-        );
+        assert_eq!(message("x=target:y"), "--build-context x=target:y: only a bake file has targets");
+        assert_eq!(message("X=."), "--build-context X=: no stage and no image can have the name X");
+        assert_eq!(message("x=/no/such"), "the build context /no/such does not exist");
+        assert!(message("x=https://u:secret@h/x.git?ref=").starts_with("--build-context x=: "));
+        assert!(!message("x=https://u:secret@h/x.git?ref=").contains("secret"));
         assert_eq!(
             message("x=oci-layout:///no/such:1"),
             "--build-context x=oci-layout:///no/such:1: /no/such holds no index.json"

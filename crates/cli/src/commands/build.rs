@@ -37,7 +37,7 @@ pub(crate) struct BuildArgs {
     /// Set an ARG, NAME=VALUE; without a value it is taken from the environment
     #[arg(long, value_name = "NAME[=VALUE]")]
     build_arg: Vec<String>,
-    /// A further context: NAME=DIR, NAME=docker-image://IMAGE, NAME=oci-layout://DIR[:TAG]
+    /// A further context: NAME=DIR, NAME=URL of a repository or file, NAME=docker-image://IMAGE, NAME=oci-layout://DIR[:TAG]
     #[arg(long, value_name = "NAME=CONTEXT")]
     build_context: Vec<String>,
     /// A secret for RUN --mount=type=secret: id=ID[,src=FILE][,env=NAME]

@@ -1,8 +1,9 @@
 //! Contexts from other machines: repositories, archives and Dockerfiles at URLs.
 
 use super::{
-    DockerfileText,
+    DockerfileText, FETCHED_NAME,
     kept::{self, Input, Kept},
+    named_file,
 };
 use crate::{
     Error, ErrorKind, Snapshot,
@@ -10,9 +11,6 @@ use crate::{
     remote::{Address, Remote},
     steps::files::{Files, store_error},
 };
-
-/// What the file at a URL is called in its context, as in BuildKit.
-const FILE_NAME: &[u8] = b"context";
 
 /// A context from elsewhere.
 #[derive(Debug)]
@@ -29,10 +27,7 @@ pub struct FetchedContext {
 /// unset nothing is written: what is not at hand is an error of kind [`ErrorKind::NeedsExecution`].
 pub fn fetch(remote: &Remote<'_>, address: &Address, may_write: bool) -> Result<FetchedContext, Error> {
     let origin = format!("at {}", address.shown());
-    let address = match address.clone() {
-        Address::Http(http) => Address::Http(crate::remote::HttpAddress { name: FILE_NAME.to_vec(), ..http }),
-        git @ Address::Git(_) => git,
-    };
+    let address = named_file(address.clone());
     let context = layer_context(remote, &address, may_write)?;
     if matches!(address, Address::Git(_)) {
         return Ok(FetchedContext { context, origin, dockerfile: None });
@@ -40,7 +35,7 @@ pub fn fetch(remote: &Remote<'_>, address: &Address, may_write: bool) -> Result<
     let unreadable = |error: std::io::Error| {
         Error::new(ErrorKind::Input, format!("cannot read the context {origin}")).because(error)
     };
-    match kept::examine(Box::new(kept::open(remote.store, &context, FILE_NAME)?)).map_err(unreadable)? {
+    match kept::examine(Box::new(kept::open(remote.store, &context, FETCHED_NAME)?)).map_err(unreadable)? {
         Input::Archive(_) if !may_write => {
             Err(Error::new(ErrorKind::NeedsExecution, "a context has to be unpacked"))
         }
@@ -50,7 +45,7 @@ pub fn fetch(remote: &Remote<'_>, address: &Address, may_write: bool) -> Result<
             Ok(FetchedContext { context, origin, dockerfile: None })
         }
         Input::Text(text) => {
-            let name = String::from_utf8_lossy(FILE_NAME).into_owned();
+            let name = String::from_utf8_lossy(FETCHED_NAME).into_owned();
             let dockerfile = Some(DockerfileText { name, path: context.path.clone(), text });
             Ok(FetchedContext { context, origin, dockerfile })
         }

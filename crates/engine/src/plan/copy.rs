@@ -10,7 +10,6 @@ use galley_dockerfile::{
 
 use super::{
     Chmod, ContextId, CopyOp, FetchedSource, InlineFile, Operation, Source, evaluate::Evaluation, path,
-    steps::NewStep,
 };
 use crate::{
     Error,
@@ -206,20 +205,13 @@ impl Evaluation<'_, '_> {
         pinned.map_err(|error| self.no_address(flag, &error))
     }
 
-    /// The step that fetches it, which waits for nothing.
+    /// The step that fetches it, and what of that is meant.
     fn fetched(&mut self, word: &Word, address: Address, after: usize, unpack: bool) -> FetchedSource {
         let (file, unpack) = match &address {
             Address::Http(http) => (Some(http.name.clone()), unpack),
             Address::Git(_) => (None, false),
         };
-        let step = self.planner.steps.add(NewStep {
-            parent: None,
-            name: format!("fetch {address}"),
-            operation: Operation::Fetch(address),
-            place: Some(self.text.place(word.span)),
-            stage: String::new(),
-            no_cache: false,
-        });
+        let step = self.planner.fetch(address, self.text.place(word.span));
         FetchedSource { step, after, file, unpack }
     }
 

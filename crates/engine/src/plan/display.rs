@@ -22,8 +22,9 @@ pub(super) struct Counter {
 
 impl Counter {
     pub(super) fn new(graph: &Graph<'_>, stage: &Stage, node: &Node) -> Self {
-        let base =
-            usize::from(matches!(node.base, Base::External(External::Image(_) | External::Directory(_))));
+        let base = usize::from(
+            matches!(&node.base, Base::External(external) if !matches!(external, External::Empty)),
+        );
         let own =
             if node.replaced { 0 } else { stage.instructions.iter().filter(|own| makes_files(own)).count() };
         // BuildKit counts every trigger, also those that only change the config.

@@ -96,24 +96,34 @@ impl<'p, 'a> Evaluation<'p, 'a> {
                 State::image(Arc::clone(image), step, platform_of(image, node))
             }
             Base::External(External::Directory(context)) => {
-                let mut state = State::scratch(&node.platform);
-                let copy = CopyOp {
-                    from: Source::Context(*context),
-                    sources: vec![b"/".to_vec()],
-                    fetched: Vec::new(),
-                    excludes: Vec::new(),
-                    inline: Vec::new(),
-                    destination: b"/".to_vec(),
-                    chown: None,
-                    chmod: None,
-                    unpack: false,
-                    link: false,
-                };
-                let name = capitals(&stage.instruction.text);
-                state.step = Some(self.add(&name, stage.instruction.span, Operation::Copy(copy), false));
-                state
+                self.files_alone(stage, node, Source::Context(*context))
+            }
+            Base::External(External::Fetched(address)) => {
+                let place = self.text.place(stage.from.image.span);
+                let step = self.planner.fetch((**address).clone(), place);
+                self.files_alone(stage, node, Source::Step(step))
             }
         }
+    }
+
+    /// Files without a config: all of a context.
+    fn files_alone(&mut self, stage: &Stage, node: &Node, from: Source) -> State {
+        let mut state = State::scratch(&node.platform);
+        let copy = CopyOp {
+            from,
+            sources: vec![b"/".to_vec()],
+            fetched: Vec::new(),
+            excludes: Vec::new(),
+            inline: Vec::new(),
+            destination: b"/".to_vec(),
+            chown: None,
+            chmod: None,
+            unpack: false,
+            link: false,
+        };
+        let name = capitals(&stage.instruction.text);
+        state.step = Some(self.add(&name, stage.instruction.span, Operation::Copy(copy), false));
+        state
     }
 
     /// An image for another machine can be copied from, but hardly run.

@@ -8,6 +8,7 @@ use super::{BuildContext, ContextId, ContextSource, PlanOptions};
 use crate::{
     Error, ErrorKind,
     ports::{BaseImage, ImageSource, LayoutReference},
+    remote::Address,
 };
 
 /// What a name leads to.
@@ -19,6 +20,8 @@ pub(super) enum External {
     Image(Arc<BaseImage>),
     /// A directory with a name.
     Directory(ContextId),
+    /// What has to be fetched.
+    Fetched(Box<Address>),
 }
 
 /// Finds names, each once.
@@ -137,6 +140,7 @@ impl<'a> Externals<'a> {
     fn load(&mut self, name: &str, context: &BuildContext, platform: &Platform) -> Result<External, Error> {
         match context {
             BuildContext::Directory(directory) => Ok(External::Directory(self.directory(directory))),
+            BuildContext::Fetched(address) => Ok(External::Fetched(Box::new(address.clone()))),
             BuildContext::Image(image) if image == "scratch" => Ok(External::Empty),
             BuildContext::Image(image) => {
                 let reference: Reference = image.parse().map_err(|error| {

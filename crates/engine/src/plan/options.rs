@@ -7,6 +7,7 @@ use galley_oci::Platform;
 use crate::{
     plan::{ContextSource, Network, Surroundings},
     ports::LayoutReference,
+    remote::Address,
 };
 
 /// Everything a plan depends on, apart from base images.
@@ -102,6 +103,8 @@ pub enum BuildContext {
     Image(String),
     /// A directory of this machine, with its own ignore file.
     Directory(ContextSource),
+    /// A repository, or a file at a URL, which is in a directory alone and is not unpacked.
+    Fetched(Address),
 }
 
 /// Which steps ignore records of earlier builds.

@@ -22,7 +22,7 @@ use super::{
     text::Text,
     warnings::Warnings,
 };
-use crate::{Error, ErrorKind, Place, plan::Operation, ports::ImageSource};
+use crate::{Error, ErrorKind, Place, plan::Operation, ports::ImageSource, remote::Address};
 
 /// More stages than anybody writes; a limit so that a hostile file cannot take all memory.
 const STAGES_MAX: usize = 10_000;
@@ -254,8 +254,21 @@ impl<'a> Planner<'a> {
         };
         Ok(match external {
             External::Directory(context) => super::Source::Context(context),
+            External::Fetched(address) => super::Source::Step(self.fetch(*address, place.clone())),
             External::Image(image) => super::Source::Step(self.base((*image).clone(), place)),
             External::Empty => super::Source::Step(self.base(empty_image(), place)),
+        })
+    }
+
+    /// The step that fetches what is at `address`, which waits for nothing.
+    pub(super) fn fetch(&mut self, address: Address, place: Place) -> StepId {
+        self.steps.add(NewStep {
+            parent: None,
+            name: format!("fetch {address}"),
+            operation: Operation::Fetch(address),
+            place: Some(place),
+            stage: String::new(),
+            no_cache: false,
         })
     }
 

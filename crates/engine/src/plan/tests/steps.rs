@@ -209,6 +209,31 @@ fn named_contexts_come_before_the_store() {
 }
 
 #[test]
+fn contexts_from_elsewhere_are_fetched_when_they_are_used() {
+    let mut with = options(
+        "FROM busybox AS one\nCOPY --from=git a /\nRUN --mount=from=git,target=/m true\nFROM file\nCOPY --from=one / /x\n",
+    );
+    let contexts = ["git=https://h/x.git#v1:sub", "file=https://h/y.tar", "never=https://h/z"];
+    with.build_contexts = contexts.iter().map(|text| crate::context::build_context(text).unwrap()).collect();
+    let plan = plan_with(&with);
+    assert_eq!(plan.contexts.len(), 1);
+    assert_eq!(
+        names(&plan),
+        [
+            "[one 1/3] FROM docker.io/library/busybox:latest",
+            "fetch https://h/x.git#v1",
+            "[one 2/3] COPY --from=git a /",
+            "[one 3/3] RUN --mount=from=git,target=/m true",
+            "fetch https://h/y.tar",
+            "[stage-1 1/2] FROM file",
+            "[stage-1 2/2] COPY --from=one / /x",
+        ]
+    );
+    let from: Vec<_> = copies(&plan).iter().map(|copy| copy.from).collect();
+    assert_eq!(from[..2], [Source::Step(StepId(1)), Source::Step(StepId(4))]);
+}
+
+#[test]
 fn a_layout_names_a_base() {
     let layout = crate::ports::LayoutReference { path: "/l".into(), tag: Some("t".to_owned()), digest: None };
     let mut with = options("FROM golang:9\n");
