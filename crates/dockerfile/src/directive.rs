@@ -10,6 +10,10 @@ const OPTIONS_MAX: usize = 3;
 /// The escape character of a Dockerfile that does not set one.
 pub const DEFAULT_ESCAPE: char = '\\';
 
+/// The options of `# check=`, for messages.
+pub const OPTIONS_HELP: &str =
+    "known are skip=RULE,…|all, experimental=RULE,…|all and error=true, separated by `;`";
+
 /// The directives of a Dockerfile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Directives {
@@ -145,7 +149,6 @@ fn escape(value: Word) -> Result<Word, Error> {
 fn check(value: Word) -> Result<Check, Error> {
     let value = first_word(value);
     Check::parse(&value.text).map_err(|option| {
-        Error::new(ErrorKind::BadCheckOption { option }, value.span)
-            .with_help("known are skip=RULE,…|all, experimental=RULE,…|all and error=true, separated by `;`")
+        Error::new(ErrorKind::BadCheckOption { option }, value.span).with_help(OPTIONS_HELP)
     })
 }

@@ -1,5 +1,7 @@
 //! What can be wrong with a Dockerfile, and what looks wrong. Both know their place, so that the line can be drawn.
 
+mod help;
+
 use crate::span::Span;
 
 /// An error at a place of the source.
@@ -45,7 +47,7 @@ impl Error {
 
     /// What to do about it.
     pub fn help(&self) -> Option<&str> {
-        self.help.as_deref()
+        self.help.as_deref().or_else(|| self.kind.help())
     }
 }
 
@@ -239,7 +241,7 @@ pub enum ErrorKind {
         word: String,
     },
     /// A flag whose values are a fixed set.
-    #[error("`{value}` is not a value of `--{flag}`")]
+    #[error("{} is not a value of `--{flag}`", quoted(value))]
     BadFlagValue {
         /// The flag without dashes.
         flag: &'static str,
@@ -332,7 +334,7 @@ pub enum ErrorKind {
         key: String,
     },
     /// A value that the key does not take.
-    #[error("`{value}` is not a value of the mount's key `{key}`")]
+    #[error("{} is not a value of the mount's key `{key}`", quoted(value))]
     BadMountValue {
         /// The key.
         key: &'static str,
@@ -389,6 +391,11 @@ pub enum ErrorKind {
         /// Why.
         reason: &'static str,
     },
+}
+
+/// A value in messages.
+fn quoted(value: &str) -> String {
+    if value.is_empty() { "an empty text".to_owned() } else { format!("`{value}`") }
 }
 
 impl ErrorKind {

@@ -399,6 +399,7 @@ fn bad_value(key: &'static str, value: &Word, known: &[&str]) -> Error {
     let error = Error::new(ErrorKind::BadMountValue { key, value: value.text.clone() }, value.span);
     match closest(&value.text.to_lowercase(), known) {
         Some(name) => error.with_help(format!("did you mean `{name}`?")),
+        None if key == "mode" => error.with_help("write an octal number, such as 0755"),
         None if known.is_empty() => error.with_help("write a number"),
         None => error.with_help(format!("known are {}", known.join(", "))),
     }

@@ -123,11 +123,20 @@ fn unknown_instruction(keyword: &Word) -> Error {
     } else {
         "if this continues the instruction above, end the line above with the escape character".to_owned()
     };
-    let mut name: String = text.chars().take(MAX_SHOWN).collect();
-    if name.len() < text.len() {
+    let mut name = shown(text.chars().take(MAX_SHOWN));
+    if text.chars().nth(MAX_SHOWN).is_some() {
         name.push('…');
     }
     Error::new(ErrorKind::UnknownInstruction { name }, keyword.span).with_help(help)
+}
+
+/// Characters for a message: what no terminal should get is escaped.
+pub(crate) fn shown(characters: impl Iterator<Item = char>) -> String {
+    let escaped = |character: char| match character.is_control() {
+        true => character.escape_default().to_string(),
+        false => character.to_string(),
+    };
+    characters.map(escaped).collect()
 }
 
 struct Parser<'a> {

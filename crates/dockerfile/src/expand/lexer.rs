@@ -3,6 +3,7 @@
 use super::pattern::Pattern;
 use super::{Lookup, MAX_EXPANDED, MAX_NESTING};
 use crate::error::{Error, ErrorKind};
+use crate::parser::shown;
 use crate::span::Word;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -45,10 +46,16 @@ impl LexError {
                 Some("close the quote, or put the escape character before it")
             }
             ErrorKind::UnsupportedModifier { .. } => Some("known are :- - :+ + :? ? # ## % %% / and //"),
+            ErrorKind::RequiredVariable { .. } => {
+                Some("give the variable a value above with ENV or ARG, or with --build-arg for an ARG")
+            }
             _ => None,
         };
         let error = Error::new(self.kind, word.part(self.range));
-        help.map_or(error.clone(), |help| error.with_help(help))
+        match help {
+            Some(help) => error.with_help(help),
+            None => error,
+        }
     }
 }
 
@@ -238,7 +245,8 @@ impl<'a> Lexer<'a> {
     fn modified(&mut self, start: usize, name: &str, operator: char, colon: bool) -> Result<String> {
         let trims = matches!(operator, '#' | '%');
         if !(trims || matches!(operator, '-' | '+' | '?')) || (trims && colon) {
-            let modifier = if colon { format!(":{operator}") } else { operator.to_string() };
+            let colon = colon.then_some(':');
+            let modifier = shown(colon.into_iter().chain([operator]));
             return Err(self.error(ErrorKind::UnsupportedModifier { modifier }, start));
         }
         let word = self.nested(start, '}', trims)?;

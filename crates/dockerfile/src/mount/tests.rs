@@ -144,7 +144,7 @@ fn what_is_refused() {
         (
             "type=cache,target=/a,mode=8",
             "`8` is not a value of the mount's key `mode`",
-            Some("write a number"),
+            Some("write an octal number, such as 0755"),
         ),
         (
             "type=cache,target=/a,uid=-1",

@@ -1,6 +1,10 @@
 //! A Dockerfile that was read, before anything is planned.
 
-use galley_dockerfile::{Directives, Source, Stages, Warning, directive::Check, parse};
+use galley_dockerfile::{
+    Directives, Source, Stages, Warning,
+    directive::{Check, OPTIONS_HELP},
+    parse,
+};
 
 use super::{PlanOptions, text::Text};
 use crate::{Error, ErrorKind};
@@ -33,7 +37,7 @@ impl File {
         match options.build_arg(name) {
             Some(value) => Check::parse(value).map_err(|option| {
                 let message = format!("build argument {name} has an unknown option `{option}`");
-                Error::new(ErrorKind::Usage, message)
+                Error::new(ErrorKind::Usage, message).help(OPTIONS_HELP)
             }),
             None => Ok(self.directives.check.clone().unwrap_or_default()),
         }

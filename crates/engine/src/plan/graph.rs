@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use galley_dockerfile::{Command, Expander, Instruction, Source, Stage, Stages, Word, parse_onbuild};
+use galley_dockerfile::{
+    Command, Expander, Instruction, Source, Stage, Stages, Word, parse_onbuild, suggest,
+};
 use galley_oci::Platform;
 
 use super::{
@@ -239,9 +241,15 @@ impl Graph<'_> {
         let text = self.expand(word)?;
         if text.is_empty() {
             let message = format!("the platform `{}` is empty after expansion", word.text);
-            return Err(self.text.wrong(word.span, message).help(
-                "only ARGs before the first FROM are visible here; $BUILDPLATFORM and $TARGETPLATFORM are always there",
-            ));
+            let known: Vec<&str> = self.globals.names().collect();
+            let written = word.text.trim_matches(['$', '{', '}']);
+            let wrong = self.text.wrong(word.span, message);
+            return Err(match suggest::closest(written, &known) {
+                Some(near) => wrong.help(format!("did you mean `${near}`?")),
+                None => wrong.help(
+                    "only ARGs before the first FROM are visible here; $BUILDPLATFORM and $TARGETPLATFORM are always there",
+                ),
+            });
         }
         text.parse().map_err(|error| {
             self.text

@@ -104,6 +104,10 @@ impl Evaluation<'_, '_> {
     fn mount_target(&self, target: &str, flag: &MountFlag) -> Result<Vec<u8>, Error> {
         let absolute = path::absolute(&self.state.directory, target);
         if absolute == "/" {
+            if target.is_empty() {
+                let wrong = self.text.wrong(flag.text.span, "the mount has no target");
+                return Err(wrong.help("write target=DIRECTORY"));
+            }
             let message = format!("the mount's target `{target}` is the root of the file system");
             return Err(self.text.wrong(flag.text.span, message).help("mount to a directory below it"));
         }

@@ -218,7 +218,11 @@ fn single_values() {
          because platform \"pdp11\" is neither a known operating system nor a known architecture: write os/architecture\n  \
          = write linux/amd64",
     );
-    check("FROM busybox\nENV A=${B:?needed}\n", "B: needed at Dockerfile:2:7\n  | required here");
+    check(
+        "FROM busybox\nENV A=${B:?needed}\n",
+        "B: needed at Dockerfile:2:7\n  | required here\n  \
+         = give the variable a value above with ENV or ARG, or with --build-arg for an ARG",
+    );
 }
 
 #[test]
