@@ -1,5 +1,9 @@
 //! The syntax tree as words: what BuildKit's own parser would hand on, for editors, scripts and tests.
 
+mod print;
+
+pub use print::print;
+
 use crate::command::{Command, CopySource};
 use crate::flag::Flag;
 use crate::heredoc::Heredoc;
@@ -7,7 +11,7 @@ use crate::json::{self, Json};
 use crate::line::{Args, Line};
 use crate::parser::{Dockerfile, Instruction};
 use crate::source::Source;
-use crate::span::Word;
+use crate::span::{Span, Word};
 use crate::words;
 
 /// An instruction cut into words, and nothing more: no variable is expanded, nothing is sorted or filled in.
@@ -38,6 +42,15 @@ impl Dockerfile {
 }
 
 impl Node {
+    /// The same without where it was written, for comparing two texts.
+    #[must_use]
+    pub fn without_places(self) -> Self {
+        let place = Span::new(0, 0);
+        let heredocs = self.heredocs.into_iter().map(|heredoc| Heredoc { body_span: place, ..heredoc });
+        let child = self.child.map(|child| Box::new(child.without_places()));
+        Self { heredocs: heredocs.collect(), child, line: 0, ..self }
+    }
+
     /// Cuts the text of an instruction that was read, so that what the typed command drops or sorts is here.
     fn new(instruction: &Instruction, source: &Source, escape: char) -> Self {
         let mut line = Line::default();

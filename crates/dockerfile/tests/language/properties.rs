@@ -1,6 +1,7 @@
 //! Foreign text may be wrong, it may not break the reader; and what must not change a meaning does not.
 
 use galley_dockerfile::command::CopySource;
+use galley_dockerfile::tree::{Node, print};
 use galley_dockerfile::{
     Command, CommandLine, Dockerfile, Expander, Source, Span, Word, mount, parse, parse_onbuild,
 };
@@ -41,6 +42,30 @@ fn nearly() -> impl Strategy<Value = String> {
         .prop_map(|parts| parts.into_iter().map(|(word, separator)| word + separator).collect())
 }
 
+/// Beginnings of lines, one in each line.
+const KEYWORDS: &str = "FROM\nRUN\nCMD\nENTRYPOINT\nCOPY\nADD\nENV\nLABEL\nARG\nVOLUME\nEXPOSE\nUSER\nWORKDIR\nSHELL\n\
+    HEALTHCHECK CMD\nONBUILD RUN\nONBUILD COPY\nSTOPSIGNAL\nMAINTAINER";
+
+/// What stands behind them. `~` is a line end.
+const ARGUMENTS: &str = "a\nb=c\nk='x y'\n\"q w\"\n[\"a\",\n\"b\"]\n[\"a\\tb\"]\n[\n$A\n--\n--link\n--chown='a b'\n\
+    --mount=type=tmpfs,target=/a\n<<E\n<<-\"F\"\n\\\n`\n\t\n\u{b}\n\u{a0}\n#\n\\~\n`~\n~E~\n~F~\n~\tF~";
+
+fn piece(pieces: &'static str) -> impl Strategy<Value = String> {
+    let pieces: Vec<_> = pieces.split('\n').map(|piece| piece.replace('~', "\n")).collect();
+    prop::sample::select(pieces)
+}
+
+/// Lines that mostly are Dockerfiles.
+fn likely() -> impl Strategy<Value = String> {
+    let line = (piece(KEYWORDS), prop::collection::vec(piece(ARGUMENTS), 1..5));
+    let first = prop::sample::select(&["", "# escape=`\n"][..]);
+    (first, prop::collection::vec(line, 1..4)).prop_map(|(first, lines)| {
+        let lines =
+            lines.into_iter().map(|(keyword, arguments)| format!("{keyword} {}\n", arguments.join(" ")));
+        format!("{first}FROM a\n{}", lines.collect::<String>())
+    })
+}
+
 fn check_spans(source: &Source, dockerfile: &Dockerfile) {
     let inside = |span: Span| {
         let text = source.text();
@@ -64,6 +89,19 @@ fn check_spans(source: &Source, dockerfile: &Dockerfile) {
         }
     }
     dockerfile.warnings.iter().for_each(|warning| inside(warning.span()));
+}
+
+/// What was read is printed, and reads the same.
+fn check_print(source: &Source, dockerfile: &Dockerfile) {
+    let tree = |source: &Source, dockerfile: &Dockerfile| -> Vec<Node> {
+        dockerfile.tree(source).into_iter().map(Node::without_places).collect()
+    };
+    let first = tree(source, dockerfile);
+    let printed = print(&first, dockerfile.escape);
+    let again = Source::new("Dockerfile", printed.as_str()).expect("it was UTF-8");
+    let parsed = parse(&again).unwrap_or_else(|error| panic!("{error}\n{printed}"));
+    assert_eq!(tree(&again, &parsed), first, "\n{printed}");
+    assert_eq!(print(&first, parsed.escape), printed);
 }
 
 fn last_shell(text: &str) -> Option<String> {
@@ -94,6 +132,7 @@ proptest! {
         match parse(&source) {
             Ok(dockerfile) => {
                 check_spans(&source, &dockerfile);
+                check_print(&source, &dockerfile);
                 let _ = dockerfile.into_stages();
             }
             Err(error) => {
@@ -102,6 +141,14 @@ proptest! {
             }
         }
         let _ = parse_onbuild(&source);
+    }
+
+    #[test]
+    fn what_is_printed_reads_the_same(text in likely()) {
+        let source = Source::new("Dockerfile", text).expect("UTF-8");
+        if let Ok(dockerfile) = parse(&source) {
+            check_print(&source, &dockerfile);
+        }
     }
 
     #[test]
