@@ -15,6 +15,7 @@
 
 mod answer;
 mod bases;
+mod errors;
 mod peers;
 
 use std::{

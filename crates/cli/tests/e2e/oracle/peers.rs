@@ -1,6 +1,9 @@
 //! One case, built by galley and by BuildKit.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
 
 use fs_err as fs;
 use serde_json::{Value, json};
@@ -16,9 +19,20 @@ const MOUNT_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
 
 /// What galley makes of the case, and what it says.
 pub(super) fn galley(kitchen: &Kitchen, bases: &Bases, case: &Case) -> (Value, String) {
+    let archive = kitchen.path(&format!("{}.tar", case.name));
+    let output = run_galley(kitchen, bases, case, &archive);
+    (answer(bases, case, output.status.success(), &archive), text(&output))
+}
+
+/// What galley writes on standard error.
+pub(super) fn galley_says(kitchen: &Kitchen, bases: &Bases, case: &Case) -> String {
+    let output = run_galley(kitchen, bases, case, &kitchen.path("none.tar"));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn run_galley(kitchen: &Kitchen, bases: &Bases, case: &Case, archive: &Path) -> Output {
     let folder = kitchen.path("cases").join(&case.name);
     case.prepare(&folder);
-    let archive = kitchen.path(&format!("{}.tar", case.name));
     let mut command = kitchen.command(&["build", "--progress=plain"]);
     command.current_dir(&folder).arg("--output").arg(format!("type=oci,dest={}", archive.display()));
     if case.times() {
@@ -36,19 +50,35 @@ pub(super) fn galley(kitchen: &Kitchen, bases: &Bases, case: &Case) -> (Value, S
             None => command.env("SOURCE_DATE_EPOCH", option.trim_start_matches("SOURCE_DATE_EPOCH=")),
         };
     }
-    let output = match (case.written("archive", &folder), case.written("url", &folder)) {
+    match (case.written("archive", &folder), case.written("url", &folder)) {
         (Some(archive), _) => with_input(command.arg("-"), &archive),
         (None, Some(file)) => command.arg(server::serve(file)).output().unwrap(),
         (None, None) => command.arg(".").output().unwrap(),
-    };
-    (answer(bases, case, output.status.success(), &archive), text(&output))
+    }
 }
 
 /// What BuildKit makes of the case.
 pub(super) fn buildkit(kitchen: &Kitchen, bases: &Bases, case: &Case, address: &str) -> Value {
+    let archive = kitchen.path(&format!("{}.tar", case.name));
+    let output = run_buildkit(kitchen, bases, case, address, &archive);
+    let answer = answer(bases, case, output.status.success(), &archive);
+    eprintln!(
+        "== {}: {}",
+        case.name,
+        if output.status.success() { "built".to_owned() } else { text(&output) }
+    );
+    answer
+}
+
+/// What `buildctl` writes on standard error.
+pub(super) fn buildkit_says(kitchen: &Kitchen, bases: &Bases, case: &Case, address: &str) -> String {
+    let output = run_buildkit(kitchen, bases, case, address, &kitchen.path("none.tar"));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn run_buildkit(kitchen: &Kitchen, bases: &Bases, case: &Case, address: &str, archive: &Path) -> Output {
     let folder = kitchen.path("cases").join(&case.name);
     case.prepare(&folder);
-    let archive = kitchen.path(&format!("{}.tar", case.name));
     let mut command = Command::new("buildctl");
     command.current_dir(&folder).args(["--addr", address, "build", "--frontend", "dockerfile.v0"]);
     command.arg("--progress=plain");
@@ -70,14 +100,7 @@ pub(super) fn buildkit(kitchen: &Kitchen, bases: &Bases, case: &Case, address: &
     for (flag, name) in [("--add-host ", "add-hosts"), ("--ulimit ", "ulimit")] {
         command.args(translate_list(&case.options, flag, name));
     }
-    let output = command.output().unwrap();
-    let answer = answer(bases, case, output.status.success(), &archive);
-    eprintln!(
-        "== {}: {}",
-        case.name,
-        if output.status.success() { "built".to_owned() } else { text(&output) }
-    );
-    answer
+    command.output().unwrap()
 }
 
 /// All flags of a name as the one list that buildctl takes.
@@ -118,7 +141,7 @@ fn translate(option: &str) -> Vec<String> {
     }
 }
 
-fn answer(bases: &Bases, case: &Case, success: bool, archive: &PathBuf) -> Value {
+fn answer(bases: &Bases, case: &Case, success: bool, archive: &Path) -> Value {
     if !success {
         return json!({"fails": true});
     }
