@@ -8,7 +8,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 RELEASE_LIMIT_MB := 15
 
-.PHONY: help demo test soak lint fmt bench release clean \
+.PHONY: help demo test soak fuzz corpus lint fmt bench release clean \
 	install-rust install-compiler install-lint install-test install-bench
 
 help: ## show this list
@@ -25,7 +25,14 @@ soak: install-rust install-compiler install-test ## what takes longer: ignored t
 	GALLEY_UNDER_TEST=$(TARGET)/release/galley e2e/reproducible.sh
 	GALLEY_UNDER_TEST=$(TARGET)/release/galley e2e/readers.sh
 	GALLEY_UNDER_TEST=$(TARGET)/release/galley e2e/archives.sh
+	$(MAKE) fuzz
 	demo/run.sh
+
+fuzz: install-rust install-fuzz ## feed the readers with what a fuzzer thinks of, FUZZ_SECONDS (600) each
+	fuzz/run.sh
+
+corpus: install-rust install-compiler ## read, plan and check the Dockerfiles of 53 projects, which it gets from github.com
+	e2e/corpus.sh
 
 lint: install-rust install-compiler install-lint ## formats, lints and scripts, without running anything
 	.ci/checks lint
@@ -58,6 +65,9 @@ install-compiler:
 
 install-lint:
 	@demo/need shellcheck
+
+install-fuzz: install-compiler
+	@demo/need g++
 
 install-test: install-compiler
 	@demo/need /bin/busybox=busybox-static newuidmap=uidmap useradd=passwd setpriv=util-linux kill=procps python3 tar xz=xz-utils bzip2 zstd \
