@@ -6,6 +6,7 @@ mod app;
 mod args;
 mod commands;
 mod context;
+mod diff;
 mod display;
 mod environment;
 mod exit;

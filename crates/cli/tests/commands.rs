@@ -43,7 +43,7 @@ fn help_names_every_command_that_works() {
     let env = TestEnv::new();
     let help = stdout(&succeeded(run(galley(&env, &["--help"]))));
     for command in
-        "build pull push login logout run ps logs stop images inspect history tag rmi save load import lock parse create export rm manifest doctor version info completion".split(' ')
+        "build pull push login logout run ps logs stop images inspect history tag rmi save load import lock parse fix create export rm manifest doctor version info completion".split(' ')
     {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in:\n{help}");
         let own = stdout(&succeeded(run(galley(&env, &[command, "--help"]))));
@@ -253,4 +253,87 @@ fn the_tour_of_the_readme_uses_real_flags() {
             assert!(help.contains(flag), "`galley {command}`: {flag} is not in its help");
         }
     }
+}
+
+/// A Dockerfile with a safe fix and one that is made on request.
+const FIXABLE: &str = "FROM scratch as a\r\nMAINTAINER me\r\n";
+
+#[test]
+fn a_fix_is_shown_and_then_written() {
+    let env = TestEnv::new();
+    let path = env.work().join("Dockerfile");
+    env.write("Dockerfile", FIXABLE);
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+    let diff = "--- Dockerfile\n+++ Dockerfile\n@@ -1,2 +1,2 @@\n-FROM scratch as a\r\n+FROM scratch AS a\r\n MAINTAINER me\r\n";
+
+    let shown = run(galley(&env, &["fix", "--dry-run"]));
+    assert_eq!((code(&shown), stdout(&shown).as_str()), (Some(1), diff), "{}", text(&shown));
+    let made = "FromAsCasing: write AS as FROM is written\n";
+    let offer = "--rule MaintainerDeprecated has a fix too, for line 2\n";
+    assert_eq!(stderr(&shown), format!("{made}{offer}"));
+
+    let unasked = run(galley(&env, &["fix"]));
+    assert_eq!((code(&unasked), stdout(&unasked).as_str()), (Some(125), diff), "{}", text(&unasked));
+    assert_eq!(fs::read_to_string(&path).unwrap(), FIXABLE);
+
+    let written = succeeded(run(galley(&env, &["fix", "--yes"])));
+    assert_eq!(stdout(&written), diff);
+    let fixed = FIXABLE.replace(" as ", " AS ");
+    assert_eq!(fs::read_to_string(&path).unwrap(), fixed);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o640);
+
+    let again = succeeded(run(galley(&env, &["fix"])));
+    assert_eq!(
+        (stdout(&again).as_str(), stderr(&again)),
+        ("", format!("nothing to fix in Dockerfile\n{offer}"))
+    );
+}
+
+#[test]
+fn rules_to_fix_are_chosen_by_name() {
+    let env = TestEnv::new();
+    env.write("sub/Containerfile", FIXABLE);
+    fs_err::os::unix::fs::symlink("sub/Containerfile", env.work().join("link")).unwrap();
+    // The file itself, by way of a link; whatever its case, a rule is found.
+    succeeded(run(galley(&env, &["fix", "--yes", "--rule", "maintainerdeprecated", "link"])));
+    let label = "LABEL org.opencontainers.image.authors=\"me\"";
+    let fixed = FIXABLE.replace("MAINTAINER me", label);
+    assert_eq!(fs::read_to_string(env.work().join("sub/Containerfile")).unwrap(), fixed);
+    assert!(fs::symlink_metadata(env.work().join("link")).unwrap().is_symlink());
+    succeeded(run(galley(&env, &["fix", "--yes", "--all", "-f", "sub/Containerfile"])));
+    let fixed = fixed.replace(" as ", " AS ");
+    assert_eq!(fs::read_to_string(env.work().join("sub/Containerfile")).unwrap(), fixed);
+
+    let unknown = run(galley(&env, &["fix", "--rule", "Nothing"]));
+    assert_eq!(code(&unknown), Some(125));
+    assert!(stderr(&unknown).contains("there is no rule Nothing"), "{}", text(&unknown));
+    assert_eq!(code(&run(galley(&env, &["fix", "nowhere"]))), Some(1));
+}
+
+#[test]
+fn a_piped_dockerfile_is_fixed_to_standard_output() {
+    let env = TestEnv::new();
+    env.write("Dockerfile", FIXABLE);
+    let piped = |arguments: &[&str]| {
+        let mut command = galley(&env, arguments);
+        command.stdin(fs::File::open(env.work().join("Dockerfile")).unwrap().into_parts().0);
+        command.output().unwrap()
+    };
+    assert_eq!(stdout(&succeeded(piped(&["fix", "-f", "-"]))), FIXABLE.replace(" as ", " AS "));
+    let shown = piped(&["fix", "-f", "-", "--diff"]);
+    assert_eq!(code(&shown), Some(1));
+    assert!(stdout(&shown).starts_with("--- Dockerfile\n"), "{}", text(&shown));
+    assert_eq!(fs::read_to_string(env.work().join("Dockerfile")).unwrap(), FIXABLE);
+}
+
+#[test]
+fn what_cannot_be_built_is_fixed_as_far_as_it_is_known() {
+    let env = TestEnv::new();
+    env.write("Dockerfile", "FROM scratch as a\nCOPY --from=9 x /\n");
+    let output = succeeded(run(galley(&env, &["fix", "--yes"])));
+    assert!(stderr(&output).starts_with("warning: Dockerfile:2:"), "{}", text(&output));
+    assert!(fs::read_to_string(env.work().join("Dockerfile")).unwrap().starts_with("FROM scratch AS a\n"));
+    env.write("Dockerfile", "FORM scratch\n");
+    assert_eq!(code(&run(galley(&env, &["fix", "--yes"]))), Some(1));
 }

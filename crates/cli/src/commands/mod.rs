@@ -6,6 +6,7 @@ pub(crate) mod context;
 pub(crate) mod create;
 pub(crate) mod doctor;
 pub(crate) mod export;
+pub(crate) mod fix;
 pub(crate) mod history;
 pub(crate) mod images;
 pub(crate) mod import;
@@ -57,6 +58,7 @@ pub(crate) enum Commands {
     Load(load::LoadArgs),
     Lock(lock::LockArgs),
     Parse(parse::ParseArgs),
+    Fix(fix::FixArgs),
     Context(context::ContextArgs),
     Create(Box<create::CreateArgs>),
     Export(export::ExportArgs),
@@ -149,6 +151,7 @@ pub(crate) fn execute(command: Commands, context: &Context) -> Outcome {
         Commands::Load(arguments) => load::execute(&arguments, context),
         Commands::Lock(arguments) => lock::execute(&arguments, context),
         Commands::Parse(arguments) => parse::execute(&arguments),
+        Commands::Fix(arguments) => fix::execute(&arguments),
         Commands::Context(arguments) => context::execute(&arguments, context),
         Commands::Create(arguments) => create::execute(*arguments, context),
         Commands::Export(arguments) => export::execute(&arguments, context),
