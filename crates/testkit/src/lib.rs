@@ -6,6 +6,7 @@ mod environment;
 mod layout;
 pub mod registry;
 mod rootfs;
+pub mod web;
 
 pub use environment::TestEnv;
 pub use layout::write_layout;

@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `Dockerfile` | `FROM busybox` and `FROM rich` are the images that [`Bases`] makes |
+//! | `Dockerfile` | `FROM busybox` and `FROM rich` are the images that [`Bases`] makes; `http://web.test/` is a server of this machine |
 //! | `context` | a shell script that makes the build context in the current folder, when there is more than the Dockerfile |
 //! | `archive` | a shell script that writes the context, made like that, as an archive to standard output: galley reads it on standard input, and BuildKit from a URL |
 //! | `url` | a shell script that writes a file, made like that, to standard output: its URL is the context of both |
@@ -17,6 +17,7 @@ mod answer;
 mod bases;
 mod errors;
 mod peers;
+mod web;
 
 use std::{
     path::{Path, PathBuf},
@@ -32,6 +33,8 @@ use super::{Kitchen, succeeded};
 
 /// Where galley decides otherwise, and why: docs/compatibility.md.
 const DIFFERENT: &[(&str, &str)] = &[
+    ("add-git-submodules-left", "submodules have no .git that names a folder of the builder"),
+    ("add-git-templates", "a kept .git has no templates, such as sample hooks"),
     ("bad-mount-from-index", "a stage has its number in mounts as in COPY"),
     ("bad-stage-case", "a stage has one name in FROM and in COPY, in whatever case"),
     ("bad-target-index", "a stage has its number in --target as in COPY"),
@@ -83,9 +86,10 @@ impl Case {
     }
 
     /// Makes the build context in `folder`.
-    fn prepare(&self, folder: &Path) {
+    fn prepare(&self, bases: &Bases, folder: &Path) {
         fs::create_dir_all(folder).unwrap();
         fs::copy(self.folder.join("Dockerfile"), folder.join("Dockerfile")).unwrap();
+        web::rewrite(bases.web(), &folder.join("Dockerfile"));
         let script = self.folder.join("context");
         if script.exists() {
             let mut shell = Command::new("sh");

@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use fs_err as fs;
-use galley_testkit::{TarEntry, busybox_rootfs, rootfs_tar, write_layout};
+use galley_testkit::{TarEntry, busybox_rootfs, rootfs_tar, web::Web, write_layout};
 use serde_json::{Value, json};
 
 use super::{
     super::Kitchen,
     answer::{Files, apply},
+    web,
 };
 
 /// The names of the images.
@@ -18,6 +19,7 @@ pub(super) const NAMES: [&str; 2] = ["busybox", "rich"];
 pub(super) struct Bases {
     folder: PathBuf,
     files: BTreeMap<&'static str, Files>,
+    web: Web,
 }
 
 impl Bases {
@@ -45,7 +47,13 @@ impl Bases {
         write_layout(&kitchen.path("rich"), "latest", &layers, &rich());
         let busybox = apply(Files::new(), &layers[0]);
         let rich = apply(apply(busybox.clone(), &layers[1]), &layers[2]);
-        Self { folder: kitchen.path(""), files: BTreeMap::from([("busybox", busybox), ("rich", rich)]) }
+        let files = BTreeMap::from([("busybox", busybox), ("rich", rich)]);
+        Self { folder: kitchen.path(""), files, web: web::start(kitchen) }
+    }
+
+    /// What cases fetch from.
+    pub(super) fn web(&self) -> &Web {
+        &self.web
     }
 
     pub(super) fn layout(&self, name: &str) -> PathBuf {

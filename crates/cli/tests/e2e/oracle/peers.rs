@@ -12,6 +12,7 @@ use super::{
     super::{Kitchen, contexts::with_input, server, text},
     Case, answer,
     bases::{self, Bases},
+    web,
 };
 
 /// Keeps the cache mounts of one case, and of one question to BuildKit, from those of another.
@@ -32,7 +33,7 @@ pub(super) fn galley_says(kitchen: &Kitchen, bases: &Bases, case: &Case) -> Stri
 
 fn run_galley(kitchen: &Kitchen, bases: &Bases, case: &Case, archive: &Path) -> Output {
     let folder = kitchen.path("cases").join(&case.name);
-    case.prepare(&folder);
+    case.prepare(bases, &folder);
     let mut command = kitchen.command(&["build", "--progress=plain"]);
     command.current_dir(&folder).arg("--output").arg(format!("type=oci,dest={}", archive.display()));
     if case.times() {
@@ -46,7 +47,7 @@ fn run_galley(kitchen: &Kitchen, bases: &Bases, case: &Case, archive: &Path) -> 
     }
     for option in &case.options {
         match option.strip_prefix("--") {
-            Some(_) => command.args(option.splitn(2, ' ')),
+            Some(_) => command.args(web::real(bases.web(), option).splitn(2, ' ')),
             None => command.env("SOURCE_DATE_EPOCH", option.trim_start_matches("SOURCE_DATE_EPOCH=")),
         };
     }
@@ -78,7 +79,7 @@ pub(super) fn buildkit_says(kitchen: &Kitchen, bases: &Bases, case: &Case, addre
 
 fn run_buildkit(kitchen: &Kitchen, bases: &Bases, case: &Case, address: &str, archive: &Path) -> Output {
     let folder = kitchen.path("cases").join(&case.name);
-    case.prepare(&folder);
+    case.prepare(bases, &folder);
     let mut command = Command::new("buildctl");
     command.current_dir(&folder).args(["--addr", address, "build", "--frontend", "dockerfile.v0"]);
     command.arg("--progress=plain");
@@ -95,7 +96,7 @@ fn run_buildkit(kitchen: &Kitchen, bases: &Bases, case: &Case, address: &str, ar
         command.args(["--opt", &context]);
     }
     for option in &case.options {
-        command.args(translate(option));
+        command.args(translate(&web::real(bases.web(), option)));
     }
     for (flag, name) in [("--add-host ", "add-hosts"), ("--ulimit ", "ulimit")] {
         command.args(translate_list(&case.options, flag, name));
@@ -145,5 +146,6 @@ fn answer(bases: &Bases, case: &Case, success: bool, archive: &Path) -> Value {
     if !success {
         return json!({"fails": true});
     }
-    answer::of_archive(&fs::read(archive).unwrap(), bases, case.times())
+    let answer = answer::of_archive(&fs::read(archive).unwrap(), bases, case.times());
+    serde_json::from_str(&web::named(bases.web(), &answer.to_string())).unwrap()
 }
