@@ -140,10 +140,9 @@ pub fn assemble(
     mention_unknown_layers(&mut history, layers.len() - new.len());
     history.extend(new_history(target, built, times.created()));
     fill_created(&mut history);
-    let created = match times.created() {
-        Some(created) => Some(created.rfc3339()),
-        None => history.iter().rev().find_map(|item| item.created.clone()),
-    };
+    // Of an image to which nothing was added that is its base's, whatever the options say. As BuildKit.
+    let last = history.iter().rev().find_map(|item| item.created.clone());
+    let created = last.or_else(|| times.created().map(Time::rfc3339));
     let diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
     let rootfs = RootFs { diff_ids, ..RootFs::default() };
     let mut config = ImageConfig { created, rootfs, history, ..target.config.clone() };

@@ -41,6 +41,14 @@ impl Environment {
         self.values.insert(self.assignments, (name, value.into()));
     }
 
+    /// As if it had never been assigned.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.list.take();
+        if let Some(last) = self.last.remove(name) {
+            self.values.remove(&last);
+        }
+    }
+
     /// The value of a name.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.values.get(self.last.get(name)?)?;

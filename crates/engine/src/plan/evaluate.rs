@@ -10,7 +10,7 @@ use galley_dockerfile::{
 use galley_oci::Platform;
 
 use super::{
-    CopyOp, HistoryItem, Operation, Source, StepId,
+    CopyOp, Operation, Source, StepId,
     display::{Counter, capitals},
     external::External,
     graph::{Base, Node},
@@ -20,9 +20,6 @@ use super::{
     text::Text,
 };
 use crate::{Error, Place, ports::BaseImage};
-
-/// Written with every history item.
-const COMMENT: &str = "buildkit.dockerfile.v0";
 
 /// ARGs that are for the builder alone.
 pub(super) const NOT_IN_ENVIRONMENT: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
@@ -122,7 +119,9 @@ impl<'p, 'a> Evaluation<'p, 'a> {
             link: false,
         };
         let name = capitals(&stage.instruction.text);
-        state.step = Some(self.add(&name, stage.instruction.span, Operation::Copy(copy), false));
+        let step = self.add(&name, stage.instruction.span, Operation::Copy(copy), false);
+        state.step = Some(step);
+        state.record(Some(step), name);
         state
     }
 
@@ -201,7 +200,7 @@ impl<'p, 'a> Evaluation<'p, 'a> {
 
     /// A line of the image's history.
     pub(super) fn record(&mut self, step: Option<StepId>, created_by: String) -> Result<(), Error> {
-        self.state.history.push(HistoryItem { step, created_by, comment: COMMENT.to_owned() });
+        self.state.record(step, created_by);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use galley_dockerfile::{Command, Expander, Instruction, Stages};
 use galley_oci::Platform;
 
-use super::{PlanOptions, environment::Environment, text::Text, warnings::Warnings};
+use super::{PlanOptions, environment::Environment, options::EPOCH, text::Text, warnings::Warnings};
 use crate::{Error, ErrorKind};
 
 /// Names that need no declaration: proxies for every RUN, and what steers the build itself.
@@ -30,7 +30,15 @@ pub(super) fn globals(
     stages: &Stages,
     text: &Text,
 ) -> Result<Environment, Error> {
-    with_args(platform_args(options, platform, stages), stages, text, |name| options.build_arg(name))
+    let given = |name: &str| options.given(name);
+    let mut globals = with_args(platform_args(options, platform, stages), stages, text, given)?;
+    let epoch = globals.get(EPOCH).map(|epoch| options.epoch_of(epoch).unwrap_or_else(|| epoch.to_owned()));
+    match epoch.as_deref() {
+        Some("") => globals.remove(EPOCH),
+        Some(epoch) => globals.set(EPOCH, epoch),
+        None => {}
+    }
+    Ok(globals)
 }
 
 /// The same as if no build argument set an ARG of the file.
@@ -110,7 +118,7 @@ pub(super) fn proxies(options: &PlanOptions) -> Vec<(String, String)> {
 
 /// `SOURCE_DATE_EPOCH`, from the command line or a global ARG.
 pub(super) fn epoch(options: &PlanOptions, globals: &Environment) -> Result<Option<i64>, Error> {
-    let name = "SOURCE_DATE_EPOCH";
+    let name = EPOCH;
     let value = options.build_arg(name).or_else(|| globals.get(name)).unwrap_or_default();
     if value.is_empty() {
         return Ok(None);
@@ -118,7 +126,7 @@ pub(super) fn epoch(options: &PlanOptions, globals: &Environment) -> Result<Opti
     let wrong = || {
         let message = format!("{name} is `{value}`, not a number of seconds since 1970");
         Error::new(ErrorKind::Usage, message)
-            .help("names of stages and contexts are not supported here yet; give the number: $(git log -1 --pretty=%ct)")
+            .help("times of stages and of archives' entries are not taken yet; give the number: $(git log -1 --pretty=%ct)")
     };
     value.parse().map(Some).map_err(|_| wrong())
 }

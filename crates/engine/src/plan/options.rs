@@ -10,6 +10,9 @@ use crate::{
     remote::Address,
 };
 
+/// The time of the image, in seconds since 1970.
+pub(super) const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
 /// Everything a plan depends on, apart from base images.
 #[derive(Clone, Debug)]
 pub struct PlanOptions {
@@ -88,9 +91,43 @@ impl PlanOptions {
         if targets.is_empty() { vec![self.build_platform.clone()] } else { targets }
     }
 
-    /// The value given with `--build-arg`.
+    /// The value given with `--build-arg`. Without a value `SOURCE_DATE_EPOCH` is not given.
     pub(super) fn build_arg(&self, name: &str) -> Option<&str> {
+        self.given(name).filter(|value| name != EPOCH || !value.is_empty())
+    }
+
+    /// The value given with `--build-arg`, also when it stands for none.
+    pub(super) fn given(&self, name: &str) -> Option<&str> {
         self.build_args.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Puts times in the place of names of contexts, in a `SOURCE_DATE_EPOCH` of the command line.
+    pub fn settle_epoch(&mut self) {
+        for index in 0..self.build_args.len() {
+            let (name, value) = &self.build_args[index];
+            if name == EPOCH
+                && let Some(time) = self.epoch_of(value)
+            {
+                self.build_args[index].1 = time;
+            }
+        }
+    }
+
+    /// The value that `SOURCE_DATE_EPOCH` has as the name of a context: the time of the commit or of the file that was
+    /// fetched. It is empty for what has no time, a folder or an image. None where no context has this name, or where
+    /// the time is not known.
+    pub(super) fn epoch_of(&self, value: &str) -> Option<String> {
+        let found = self.build_contexts.iter().rev().find(|(name, _)| name == value);
+        let source = match (value, found) {
+            ("context", _) => &self.context,
+            (_, Some((_, BuildContext::Directory(source)))) => source,
+            (_, Some(_)) => return Some(String::new()),
+            (_, None) => return None,
+        };
+        let Some(kept) = source.kept.as_ref().filter(|kept| kept.files.is_some()) else {
+            return Some(String::new());
+        };
+        kept.time.map(|time| time.seconds.to_string())
     }
 }
 

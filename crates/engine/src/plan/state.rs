@@ -14,6 +14,9 @@ use crate::ports::BaseImage;
 /// The PATH of images that set none.
 pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What BuildKit's front end writes beside each line of the history.
+const COMMENT: &str = "buildkit.dockerfile.v0";
+
 /// Files, variables and config at one point of a stage.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
@@ -103,6 +106,11 @@ impl State {
             entries.push(format!("{name}={value}"));
         }
         self.assign(name, value);
+    }
+
+    /// A line of the image's history.
+    pub(super) fn record(&mut self, step: Option<StepId>, created_by: String) {
+        self.history.push(HistoryItem { step, created_by, comment: COMMENT.to_owned() });
     }
 
     /// See [`Arguments::for_history`].

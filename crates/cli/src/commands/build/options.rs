@@ -54,6 +54,7 @@ pub(super) fn plan_options(
     }
     options.hostname.clone_from(&arguments.hostname);
     options.surroundings = arguments.surroundings.resolved(options.network == Network::Host)?;
+    options.settle_epoch();
     Ok(options)
 }
 

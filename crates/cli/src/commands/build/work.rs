@@ -97,7 +97,7 @@ impl Job<'_> {
         };
         let remote = Remote { store: self.store, remotes, secrets: &secrets, stop: cancel, began: &|| () };
         let options = plan_options(self.arguments, environment, &remote, self.may_execute)?;
-        let times = self.times(&options.context)?;
+        let times = self.times(&options.context);
         let plan = match self.lock()? {
             Some((lock, path)) => plan::plan(&options, &LockedImages { images: &sources, lock, path })?,
             None => plan::plan(&options, &sources)?,
@@ -315,26 +315,20 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn times(&self, context: &ContextSource) -> Result<TimeOptions, Error> {
-        let epoch = self.context.environment.text("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty());
-        let number = |text: String| {
-            text.trim().parse::<i64>().map_err(|error| {
-                let message = format!("SOURCE_DATE_EPOCH={text} is no number of seconds");
-                Error::new(ErrorKind::Usage, message).because(error)
-            })
-        };
+    /// The plan knows the rest: SOURCE_DATE_EPOCH is among the build arguments.
+    fn times(&self, context: &ContextSource) -> TimeOptions {
         let reproducible = self.arguments.reproducible;
         let fetched = context.kept.as_ref().and_then(|kept| kept.time).filter(|_| reproducible);
         let fetched = fetched.map(|time| time.seconds);
         // The store's temporary place may be in somebody's work tree.
         let checkout = Some(&context.path).filter(|_| reproducible && context.kept.is_none());
-        Ok(TimeOptions {
-            source_date_epoch: epoch.map(number).transpose()?,
+        TimeOptions {
+            source_date_epoch: None,
             rewrite_timestamp: self.outputs.rewrite_times,
             timestamp: self.arguments.timestamp,
             reproducible,
             commit_time: fetched.or_else(|| commit_time::commit_time(checkout?)),
-        })
+        }
     }
 
     fn progress(&self) -> Result<Progress, Error> {

@@ -242,7 +242,7 @@ fn source_date_epoch() {
     assert_eq!(
         error_of(&with),
         "SOURCE_DATE_EPOCH is `yesterday`, not a number of seconds since 1970\n  \
-         = names of stages and contexts are not supported here yet; give the number: $(git log -1 --pretty=%ct)"
+         = times of stages and of archives' entries are not taken yet; give the number: $(git log -1 --pretty=%ct)"
     );
 }
 
