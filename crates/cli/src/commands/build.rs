@@ -3,7 +3,7 @@ mod commit_time;
 mod engine;
 pub(crate) mod options;
 mod outputs;
-mod sources;
+pub(crate) mod sources;
 mod work;
 
 use std::{ffi::OsString, path::PathBuf};

@@ -10,17 +10,24 @@ use std::{
 use galley_engine::{
     Cancel, Error, ErrorKind, context as contexts,
     plan::PlanOptions,
-    ports::{BaseImage, ImageSource, LayoutReference},
+    ports::{BaseImage, ImageSource, LayoutReference, Remotes, Secrets},
+    remote::{Address, Remote},
     survey::{self, Survey},
 };
 use galley_oci::{Digest, ImageConfig, Platform, Reference};
+use galley_store::Store;
 
 use crate::{
-    commands::build::options::{build_args, platforms, read_standard_input},
+    commands::build::{
+        options::{build_args, platforms, read_standard_input},
+        sources::{Read, Sources},
+    },
     context::Context,
     failure::{Outcome, output},
+    namespace,
     ports::StoreImages,
-    registry::Ask,
+    registry::{Ask, Web, git_settings},
+    signals,
 };
 
 /// Show what is in a build context, what the ignore file leaves out, what nothing uses, and secrets that slipped in
@@ -47,7 +54,7 @@ pub(crate) struct ContextArgs {
     /// How to show it
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     format: Format,
-    /// The context, a directory
+    /// The context, as for `build`: a directory, a repository or URL, - for standard input
     #[arg(value_name = "PATH", default_value = ".")]
     context: PathBuf,
 }
@@ -68,8 +75,13 @@ pub(crate) fn execute(arguments: &ContextArgs, context: &Context) -> Outcome {
             .help("`galley context` shows what is in a build context")
             .into());
     }
-    refuse_remote(&arguments.context)?;
-    let survey = survey(arguments, context)?;
+    let survey = if arguments.is_directory() {
+        of_directory(arguments, context)?
+    } else {
+        // Its files have owners of their own.
+        namespace::enter_unless_root(context)?;
+        of_other(arguments, context)?
+    };
     let name = arguments.context.display().to_string();
     let shown = match (arguments.format, arguments.all) {
         (Format::Json, _) => json::shown(&survey, &name)?,
@@ -79,52 +91,81 @@ pub(crate) fn execute(arguments: &ContextArgs, context: &Context) -> Outcome {
     io::stdout().lock().write_all(shown.as_bytes()).map_err(output)
 }
 
-fn refuse_remote(context: &Path) -> Result<(), Error> {
-    let text = context.to_string_lossy();
-    if text == "-" || text.contains("://") || text.starts_with("git@") {
-        let message = format!("`context` looks at directories, and {text} is none");
-        return Err(Error::new(ErrorKind::Usage, message).help("unpack or clone it first"));
+impl ContextArgs {
+    fn is_directory(&self) -> bool {
+        let text = self.context.to_string_lossy();
+        let other = text == "-" || matches!(Address::of_context(&text), Err(_) | Ok(Some(_)));
+        self.context.is_dir() || !other
     }
-    Ok(())
 }
 
-fn survey(arguments: &ContextArgs, context: &Context) -> Result<Survey, Error> {
+fn of_directory(arguments: &ContextArgs, context: &Context) -> Result<Survey, Error> {
     let directory = arguments.context.as_path();
     let from_input = arguments.file.as_deref() == Some(Path::new("-"));
     let found =
         if from_input { None } else { Some(contexts::read_dockerfile(directory, arguments.file.as_deref())) };
     let path = found.as_ref().and_then(|found| found.as_ref().ok()).map(|found| found.path.clone());
     let main = contexts::main_context(directory, path.as_deref())?;
-    let store = context.root().unwrap_or_default();
-    let mut survey = survey::survey(&main, path.as_deref(), &store)?;
+    let mut survey = survey::survey(&main, path.as_deref(), &context.root().unwrap_or_default())?;
     let dockerfile = match found {
         None => Ok(("Dockerfile".to_owned(), read_standard_input()?)),
         Some(found) => found.map(|found| (found.name, found.text)),
     };
-    let (name, text) = match dockerfile {
-        Ok(found) => found,
+    match dockerfile {
+        Ok((name, text)) => find_use(&mut survey, arguments, context, (name, text, main))?,
         // Someone named it: then it is to be there.
         Err(error) if arguments.file.is_some() => return Err(error),
-        Err(error) => {
-            survey.notes.push(format!("cannot tell what is used: {error}"));
-            return Ok(survey);
-        }
+        Err(error) => survey.notes.push(format!("cannot tell what is used: {error}")),
+    }
+    Ok(survey)
+}
+
+/// An archive, a repository or a Dockerfile alone: as a build gets it.
+fn of_other(arguments: &ContextArgs, context: &Context) -> Result<Survey, Error> {
+    let (store, stop) = (open(context)?, signals::listen()?);
+    let images = StoreImages::new(&store, context, Ask::Missing, &stop);
+    let (web, git) = (Web(images.registries().clone()), git_settings(&context.environment));
+    let remotes = Remotes { web: &web, git: &git, since: context.started, ..Remotes::none() };
+    let remotes = Remotes { offline: false, ..remotes };
+    let secrets = Secrets::new();
+    let remote = Remote { store: &store, remotes, secrets: &secrets, stop: &stop, began: &|| () };
+    let sources = Sources {
+        context: arguments.context.as_os_str(),
+        file: arguments.file.as_deref(),
+        build_args: &build_args(&arguments.build_arg, &context.environment),
+        remote: &remote,
+        may_write: true,
     };
+    let (name, text, main) = sources.read()?;
+    let mut survey = survey::survey(&main, Some(&main.path.join(&name)), store.root())?;
+    find_use(&mut survey, arguments, context, (name, text, main))?;
+    Ok(survey)
+}
+
+fn open(context: &Context) -> Result<Store, Error> {
+    context.store().map_err(|_| Error::new(ErrorKind::Store, "cannot open the store"))
+}
+
+fn find_use(
+    survey: &mut Survey,
+    arguments: &ContextArgs,
+    context: &Context,
+    (name, text, main): Read,
+) -> Result<(), Error> {
     let mut options = PlanOptions::new(name, text, main, Platform::of_this_machine());
     options.platforms = platforms(&arguments.platform)?;
     options.target = arguments.target.clone().filter(|target| !target.is_empty());
     options.build_args = build_args(&arguments.build_arg, &context.environment);
     let named = arguments.build_context.iter().map(|text| contexts::build_context(text));
     options.build_contexts = named.collect::<Result<_, _>>()?;
-    let store = context.store().map_err(|_| Error::new(ErrorKind::Store, "cannot open the store"))?;
-    let cancel = Cancel::new();
+    let (store, cancel) = (open(context)?, Cancel::new());
     let images = KnownImages {
         images: StoreImages::new(&store, context, Ask::Never, &cancel),
         unknown: Mutex::default(),
     };
     survey.find_use(&options, &images);
     survey.notes.extend(images.note());
-    Ok(survey)
+    Ok(())
 }
 
 /// The images that are here; of any other nothing is known, and nobody is asked.
@@ -138,7 +179,7 @@ impl KnownImages<'_> {
         let mut names = self.unknown.into_inner().unwrap_or_else(PoisonError::into_inner);
         names.sort();
         names.dedup();
-        let text = "not here, so that their ENV and ONBUILD do not count";
+        let text = "bases that are not in the store, whose ENV and ONBUILD do not count";
         (!names.is_empty()).then(|| format!("{text}: {}", names.join(", ")))
     }
 }

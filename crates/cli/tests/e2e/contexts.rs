@@ -203,7 +203,7 @@ these may be secrets
   .env: settings, which often are passwords; taken by Dockerfile:2
   a step gets a secret with RUN --mount=type=secret; name these in .dockerignore
 
-note: not here, so that their ENV and ONBUILD do not count: busybox:latest, elsewhere:7
+note: bases that are not in the store, whose ENV and ONBUILD do not count: busybox:latest, elsewhere:7
 ";
     assert_eq!(kitchen.galley(&["context"]), expected);
     let all = kitchen.galley(&["context", "--all", "."]);
@@ -249,7 +249,14 @@ fn a_context_without_a_dockerfile_is_shown_all_the_same() {
     assert_says(&fails(&["context", "none"]), &["the build context none does not exist"]);
     assert_says(&fails(&["context", "f"]), &["the build context f is not a directory"]);
     assert_says(&fails(&["context", "-f", "none"]), &["there is no Dockerfile at none"]);
-    assert_says(&fails(&["context", "https://host/x.git"]), &["looks at directories"]);
+    let shown = |arguments: &[&str], input: &[u8]| {
+        let mut command = kitchen.command(&[&["context", "--all"], arguments].concat());
+        String::from_utf8(succeeded(with_input(&mut command, input)).stdout).unwrap()
+    };
+    let archive = archive();
+    let expected = "+       1B  g  (unused)\n+      26B  in/Dockerfile  (read by the build)\n+       1B  in/f  (used by in/Dockerfile:2)\n";
+    assert_eq!(shown(&["-f", "in/Dockerfile", "-"], &archive), expected);
+    assert_eq!(shown(&["-f", "in/Dockerfile", &serve(archive)], b""), expected);
     kitchen.env.write("Dockerfile", "FROM scratch\n");
     assert_says(&kitchen.galley(&["context", "--target=none"]), &["cannot tell what is used: ", "none"]);
 }

@@ -17,21 +17,21 @@ const NAMELESS: &str = "Dockerfile";
 const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
 
 /// What was typed, and the ways to it.
-pub(super) struct Sources<'a> {
-    pub(super) context: &'a OsStr,
+pub(crate) struct Sources<'a> {
+    pub(crate) context: &'a OsStr,
     /// `--file`.
-    pub(super) file: Option<&'a Path>,
-    pub(super) build_args: &'a [(String, String)],
-    pub(super) remote: &'a Remote<'a>,
+    pub(crate) file: Option<&'a Path>,
+    pub(crate) build_args: &'a [(String, String)],
+    pub(crate) remote: &'a Remote<'a>,
     /// Whether files may be written: not outside of the user namespace.
-    pub(super) may_write: bool,
+    pub(crate) may_write: bool,
 }
 
 /// The Dockerfile's name and text, and the main context.
-type Read = (String, Vec<u8>, ContextSource);
+pub(crate) type Read = (String, Vec<u8>, ContextSource);
 
 impl Sources<'_> {
-    pub(super) fn read(&self) -> Result<Read, Error> {
+    pub(crate) fn read(&self) -> Result<Read, Error> {
         let directory = Path::new(self.context);
         if self.context == "-" {
             return self.on_standard_input();

@@ -13,7 +13,7 @@ use galley_engine::{
     image::{self, ImageOptions, TimeOptions},
     plan::{self, ContextSource, Plan},
     ports::{Ports, Remotes},
-    remote::{Address, Remote},
+    remote::Remote,
     runner::SandboxRunner,
     schedule,
     shared::{self, Caches},
@@ -114,7 +114,7 @@ impl Job<'_> {
             return Ok(None);
         }
         let directory = Path::new(&self.arguments.context);
-        if reads_input(self.arguments) || Address::of_context(&directory.to_string_lossy()) != Ok(None) {
+        if reads_input(self.arguments) || !directory.is_dir() {
             let message = "--locked needs a Dockerfile with a galley.lock beside it, in a directory";
             return Err(Error::new(ErrorKind::Usage, message));
         }
