@@ -30,6 +30,24 @@ pub(crate) fn warn(message: &str, help: Option<&str>) {
     anstream::eprintln!("{}{help}", Renderer::styled().render(&[group]));
 }
 
+/// Prints a warning on its line, if it has one.
+pub(crate) fn warn_at(message: &str, place: Option<&Place>, help: Option<&str>) {
+    let Some(place) = place else { return warn(message, help) };
+    let title = Level::WARNING.primary_title(text::clean(message));
+    let group = Group::with_title(title).element(snippet(place, None));
+    anstream::eprintln!("{}", with_help(group, help, &Renderer::styled()));
+}
+
+/// A place of the Dockerfile, and what to do there.
+pub(crate) fn draw_place(place: &Place, help: Option<&str>, renderer: &Renderer) -> String {
+    with_help(Group::with_level(Level::WARNING).element(snippet(place, None)), help, renderer)
+}
+
+fn with_help<'a>(group: Group<'a>, help: Option<&str>, renderer: &Renderer) -> String {
+    let help = help.map(text::clean_lines);
+    renderer.render(&[group.elements(help.map(|help| Level::NOTE.with_name("help").message(help)))])
+}
+
 /// The whole text of an error.
 pub(crate) fn draw(error: &Error, renderer: &Renderer) -> String {
     let group = Group::with_title(Level::ERROR.primary_title(text::clean_lines(&error.message)));

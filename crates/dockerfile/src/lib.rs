@@ -57,7 +57,7 @@ pub use flag::Flag;
 pub use heredoc::Heredoc;
 pub use ignore::Ignore;
 pub use mount::Mount;
-pub use parser::{Dockerfile, Instruction, parse, parse_onbuild};
+pub use parser::{Dockerfile, Instruction, parse, parse_onbuild, parse_partly};
 pub use source::{Location, Source};
 pub use span::{Span, Word};
 pub use stage::{Stage, Stages};

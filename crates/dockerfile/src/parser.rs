@@ -64,6 +64,39 @@ pub fn parse(source: &Source) -> Result<Dockerfile, Error> {
     Ok(Dockerfile { directives: parser.directives.finish(), escape, instructions, warnings: parser.warnings })
 }
 
+/// What can be read of a Dockerfile with an error in it: the instructions before the error, and warnings about the lines of
+/// the whole file. Nothing when the error is one of lines, which Docker sees before it looks at any instruction.
+pub fn parse_partly(source: &Source) -> Option<Dockerfile> {
+    let mut parser = Parser::new(source);
+    let mut instructions = Vec::new();
+    loop {
+        match parser.instruction() {
+            Ok(Some(instruction)) => instructions.push(instruction),
+            Ok(None) => break,
+            Err(error) if is_of_lines(error.kind()) => return None,
+            Err(_) => {
+                parser.skip_rest().ok()?;
+                break;
+            }
+        }
+    }
+    let escape = parser.directives.escape();
+    let warnings = parser.warnings;
+    Some(Dockerfile { directives: parser.directives.finish(), escape, instructions, warnings })
+}
+
+fn is_of_lines(kind: &ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::UnterminatedHeredoc { .. }
+            | ErrorKind::MissingEquals { .. }
+            | ErrorKind::JsonNotStrings { .. }
+            | ErrorKind::DuplicateDirective { .. }
+            | ErrorKind::BadEscape { .. }
+            | ErrorKind::BadCheckOption { .. }
+    )
+}
+
 /// Parses a trigger that a base image carries: exactly one instruction, perhaps with here-documents.
 pub fn parse_onbuild(source: &Source) -> Result<Instruction, Error> {
     let mut instructions = parse(source)?.instructions;
@@ -77,6 +110,14 @@ pub fn parse_onbuild(source: &Source) -> Result<Instruction, Error> {
             Err(Error::new(kind, instruction.keyword.span))
         }
         _ => Ok(instruction),
+    }
+}
+
+impl Instruction {
+    /// What the comments above say of a name that is defined here: the first that begins with it.
+    pub fn description(&self, name: Option<&str>) -> Option<String> {
+        let of_name = |comment: &Word| comment.text.strip_prefix(name?)?.strip_prefix(' ').map(str::to_owned);
+        self.comments.iter().find_map(of_name)
     }
 }
 
@@ -182,6 +223,17 @@ impl<'a> Parser<'a> {
             full_span: Span::new(args.span().start, end),
             comments: std::mem::take(&mut self.comments),
         }))
+    }
+
+    /// Reads the lines up to the end for their warnings alone.
+    fn skip_rest(&mut self) -> Result<(), Error> {
+        while let Some(line) = self.logical_line()? {
+            let (args, escape) = (line.args(), self.directives.escape());
+            if let Ok(head) = Head::read(&args, escape) {
+                self.heredocs(&args, &head, escape)?;
+            }
+        }
+        Ok(())
     }
 
     /// The next line that says something, with its continuations.

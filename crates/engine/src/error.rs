@@ -24,6 +24,16 @@ impl Place {
         self.before().matches('\n').count() + 1
     }
 
+    /// The numbers of the first and the last line.
+    #[must_use]
+    pub fn lines(&self) -> (usize, usize) {
+        let inside = self.text.get(self.span.clone()).unwrap_or_default();
+        // The place behind the last line end is on no line.
+        let lines = self.text.trim_end_matches('\n').matches('\n').count() + 1;
+        let first = self.line().min(lines);
+        (first, first + inside.trim_end_matches('\n').matches('\n').count())
+    }
+
     /// The column in characters, counted from one.
     #[must_use]
     pub fn column(&self) -> usize {

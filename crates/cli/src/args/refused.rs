@@ -89,12 +89,10 @@ const NO_HEALTH: &str = "health checks are kept in images but nothing runs them"
 const NO_LOG_DRIVERS: &str = "logs are files in the store, read by `logs`";
 const NO_VOLUMES: &str = "use -v";
 
-const BUILD: [Flag; 25] = [
+const BUILD: [Flag; 23] = [
     value("attest", NO_ATTESTATIONS),
     value("builder", "there is one builder, this program").unless(&["default"]),
-    value("call", "only a build can be asked for").unless(&["build"]),
     value("cgroup-parent", NO_LIMITS),
-    switch("check", "there are no lint rules yet"),
     switch("compress", LEGACY),
     value("cpu-period", NO_LIMITS),
     value("cpu-quota", NO_LIMITS),

@@ -1,4 +1,5 @@
 mod cache;
+mod call;
 mod commit_time;
 mod engine;
 pub(crate) mod options;
@@ -14,6 +15,7 @@ use crate::{
     args::{
         annotation,
         cache::{CacheFrom, CacheTo},
+        call::{Call, Method},
         output::{self, OutputSpec},
         surroundings::SurroundingsArgs,
     },
@@ -99,6 +101,14 @@ pub(crate) struct BuildArgs {
     /// Show nothing but errors, and print the image's id
     #[arg(short, long)]
     quiet: bool,
+    /// Look for mistakes and bad habits instead of building: --call=check
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", hide_default_value = true, hide_possible_values = true,
+          action = clap::ArgAction::Set)]
+    check: bool,
+    /// Ask instead of building: check, outline (what the target takes) or targets; with ,format=json for programs
+    #[arg(long, value_name = "METHOD", value_parser = crate::args::call::parse)]
+    call: Option<Call>,
     /// How many steps run at once; 16 without it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
@@ -122,5 +132,16 @@ pub(crate) struct BuildArgs {
 
 /// Builds.
 pub(crate) fn execute(arguments: BuildArgs, context: &Context) -> Outcome {
-    work::execute(arguments, context)
+    match arguments.question() {
+        Some(call) => call::execute(call, &arguments, context),
+        None => work::execute(arguments, context),
+    }
+}
+
+impl BuildArgs {
+    /// What is asked instead of a build.
+    fn question(&self) -> Option<Call> {
+        let call = if self.check { Some(Call::new(Method::Check)) } else { self.call };
+        call.filter(|call| call.method != Method::Build)
+    }
 }

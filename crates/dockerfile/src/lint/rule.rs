@@ -29,8 +29,30 @@ impl Rule {
         Self { experimental: true, ..self }
     }
 
+    /// Docker's page about it. One of the rules has none.
+    pub fn url(&self) -> Option<String> {
+        let has_page = self.docker && self.name != "InvalidBaseImagePlatform";
+        has_page.then(|| format!("https://docs.docker.com/go/dockerfile/rule/{}/", kebab(self.name)))
+    }
+
     /// Its page in the source tree.
     pub fn page(&self) -> String {
         format!("docs/rules/{}.md", self.name)
     }
+}
+
+/// `JSONArgsRecommended` is `json-args-recommended`.
+fn kebab(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    let mut kebab = String::new();
+    for (index, letter) in letters.iter().enumerate() {
+        let before = index.checked_sub(1).and_then(|before| letters.get(before));
+        let begins =
+            |after: &char| after.is_ascii_lowercase() || before.is_some_and(char::is_ascii_lowercase);
+        if before.is_some() && letter.is_ascii_uppercase() && letters.get(index + 1).is_none_or(begins) {
+            kebab.push('-');
+        }
+        kebab.push(letter.to_ascii_lowercase());
+    }
+    kebab
 }

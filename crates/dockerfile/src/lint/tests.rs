@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use super::{Edit, Fix, rules};
+use super::{Edit, Fix, docker, rules};
 use crate::Span;
 
 #[test]
@@ -8,6 +8,14 @@ fn rules_have_names_of_their_own() {
     let names: BTreeSet<_> = rules().map(|rule| rule.name).collect();
     assert_eq!(names.len(), rules().count());
     assert!(rules().all(|rule| !rule.description.ends_with('.')));
+}
+
+#[test]
+fn pages_of_docker() {
+    let page = |url: Option<String>| url.unwrap().rsplit('/').nth(1).unwrap().to_owned();
+    assert_eq!(page(docker::JSON_ARGS_RECOMMENDED.url()), "json-args-recommended");
+    assert_eq!(page(docker::FROM_AS_CASING.url()), "from-as-casing");
+    assert_eq!(docker::INVALID_BASE_IMAGE_PLATFORM.url(), None);
 }
 
 #[test]

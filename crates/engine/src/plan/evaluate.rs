@@ -14,6 +14,7 @@ use super::{
     display::{Counter, capitals},
     external::External,
     graph::{Base, Node},
+    outline::Uses,
     planner::Planner,
     state::State,
     steps::NewStep,
@@ -158,7 +159,7 @@ impl<'p, 'a> Evaluation<'p, 'a> {
 
     fn evaluate(&mut self, instruction: &Instruction) -> Result<(), Error> {
         match &instruction.command {
-            Command::Arg(arg) => self.arg(arg),
+            Command::Arg(arg) => self.arg(arg, instruction),
             Command::Env(env) => self.env(env),
             Command::Run(run) => self.run_step(run, instruction),
             Command::Copy(copy) => self.copy(copy, instruction),
@@ -177,6 +178,11 @@ impl<'p, 'a> Evaluation<'p, 'a> {
             Command::Maintainer(maintainer) => self.maintainer(maintainer),
             Command::From(_) => Ok(()),
         }
+    }
+
+    /// What the stage takes from outside so far.
+    pub(super) fn uses(&mut self) -> &mut Uses {
+        self.planner.uses.entry(self.index).or_default()
     }
 
     /// A step on top of what is there, which the stage then stands on.

@@ -33,14 +33,19 @@ impl File {
 
     /// `# check=`, unless a build argument says otherwise.
     pub(super) fn check(&self, options: &PlanOptions) -> Result<Check, Error> {
-        let name = "BUILDKIT_DOCKERFILE_CHECK";
-        match options.build_arg(name) {
-            Some(value) => Check::parse(value).map_err(|option| {
-                let message = format!("build argument {name} has an unknown option `{option}`");
-                Error::new(ErrorKind::Usage, message).help(OPTIONS_HELP)
-            }),
-            None => Ok(self.directives.check.clone().unwrap_or_default()),
-        }
+        check(options, &self.directives)
+    }
+}
+
+/// `# check=`, unless a build argument says otherwise.
+pub(super) fn check(options: &PlanOptions, directives: &Directives) -> Result<Check, Error> {
+    let name = "BUILDKIT_DOCKERFILE_CHECK";
+    match options.build_arg(name) {
+        Some(value) => Check::parse(value).map_err(|option| {
+            let message = format!("build argument {name} has an unknown option `{option}`");
+            Error::new(ErrorKind::Usage, message).help(OPTIONS_HELP)
+        }),
+        None => Ok(directives.check.clone().unwrap_or_default()),
     }
 }
 

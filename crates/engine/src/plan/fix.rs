@@ -13,9 +13,9 @@ use galley_dockerfile::lint;
 use galley_oci::{ImageConfig, Platform, Reference};
 
 use super::{
-    Fix, PlanOptions, Rule,
+    Checked, Fix, PlanOptions, Rule,
     file::File,
-    planner::{Job, Scope},
+    planner::{Job, Learned, Scope},
     warnings::Warnings,
 };
 use crate::{
@@ -116,12 +116,13 @@ fn wrong(what: &str) -> Error {
 /// The text, every finding that has a fix, and what is wrong with the Dockerfile.
 fn curable(name: &str, text: &[u8]) -> Result<(String, Vec<Curable>, Option<Error>), Error> {
     let context = ContextSource { name: ".".to_owned(), path: "/".into(), ignore: None, kept: None };
-    let options = PlanOptions::new(name, text, context, Platform::of_this_machine());
+    let options = Checked::options(&PlanOptions::new(name, text, context, Platform::of_this_machine()));
     let file = File::read(&options)?;
     let mut warnings = Warnings::new(file.check(&options)?, &file.text);
     let job = Job { options: &options, sources: &AnyImage, file: &file, scope: Scope::EveryStage };
-    let mut facts = lint::Facts::default();
-    let planned = job.plan(&mut warnings, &mut facts);
+    let mut learned = Learned::default();
+    let planned = job.plan(&mut warnings, &mut learned);
+    let mut facts = learned.facts;
     // What stood in for the bases says nothing about them.
     facts.bases.clear();
     let input =

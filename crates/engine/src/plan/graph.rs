@@ -90,6 +90,22 @@ impl Graph<'_> {
         Err(Error::new(ErrorKind::NotFound, message).help(help))
     }
 
+    /// The stages that a stage stands on, and those that it copies from.
+    pub(super) fn below(&self, index: usize, node: &Node) -> Vec<usize> {
+        let Some(stage) = self.stages.stages.get(index) else { return Vec::new() };
+        let triggers = node.triggers.iter().flat_map(|trigger| references(&trigger.instruction));
+        let words = triggers.chain(stage.instructions.iter().flat_map(references));
+        let copied = words.filter_map(|word| match self.from(index, word, self.text) {
+            Ok(From::Stage(other)) => Some(other),
+            _ => None,
+        });
+        let base = match node.base {
+            Base::Stage(base) => Some(base),
+            Base::External(_) => None,
+        };
+        base.into_iter().chain(copied).collect()
+    }
+
     /// All stages that `starts` need, themselves included, by number: each comes after what it needs.
     pub(super) fn needed(
         &self,

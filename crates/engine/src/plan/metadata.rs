@@ -1,7 +1,7 @@
 //! Instructions that change the config and, but for WORKDIR, no files.
 
 use galley_dockerfile::{
-    CommandLine, Instruction, Word,
+    CommandLine, Instruction, Span, Word,
     command::{
         Arg, ArgDefinition, Env, Expose, Healthcheck, HealthcheckTest, Label, Maintainer, Onbuild, Pair,
         Shell, StopSignal, User, Volume, Workdir,
@@ -15,6 +15,7 @@ use super::{
     Operation, WorkdirOp,
     evaluate::{Evaluation, Mention, NOT_IN_ENVIRONMENT},
     go_format::{duration, list, quoted_list},
+    outline::{OutlineArg, described},
     path,
 };
 use crate::Error;
@@ -25,11 +26,11 @@ const SECRET_WORDS: [&str; 10] =
 const HARMLESS_WORDS: [&str; 3] = ["public", "file", "version"];
 
 impl Evaluation<'_, '_> {
-    pub(super) fn arg(&mut self, arg: &Arg) -> Result<(), Error> {
+    pub(super) fn arg(&mut self, arg: &Arg, instruction: &Instruction) -> Result<(), Error> {
         let mut text = "ARG".to_owned();
         for definition in &arg.definitions {
             let name = definition.name.text.as_str();
-            self.warn_secret("ARG", &definition.name);
+            self.warn_secret("ARG", name, definition.name.span);
             let value = self.arg_value(definition)?;
             text.push(' ');
             text.push_str(name);
@@ -41,8 +42,18 @@ impl Evaluation<'_, '_> {
                 }
             }
             self.state.args.declare(name, value.as_deref());
+            self.outline_arg(definition, instruction, value.as_deref().unwrap_or_default());
         }
         self.record(None, text)
+    }
+
+    fn outline_arg(&mut self, definition: &ArgDefinition, instruction: &Instruction, value: &str) {
+        let name = definition.name.text.as_str();
+        let has_own = definition.default.is_some() || self.planner.graph.options.build_arg(name).is_some();
+        let is_global = self.planner.globals().get(name).is_some();
+        let lines = self.planner.graph.text.lines(self.instruction);
+        let arg = OutlineArg { lines, ..described(instruction, name, value, &self.text) };
+        self.uses().declare(arg, has_own || !is_global);
     }
 
     /// The command line's value, else the default, else the global one. A default that is not used is not expanded.
@@ -60,7 +71,7 @@ impl Evaluation<'_, '_> {
     pub(super) fn env(&mut self, env: &Env) -> Result<(), Error> {
         let pairs = self.pairs("ENV", &env.pairs)?;
         for (pair, (name, value)) in env.pairs.iter().zip(&pairs) {
-            self.warn_secret("ENV", &pair.key);
+            self.warn_secret("ENV", name, pair.key.span);
             self.state.assign_in_image(name, value);
         }
         self.record(None, format!("ENV{}", joined(&pairs)))
@@ -282,14 +293,14 @@ impl Evaluation<'_, '_> {
         }
     }
 
-    fn warn_secret(&mut self, instruction: &str, name: &Word) {
-        let lower = name.text.to_lowercase();
+    fn warn_secret(&mut self, instruction: &str, name: &str, span: Span) {
+        let lower = name.to_lowercase();
         let has = |words: &[&str]| lower.split('_').any(|part| words.contains(&part));
         if has(&SECRET_WORDS) && !has(&HARMLESS_WORDS) {
             let message =
-                format!("{instruction} `{}` looks like a secret: it stays readable in the image", name.text);
+                format!("{instruction} `{name}` looks like a secret: it stays readable in the image");
             let help = "give secrets to single steps: RUN --mount=type=secret,id=…";
-            self.warn(&docker::SECRETS_USED_IN_ARG_OR_ENV, message, name.span, help);
+            self.warn(&docker::SECRETS_USED_IN_ARG_OR_ENV, message, span, help);
         }
     }
 }

@@ -1,11 +1,14 @@
 //! `RUN --mount`.
 
+use std::{cell::RefCell, collections::BTreeSet};
+
 use galley_dockerfile::{
+    Expander,
     command::{MountFlag, Run},
     mount::{self, BindMount, CacheMount, Mount, SecretMount, TmpfsMount},
 };
 
-use super::{ContextId, MountKind, RunMount, Sharing, Source, evaluate::Evaluation, path};
+use super::{ContextId, MountKind, Needed, RunMount, Sharing, Source, evaluate::Evaluation, path};
 use crate::Error;
 
 /// Permission bits of a secret's file.
@@ -17,17 +20,40 @@ impl Evaluation<'_, '_> {
     }
 
     fn mount(&mut self, flag: &MountFlag) -> Result<RunMount, Error> {
-        match self.with_expander(|expander| mount::parse(&flag.text, expander))? {
+        let undefined = RefCell::new(BTreeSet::new());
+        let parsed = {
+            let environment = &self.state.environment;
+            let lookup = |name: &str| {
+                let value = environment.get(name).map(ToOwned::to_owned);
+                if value.is_none() {
+                    undefined.borrow_mut().insert(name.to_owned());
+                }
+                value
+            };
+            mount::parse(&flag.text, &Expander::new(self.text.escape, &lookup))
+        };
+        self.warn_undefined(&undefined.into_inner(), flag.text.span);
+        match parsed.map_err(|error| self.text.error(&error))? {
             Mount::Bind(bind) => self.bind(bind, flag),
             Mount::Cache(cache) => self.cache(cache, flag),
             Mount::Tmpfs(tmpfs) => self.tmpfs(&tmpfs, flag),
-            Mount::Secret(secret) => self.secret(secret, flag),
+            Mount::Secret(secret) => {
+                let needed = self.needed(&secret.id, secret.required);
+                self.uses().secrets.push(needed);
+                self.secret(secret, flag)
+            }
             Mount::Ssh(_) => Err(self.text.unsupported(
                 flag.text.span,
                 "RUN --mount=type=ssh",
                 "give a deploy key with --secret and RUN --mount=type=secret instead",
             )),
         }
+    }
+
+    /// For the outline.
+    fn needed(&self, name: &str, required: bool) -> Needed {
+        let lines = self.planner.graph.text.lines(self.instruction);
+        Needed { name: name.to_owned(), required, lines }
     }
 
     fn bind(&mut self, bind: BindMount, flag: &MountFlag) -> Result<RunMount, Error> {
@@ -68,7 +94,8 @@ impl Evaluation<'_, '_> {
     }
 
     fn secret(&mut self, secret: SecretMount, flag: &MountFlag) -> Result<RunMount, Error> {
-        let known = self.planner.graph.options.secrets.contains(&secret.id);
+        let options = self.planner.graph.options;
+        let known = options.nothing_runs || options.secrets.contains(&secret.id);
         if secret.required && !known {
             return Err(self
                 .text

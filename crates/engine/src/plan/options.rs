@@ -47,6 +47,8 @@ pub struct PlanOptions {
     pub secrets: Vec<String>,
     /// The host name in steps.
     pub hostname: String,
+    /// Nobody wants to build: secrets and rights that steps ask for need not be given.
+    pub nothing_runs: bool,
     /// `--add-host`, `--shm-size`, `--ulimit`, `--cgroup-parent`.
     pub surroundings: Surroundings,
 }
@@ -76,6 +78,7 @@ impl PlanOptions {
             allow: Vec::new(),
             secrets: Vec::new(),
             hostname: "buildkitsandbox".to_owned(),
+            nothing_runs: false,
             surroundings: Surroundings::default(),
         }
     }
@@ -89,6 +92,11 @@ impl PlanOptions {
             }
         }
         if targets.is_empty() { vec![self.build_platform.clone()] } else { targets }
+    }
+
+    /// Whether steps may have a right.
+    pub(super) fn allows(&self, right: Entitlement) -> bool {
+        self.nothing_runs || self.allow.contains(&right)
     }
 
     /// The value given with `--build-arg`. Without a value `SOURCE_DATE_EPOCH` is not given.

@@ -17,6 +17,7 @@ use super::{
     file::{self, File},
     from_rules, globals,
     graph::{Base, From, Graph, Node},
+    outline::Uses,
     state::State,
     steps::{NewStep, Steps},
     text::Text,
@@ -32,7 +33,7 @@ pub fn plan(options: &PlanOptions, sources: &dyn ImageSource) -> Result<Plan, Er
     let file = File::read(options)?;
     let mut warnings = Warnings::new(file.check(options)?, &file.text);
     let job = Job { options, sources, file: &file, scope: Scope::Target };
-    let plan = job.plan(&mut warnings, &mut Facts::default())?;
+    let plan = job.plan(&mut warnings, &mut Learned::default())?;
     match warnings.finish() {
         (_, Some(fatal)) => Err(fatal),
         (warnings, None) => Ok(Plan { warnings, ..plan }),
@@ -48,6 +49,16 @@ pub(super) enum Scope {
     EveryStage,
 }
 
+/// What planning tells besides the plan.
+#[derive(Debug, Default)]
+pub(super) struct Learned {
+    pub(super) facts: Facts,
+    /// The number of the target stage.
+    pub(super) target: usize,
+    /// By the number of the stage.
+    pub(super) uses: BTreeMap<usize, Uses>,
+}
+
 /// A Dockerfile to plan.
 pub(super) struct Job<'a> {
     pub(super) options: &'a PlanOptions,
@@ -58,7 +69,7 @@ pub(super) struct Job<'a> {
 
 impl Job<'_> {
     /// The plan without warnings: these, and what was learned on the way, are there even when something is wrong.
-    pub(super) fn plan(&self, warnings: &mut Warnings, facts: &mut Facts) -> Result<Plan, Error> {
+    pub(super) fn plan(&self, warnings: &mut Warnings, learned: &mut Learned) -> Result<Plan, Error> {
         let Self { options, file, .. } = *self;
         let (text, stages) = (&file.text, &file.stages);
         warn_of_text(file, warnings);
@@ -74,7 +85,8 @@ impl Job<'_> {
         from_rules::check(&first, defaults.as_ref(), warnings);
         let target = first.target()?;
         let epoch = globals::epoch(options, globals)?;
-        facts.ignore = options.context.ignore.as_ref().map(|(_, text)| text.clone());
+        learned.target = target;
+        learned.facts.ignore = options.context.ignore.as_ref().map(|(_, text)| text.clone());
         let mut planner = Planner {
             ignore: ignore(options)?,
             proxies: globals::proxies(options),
@@ -82,15 +94,17 @@ impl Job<'_> {
             done: BTreeMap::new(),
             externals: Externals::new(options, self.sources),
             warnings,
+            uses: BTreeMap::new(),
             graph: first,
         };
         let mut targets = Vec::new();
         for (platform, globals) in &scopes {
             planner.begin(Graph { platform, globals, ..first });
-            targets.push(planner.target(target, self.scope, facts)?);
+            targets.push(planner.target(target, self.scope, &mut learned.facts)?);
             // The same again for each platform would be of no use.
             planner.warnings.mute();
         }
+        learned.uses = std::mem::take(&mut planner.uses);
         Ok(planner.finish(targets, is_index, epoch))
     }
 }
@@ -149,10 +163,8 @@ fn warn_of_text(file: &File, warnings: &mut Warnings) {
     }
     warn_syntax(file, warnings);
     for instruction in file.stages.instructions() {
-        warnings.enter(&instruction.comments);
-        text::of_instruction(instruction).into_iter().for_each(|finding| warnings.find(finding));
+        warnings.instruction(instruction);
     }
-    warnings.enter(&[]);
     text::of_stages(&file.stages).into_iter().for_each(|finding| warnings.find(finding));
 }
 
@@ -195,6 +207,8 @@ pub(super) struct Planner<'a> {
     pub(super) proxies: Vec<(String, String)>,
     /// The main context's ignore file, with its name.
     pub(super) ignore: Option<(String, Ignore)>,
+    /// By the number of the stage.
+    pub(super) uses: BTreeMap<usize, Uses>,
     done: BTreeMap<usize, State>,
 }
 
@@ -218,6 +232,7 @@ impl<'a> Planner<'a> {
         }
         warn_unused(graph.options, graph.stages, &nodes, self.warnings);
         for (index, node) in &nodes {
+            self.uses.entry(*index).or_default().below = graph.below(*index, node);
             self.evaluate(*index, node)?;
         }
         self.image(target)

@@ -1,9 +1,9 @@
 //! What is told but does not stop the build.
 
 use galley_dockerfile::{
-    Span, Stages, Warning, WarningKind, Word,
+    Instruction, Span, Stages, Warning, WarningKind, Word,
     directive::Check,
-    lint::{Finding, Rule, cure, docker},
+    lint::{Finding, Rule, cure, docker, text::of_instruction},
 };
 
 use super::{PlanWarning, text::Text};
@@ -34,6 +34,13 @@ impl Warnings {
     /// From here on nothing is told.
     pub(super) fn mute(&mut self) {
         self.is_mute = true;
+    }
+
+    /// What an instruction says of itself.
+    pub(super) fn instruction(&mut self, instruction: &Instruction) {
+        self.enter(&instruction.comments);
+        of_instruction(instruction).into_iter().for_each(|finding| self.find(finding));
+        self.enter(&[]);
     }
 
     /// A finding in the Dockerfile.

@@ -63,8 +63,37 @@ pub(super) fn execute(arguments: BuildArgs, context: &Context) -> Outcome {
     }
 }
 
-fn reads_input(arguments: &BuildArgs) -> bool {
+pub(super) fn reads_input(arguments: &BuildArgs) -> bool {
     arguments.context == "-" || arguments.file.as_deref() == Some(Path::new("-"))
+}
+
+/// `--locked`: the lock beside the Dockerfile, which must be there.
+pub(super) fn lock(arguments: &BuildArgs) -> Result<Option<(Lock, PathBuf)>, Error> {
+    if !arguments.locked {
+        return Ok(None);
+    }
+    let directory = Path::new(&arguments.context);
+    if reads_input(arguments) || !directory.is_dir() {
+        let message = "--locked needs a Dockerfile with a galley.lock beside it, in a directory";
+        return Err(Error::new(ErrorKind::Usage, message));
+    }
+    let dockerfile = contexts::read_dockerfile(directory, arguments.file.as_deref())?;
+    let path = Lock::path(&dockerfile.path);
+    let missing = || {
+        Error::new(ErrorKind::NotFound, format!("there is no {}", path.display()))
+            .help("write it with `galley lock`")
+    };
+    let lock = Lock::read(&path)?.ok_or_else(missing)?;
+    Ok(Some((lock, path)))
+}
+
+/// When registries are asked for bases.
+pub(super) const fn ask(arguments: &BuildArgs) -> Ask {
+    match (arguments.pull, arguments.offline) {
+        (true, _) => Ask::Always,
+        (false, true) => Ask::Never,
+        (false, false) => Ask::Missing,
+    }
 }
 
 struct Job<'a> {
@@ -86,7 +115,7 @@ impl Job<'_> {
     fn run(&self, cancel: &Cancel) -> Result<(), Error> {
         let environment = &self.context.environment;
         let secrets = secrets(&self.arguments.secret, environment)?;
-        let sources = StoreImages::new(self.store, self.context, self.ask(), cancel);
+        let sources = StoreImages::new(self.store, self.context, ask(self.arguments), cancel);
         let (web, git) = (Web(sources.registries().clone()), git_settings(environment));
         let remotes = Remotes {
             web: &web,
@@ -98,7 +127,7 @@ impl Job<'_> {
         let remote = Remote { store: self.store, remotes, secrets: &secrets, stop: cancel, began: &|| () };
         let options = plan_options(self.arguments, environment, &remote, self.may_execute)?;
         let times = self.times(&options.context);
-        let plan = match self.lock()? {
+        let plan = match lock(self.arguments)? {
             Some((lock, path)) => plan::plan(&options, &LockedImages { images: &sources, lock, path })?,
             None => plan::plan(&options, &sources)?,
         };
@@ -106,35 +135,6 @@ impl Job<'_> {
         let registries = sources.registries();
         let made = self.show(|events| self.build(&plan, &remote, times, registries, events))?;
         self.tell(&made)
-    }
-
-    /// `--locked`: the lock beside the Dockerfile, which must be there.
-    fn lock(&self) -> Result<Option<(Lock, PathBuf)>, Error> {
-        if !self.arguments.locked {
-            return Ok(None);
-        }
-        let directory = Path::new(&self.arguments.context);
-        if reads_input(self.arguments) || !directory.is_dir() {
-            let message = "--locked needs a Dockerfile with a galley.lock beside it, in a directory";
-            return Err(Error::new(ErrorKind::Usage, message));
-        }
-        let dockerfile = contexts::read_dockerfile(directory, self.arguments.file.as_deref())?;
-        let path = Lock::path(&dockerfile.path);
-        let missing = || {
-            Error::new(ErrorKind::NotFound, format!("there is no {}", path.display()))
-                .help("write it with `galley lock`")
-        };
-        let lock = Lock::read(&path)?.ok_or_else(missing)?;
-        Ok(Some((lock, path)))
-    }
-
-    /// When registries are asked for bases.
-    const fn ask(&self) -> Ask {
-        match (self.arguments.pull, self.arguments.offline) {
-            (true, _) => Ask::Always,
-            (false, true) => Ask::Never,
-            (false, false) => Ask::Missing,
-        }
     }
 
     /// Shows what `work` does. Outside of the namespace nothing is shown before it is clear that this was all.
