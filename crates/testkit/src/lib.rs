@@ -9,5 +9,5 @@ mod rootfs;
 pub mod web;
 
 pub use environment::TestEnv;
-pub use layout::write_layout;
+pub use layout::{ARCHITECTURE, Machine, write_layout, write_platforms};
 pub use rootfs::{BUSYBOX, TarEntry, busybox_rootfs, rootfs_tar};

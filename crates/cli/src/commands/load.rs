@@ -30,7 +30,7 @@ pub(crate) struct LoadArgs {
     /// Print the names alone
     #[arg(short, long)]
     quiet: bool,
-    /// Of an image for several platforms, the one for this
+    /// Of an image for several platforms, the one for this alone
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
 }

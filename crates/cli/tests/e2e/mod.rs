@@ -10,6 +10,7 @@ mod faults;
 mod lock;
 mod oracle;
 mod outputs;
+mod platforms;
 mod questions;
 mod registry;
 mod reproducible;

@@ -87,14 +87,24 @@ impl Layout {
         let name = |descriptor: &Descriptor| {
             descriptor.annotations.get("org.opencontainers.image.ref.name").cloned()
         };
-        let named = |tag: &str| index.manifests.iter().find(|one| name(one).as_deref() == Some(tag)).cloned();
+        let nearest = |entries: Vec<&Descriptor>| {
+            let rank = |one: &&Descriptor| {
+                one.platform.as_ref().map_or(usize::MAX - 1, |own| platform.rank(own).unwrap_or(usize::MAX))
+            };
+            entries.into_iter().min_by_key(rank).cloned()
+        };
+        let named = |tag: &str| {
+            nearest(index.manifests.iter().filter(|one| name(one).as_deref() == Some(tag)).collect())
+        };
+        // A single one is taken, whomever it is for, as in BuildKit: the plan warns.
+        let only = || if index.manifests.len() == 1 { index.manifests.first().cloned() } else { None };
         let found = match selector {
             Selector::Tag(tag) => named(tag),
             Selector::Digest(digest) => match index.manifests.iter().find(|one| one.digest == *digest) {
                 Some(descriptor) => Some(descriptor.clone()),
                 None => self.by_digest(digest),
             },
-            Selector::Any => named("latest").or_else(|| index.select(platform).cloned()),
+            Selector::Any => named("latest").or_else(|| index.select(platform).cloned()).or_else(only),
         };
         found.ok_or_else(|| {
             let known: Vec<String> = index.manifests.iter().filter_map(name).collect();

@@ -7,6 +7,7 @@ use std::{
 };
 
 use galley_oci::{Digest, compress};
+use galley_testkit::ARCHITECTURE;
 use serde_json::{Map, Value, json};
 
 use super::{super::read_tar, bases::Bases};
@@ -40,8 +41,21 @@ pub(super) fn of_archive(bytes: &[u8], bases: &Bases, times: bool) -> Value {
     };
     let parse = |bytes: &[u8]| -> Value { serde_json::from_slice(bytes).unwrap() };
     let index = parse(&blobs["index.json"].content);
-    let manifest = parse(blob(&index["manifests"][0]));
-    let mut config = parse(blob(&manifest["config"]));
+    let top = &index["manifests"][0];
+    let image = |manifest: &Value| of_image(manifest, &|descriptor| blob(descriptor), bases, times);
+    let document = parse(blob(top));
+    let Some(listed) = document["manifests"].as_array() else { return image(&document) };
+    let listed = listed.iter().map(|one| {
+        let mut answer = image(&parse(blob(one)));
+        answer["platform"] = one["platform"].clone();
+        answer
+    });
+    json!({"index": listed.collect::<Vec<_>>(), "kind": top["mediaType"]})
+}
+
+/// What one image says.
+fn of_image<'b>(manifest: &Value, blob: &dyn Fn(&Value) -> &'b [u8], bases: &Bases, times: bool) -> Value {
+    let mut config: Value = serde_json::from_slice(blob(&manifest["config"])).unwrap();
     // Where there are none, BuildKit writes null.
     let layers = manifest["layers"].as_array().into_iter().flatten();
     let layers: Vec<Vec<u8>> = layers.map(|layer| unpacked(blob(layer))).collect();
@@ -58,8 +72,7 @@ pub(super) fn of_archive(bytes: &[u8], bases: &Bases, times: bool) -> Value {
 /// Takes out what differs from build to build and from machine to machine. Times that were asked for stay.
 fn hide_volatile(config: &mut Map<String, Value>) {
     let created = config.get("created").and_then(Value::as_str).unwrap_or("none").to_owned();
-    let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-    let of_machine = config["architecture"] == machine;
+    let of_machine = config["architecture"] == ARCHITECTURE;
     for volatile in ["history", "rootfs"] {
         config.shift_remove(volatile);
     }
@@ -70,7 +83,6 @@ fn hide_volatile(config: &mut Map<String, Value>) {
     }
     if of_machine {
         config.shift_remove("architecture");
-        config.shift_remove("variant");
     }
 }
 

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use fs_err as fs;
-use galley_testkit::{TarEntry, busybox_rootfs, rootfs_tar, web::Web, write_layout};
+use galley_testkit::{
+    ARCHITECTURE, TarEntry, busybox_rootfs, rootfs_tar, web::Web, write_layout, write_platforms,
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -13,7 +15,7 @@ use super::{
 };
 
 /// The names of the images.
-pub(super) const NAMES: [&str; 2] = ["busybox", "rich"];
+pub(super) const NAMES: [&str; 4] = ["busybox", "rich", "many", "foreign"];
 
 /// The layouts, and what is in the images.
 pub(super) struct Bases {
@@ -23,7 +25,9 @@ pub(super) struct Bases {
 }
 
 impl Bases {
-    /// `busybox` is the test kitchen's; `rich` has two layers more and a value in every field of its config.
+    /// `busybox` is the test kitchen's; `rich` has two layers more and a value in every field of its config. `many` is an
+    /// index with images for several machines, `foreign` an image for another one. Where they are not for this machine
+    /// they have nothing that could be run.
     pub(super) fn new(kitchen: &Kitchen) -> Self {
         let rootfs = busybox_rootfs().expect("the kitchen has it");
         let lower = rootfs_tar(&[
@@ -45,10 +49,28 @@ impl Bases {
         ]);
         let layers = [rootfs, lower, upper];
         write_layout(&kitchen.path("rich"), "latest", &layers, &rich());
+        let marked = |machine: &str| {
+            rootfs_tar(&[
+                TarEntry::File("machine", 0o644, machine.as_bytes()),
+                TarEntry::File("program", 0o755, b"\x7fELF of another machine"),
+            ])
+        };
+        let (arm64, arm, s390x) = (marked("arm64\n"), marked("arm\n"), marked("s390x\n"));
+        let many = [
+            ((ARCHITECTURE, ""), vec![layers[0].clone(), marked("own\n")]),
+            (("arm64", "v8"), vec![arm64.clone()]),
+            (("arm", "v7"), vec![arm.clone()]),
+        ];
+        let config = json!({"Env": ["PATH=/bin", "MANY=1"], "WorkingDir": "/many"});
+        write_platforms(&kitchen.path("many"), "latest", &many, &config);
+        write_platforms(&kitchen.path("foreign"), "latest", &[(("s390x", ""), vec![s390x.clone()])], &config);
         let busybox = apply(Files::new(), &layers[0]);
         let rich = apply(apply(busybox.clone(), &layers[1]), &layers[2]);
-        let files = BTreeMap::from([("busybox", busybox), ("rich", rich)]);
-        Self { folder: kitchen.path(""), files, web: web::start(kitchen) }
+        let own = apply(busybox.clone(), &many[0].1[1]);
+        let alone = [("arm64", &arm64), ("arm", &arm), ("s390x", &s390x)];
+        let alone = alone.map(|(name, layer)| (name, apply(Files::new(), layer)));
+        let files = [("busybox", busybox), ("rich", rich), ("own", own)].into_iter().chain(alone);
+        Self { folder: kitchen.path(""), files: files.collect(), web: web::start(kitchen) }
     }
 
     /// What cases fetch from.

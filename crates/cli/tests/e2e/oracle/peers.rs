@@ -126,6 +126,7 @@ fn translate(option: &str) -> Vec<String> {
     match flag {
         "--build-arg" => opt(format!("build-arg:{value}")),
         "--label" => opt(format!("label:{value}")),
+        "--platform" => opt(format!("platform={value}")),
         "--target" => opt(format!("target={value}")),
         "--file" => opt(format!("filename={value}")),
         "--secret" | "--ssh" | "--allow" => vec![flag.to_owned(), value.to_owned()],

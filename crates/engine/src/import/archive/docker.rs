@@ -58,7 +58,7 @@ pub(super) fn images(reader: &Images<'_>) -> Result<Vec<Archived>, Error> {
         let base = image(reader, config, &paths, &mut layers)?;
         match images.iter_mut().find(|image| image.base.id == base.id) {
             Some(image) => image.names.extend(names),
-            None => images.push(Archived { names, base }),
+            None => images.push(Archived { names, base, platforms: Vec::new() }),
         }
     }
     Ok(images)

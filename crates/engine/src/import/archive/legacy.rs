@@ -36,7 +36,8 @@ pub(super) fn images(reader: &Images<'_>) -> Result<Vec<Archived>, Error> {
         let ids = layers.iter().map(|layer| diff_id(reader, &layer.id, &mut diff_ids));
         let config = config(reader, &layers, ids.collect::<Result<_, _>>()?)?;
         let paths: Vec<String> = layers.iter().map(|layer| archive_of(&layer.id)).collect();
-        Ok(Archived { names, base: docker::image(reader, config, &paths, &mut known)? })
+        let base = docker::image(reader, config, &paths, &mut known)?;
+        Ok(Archived { names, base, platforms: Vec::new() })
     });
     images.collect()
 }

@@ -29,7 +29,7 @@ use galley_store::Store;
 use self::files::Files;
 pub use self::files::MAX_ARCHIVE_FILES;
 use super::{bring, broken};
-use crate::{Cancel, Error, ErrorKind, Fetcher, ports::BaseImage, steps::files::store_error};
+use crate::{Cancel, Error, ErrorKind, Fetcher, images, ports::BaseImage, steps::files::store_error};
 
 /// The most images that one archive may hold.
 pub const MAX_IMAGES: usize = 4096;
@@ -56,8 +56,10 @@ pub struct Archive {
 pub struct Archived {
     /// Its names; none when the archive gives none.
     pub names: Vec<Reference>,
-    /// What it is.
+    /// What it is: of several, the image for this machine.
     pub base: BaseImage,
+    /// All images of an index, when there are several and no platform was asked for.
+    pub platforms: Vec<BaseImage>,
 }
 
 /// An image that is in the store now.
@@ -100,7 +102,8 @@ impl Archive {
         Ok(Self { name: name.to_owned(), files: Files::index(name, plain?, stop)? })
     }
 
-    /// The images in it. Of several for one name, those for `platform`, or for this machine when none is given.
+    /// The images in it. Of an index all, or the one for `platform`; of several entries with one name those for `platform`,
+    /// or for this machine when none is given.
     pub fn images(
         self: &Arc<Self>,
         store: &Store,
@@ -213,7 +216,8 @@ pub fn load(
 ) -> Result<Vec<Loaded>, Error> {
     let bring_all = || {
         let images = Arc::new(archive).images(fetcher.store, platform)?;
-        images.iter().try_for_each(|image| bring(fetcher, &image.base).map(drop))?;
+        let bases = images.iter().flat_map(|image| [&image.base].into_iter().chain(&image.platforms));
+        bases.into_iter().try_for_each(|base| bring(fetcher, base).map(drop))?;
         Ok(images)
     };
     let images = bring_all().map_err(|error: Error| match fetcher.stop.is_cancelled() {
@@ -226,14 +230,23 @@ pub fn load(
 
 fn name(store: &Store, image: Archived) -> Result<Loaded, Error> {
     let (id, names) = (image.base.id, image.names);
+    let mut all = Vec::new();
+    for base in &image.platforms {
+        let image = store.image(&base.id).map_err(store_error)?;
+        all.extend(image.map(|image| (image, base.config.platform().normalised())));
+    }
     let mut taken = Vec::new();
     for name in &names {
         match store.resolve(name).map_err(store_error)? {
-            Some(old) if old == id => continue,
+            Some(old) if old == id => {}
             Some(old) => taken.push((name.clone(), old)),
             None => {}
         }
-        store.tag(name, &id).map_err(store_error)?;
+        if all.is_empty() {
+            store.tag(name, &id).map_err(store_error)?;
+        } else {
+            images::name_all(store, name, &all)?;
+        }
     }
     Ok(Loaded { id, names, taken })
 }

@@ -9,7 +9,10 @@ use super::{
     Archived, INDEX, Images,
     source::{Source, blob_path},
 };
-use crate::{Error, ports::BlobSource};
+use crate::{
+    Error,
+    ports::{BaseImage, BlobSource},
+};
 
 /// containerd's, BuildKit's and docker's annotation: the whole name.
 const IMAGE_NAME: &str = "io.containerd.image.name";
@@ -36,10 +39,32 @@ fn image(
     let name = &reader.archive.name;
     let read = |descriptor: &Descriptor| blob(reader, descriptor);
     let bytes = present(reader, read(&first)?);
-    let (_, manifest) = find_manifest(name, (first, bytes), &reader.wanted(), &read)?;
-    let parsed = Manifest::parse(&manifest).map_err(|error| reader.broken(error))?;
-    let config = read(&parsed.config)?;
-    Ok(Archived { names, base: describe(reader.store, name, manifest, config, source)? })
+    let base = |manifest: Vec<u8>| {
+        let parsed = Manifest::parse(&manifest).map_err(|error| reader.broken(error))?;
+        describe(reader.store, name, manifest, read(&parsed.config)?, source)
+    };
+    let listed = if reader.platform.is_none() { listed(&bytes) } else { Vec::new() };
+    if listed.len() < 2 {
+        let (_, manifest) = find_manifest(name, (first, bytes), &reader.wanted(), &read)?;
+        return Ok(Archived { names, base: base(manifest)?, platforms: Vec::new() });
+    }
+    reader.check_count(listed.len())?;
+    let platforms = listed.iter().map(|entry| base(read(entry)?)).collect::<Result<Vec<_>, _>>()?;
+    let rank = |image: &&BaseImage| reader.wanted().rank(&image.config.platform()).unwrap_or(usize::MAX);
+    let main = platforms.iter().min_by_key(rank).cloned();
+    let main = main.ok_or_else(|| reader.broken("its index lists nothing"))?;
+    Ok(Archived { names, base: main, platforms })
+}
+
+/// The manifests of an index, each for another machine with Linux; none of anything else.
+fn listed(document: &[u8]) -> Vec<Descriptor> {
+    let is_linux = |entry: &Descriptor| entry.platform.as_ref().is_some_and(|own| own.os == "linux");
+    match Index::parse(document) {
+        Ok(index) if Manifest::parse(document).is_err() => {
+            index.manifests.into_iter().filter(|entry| is_image(entry) && is_linux(entry)).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// An index as if it listed only what is in the archive: docker saves the index of an image for several platforms as it

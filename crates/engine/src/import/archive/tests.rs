@@ -253,7 +253,7 @@ fn layers_of_others_are_compressed_as_they_are() {
         let (events, stop) = (Events::silent(), Cancel::new());
         let (store, records) = (&kitchen.store, &NoRecords);
         let fetcher = Fetcher { store, may_write: true, events: &events, stop: &stop, records };
-        let image = crate::images::find(store, "app:1").unwrap();
+        let image = images::find(store, "app:1").unwrap();
         let image = Assembled::of_store(store, &image).unwrap();
         let packed = PackedImage::pack(&fetcher, &image, &Platform::new("linux", "amd64"), options).unwrap();
         packed.layers[0].descriptor.clone()
