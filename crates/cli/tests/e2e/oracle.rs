@@ -40,6 +40,7 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("bad-stage-case", "a stage has one name in FROM and in COPY, in whatever case"),
     ("bad-target-index", "a stage has its number in --target as in COPY"),
     ("context-as-base-final", "the layer of a folder in FROM has a line of the history, its own"),
+    ("context-named-from-context", "the files of a context as a base have their own item of history"),
     ("context-tar-escape", "an archive with names that climb out is refused"),
     ("copy-identity-layers", "a COPY of what is there already has a layer with it, not an empty one"),
     ("copy-socket", "a socket is part of no context"),

@@ -53,15 +53,15 @@ impl<'a> Externals<'a> {
         self.contexts
     }
 
-    /// Whether --build-context gives something under this name.
-    pub(super) fn is_context(&self, name: &str, platform: &Platform) -> bool {
-        self.context(name, platform).is_some()
+    /// Whether --build-context gives something that takes the place of the stage of this name.
+    pub(super) fn replaces(&self, stage: &str, platform: &Platform) -> bool {
+        !is_reserved(stage) && self.context(stage, platform).is_some()
     }
 
     /// Asks for several images at once, where that takes its time. What comes of it is told when their turn comes.
     pub(super) fn ask(&mut self, names: &[(String, Platform)]) {
         let wanted = names.iter().filter_map(|(name, platform)| {
-            if name == "scratch" || self.is_context(name, platform) {
+            if name == "scratch" || self.context(name, platform).is_some() {
                 return None;
             }
             let reference = name.parse::<Reference>().ok()?.with_default_tag();
@@ -95,7 +95,7 @@ impl<'a> Externals<'a> {
 
     /// The context that takes a stage's place because it has the stage's name.
     pub(super) fn replacing(&mut self, stage: &str, platform: &Platform) -> Result<Option<External>, Error> {
-        match self.context(stage, platform) {
+        match self.context(stage, platform).filter(|_| !is_reserved(stage)) {
             Some(context) => self.load(stage, &context, platform).map(Some),
             None => Ok(None),
         }
@@ -124,11 +124,7 @@ impl<'a> Externals<'a> {
         }
     }
 
-    /// `reserved` names never lead to a context, as in Docker.
     fn context(&self, name: &str, platform: &Platform) -> Option<BuildContext> {
-        if name.eq_ignore_ascii_case("scratch") || name.eq_ignore_ascii_case("context") {
-            return None;
-        }
         let wanted = context_key(name);
         let with_platform = format!("{wanted}::{platform}");
         let contexts = || self.options.build_contexts.iter().rev();
@@ -204,6 +200,11 @@ impl<'a> Externals<'a> {
 
 fn named(image: BaseImage, name: &str) -> Arc<BaseImage> {
     Arc::new(BaseImage { name: name.to_owned(), ..image })
+}
+
+/// A stage of such a name is never replaced, as in Docker.
+fn is_reserved(stage: &str) -> bool {
+    stage.eq_ignore_ascii_case("scratch") || stage.eq_ignore_ascii_case("context")
 }
 
 /// `alpine`, `alpine:latest` and `docker.io/library/alpine` are one context.

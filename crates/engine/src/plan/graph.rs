@@ -133,7 +133,7 @@ impl Graph<'_> {
         while let Some(index) = waiting.pop() {
             let Some(stage) = self.stages.stages.get(index).filter(|_| seen.insert(index)) else { continue };
             let Ok(platform) = self.platform(stage) else { continue };
-            if stage.name.as_ref().is_some_and(|name| externals.is_context(name, &platform)) {
+            if stage.name.as_ref().is_some_and(|name| externals.replaces(name, &platform)) {
                 continue;
             }
             let words = stage.instructions.iter().flat_map(references);

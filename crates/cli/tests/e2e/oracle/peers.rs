@@ -135,8 +135,12 @@ fn translate(option: &str) -> Vec<String> {
         "--add-host" | "--ulimit" => Vec::new(),
         "--build-context" => {
             let (name, folder) = value.split_once('=').expect("--build-context NAME=DIR");
-            let local = ["--local".to_owned(), format!("{name}={folder}")];
-            [&local[..], &opt(format!("context:{name}=local:{name}"))].concat()
+            if folder.contains("://") {
+                return opt(format!("context:{value}"));
+            }
+            // Not the name alone: `context` is the main one.
+            let local = ["--local".to_owned(), format!("_{name}={folder}")];
+            [&local[..], &opt(format!("context:{name}=local:_{name}"))].concat()
         }
         epoch if epoch.starts_with("SOURCE_DATE_EPOCH=") => opt(format!("build-arg:{epoch}")),
         other => panic!("no flag of buildctl is known for {other}"),
