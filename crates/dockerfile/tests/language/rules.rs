@@ -94,6 +94,37 @@ fn blessed(rule: &str, file: &str) -> String {
     text
 }
 
+/// Every finding in the Dockerfiles of the documents that the project started from, written down: each of them is true.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the panic of the test names the path")]
+fn the_documents_break_these_rules() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut documents: Vec<PathBuf> = std::fs::read_dir(tests.join("corpus"))
+        .expect("corpus")
+        .map(|entry| entry.expect("entry").path())
+        .collect();
+    documents.sort();
+    let mut now = String::new();
+    for document in documents {
+        let name = document.file_name().expect("a name").to_string_lossy().into_owned();
+        let bytes = std::fs::read(document.join("Dockerfile")).unwrap_or_default();
+        let is_whole =
+            |source: &Source| parse(source).is_ok_and(|dockerfile| dockerfile.into_stages().is_ok());
+        let source = Source::new("Dockerfile", bytes).ok().filter(is_whole);
+        let Some(source) = source.filter(|_| name.starts_with("document-")) else { continue };
+        let _ = writeln!(now, "{name}");
+        for finding in findings(&source, &Facts::default()) {
+            let line = source.location(finding.span.start).line;
+            let _ = writeln!(now, "  {line}: {}: {}", finding.rule.name, finding.detail);
+        }
+    }
+    let file = tests.join("documents.findings");
+    if std::env::var_os("GALLEY_BLESS").is_some() {
+        std::fs::write(&file, &now).expect("findings");
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap_or_default(), now);
+}
+
 #[test]
 fn every_own_rule_has_cases() {
     let own = rules().filter(|rule| !rule.docker);

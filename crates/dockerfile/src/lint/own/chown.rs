@@ -12,8 +12,29 @@ pub(super) static RULE: Rule = Rule::own(
 );
 
 /// Extensions of files that are too small to speak of.
-const SMALL: [&str; 14] =
-    ["cfg", "conf", "crt", "env", "ini", "json", "lock", "mod", "sh", "sum", "toml", "txt", "yaml", "yml"];
+const SMALL: [&str; 21] = [
+    "cfg",
+    "conf",
+    "crt",
+    "env",
+    "html",
+    "ini",
+    "js",
+    "json",
+    "lock",
+    "md",
+    "mod",
+    "properties",
+    "py",
+    "service",
+    "sh",
+    "sql",
+    "sum",
+    "toml",
+    "txt",
+    "yaml",
+    "yml",
+];
 
 /// Files that a COPY or ADD brought into the stage.
 struct Copied {
@@ -46,11 +67,8 @@ fn in_run(scene: &Scene<'_>, view: &View<'_>, run: &RunView<'_>) -> Option<Findi
     let doubled = copied(scene, view, run.index)
         .into_iter()
         .filter(|copied| !if chown { copied.chown } else { copied.chmod });
-    let is_below = |copied: &Copied| {
-        paths.iter().any(|path| {
-            is_at_or_below(&copied.destination, path) || is_at_or_below(path, &copied.destination)
-        })
-    };
+    // A folder below the destination may be another one, made by a RUN.
+    let is_below = |copied: &Copied| paths.iter().any(|path| is_at_or_below(&copied.destination, path));
     let copied = doubled.into_iter().find(is_below)?;
     let program = command.program();
     let detail = format!(

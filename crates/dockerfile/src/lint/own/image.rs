@@ -59,6 +59,44 @@ const ROOT: [&str; 31] = [
     "ubuntu",
 ];
 
+/// Further images of the Docker library.
+const LIBRARY: [&str; 34] = [
+    "archlinux",
+    "caddy",
+    "cassandra",
+    "clojure",
+    "consul",
+    "docker",
+    "drupal",
+    "ghost",
+    "gradle",
+    "groovy",
+    "haproxy",
+    "hello-world",
+    "influxdb",
+    "joomla",
+    "julia",
+    "mariadb",
+    "memcached",
+    "mongo",
+    "mysql",
+    "nextcloud",
+    "opensuse",
+    "photon",
+    "postgres",
+    "r-base",
+    "rabbitmq",
+    "redis",
+    "registry",
+    "sonarqube",
+    "tomcat",
+    "traefik",
+    "wordpress",
+    "ibmjava",
+    "jetty",
+    "vault",
+];
+
 /// Images of the Docker library that are built on Debian or Ubuntu unless the tag says something else.
 const DEBIAN: [&str; 14] = [
     "buildpack-deps",
@@ -108,6 +146,12 @@ impl Image {
     /// Whether it is this image of the Docker library.
     pub(super) fn is(&self, repository: &str) -> bool {
         self.repository == repository
+    }
+
+    /// Whether the name can only be that of an image: it has a slash, or is one of the Docker library.
+    pub(super) fn is_well_known(&self) -> bool {
+        let name = self.repository.as_str();
+        name.contains('/') || ROOT.contains(&name) || LIBRARY.contains(&name)
     }
 
     /// Whether its default user is known to be root.

@@ -28,10 +28,7 @@ struct Tool {
 const TOOLS: [Tool; 5] = [
     Tool {
         name: "go",
-        is: |command| {
-            command.program() == "go"
-                && matches!(command.operands().next(), Some("build" | "install" | "test"))
-        },
+        is: is_go,
         caches: &["/root/.cache/go-build"],
         variables: &["GOCACHE", "HOME"],
         image: None,
@@ -82,6 +79,12 @@ const TOOLS: [Tool; 5] = [
         declined: &["--no-cache-dir", "--cache-dir", "cache purge", "/.cache", "PIP_NO_CACHE_DIR"],
     },
 ];
+
+/// With `-a` the cache is not looked at.
+fn is_go(command: &Simple) -> bool {
+    let verb = command.operands().next();
+    command.program() == "go" && matches!(verb, Some("build" | "install" | "test")) && !command.has("-a")
+}
 
 /// `pip install`, but not of pip itself.
 fn is_pip(command: &Simple) -> bool {

@@ -28,7 +28,13 @@ const MANAGERS: [Manager; 3] = [
     Manager {
         programs: &["apt-get", "apt"],
         leaves: |command| command.operands().next() == Some("update"),
-        cures: &["/var/lib/apt/lists", "/var/lib/apt", "/var/lib/{apt"],
+        cures: &[
+            "/var/lib/apt",
+            "/var/lib/{apt",
+            "apt-get dist-clean",
+            "apt-get distclean",
+            "apt dist-clean",
+        ],
         folders: &["/var/lib/apt", "/var/lib", "/var"],
         help: "remove them in the same RUN: rm -rf /var/lib/apt/lists/*",
     },
@@ -37,6 +43,7 @@ const MANAGERS: [Manager; 3] = [
         leaves: |command| {
             matches!(command.operands().next(), Some("add" | "update" | "upgrade"))
                 && !command.has("--no-cache")
+                && !command.has("--no-network")
         },
         cures: &["/var/cache/apk", "/etc/apk/cache", "apk cache clean", "/var/cache/*"],
         folders: &["/var/cache/apk", "/etc/apk/cache", "/var/cache"],

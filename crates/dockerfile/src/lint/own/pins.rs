@@ -34,6 +34,8 @@ fn judge(scene: &Scene<'_>, instruction: &Instruction, word: &Word, image: &Imag
     let help = "name a version, or pin what is meant with `galley lock`";
     let finding = |rule, detail: String, help: &str| Finding::new(rule, instruction, word.span, detail, help);
     Some(match image.tag.as_deref() {
+        // A short name that nobody knows is most likely a context that the build is given.
+        None if !image.is_well_known() => return None,
         None => {
             finding(&TAG, format!("`{name}` has no tag: what it means changes under the same name"), help)
         }

@@ -14,7 +14,7 @@ pub(super) fn find(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
     let Some(view) = scene.target().and_then(|target| scene.stages.get(target)) else { return };
     let starts = |command: &Command| matches!(command, Command::Entrypoint(_) | Command::Cmd(_));
     let chain = || scene.chain(view.index());
-    if !chain().any(|view| view.last(starts).is_some()) || chain().any(switches) {
+    if view.is_for_developers() || !chain().any(|view| view.last(starts).is_some()) || chain().any(switches) {
         return;
     }
     let set = view.values.user(usize::MAX);
