@@ -114,6 +114,9 @@ pub enum Event {
     },
     /// Something the person should know; the build goes on.
     Warning {
+        /// The rule that found it, if one did.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rule: Option<&'static str>,
         /// Lower case, no full stop.
         message: String,
         /// `Dockerfile:12:1`.

@@ -84,7 +84,8 @@ impl<W: Write> Plain<W> {
     fn warnings(&mut self, state: &State) -> io::Result<()> {
         for warned in state.warnings.iter().skip(self.warned) {
             let place = warned.place.as_ref().map_or_else(String::new, |place| format!(" ({place})"));
-            writeln!(self.out, "WARN: {}{place}", warned.message)?;
+            let rule = warned.rule.map_or_else(String::new, |rule| format!("{rule}: "));
+            writeln!(self.out, "WARN: {rule}{}{place}", warned.message)?;
             if let Some(help) = &warned.help {
                 writeln!(self.out, "      {help}")?;
             }
@@ -119,5 +120,8 @@ impl<W: Write + Send> Display for Plain<W> {
                 self.ended(work)
             }
         }
+    }
+    fn finish(&mut self, state: &State, _at: Duration) -> io::Result<()> {
+        self.out.write_all(state.findings().as_bytes())
     }
 }

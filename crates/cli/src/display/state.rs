@@ -62,6 +62,7 @@ pub(crate) struct Tail {
 /// A warning with its place and hint.
 #[derive(Clone, Debug)]
 pub(super) struct Warned {
+    pub(super) rule: Option<&'static str>,
     pub(super) message: String,
     pub(super) place: Option<String>,
     pub(super) help: Option<String>,
@@ -143,9 +144,10 @@ impl State {
             Event::Exported { what, took } => {
                 self.outputs.get(what).copied().and_then(|index| self.end(index, Status::Done(*took)))
             }
-            Event::Warning { message, place, help } => {
+            Event::Warning { rule, message, place, help } => {
                 let clean = |text: &String| text::clean(text);
                 self.warnings.push(Warned {
+                    rule: *rule,
                     message: text::clean(message),
                     place: place.as_ref().map(clean),
                     help: help.as_ref().map(clean),
@@ -153,6 +155,23 @@ impl State {
                 None
             }
         };
+    }
+
+    /// What rules found, as docker ends a build.
+    pub(super) fn findings(&self) -> String {
+        let named = |warned: &'_ Warned| Some((warned.rule?, warned.message.clone(), warned.place.clone()));
+        let found: Vec<_> = self.warnings.iter().filter_map(named).collect();
+        let what = match found.len() {
+            0 => return String::new(),
+            1 => "1 warning found".to_owned(),
+            count => format!("{count} warnings found"),
+        };
+        let line = |(rule, message, place): &(&str, String, Option<String>)| {
+            let place = place.as_ref().map_or_else(String::new, |place| format!(" ({place})"));
+            format!(" - {rule}: {message}{place}\n")
+        };
+        let lines: String = found.iter().map(line).collect();
+        format!("\n {what} (galley build --check tells more):\n{lines}")
     }
 
     /// What the last event was about.

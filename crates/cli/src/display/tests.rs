@@ -38,6 +38,7 @@ fn build() -> Vec<(f64, Event)> {
         (
             1.3,
             Event::Warning {
+                rule: None,
                 message: "the comment is dropped".to_owned(),
                 place: Some("Dockerfile:9:1".to_owned()),
                 help: None,
@@ -114,6 +115,23 @@ WARN: the comment is dropped (Dockerfile:9:1)
 #[test]
 fn plain_names_what_failed() {
     assert!(plain(&failing()).ends_with("#3 0.300 no end\n#3 ERROR: exit code 2\n"), "{}", plain(&failing()));
+}
+
+#[test]
+fn what_rules_found_is_counted_at_the_end() {
+    let found = |rule| {
+        let (message, place) = ("it is old".to_owned(), Some("Dockerfile:2:5".to_owned()));
+        (1.3, Event::Warning { rule: Some(rule), message, place, help: None })
+    };
+    let mut events = build();
+    events.extend([found("One"), found("Two")]);
+    let list = " - One: it is old (Dockerfile:2:5)\n - Two: it is old (Dockerfile:2:5)\n";
+    let end = format!("\n 2 warnings found (galley build --check tells more):\n{list}");
+    let shown = plain(&events);
+    assert!(shown.contains("WARN: One: it is old (Dockerfile:2:5)\n") && shown.ends_with(&end), "{shown}");
+    let sent = tty(&events, || Size { rows: 24, columns: 56 });
+    let shown = last_frame(&sent);
+    assert!(shown.ends_with(&format!(" --> Dockerfile:9:1\n{end}")), "{shown}");
 }
 
 #[test]
@@ -276,7 +294,7 @@ fn a_build_that_starts_over_is_told_once() {
     events.truncate(3);
     events.push((0.1, Event::Cached { step: StepId(1), from: Some("type=local,src=c".to_owned()) }));
     let (told, warned) = (events.clone(), "a cache lost files".to_owned());
-    events.push((0.2, Event::Warning { message: warned, place: None, help: None }));
+    events.push((0.2, Event::Warning { rule: None, message: warned, place: None, help: None }));
     events.extend(told.into_iter().take(3));
     events.extend(build().split_off(3));
     let mut out = Vec::new();

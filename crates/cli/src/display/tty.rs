@@ -113,9 +113,10 @@ impl<W: Write + Send> Display for Tty<W> {
         if !state.work.is_empty() {
             self.frame(state, at, true)?;
         }
-        for warned in &state.warnings {
+        for warned in state.warnings.iter().filter(|warned| warned.rule.is_none()) {
             self.out.write_all(warning(warned).as_bytes())?;
         }
+        self.out.write_all(state.findings().as_bytes())?;
         self.out.flush()
     }
 }

@@ -2,6 +2,7 @@
 
 mod dump;
 mod golden;
+mod pages;
 mod parsing;
 mod properties;
 mod rules;

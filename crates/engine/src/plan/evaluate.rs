@@ -249,7 +249,7 @@ impl<'p, 'a> Evaluation<'p, 'a> {
                 let known: Vec<&str> = self.state.environment.names().collect();
                 let help = match suggest::closest(name, &known) {
                     Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("define it with ENV or ARG, or write ${{{name}:-}} if it may be empty"),
+                    None => format!("define it with ENV or ARG; `ARG {name}` is enough if it may be empty"),
                 };
                 self.warn(&docker::UNDEFINED_VAR, message, span, &help);
             }

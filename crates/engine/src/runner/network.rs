@@ -78,6 +78,7 @@ impl SharedNetwork {
 
 fn warning(reason: &str) -> Event {
     Event::Warning {
+        rule: None,
         message: format!("RUN uses the network of this machine: {reason}"),
         place: None,
         help: Some("`galley doctor` tells how builds get a network of their own".to_owned()),

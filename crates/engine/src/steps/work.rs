@@ -196,6 +196,7 @@ fn owner(
     if let Some(name) = accounts.unknown(spec) {
         // As in Docker, which does not even say so.
         builder.events.emit(Event::Warning {
+            rule: None,
             message: format!(
                 "{name:?} is not known in the image and counts for nothing: without it, root owns new files"
             ),

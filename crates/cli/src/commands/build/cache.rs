@@ -86,7 +86,7 @@ pub(super) fn warn(events: &Events, what: &str, error: &Error) {
         cause = why.source();
     }
     let help = error.help.first().cloned();
-    events.emit(Event::Warning { message, place: None, help });
+    events.emit(Event::Warning { rule: None, message, place: None, help });
 }
 
 /// The build begins anew. That a cache has only the names of a step's files is how it was written (`mode=min`); that it

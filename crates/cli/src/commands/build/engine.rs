@@ -24,6 +24,7 @@ pub(super) fn load(
 ) -> Result<(), Error> {
     if packed.images.len() > 1 {
         events.emit(Event::Warning {
+            rule: None,
             message: "a docker engine without the containerd image store keeps the image for one platform"
                 .to_owned(),
             place: None,

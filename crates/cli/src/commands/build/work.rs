@@ -360,6 +360,7 @@ impl Job<'_> {
 fn warn(plan: &Plan, events: &Events) {
     for warning in &plan.warnings {
         events.emit(Event::Warning {
+            rule: warning.rule.map(|rule| rule.name),
             message: warning.message.clone(),
             place: warning.place.as_ref().map(ToString::to_string),
             help: warning.help.clone(),
