@@ -1,4 +1,5 @@
 use std::{
+    collections::{BTreeMap, BTreeSet},
     io::Write,
     path::{Path, PathBuf},
 };
@@ -6,20 +7,22 @@ use std::{
 use galley_engine::{
     Error, ErrorKind, context as contexts,
     plan::{self, PlanOptions},
+    ports::Remotes,
+    remote::{Address, Remote},
 };
 use galley_oci::{Platform, Reference};
 
 use crate::{
-    commands::build::options::{build_args, platforms},
+    commands::build::options::{build_args, platforms, secrets},
     context::Context,
     failure::{self, Outcome},
-    lock::{Lock, Locked, Locker, Update},
+    lock::{Addresses, Lock, Locked, Locker, Update},
     ports::StoreImages,
-    registry::Ask,
+    registry::{Ask, Web, git_settings},
     signals,
 };
 
-/// Write galley.lock: the digest of every image that a Dockerfile names, for `build --locked`
+/// Write galley.lock: what every image, URL and git reference of a Dockerfile is now, for `build --locked`
 #[derive(Debug, clap::Args)]
 pub(crate) struct LockArgs {
     /// The Dockerfile; PATH/Dockerfile without it
@@ -31,6 +34,9 @@ pub(crate) struct LockArgs {
     /// Set an ARG, NAME=VALUE; without a value it is taken from the environment
     #[arg(long, value_name = "NAME[=VALUE]")]
     build_arg: Vec<String>,
+    /// A token for a URL or a git repository, as for `build`
+    #[arg(long, value_name = "SECRET")]
+    secret: Vec<String>,
     /// A further context, as for `build`
     #[arg(long, value_name = "NAME=CONTEXT")]
     build_context: Vec<String>,
@@ -58,12 +64,18 @@ pub(crate) fn execute(arguments: &LockArgs, context: &Context) -> Outcome {
     let (store, cancel) = (context.store()?, signals::listen()?);
     let images = StoreImages::new(&store, context, Ask::Missing, &cancel);
     let locker = Locker::new(&images, old.clone(), update.clone());
+    let secrets = secrets(&arguments.secret, &context.environment)?;
+    let (web, git) = (Web(images.registries().clone()), git_settings(&context.environment));
+    let remotes = Remotes { web: &web, git: &git, offline: false, since: context.started, pins: None };
+    let remote = Remote { store: &store, remotes, secrets: &secrets, stop: &cancel, began: &|| () };
+    let mut addresses = Addresses { remote, old: &old, update: &update, seen: BTreeSet::new() };
+    let mut fetched = Lock::default();
     // A build needs some of the stages, and another one others.
     for stage in 0..plan::stages(&options)? {
         options.target = Some(stage.to_string());
-        plan::plan(&options, &locker)?;
+        addresses.lock(&plan::plan(&options, &locker)?, &mut fetched)?;
     }
-    let lock = locker.into_lock();
+    let lock = Lock { images: locker.into_lock().images, ..fetched };
     check_update(&update, &lock, &path)?;
     let changed = lock.write(&path)?;
     tell(&old, &lock, &path, changed).map_err(failure::output)
@@ -75,13 +87,16 @@ fn update(arguments: &LockArgs) -> Result<(Update, PathBuf), Error> {
     match arguments.update.as_deref() {
         None => Ok((Update::Nothing, here())),
         Some("") => Ok((Update::All, here())),
+        Some(name) if !matches!(Address::parse(name), Ok(None)) => {
+            Ok((Update::Address(name.to_owned()), here()))
+        }
         Some(name) => match name.parse::<Reference>() {
             Ok(reference) => Ok((Update::Name(reference.with_default_tag()), here())),
             Err(_) if arguments.context.is_none() && Path::new(name).is_dir() => {
                 Ok((Update::All, PathBuf::from(name)))
             }
             Err(error) => {
-                let message = format!("--update {name} does not name an image");
+                let message = format!("--update {name} names neither an image nor an address");
                 Err(Error::new(ErrorKind::Usage, message).because(error))
             }
         },
@@ -89,33 +104,46 @@ fn update(arguments: &LockArgs) -> Result<(Update, PathBuf), Error> {
 }
 
 fn check_update(update: &Update, lock: &Lock, path: &Path) -> Result<(), Error> {
-    let Update::Name(name) = update else { return Ok(()) };
-    if lock.images.contains_key(&name.canonical()) {
+    let (name, shown) = match update {
+        Update::Nothing | Update::All => return Ok(()),
+        Update::Name(name) => (name.canonical(), name.familiar()),
+        Update::Address(name) => (name.clone(), name.clone()),
+    };
+    let known = lock.names();
+    if known.contains(&name.as_str()) {
         return Ok(());
     }
-    let message =
-        format!("the Dockerfile does not name {}, so {} stays as it is", name.familiar(), path.display());
-    let known: Vec<&str> = lock.images.keys().map(String::as_str).collect();
+    let message = format!("the Dockerfile does not name {shown}, so {} stays as it is", path.display());
     Err(Error::new(ErrorKind::NotFound, message).help(format!("it names {}", known.join(", "))))
 }
 
 /// A line for each name: `+` is new, `~` has moved, `-` is gone.
 fn tell(old: &Lock, new: &Lock, path: &Path, changed: bool) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    for (name, locked) in &new.images {
-        let sign = match old.images.get(name) {
+    let (before, now) = (lines(old), lines(new));
+    for (name, says) in &now {
+        let sign = match before.get(name) {
             None => '+',
-            Some(known) if known != locked => '~',
+            Some(known) if known != says => '~',
             Some(_) => ' ',
         };
-        match locked {
-            Locked::Digest(digest) => writeln!(out, "{sign} {name} {digest}")?,
-            Locked::Id(id) => writeln!(out, "{sign} {name} {id} (an image of the local store)")?,
-        }
+        writeln!(out, "{sign} {name} {says}")?;
     }
-    for name in old.images.keys().filter(|name| !new.images.contains_key(*name)) {
+    for name in before.keys().filter(|name| !now.contains_key(*name)) {
         writeln!(out, "- {name}")?;
     }
     let what = if changed { "wrote" } else { "nothing changed in" };
     writeln!(out, "{what} {}", path.display())
+}
+
+/// What a lock says of each name.
+fn lines(lock: &Lock) -> BTreeMap<&str, String> {
+    let image = |locked: &Locked| match locked {
+        Locked::Digest(digest) => digest.to_string(),
+        Locked::Id(id) => format!("{id} (an image of the local store)"),
+    };
+    let images = lock.images.iter().map(|(name, locked)| (name.as_str(), image(locked)));
+    let files = lock.files.iter().map(|(name, digest)| (name.as_str(), digest.to_string()));
+    let commits = lock.commits.iter().map(|(name, commit)| (name.as_str(), commit.clone()));
+    images.chain(files).chain(commits).collect()
 }

@@ -109,7 +109,21 @@ pub(crate) struct Locker<'a> {
 pub(crate) enum Update {
     Nothing,
     All,
+    /// An image.
     Name(Reference),
+    /// A URL or a git repository, as the lock calls it.
+    Address(String),
+}
+
+impl Update {
+    /// Whether the address of this name is asked for again.
+    pub(crate) fn is_of(&self, address: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Address(wanted) => wanted == address,
+            Self::Nothing | Self::Name(_) => false,
+        }
+    }
 }
 
 impl<'a> Locker<'a> {
@@ -138,7 +152,7 @@ impl<'a> Locker<'a> {
             return Ok(Some(*known));
         }
         let again = match &self.update {
-            Update::Nothing => false,
+            Update::Nothing | Update::Address(_) => false,
             Update::All => true,
             Update::Name(wanted) => wanted == reference,
         };

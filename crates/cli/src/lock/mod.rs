@@ -1,8 +1,9 @@
 //! `galley.lock`: what the names in a Dockerfile meant when `galley lock` was run.
 //!
-//! A tag is moved by whoever owns it, a digest by nobody. `galley build --locked` builds from the digests and fails where
+//! A tag is moved by whoever owns it, a digest by nobody; so are branches and what URLs lead to. `galley build --locked` builds from the digests and fails where
 //! a name means something else by now, so a build changes when its lock does and not before.
 
+mod addresses;
 mod images;
 
 use std::{
@@ -13,11 +14,14 @@ use std::{
 };
 
 use fs_err as fs;
-use galley_engine::{Error, ErrorKind};
+use galley_engine::{Error, ErrorKind, ports::Pins};
 use galley_oci::{Digest, Reference};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::images::{LockedImages, Locker, Update};
+pub(crate) use self::{
+    addresses::Addresses,
+    images::{LockedImages, Locker, Update},
+};
 
 /// The only version so far.
 const VERSION: u32 = 1;
@@ -43,6 +47,10 @@ pub(crate) enum Locked {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lock {
     pub(crate) images: BTreeMap<String, Locked>,
+    /// URLs of ADD, without a password.
+    pub(crate) files: BTreeMap<String, Digest>,
+    /// Git repositories of ADD with their references, and the commit that these are held to.
+    pub(crate) commits: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -51,6 +59,24 @@ struct File {
     version: u32,
     #[serde(default)]
     image: Vec<Entry>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    url: Vec<FileEntry>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    git: Vec<CommitEntry>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct FileEntry {
+    name: String,
+    digest: Digest,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct CommitEntry {
+    name: String,
+    commit: String,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -116,7 +142,33 @@ impl Lock {
                 return Err(format!("{name} is in it twice"));
             }
         }
+        for FileEntry { name, digest } in file.url {
+            if lock.files.insert(name.clone(), digest).is_some() {
+                return Err(format!("{name} is in it twice"));
+            }
+        }
+        for CommitEntry { name, commit } in file.git {
+            if !matches!(commit.len(), 40 | 64) || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Err(format!("{commit:?} of {name} is no commit"));
+            }
+            if lock.commits.insert(name.clone(), commit).is_some() {
+                return Err(format!("{name} is in it twice"));
+            }
+        }
         Ok(lock)
+    }
+
+    /// What addresses of ADD are held to.
+    pub(crate) fn pins(&self, path: &Path) -> Pins {
+        let files = self.files.iter().map(|(name, digest)| (name.clone(), digest.to_string()));
+        let commits = self.commits.iter().map(|(name, commit)| (name.clone(), commit.clone()));
+        Pins { contents: files.chain(commits).collect(), from: path.display().to_string() }
+    }
+
+    /// All names that it holds.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        let names = self.images.keys().chain(self.files.keys()).chain(self.commits.keys());
+        names.map(String::as_str).collect()
     }
 
     fn text(&self) -> Result<String, Error> {
@@ -127,7 +179,16 @@ impl Lock {
             };
             Entry { name: name.clone(), digest, id }
         };
-        let file = File { version: VERSION, image: self.images.iter().map(entry).collect() };
+        let files = self.files.iter();
+        let commits = self.commits.iter();
+        let file = File {
+            version: VERSION,
+            image: self.images.iter().map(entry).collect(),
+            url: files.map(|(name, digest)| FileEntry { name: name.clone(), digest: *digest }).collect(),
+            git: commits
+                .map(|(name, commit)| CommitEntry { name: name.clone(), commit: commit.clone() })
+                .collect(),
+        };
         let text = toml::to_string(&file)
             .map_err(|error| Error::new(ErrorKind::Internal, "cannot write the lock").because(error))?;
         Ok(format!("{HEADER}{text}"))
@@ -172,15 +233,19 @@ mod tests {
         let mut lock = Lock::default();
         lock.images.insert("docker.io/library/golang:1.22".to_owned(), Locked::Digest(digest("a")));
         lock.images.insert("docker.io/library/own:latest".to_owned(), Locked::Id(digest("b")));
+        lock.files.insert("https://example.com/a".to_owned(), digest("c"));
+        lock.commits.insert("https://example.com/a.git#main".to_owned(), "0123456789".repeat(4));
         assert!(lock.write(&path).unwrap());
         assert!(!lock.write(&path).unwrap(), "nothing changed");
         assert_eq!(Lock::read(&path).unwrap(), Some(lock));
         let text = fs::read_to_string(&path).unwrap();
         let body = text.strip_prefix(HEADER).unwrap();
         let expected = format!(
-            "version = 1\n\n[[image]]\nname = \"docker.io/library/golang:1.22\"\ndigest = \"{}\"\n\n[[image]]\nname = \"docker.io/library/own:latest\"\nid = \"{}\"\n",
+            "version = 1\n\n[[image]]\nname = \"docker.io/library/golang:1.22\"\ndigest = \"{}\"\n\n[[image]]\nname = \"docker.io/library/own:latest\"\nid = \"{}\"\n\n[[url]]\nname = \"https://example.com/a\"\ndigest = \"{}\"\n\n[[git]]\nname = \"https://example.com/a.git#main\"\ncommit = \"{}\"\n",
             digest("a"),
             digest("b"),
+            digest("c"),
+            "0123456789".repeat(4),
         );
         assert_eq!(body, expected);
     }
@@ -192,6 +257,7 @@ mod tests {
             ("version = 2", "it is of version 2, this galley knows version 1"),
             (entry, "a needs either a digest or an id"),
             ("version = 1\n[[image]]\nname = \"A b\"\nid = \"sha256:x\"", "TOML parse error"),
+            ("version = 1\n[[git]]\nname = \"a\"\ncommit = \"main\"", "\"main\" of a is no commit"),
             ("<html>", "TOML parse error"),
         ];
         for (text, why) in cases {

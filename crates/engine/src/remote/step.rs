@@ -43,9 +43,47 @@ impl Remote<'_> {
     /// of kind [`ErrorKind::NeedsExecution`].
     pub fn obtain(&self, address: &Address, may_write: bool) -> Result<Obtained, Error> {
         match address {
-            Address::Http(http) => self.obtain_file(&self.pinned_file(http)?, may_write),
+            Address::Http(http) => self.obtain_pinned(http, may_write),
             Address::Git(git) => self.obtain_commit(git, may_write),
         }
+    }
+
+    /// The file that the lock says. It must still be what is there, unless nobody may be asked.
+    fn obtain_pinned(&self, address: &HttpAddress, may_write: bool) -> Result<Obtained, Error> {
+        let Some(pin) = self.pin(&redacted(&address.url)).filter(|_| address.checksum.is_none()) else {
+            return self.obtain_file(address, may_write);
+        };
+        let pin = pin?;
+        let pinned = address.clone().with_checksum(pin);
+        let pinned = pinned.map_err(|error| Error::new(ErrorKind::Input, error.to_string()))?;
+        if self.remotes.offline {
+            return self.obtain_file(&pinned, may_write);
+        }
+        let found = self.obtain_file(address, may_write)?;
+        match pinned.checksum.map(|pin| file_key(&pin, &address.name)) == Some(found.key) {
+            true => Ok(found),
+            false => Err(self.moved(&redacted(&address.url), pin, None)),
+        }
+    }
+
+    /// What the lock says of an address; an error when it does not know it, none without a lock.
+    fn pin(&self, name: &str) -> Option<Result<&str, Error>> {
+        let pins = self.remotes.pins?;
+        Some(pins.contents.get(name).map(String::as_str).ok_or_else(|| {
+            let message = format!("{name} is not in {}", pins.from);
+            Error::new(ErrorKind::Input, message).help("add it with `galley lock`")
+        }))
+    }
+
+    fn moved(&self, name: &str, pin: &str, now: Option<&str>) -> Error {
+        let from = self.remotes.pins.map(|pins| pins.from.as_str()).unwrap_or_default();
+        let now = now.map(|now| format!(", it is {now} now")).unwrap_or_default();
+        Error::new(ErrorKind::Input, format!("{name} is not what {from} says any more"))
+            .label("this has moved")
+            .help(format!("the lock says {pin}{now}"))
+            .help(format!(
+                "take the new one with `galley lock --update {name}`, or the locked one with --offline"
+            ))
     }
 
     fn obtain_file(&self, address: &HttpAddress, may_write: bool) -> Result<Obtained, Error> {
@@ -176,15 +214,25 @@ impl Remote<'_> {
         Ok(Obtained { key, layer, created, fetched: true, time })
     }
 
-    /// The address with what the lock says of it.
-    fn pinned_file(&self, address: &HttpAddress) -> Result<HttpAddress, Error> {
-        let _ = self.remotes.pins;
-        Ok(address.clone())
-    }
-
-    /// The commit, which must be the locked one.
+    /// The commit; where there is a lock, the one that it says, which must still be what is there.
     fn pinned_commit(&self, address: &GitAddress) -> Result<Commit, Error> {
-        self.resolve(address)
+        let name = address.shown();
+        let Some(pin) = self.pin(&name).filter(|_| address.commit().is_none()) else {
+            return self.resolve(address);
+        };
+        let pin = pin?;
+        if self.remotes.offline {
+            return Ok(self
+                .resolve(address)
+                .ok()
+                .filter(|found| found.commit == pin)
+                .unwrap_or_else(|| Commit::named(address, pin)));
+        }
+        let found = self.resolve(address)?;
+        match found.commit == pin {
+            true => Ok(found),
+            false => Err(self.moved(&name, pin, Some(&found.commit))),
+        }
     }
 }
 

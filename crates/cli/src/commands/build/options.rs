@@ -156,7 +156,7 @@ fn secret_id(text: &str) -> Option<String> {
 }
 
 /// Reads the secrets; only here and in the step's memory are they in the clear.
-pub(super) fn secrets(given: &[String], environment: &Environment) -> Result<Secrets, Error> {
+pub(crate) fn secrets(given: &[String], environment: &Environment) -> Result<Secrets, Error> {
     given.iter().map(|text| secret(text, environment)).collect()
 }
 

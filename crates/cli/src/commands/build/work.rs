@@ -127,10 +127,13 @@ impl Job<'_> {
         let remote = Remote { store: self.store, remotes, secrets: &secrets, stop: cancel, began: &|| () };
         let options = plan_options(self.arguments, environment, &remote, self.may_execute)?;
         let times = self.times(&options.context);
-        let plan = match lock(self.arguments)? {
+        let lock = lock(self.arguments)?;
+        let pins = lock.as_ref().map(|(lock, path)| lock.pins(path));
+        let plan = match lock {
             Some((lock, path)) => plan::plan(&options, &LockedImages { images: &sources, lock, path })?,
             None => plan::plan(&options, &sources)?,
         };
+        let remote = Remote { remotes: Remotes { pins: pins.as_ref(), ..remote.remotes }, ..remote };
         self.outputs.check_index(plan.is_index)?;
         let registries = sources.registries();
         let made = self.show(|events| self.build(&plan, &remote, times, registries, events))?;

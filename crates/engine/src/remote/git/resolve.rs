@@ -32,7 +32,7 @@ impl Remote<'_> {
     pub fn resolve(&self, address: &GitAddress) -> Result<Commit, Error> {
         address.check().map_err(|error| Error::new(ErrorKind::Input, error.to_string()))?;
         if let Some(commit) = address.commit() {
-            return Ok(by_itself(address, commit));
+            return Ok(Commit::named(address, commit));
         }
         let name = format!("git {} {}", address.remote, address.reference.as_deref().unwrap_or_default());
         let found = match self.remembered(&name)? {
@@ -121,13 +121,16 @@ fn scope(remote: &str) -> &str {
     hubs.into_iter().find(|hub| remote.starts_with(hub)).unwrap_or(remote)
 }
 
-fn by_itself(address: &GitAddress, commit: &str) -> Commit {
-    let called = address.reference.clone().unwrap_or_else(|| commit.to_owned());
-    let reference = match called.as_str() {
-        name if is_commit(name) || name.starts_with("refs/") => name.to_owned(),
-        name => format!("refs/heads/{name}"),
-    };
-    Commit { commit: commit.to_owned(), object: commit.to_owned(), reference, called }
+impl Commit {
+    /// The commit `commit`, which `address` means without anybody being asked.
+    pub(in crate::remote) fn named(address: &GitAddress, commit: &str) -> Self {
+        let called = address.reference.clone().unwrap_or_else(|| commit.to_owned());
+        let reference = match called.as_str() {
+            name if is_commit(name) || name.starts_with("refs/") => name.to_owned(),
+            name => format!("refs/heads/{name}"),
+        };
+        Self { commit: commit.to_owned(), object: commit.to_owned(), reference, called }
+    }
 }
 
 fn to_seen(found: &Commit) -> Seen {
