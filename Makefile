@@ -20,6 +20,9 @@ demo: install-rust ## build galley, base images and every example; run them; sen
 test: install-rust install-compiler install-lint install-test ## everything that must hold before a commit
 	.ci/checks
 
+oracle: install-rust install-compiler install-test ## ask BuildKit (PEERS=folder of its programs) for its answers anew, and compare
+	e2e/oracle.sh
+
 soak: install-rust install-compiler install-test ## what takes longer: ignored tests, many random cases, the demo
 	PROPTEST_CASES=20000 cargo test --workspace --release -- --include-ignored
 	GALLEY_UNDER_TEST=$(TARGET)/release/galley e2e/reproducible.sh

@@ -11,12 +11,15 @@
 //!
 //! To ask BuildKit again, as root and with `buildctl` on PATH: `GALLEY_BUILDKITD=unix:///run/buildkit/buildkitd.sock
 //! cargo test -p galley e2e::oracle`. That writes every `expected.json`; `GALLEY_CASES=word` takes the cases with that
-//! word in their names, in both uses. Cases about platforms name machines and are for amd64 alone. `GALLEY_GOLDEN` is the folder of cases where the source tree cannot be read.
+//! word in their names, in both uses. `make oracle` does all that with a daemon of its own. What each case shows is in
+//! `tests/golden-rows.toml`. Cases about platforms name machines and are for amd64 alone. `GALLEY_GOLDEN` is the folder of
+//! cases where the source tree cannot be read.
 
 mod answer;
 mod bases;
 mod errors;
 mod peers;
+mod rows;
 mod web;
 
 use std::{
