@@ -51,14 +51,18 @@ enum Answer {
     Unknown,
 }
 
-/// A case of `tests/golden`, or one of `tests/golden-check`, which fails when there is a finding.
+/// A case of `tests/golden`, or one of `tests/golden-check`, which fails when there is a finding or an error.
 fn answer(case: &str) -> Answer {
     let (folder, name) = case.split_once('/').map_or(("golden", case), |(_, name)| ("golden-check", name));
     let file = golden().with_file_name(folder).join(name).join("expected.json");
     let Ok(bytes) = fs::read(file) else { return Answer::Unknown };
     let expected: Value = serde_json::from_slice(&bytes).unwrap();
     let found = expected["findings"].as_array().is_some_and(|findings| !findings.is_empty());
-    if expected["fails"] == true || found { Answer::Fails } else { Answer::Builds }
+    if expected["fails"] == true || found || !expected["error"].is_null() {
+        Answer::Fails
+    } else {
+        Answer::Builds
+    }
 }
 
 fn words(text: &str) -> Vec<&str> {
