@@ -125,8 +125,7 @@ fn of_other(arguments: &ContextArgs, context: &Context) -> Result<Survey, Error>
     let (store, stop) = (open(context)?, signals::listen()?);
     let images = StoreImages::new(&store, context, Ask::Missing, &stop);
     let (web, git) = (Web(images.registries().clone()), git_settings(&context.environment));
-    let remotes = Remotes { web: &web, git: &git, since: context.started, ..Remotes::none() };
-    let remotes = Remotes { offline: false, ..remotes };
+    let remotes = Remotes { web: &web, git: &git, offline: false, since: context.started, pins: None };
     let secrets = Secrets::new();
     let remote = Remote { store: &store, remotes, secrets: &secrets, stop: &stop, began: &|| () };
     let sources = Sources {

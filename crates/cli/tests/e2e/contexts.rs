@@ -194,6 +194,9 @@ the context . has 7 files, 6.13kB
         5B        1 file  line 2: *.log
   decide nothing: line 4: none
 
+instructions take
+    4.02kB       3 files  Dockerfile:2 COPY src .env /
+
 no instruction uses 2 files, 2kB
        2kB        1 file  docs/
        2kB                  page

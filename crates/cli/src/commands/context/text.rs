@@ -106,6 +106,13 @@ pub(super) fn summary(survey: &Survey, context: &str) -> String {
         out +=
             &format!("\n{} drops {}\n{}", printable(name.as_bytes()), sum(&|item| !item.kept), rules(survey));
     }
+    if let Some(instructions) = survey.instructions.as_ref().filter(|all| !all.is_empty()) {
+        out += "\ninstructions take\n";
+        for one in instructions {
+            let name = format!("{} {}", one.place, one.text);
+            line(&mut out, one.bytes, &files(one.files), &printable(name.as_bytes()));
+        }
+    }
     if survey.items.iter().any(|item| survey.is_unused(item) && item.files > 0) {
         let unused = |item: &Item| survey.is_unused(item);
         out += &format!("\nno instruction uses {}\n{}", sum(&unused), part(&unused));
