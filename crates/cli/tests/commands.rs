@@ -200,7 +200,7 @@ fn completions_know_the_commands() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = stdout(&succeeded(run(galley(&env, &["completion", shell]))));
         assert!(script.contains("build-context"), "{shell}");
-        for hidden in ["cgroup-parent", "__supervise", "swarm"] {
+        for hidden in ["isolation", "__supervise", "swarm"] {
             assert!(!script.contains(hidden), "{shell} offers {hidden}");
         }
     }

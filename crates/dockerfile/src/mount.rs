@@ -159,11 +159,6 @@ pub fn parse(text: &Word, expander: &Expander<'_>) -> Result<Mount, Error> {
     for field in fields(text)? {
         entries.add(&field, expander)?;
     }
-    if let Some(entry) = entries.take("type") {
-        let lower = entry.value.text.to_lowercase();
-        let known = TYPES.into_iter().find(|name| *name == lower);
-        entries.kind = known.ok_or_else(|| bad_value("type", &entry.value, &TYPES))?;
-    }
     let mount = match entries.kind {
         "bind" => Mount::Bind(entries.bind()?),
         "cache" => Mount::Cache(entries.cache()?),
@@ -252,8 +247,31 @@ impl Entries {
             field.part(field.text.len() - value.map_or(0, str::len)..field.text.len()),
         );
         let value = Word::new(expander.word(&raw)?.text, raw.span);
-        self.entries.push(Entry { key, value, has_value });
+        match key {
+            "type" => self.become_kind(&value)?,
+            // As in Docker, these two mean something only behind the type that has them.
+            "size" if self.kind != "tmpfs" => return Err(self.too_early(key, &["tmpfs"], value.span)),
+            "required" if !matches!(self.kind, "secret" | "ssh") => {
+                return Err(self.too_early(key, &["secret", "ssh"], value.span));
+            }
+            _ => self.entries.push(Entry { key, value, has_value }),
+        }
         Ok(())
+    }
+
+    fn become_kind(&mut self, value: &Word) -> Result<(), Error> {
+        let lower = value.text.to_lowercase();
+        let known = TYPES.into_iter().find(|name| *name == lower);
+        self.kind = known.ok_or_else(|| bad_value("type", value, &TYPES))?;
+        Ok(())
+    }
+
+    fn too_early(&self, key: &'static str, kinds: &[&str], span: Span) -> Error {
+        let error = Error::new(ErrorKind::MountKeyNotAllowed { kind: self.kind, key }, span);
+        error.with_help(format!(
+            "`{key}` belongs to type={}, which has to stand before it",
+            kinds.join(" and type=")
+        ))
     }
 
     /// The last entry of a key, and all before it, taken out.
@@ -346,8 +364,12 @@ impl Entries {
             Error::new(ErrorKind::MountIncomplete { kind: "secret", what: "an id or a target" }, self.text)
                 .with_help("write id=NAME");
         let id = id.ok_or(missing)?;
-        let env = self.take("env").map(|entry| entry.value.text);
-        let env = env.map(|name| if name.is_empty() { id.clone() } else { name });
+        let env = self.take("env").map(|entry| entry.value);
+        if let Some(empty) = env.as_ref().filter(|name| name.text.is_empty()) {
+            let kind = ErrorKind::MountKeyWithoutValue { key: "env".to_owned() };
+            return Err(Error::new(kind, empty.span).with_help("write env=NAME"));
+        }
+        let env = env.map(|name| name.text);
         let target = target.or_else(|| env.is_none().then(|| format!("/run/secrets/{}", base(&id))));
         let (required, owner) = (self.switch("required")?.unwrap_or_default(), self.owner()?);
         let _unused = self.read_only(true)?;
@@ -356,8 +378,11 @@ impl Entries {
     }
 
     fn ssh(&mut self) -> Result<SshMount, Error> {
-        let (id, source) = (self.text("id"), self.text("source"));
-        let id = source.or(id).unwrap_or_else(|| "default".to_owned());
+        if self.text("source").is_some() {
+            let kind = ErrorKind::MountKeyNotAllowed { kind: "ssh", key: "source" };
+            return Err(Error::new(kind, self.text).with_help("an agent is named with id="));
+        }
+        let id = self.text("id").unwrap_or_else(|| "default".to_owned());
         let target = self.text("target");
         let (required, owner) = (self.switch("required")?.unwrap_or_default(), self.owner()?);
         let _unused = self.read_only(true)?;
@@ -376,7 +401,8 @@ impl Entries {
 
     /// Nothing may be left but what Docker takes and does not use.
     fn finish(&self, unused: &[&str]) -> Result<(), Error> {
-        match self.entries.iter().find(|entry| !unused.contains(&entry.key)) {
+        let unused = |key: &str| key == "env" || unused.contains(&key);
+        match self.entries.iter().find(|entry| !unused(entry.key)) {
             Some(entry) => {
                 let kind = ErrorKind::MountKeyNotAllowed { kind: self.kind, key: entry.key };
                 Err(Error::new(kind, entry.value.span))

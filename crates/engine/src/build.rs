@@ -27,6 +27,7 @@ use crate::{
     ports::{Ports, RecordSource, Remotes, Runner, Secrets},
     remote::{Address, Remote},
     schedule::{self, Done},
+    ssh::SshAgents,
     steps::{files::store_error, mounts, work::Work},
 };
 
@@ -175,6 +176,7 @@ pub(crate) struct Builder<'a> {
     records: Port<'a, dyn RecordSource + 'a>,
     remotes: Remotes<'a>,
     pub(crate) secrets: &'a Secrets,
+    pub(crate) ssh: &'a SshAgents,
     pub(crate) events: &'a Events,
     pub(crate) contexts: Contexts<'a>,
     /// Cache mounts that this build has emptied: once is enough.
@@ -207,6 +209,7 @@ impl<'a> Builder<'a> {
             records: Port(ports.records),
             remotes: ports.remotes,
             secrets: ports.secrets,
+            ssh: ports.ssh,
             events,
             contexts: Contexts::new(request.plan),
             emptied: Mutex::default(),

@@ -157,6 +157,12 @@ fn hash_mount(hash: &mut Blake3, mount: &RunMount) {
             hash.number(if *read_only { 5 } else { 3 });
             number(hash, *size);
         }
+        MountKind::Ssh { id, required, mode, uid, gid } => {
+            hash.number(6).field(id.as_bytes()).number(u64::from(*required));
+            for value in [mode, uid, gid] {
+                hash.number(u64::from(*value));
+            }
+        }
         MountKind::Secret { id, file, environment, required, mode, uid, gid } => {
             hash.number(4).field(id.as_bytes()).number(u64::from(*file)).number(u64::from(*required));
             option(hash, environment.as_deref().map(str::as_bytes));

@@ -33,6 +33,7 @@ pub mod schedule;
 pub mod shared;
 mod side_by_side;
 pub mod snapshot;
+pub mod ssh;
 mod steps;
 pub mod survey;
 mod upper;

@@ -20,6 +20,7 @@ use crate::{
     plan::{Network, RunOp},
     remote::GitSettings,
     snapshot::in_store,
+    ssh::SshAgents,
 };
 
 /// All that a build needs from outside.
@@ -31,6 +32,8 @@ pub struct Ports<'a> {
     pub runner: &'a dyn Runner,
     /// What was given with --secret.
     pub secrets: &'a Secrets,
+    /// What was given with --ssh.
+    pub ssh: &'a SshAgents,
     /// What other machines remember of their steps.
     pub records: &'a dyn RecordSource,
     /// The ways to URLs and git repositories.
@@ -42,6 +45,7 @@ impl fmt::Debug for Ports<'_> {
         f.debug_struct("Ports")
             .field("store", self.store)
             .field("secrets", self.secrets)
+            .field("ssh", self.ssh)
             .finish_non_exhaustive()
     }
 }

@@ -2,12 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+mod agent;
 mod environment;
 mod layout;
 pub mod registry;
 mod rootfs;
 pub mod web;
 
+pub use agent::FakeAgent;
 pub use environment::TestEnv;
 pub use layout::{ARCHITECTURE, Machine, write_layout, write_platforms};
 pub use rootfs::{BUSYBOX, TarEntry, busybox_rootfs, rootfs_tar};

@@ -7,6 +7,7 @@ pub(crate) mod csv;
 pub(crate) mod output;
 mod refused;
 pub(crate) mod size;
+pub(crate) mod ssh;
 pub(crate) mod surroundings;
 #[cfg(test)]
 mod tests;

@@ -89,7 +89,7 @@ const NO_HEALTH: &str = "health checks are kept in images but nothing runs them"
 const NO_LOG_DRIVERS: &str = "logs are files in the store, read by `logs`";
 const NO_VOLUMES: &str = "use -v";
 
-const BUILD: [Flag; 23] = [
+const BUILD: [Flag; 22] = [
     value("attest", NO_ATTESTATIONS),
     value("builder", "there is one builder, this program").unless(&["default"]),
     value("cgroup-parent", NO_LIMITS),
@@ -110,7 +110,6 @@ const BUILD: [Flag; 23] = [
     value("sbom", NO_ATTESTATIONS).unless(&["false"]),
     value("security-opt", LEGACY),
     switch("squash", LEGACY),
-    value("ssh", "RUN --mount=type=ssh does not work yet"),
     // True is what galley does: there are no intermediate containers to keep.
     switch("rm", "there are no intermediate containers to keep").unless(&["true"]),
     switch("force-rm", "there are no intermediate containers to keep").unless(&["true", "false"]),

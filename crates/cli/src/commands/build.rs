@@ -17,6 +17,7 @@ use crate::{
         cache::{CacheFrom, CacheTo},
         call::{Call, Method},
         output::{self, OutputSpec},
+        ssh::{self, SshArg},
         surroundings::SurroundingsArgs,
     },
     context::Context,
@@ -45,6 +46,9 @@ pub(crate) struct BuildArgs {
     /// A secret for RUN --mount=type=secret: id=ID[,src=FILE][,env=NAME]
     #[arg(long, value_name = "SECRET")]
     secret: Vec<String>,
+    /// An SSH agent for RUN --mount=type=ssh: default, or ID=SOCKET, or ID=KEYFILE[,KEYFILE]
+    #[arg(long, value_name = "ID[=PATH]", value_parser = ssh::parse)]
+    ssh: Vec<Option<SshArg>>,
     /// Execute every step again; cache mounts start empty
     #[arg(long)]
     pub(crate) no_cache: bool,

@@ -17,6 +17,7 @@ mod reproducible;
 mod run;
 mod server;
 mod shared_cache;
+mod ssh;
 
 use std::{
     collections::BTreeMap,

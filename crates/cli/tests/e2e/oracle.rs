@@ -6,10 +6,11 @@
 //! | `context` | a shell script that makes the build context in the current folder, when there is more than the Dockerfile |
 //! | `archive` | a shell script that writes the context, made like that, as an archive to standard output: galley reads it on standard input, and BuildKit from a URL |
 //! | `url` | a shell script that writes a file, made like that, to standard output: its URL is the context of both |
-//! | `options` | one flag of `galley build` on each line, or `SOURCE_DATE_EPOCH=…` |
+//! | `options` | one flag of `galley build` on each line, or `SOURCE_DATE_EPOCH=…`; `@agent` is the socket of an SSH agent |
 //! | `expected.json` | config, history, the layers' entries and files (also times, in cases named `times-…`); or that it fails |
 //!
-//! To ask BuildKit again, as root and with `buildctl` on PATH: `GALLEY_BUILDKITD=unix:///run/buildkit/buildkitd.sock
+//! To ask BuildKit again, as root, with `buildctl` on PATH and a daemon that allows insecure steps
+//! (`buildkitd --allow-insecure-entitlement security.insecure`): `GALLEY_BUILDKITD=unix:///run/buildkit/buildkitd.sock
 //! cargo test -p galley e2e::oracle`. That writes every `expected.json`; `GALLEY_CASES=word` takes the cases with that
 //! word in their names, in both uses. `make oracle` does all that with a daemon of its own. What each case shows is in
 //! `tests/golden-rows.toml`. Cases about platforms name machines and are for amd64 alone. `GALLEY_GOLDEN` is the folder of
@@ -30,7 +31,7 @@ use std::{
 
 use bases::Bases;
 use fs_err as fs;
-use galley_testkit::ARCHITECTURE;
+use galley_testkit::{ARCHITECTURE, FakeAgent};
 use serde_json::Value;
 
 use super::{Kitchen, succeeded};
@@ -39,6 +40,7 @@ use super::{Kitchen, succeeded};
 const DIFFERENT: &[(&str, &str)] = &[
     ("add-git-submodules-left", "submodules have no .git that names a folder of the builder"),
     ("add-git-templates", "a kept .git has no templates, such as sample hooks"),
+    ("bad-mount-cache-source-file", "a cache is a directory"),
     ("bad-mount-from-index", "a stage has its number in mounts as in COPY"),
     ("bad-stage-case", "a stage has one name in FROM and in COPY, in whatever case"),
     ("bad-target-index", "a stage has its number in --target as in COPY"),
@@ -169,6 +171,7 @@ fn difference(expected: &Value, actual: &Value, log: &str) -> Option<String> {
 fn images_are_buildkits() {
     let Some(kitchen) = Kitchen::new() else { return };
     let bases = Bases::new(&kitchen);
+    let _agent = FakeAgent::start(&peers::agent(&kitchen));
     let faults = match std::env::var("GALLEY_BUILDKITD") {
         Ok(address) => each(cases(), |case| {
             let answer = peers::buildkit(&kitchen, &bases, case, &address);

@@ -97,13 +97,12 @@ fn secrets() {
         ("type=secret,target=/x/key", secret("key", Some("/x/key"), None)),
         ("type=secret,source=s", secret("s", Some("/run/secrets/s"), None)),
         ("type=secret,id=a,env=TOKEN", secret("a", None, Some("TOKEN"))),
-        ("type=secret,id=a,env=", secret("a", None, Some("a"))),
         ("type=secret,id=a,env=T,target=/t", secret("a", Some("/t"), Some("T"))),
     ] {
         assert_eq!(read(text), Ok(Mount::Secret(mount)), "{text}");
     }
     let required = SecretMount { required: true, ..secret("a", Some("/run/secrets/a"), None) };
-    assert_eq!(read("required,id=a,type=secret"), Ok(Mount::Secret(required)));
+    assert_eq!(read("type=secret,required,id=a"), Ok(Mount::Secret(required)));
 }
 
 #[test]
@@ -132,10 +131,21 @@ fn what_is_refused() {
         ),
         ("type=cache,target", "the mount's key `target` needs a value", Some("write target=VALUE")),
         ("type=secret,env=A", "a secret mount needs an id or a target", Some("write id=NAME")),
+        ("type=secret,id=a,env=", "the mount's key `env` needs a value", Some("write env=NAME")),
         ("type=secret,id=a,from=b", "a secret mount has no `from`", None),
         ("type=bind,target=/a,uid=1", "a bind mount has no `uid`", None),
         ("target=/a,required", "a bind mount has no `required`", None),
-        ("target=/a,size=1", "a bind mount has no `size`", None),
+        (
+            "target=/a,size=1",
+            "a bind mount has no `size`",
+            Some("`size` belongs to type=tmpfs, which has to stand before it"),
+        ),
+        (
+            "required,id=a,type=secret",
+            "a bind mount has no `required`",
+            Some("`required` belongs to type=secret and type=ssh, which has to stand before it"),
+        ),
+        ("type=ssh,source=a", "a ssh mount has no `source`", Some("an agent is named with id=")),
         (
             "type=tmpfs,target=/a,size=x",
             "`x` is not a value of the mount's key `size`",

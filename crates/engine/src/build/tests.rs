@@ -30,6 +30,7 @@ use crate::{
     ports::{
         BaseImage, Exit, ImageSource, NoRecords, Remotes, RunOutcome, RunRequest, Runner, Secret, Secrets,
     },
+    ssh::{SshAgent, SshAgents},
 };
 
 /// No base images but scratch.
@@ -99,6 +100,7 @@ struct Bench {
     dir: TempDir,
     meeters: usize,
     secrets: Secrets,
+    ssh: SshAgents,
     no_cache: NoCache,
 }
 
@@ -106,7 +108,7 @@ impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("context")).unwrap();
-        Self { dir, meeters: 1, secrets: Secrets::new(), no_cache: NoCache::None }
+        Self { dir, meeters: 1, secrets: Secrets::new(), ssh: SshAgents::new(), no_cache: NoCache::None }
     }
 
     fn context(&self) -> PathBuf {
@@ -142,6 +144,7 @@ impl Bench {
         let mut options = PlanOptions::new("Dockerfile", text, context, Platform::new("linux", "amd64"));
         options.no_cache = self.no_cache.clone();
         options.secrets = self.secrets.keys().cloned().collect();
+        options.ssh = self.ssh.keys().cloned().collect();
         plan(&options, &NoImages).unwrap()
     }
 
@@ -163,6 +166,7 @@ impl Bench {
             store: &runner.store,
             runner,
             secrets: &self.secrets,
+            ssh: &self.ssh,
             records: &NoRecords,
             remotes: Remotes::none(),
         };
@@ -432,6 +436,7 @@ fn only_what_is_meant_is_read() {
             store: &store,
             runner: &runner,
             secrets: &bench.secrets,
+            ssh: &bench.ssh,
             records: &NoRecords,
             remotes: Remotes::none(),
         };

@@ -250,6 +250,19 @@ pub enum MountKind {
         /// Read only.
         read_only: bool,
     },
+    /// The socket of an SSH agent given on the command line; nothing that goes over it is in a key.
+    Ssh {
+        /// The agent's name.
+        id: String,
+        /// Absent is an error.
+        required: bool,
+        /// Permission bits.
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
     /// A secret given on the command line; its value is never in a key.
     Secret {
         /// Its name.

@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeSet};
 use galley_dockerfile::{
     Expander,
     command::{MountFlag, Run},
-    mount::{self, BindMount, CacheMount, Mount, SecretMount, TmpfsMount},
+    mount::{self, BindMount, CacheMount, FileOwner, Mount, SecretMount, SshMount, TmpfsMount},
 };
 
 use super::{ContextId, MountKind, Needed, RunMount, Sharing, Source, evaluate::Evaluation, path};
@@ -13,13 +13,36 @@ use crate::Error;
 
 /// Permission bits of a secret's file.
 const SECRET_MODE: u32 = 0o400;
+/// Permission bits of an agent's socket.
+const SOCKET_MODE: u32 = 0o600;
+/// What of a mode counts for files that are mounted: neither set-id bits nor the sticky bit.
+const MODE_BITS: u32 = 0o777;
+/// Where agents' sockets are, each with its number behind.
+const AGENT_SOCKET: &str = "/run/buildkit/ssh_agent.";
+
+/// The mounts of one step.
+pub(super) struct RunMounts {
+    pub(super) mounts: Vec<RunMount>,
+    /// The first agent's socket, as written: what SSH_AUTH_SOCK says, whether the agent is there or not.
+    pub(super) agent: Option<String>,
+}
+
+/// The agents of one step so far.
+#[derive(Default)]
+struct Agents {
+    count: usize,
+    first: Option<String>,
+}
 
 impl Evaluation<'_, '_> {
-    pub(super) fn mounts(&mut self, run: &Run) -> Result<Vec<RunMount>, Error> {
-        run.mounts.iter().map(|flag| self.mount(flag)).collect()
+    pub(super) fn mounts(&mut self, run: &Run) -> Result<RunMounts, Error> {
+        let mut agents = Agents::default();
+        let mounts: Vec<RunMount> =
+            run.mounts.iter().map(|flag| self.mount(flag, &mut agents)).collect::<Result<_, _>>()?;
+        Ok(RunMounts { mounts, agent: agents.first })
     }
 
-    fn mount(&mut self, flag: &MountFlag) -> Result<RunMount, Error> {
+    fn mount(&mut self, flag: &MountFlag, agents: &mut Agents) -> Result<RunMount, Error> {
         let undefined = RefCell::new(BTreeSet::new());
         let parsed = {
             let environment = &self.state.environment;
@@ -42,11 +65,11 @@ impl Evaluation<'_, '_> {
                 self.uses().secrets.push(needed);
                 self.secret(secret, flag)
             }
-            Mount::Ssh(_) => Err(self.text.unsupported(
-                flag.text.span,
-                "RUN --mount=type=ssh",
-                "give a deploy key with --secret and RUN --mount=type=secret instead",
-            )),
+            Mount::Ssh(ssh) => {
+                let needed = self.needed(&ssh.id, ssh.required);
+                self.uses().ssh.push(needed);
+                self.ssh(ssh, flag, agents)
+            }
         }
     }
 
@@ -69,6 +92,13 @@ impl Evaluation<'_, '_> {
     fn cache(&mut self, cache: CacheMount, flag: &MountFlag) -> Result<RunMount, Error> {
         let target = self.mount_target(&cache.target, flag)?;
         let source = path::absolute("/", &cache.source).into_bytes();
+        if flag.from.is_none() && source != b"/" {
+            let message =
+                "a cache mount has a `source` and no `from`: there is nothing that it could start with";
+            return Err(self.text.wrong(flag.text.span, message).help("name the stage or image with from="));
+        }
+        // As in BuildKit, what starts with a part of something looks like that part, whatever else is asked for.
+        let owner = if source == b"/" { cache.owner } else { FileOwner::default() };
         let from = self.mount_source(flag)?.map(|from| (from, source));
         let id = cache.id.unwrap_or_else(|| clean(&cache.target));
         let namespace = self.planner.graph.options.build_arg("BUILDKIT_CACHE_MOUNT_NS").unwrap_or_default();
@@ -81,14 +111,15 @@ impl Evaluation<'_, '_> {
             },
             from,
             read_only: cache.read_only,
-            mode: cache.owner.mode,
-            uid: cache.owner.uid,
-            gid: cache.owner.gid,
+            mode: owner.mode,
+            uid: owner.uid,
+            gid: owner.gid,
         };
         Ok(RunMount { target, kind })
     }
 
     fn tmpfs(&mut self, tmpfs: &TmpfsMount, flag: &MountFlag) -> Result<RunMount, Error> {
+        let _unused = self.mount_source(flag)?;
         let target = self.mount_target(&tmpfs.target, flag)?;
         Ok(RunMount { target, kind: MountKind::Tmpfs { size: tmpfs.size, read_only: tmpfs.read_only } })
     }
@@ -114,9 +145,33 @@ impl Evaluation<'_, '_> {
             file: secret.target.is_some(),
             environment: secret.env,
             required: secret.required,
-            mode: secret.owner.mode.unwrap_or(SECRET_MODE),
+            mode: secret.owner.mode.unwrap_or(SECRET_MODE) & MODE_BITS,
             uid: secret.owner.uid.unwrap_or_default(),
             gid: secret.owner.gid.unwrap_or_default(),
+        };
+        Ok(RunMount { target, kind })
+    }
+
+    fn ssh(&mut self, ssh: SshMount, flag: &MountFlag, agents: &mut Agents) -> Result<RunMount, Error> {
+        let _unused = self.mount_source(flag)?;
+        let options = self.planner.graph.options;
+        let known = options.nothing_runs || options.ssh.contains(&ssh.id);
+        if ssh.required && !known {
+            return Err(self
+                .text
+                .wrong(flag.text.span, format!("the SSH agent `{}` is required and was not given", ssh.id))
+                .help(format!("pass --ssh {}, with ssh-agent running, or --ssh {0}=KEYFILE", ssh.id)));
+        }
+        let written = ssh.target.unwrap_or_else(|| format!("{AGENT_SOCKET}{}", agents.count));
+        let target = self.mount_target(&written, flag)?;
+        agents.count += 1;
+        agents.first.get_or_insert(written);
+        let kind = MountKind::Ssh {
+            id: ssh.id,
+            required: ssh.required,
+            mode: ssh.owner.mode.unwrap_or(SOCKET_MODE) & MODE_BITS,
+            uid: ssh.owner.uid.unwrap_or_default(),
+            gid: ssh.owner.gid.unwrap_or_default(),
         };
         Ok(RunMount { target, kind })
     }

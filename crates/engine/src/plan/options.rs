@@ -45,6 +45,8 @@ pub struct PlanOptions {
     pub allow: Vec<Entitlement>,
     /// `--secret`: the ids that have a value.
     pub secrets: Vec<String>,
+    /// `--ssh`: the ids that have an agent.
+    pub ssh: Vec<String>,
     /// The host name in steps.
     pub hostname: String,
     /// Nobody wants to build: secrets and rights that steps ask for need not be given.
@@ -77,6 +79,7 @@ impl PlanOptions {
             network: Network::Default,
             allow: Vec::new(),
             secrets: Vec::new(),
+            ssh: Vec::new(),
             hostname: "buildkitsandbox".to_owned(),
             nothing_runs: false,
             surroundings: Surroundings::default(),

@@ -7,15 +7,19 @@ use galley_dockerfile::{
 use galley_oci::Platform;
 
 use super::{
-    Entitlement, MountKind, Network, Operation, RunMount, RunOp, Script,
+    Entitlement, MountKind, Network, Operation, RunMount, RunOp, Script, Variables,
     display::{capitals, summary},
     evaluate::Evaluation,
+    mounts::RunMounts,
     text::flag_span,
 };
 use crate::Error;
 
 /// Where here-documents that begin with `#!` are mounted.
 const SCRIPT_DIRECTORY: &str = "/dev/pipes";
+
+/// Where programs look for an SSH agent.
+const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
 
 /// What a RUN executes.
 struct Execution {
@@ -26,14 +30,14 @@ struct Execution {
 impl Evaluation<'_, '_> {
     pub(super) fn run_step(&mut self, run: &Run, instruction: &Instruction) -> Result<(), Error> {
         let insecure = self.insecure(run, instruction)?;
-        let mounts = self.mounts(run)?;
+        let RunMounts { mounts, agent } = self.mounts(run)?;
         let network = self.network(run, instruction)?;
         let name = self.run_name(run, instruction, &mounts);
         let Execution { arguments, scripts } = self.run_program(run);
         let history = format!("RUN {}{} # buildkit", self.state.args_for_history(), arguments.join(" "));
         let operation = RunOp {
             arguments: arguments.into_iter().map(String::into_bytes).collect(),
-            environment: self.state.environment.list(),
+            environment: self.run_environment(agent),
             proxies: self.planner.proxies.clone(),
             working_directory: super::path::absolute("/", &self.state.directory).into_bytes(),
             user: self.state.config.config.user.clone(),
@@ -53,6 +57,17 @@ impl Evaluation<'_, '_> {
     fn other_platform(&self) -> Option<Platform> {
         let here = self.planner.graph.options.build_platform.normalised();
         Some(self.state.platform.normalised()).filter(|platform| *platform != here)
+    }
+
+    fn run_environment(&self, agent: Option<String>) -> Variables {
+        let environment = self.state.environment.list();
+        match agent.filter(|_| self.state.environment.get(AGENT_VARIABLE).is_none()) {
+            None => environment,
+            Some(socket) => {
+                let variable = (AGENT_VARIABLE.into(), socket.into());
+                environment.iter().cloned().chain([variable]).collect()
+            }
+        }
     }
 
     fn run_program(&self, run: &Run) -> Execution {

@@ -58,11 +58,6 @@ impl Text {
     pub(super) fn wrong(&self, span: Span, message: impl Into<String>) -> Error {
         Error::new(ErrorKind::Input, message).at(&self.place(span))
     }
-
-    /// Something that Docker has and galley does not have yet.
-    pub(super) fn unsupported(&self, span: Span, what: &str, help: &str) -> Error {
-        self.wrong(span, format!("{what} is not supported yet")).label("not supported yet").help(help)
-    }
 }
 
 /// Where a flag of an instruction stands.

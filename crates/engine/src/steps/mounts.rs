@@ -22,10 +22,8 @@ use crate::{
     contexts::Context,
     plan::{MountKind, RunMount, RunOp, Sharing, Source, Step},
     ports::{MountSource, ResolvedMount, Secret},
+    ssh::{Loan, Owner},
 };
-
-/// The mode of a cache mount's directory unless asked otherwise.
-const CACHE_MODE: u32 = 0o755;
 
 /// Where the files of a bind mount, or the first content of a cache mount, come from.
 #[derive(Clone, Debug)]
@@ -111,6 +109,8 @@ pub(crate) struct Mounts {
     pub secret_env: Vec<(String, Secret)>,
     /// Cache mounts stay locked as their sharing says; by their ids, for a step may mount one at several places.
     held: BTreeMap<String, CacheMount>,
+    /// SSH agents, answered as long as the step runs.
+    loans: Vec<Loan>,
 }
 
 /// Gets everything ready that the step wants mounted, the scripts of its heredocs too.
@@ -159,6 +159,7 @@ impl Mounts {
             }
             MountKind::Tmpfs { size, read_only } => MountSource::Tmpfs { size: *size, writable: !read_only },
             MountKind::Secret { .. } => return self.add_secret(builder, mount),
+            MountKind::Ssh { .. } => return self.add_agent(builder, mount),
             MountKind::Cache { .. } => return Err(no_input(mount)),
         };
         self.mounts.push(ResolvedMount { target: mount.target.clone(), source });
@@ -190,6 +191,21 @@ impl Mounts {
         Ok(())
     }
 
+    fn add_agent(&mut self, builder: &Builder<'_>, mount: &RunMount) -> Result<(), Error> {
+        let MountKind::Ssh { id, required, mode, uid, gid } = &mount.kind else {
+            return Err(no_input(mount));
+        };
+        let Some(agent) = builder.ssh.get(id) else {
+            return if *required { Err(missing_agent(id)) } else { Ok(()) };
+        };
+        let loan = Loan::new(builder.store, agent, Owner { mode: *mode, uid: *uid, gid: *gid })?;
+        let path = loan.socket().to_owned();
+        let source = MountSource::Host { path, writable: true, discard: false };
+        self.mounts.push(ResolvedMount { target: mount.target.clone(), source });
+        self.loans.push(loan);
+        Ok(())
+    }
+
     fn add_cache(
         &mut self,
         builder: &Builder<'_>,
@@ -197,17 +213,14 @@ impl Mounts {
         (mount, input): (&RunMount, Option<&MountInput>),
         stop: &Cancel,
     ) -> Result<(), Error> {
-        let MountKind::Cache { sharing, from, read_only, mode, uid, gid, .. } = &mount.kind else {
+        let MountKind::Cache { sharing, from, read_only, .. } = &mount.kind else {
             return Err(no_input(mount));
         };
         let id = cache_id(mount, input);
         if !self.held.contains_key(&id) {
-            let init = |dir: &Path| {
-                match (input, from) {
-                    // As in BuildKit, it then looks like its source, whatever else is asked for.
-                    (Some(input), Some((_, path))) => input.copy_to(builder.store, path, dir),
-                    _ => set_attributes(dir, *mode, *uid, *gid),
-                }
+            let init = |dir: &Path| match (input, from, CacheOwner::asked(&mount.kind)) {
+                (Some(input), Some((_, path)), None) => input.copy_to(builder.store, path, dir),
+                (.., owner) => set_attributes(dir, owner.unwrap_or_default()),
             };
             let held = hold_cache(builder, step, &id, store_sharing(*sharing), &init, stop)?;
             self.held.insert(id.clone(), held);
@@ -260,17 +273,39 @@ impl From<galley_store::StoreError> for Failed {
     }
 }
 
-/// What makes two cache mounts the same: the id, and all that says how a new one looks.
-fn cache_id(mount: &RunMount, input: Option<&MountInput>) -> String {
-    let MountKind::Cache { id, from, mode, uid, gid, .. } = &mount.kind else { return String::new() };
-    let mut text = id.clone();
-    if let Some(mode) = mode {
-        text += &format!(" mode={mode:04o}");
+/// How the directory of a new cache mount looks.
+struct CacheOwner {
+    mode: u32,
+    uid: u32,
+    gid: u32,
+}
+
+impl Default for CacheOwner {
+    fn default() -> Self {
+        Self { mode: 0o755, uid: 0, gid: 0 }
     }
-    for (name, value) in [("uid", uid), ("gid", gid)] {
-        if let Some(value) = value {
-            text += &format!(" {name}={value}");
-        }
+}
+
+impl CacheOwner {
+    /// What the mount says of it, if it says anything.
+    fn asked(kind: &MountKind) -> Option<Self> {
+        let MountKind::Cache { mode, uid, gid, .. } = *kind else { return None };
+        let usual = Self::default();
+        (mode.is_some() || uid.is_some() || gid.is_some()).then(|| Self {
+            mode: mode.unwrap_or(usual.mode),
+            uid: uid.unwrap_or(usual.uid),
+            gid: gid.unwrap_or(usual.gid),
+        })
+    }
+}
+
+/// What makes two cache mounts the same: the id, and all that says how a new one looks. As in BuildKit, one that is given
+/// the usual mode and owner is another one than one that is given none.
+fn cache_id(mount: &RunMount, input: Option<&MountInput>) -> String {
+    let MountKind::Cache { id, from, .. } = &mount.kind else { return String::new() };
+    let mut text = id.clone();
+    if let Some(CacheOwner { mode, uid, gid }) = CacheOwner::asked(&mount.kind) {
+        text += &format!(" mode={mode:04o} uid={uid} gid={gid}");
     }
     match input {
         Some(MountInput::Snapshot(snapshot)) => text += &format!(" from={}", snapshot.id()),
@@ -292,12 +327,11 @@ const fn store_sharing(sharing: Sharing) -> galley_store::Sharing {
 }
 
 /// Gives a new cache mount its directory's attributes; set-id and sticky bits are not among them.
-fn set_attributes(dir: &Path, mode: Option<u32>, uid: Option<u32>, gid: Option<u32>) -> Result<(), Failed> {
-    if uid.is_some() || gid.is_some() {
-        std::os::unix::fs::chown(dir, Some(uid.unwrap_or(0)), Some(gid.unwrap_or(0)))
-            .map_err(prepare_error)?;
+fn set_attributes(dir: &Path, CacheOwner { mode, uid, gid }: CacheOwner) -> Result<(), Failed> {
+    if (uid, gid) != (0, 0) {
+        std::os::unix::fs::chown(dir, Some(uid), Some(gid)).map_err(prepare_error)?;
     }
-    let mode = std::fs::Permissions::from_mode(mode.unwrap_or(CACHE_MODE) & 0o777);
+    let mode = std::fs::Permissions::from_mode(mode & 0o777);
     fs::set_permissions(dir, mode).map_err(prepare_error)
 }
 
@@ -314,6 +348,12 @@ fn missing_secret(id: &str) -> Error {
     Error::new(ErrorKind::Input, format!("the secret {id:?} is required and was not given"))
         .label("required here")
         .help(format!("give it with --secret id={id},src=FILE or --secret id={id},env=NAME"))
+}
+
+fn missing_agent(id: &str) -> Error {
+    Error::new(ErrorKind::Input, format!("the SSH agent {id:?} is required and was not given"))
+        .label("required here")
+        .help(format!("give it with --ssh {id} or --ssh {id}=PATH"))
 }
 
 /// Refused here, where its value is not part of the message.

@@ -45,6 +45,7 @@ pub(super) fn plan_options(
     options.labels = arguments.label.iter().map(|label| name_and_value(label)).collect();
     options.no_cache = no_cache(arguments);
     options.network = network(&arguments.network)?;
+    options.ssh = arguments.ssh.iter().flatten().map(|agent| agent.id.clone()).collect();
     options.secrets = arguments.secret.iter().filter_map(|text| secret_id(text)).collect();
     let rights: Vec<_> = arguments.allow.iter().map(|right| entitlement(right)).collect::<Result<_, _>>()?;
     options.allow = rights.into_iter().flatten().collect();

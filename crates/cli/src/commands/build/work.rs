@@ -17,6 +17,7 @@ use galley_engine::{
     runner::SandboxRunner,
     schedule,
     shared::{self, Caches},
+    ssh::SshAgents,
 };
 use galley_oci::Digest;
 use galley_store::Store;
@@ -27,7 +28,7 @@ use super::{
     outputs::{self, Outputs},
 };
 use crate::{
-    args::VERSION,
+    args::{VERSION, ssh},
     context::Context,
     display::{self, Progress, Show},
     failure::{Outcome, of_stream, store_error},
@@ -48,7 +49,8 @@ pub(super) fn execute(arguments: BuildArgs, context: &Context) -> Outcome {
         return namespace::enter(context);
     }
     let store = context.store()?;
-    let job = Job { arguments: &arguments, context, outputs: &outputs, store: &store, may_execute };
+    let ssh = &ssh::agents(&arguments.ssh, &context.environment)?;
+    let job = Job { arguments: &arguments, context, outputs: &outputs, store: &store, ssh, may_execute };
     // Outside, signals are listened to for as long as it lasts: afterwards they are passed on to the process inside.
     let done = match may_execute {
         true => job.run(&signals::listen()?),
@@ -101,6 +103,7 @@ struct Job<'a> {
     context: &'a Context,
     outputs: &'a Outputs,
     store: &'a Store,
+    ssh: &'a SshAgents,
     may_execute: bool,
 }
 
@@ -177,7 +180,8 @@ impl Job<'_> {
         let mode = if self.may_execute { Mode::Execute } else { Mode::LookupOnly };
         let jobs = self.arguments.jobs.map_or(schedule::DEFAULT_JOBS, usize::from);
         let caches = self.caches(plan, registries, events)?;
-        let ports = Ports { store: self.store, runner: &runner, secrets, records: &caches, remotes };
+        let ports =
+            Ports { store: self.store, runner: &runner, secrets, ssh: self.ssh, records: &caches, remotes };
         let fetcher = Fetcher {
             store: self.store,
             may_write: self.may_execute,

@@ -1,7 +1,7 @@
 //! One case, built by galley and by BuildKit.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output},
 };
 
@@ -17,6 +17,16 @@ use super::{
 
 /// Keeps the cache mounts of one case, and of one question to BuildKit, from those of another.
 const MOUNT_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
+
+/// Where an SSH agent listens.
+pub(super) fn agent(kitchen: &Kitchen) -> PathBuf {
+    kitchen.path("agent")
+}
+
+/// An option with the places of what listens for the cases.
+fn real(kitchen: &Kitchen, bases: &Bases, option: &str) -> String {
+    web::real(bases.web(), option).replace("@agent", &agent(kitchen).display().to_string())
+}
 
 /// What galley makes of the case, and what it says.
 pub(super) fn galley(kitchen: &Kitchen, bases: &Bases, case: &Case) -> (Value, String) {
@@ -46,8 +56,9 @@ fn run_galley(kitchen: &Kitchen, bases: &Bases, case: &Case, archive: &Path) -> 
         command.arg("--build-context").arg(layout);
     }
     for option in &case.options {
+        let option = real(kitchen, bases, option);
         match option.strip_prefix("--") {
-            Some(_) => command.args(web::real(bases.web(), option).splitn(2, ' ')),
+            Some(_) => command.args(option.splitn(2, ' ')),
             None => command.env("SOURCE_DATE_EPOCH", option.trim_start_matches("SOURCE_DATE_EPOCH=")),
         };
     }
@@ -96,7 +107,7 @@ fn run_buildkit(kitchen: &Kitchen, bases: &Bases, case: &Case, address: &str, ar
         command.args(["--opt", &context]);
     }
     for option in &case.options {
-        command.args(translate(&web::real(bases.web(), option)));
+        command.args(translate(&real(kitchen, bases, option)));
     }
     for (flag, name) in [("--add-host ", "add-hosts"), ("--ulimit ", "ulimit")] {
         command.args(translate_list(&case.options, flag, name));

@@ -155,6 +155,7 @@ impl<'a> Machine<'a> {
             store: &self.store,
             runner: &runner,
             secrets: &self.bench.secrets,
+            ssh: &self.bench.ssh,
             records,
             remotes: Remotes::none(),
         };

@@ -50,6 +50,41 @@ fn a_secret_that_fits_no_variable_is_refused_without_its_value() {
 }
 
 #[test]
+fn an_agent_reaches_the_process_and_no_key() {
+    use std::os::unix::fs::FileTypeExt;
+
+    use crate::ports::MountSource;
+    let mut bench = Bench::new();
+    let text = "FROM scratch\nRUN --mount=type=ssh --mount=type=ssh,id=other,target=/a write /a 1";
+    let looked = Arc::new(Mutex::new(Vec::new()));
+    let run = |bench: &Bench| {
+        let mut runner = bench.runner(&bench.store());
+        let looked = Arc::clone(&looked);
+        runner.look = Box::new(move |request| {
+            let sockets = request.mounts.iter().map(|mount| {
+                let MountSource::Host { path, .. } = &mount.source else { panic!("{mount:?}") };
+                (
+                    String::from_utf8(mount.target.clone()).unwrap(),
+                    fs::metadata(path).unwrap().file_type().is_socket(),
+                )
+            });
+            *looked.lock().unwrap() = sockets.collect();
+            let variable = request.operation.environment.iter().find(|(name, _)| **name == *"SSH_AUTH_SOCK");
+            assert_eq!(*variable.unwrap().1, *"/run/buildkit/ssh_agent.0");
+        });
+        bench.build_with(text, Mode::Execute, &runner, &Cancel::new()).unwrap();
+    };
+    run(&bench);
+    assert_eq!(*looked.lock().unwrap(), [], "absent agents are no mistake");
+    assert_eq!(bench.counts(text).0, 0);
+    bench.ssh.insert("default".to_owned(), SshAgent::Socket("/nowhere".into()));
+    assert_eq!(bench.counts(text).0, 0, "an agent is in no key");
+    bench.no_cache = NoCache::All;
+    run(&bench);
+    assert_eq!(*looked.lock().unwrap(), [("/run/buildkit/ssh_agent.0".to_owned(), true)]);
+}
+
+#[test]
 fn a_bind_of_the_context_counts_with_what_it_shows() {
     let bench = Bench::new();
     bench.write("src/a", "one");

@@ -113,6 +113,7 @@ impl Machines {
             store: &store,
             runner: &runner,
             secrets: &self.bench.secrets,
+            ssh: &self.bench.ssh,
             records,
             remotes: Remotes::none(),
         };

@@ -133,33 +133,6 @@ fn targets() {
 }
 
 #[test]
-fn what_is_not_there_yet_is_refused_by_name() {
-    let cases = [(
-        "RUN --mount=type=ssh true",
-        2,
-        13,
-        "RUN --mount=type=ssh",
-        "give a deploy key with --secret and RUN --mount=type=secret instead",
-    )];
-    for (instruction, line, column, what, help) in cases {
-        let wanted = format!(
-            "{what} is not supported yet at Dockerfile:{line}:{column}\n  | not supported yet\n  = {help}"
-        );
-        check(&format!("FROM busybox\n{instruction}\n"), &wanted);
-    }
-    check(
-        "FROM busybox\nRUN --network=host true\n",
-        "RUN --network=host is not allowed at Dockerfile:2:5\n  | asks for the machine's own network\n  \
-         = pass --allow network.host if you trust this Dockerfile with it",
-    );
-    check(
-        "FROM busybox\nRUN --device=gpu true\n",
-        "the flag `--device` of RUN is experimental and not supported at Dockerfile:2:5\n  | not supported\n  \
-         = it exists only in Docker's labs front end (`docker/dockerfile:1-labs`)",
-    );
-}
-
-#[test]
 fn addresses() {
     let zeros = "0".repeat(40);
     for (instruction, column, wanted) in [
@@ -249,12 +222,45 @@ fn source_date_epoch() {
 #[test]
 fn triggers_of_images_are_drawn_on_their_own_text() {
     let mut config = galley_oci::ImageConfig::default();
-    config.config.on_build = vec!["RUN --mount=type=ssh true".to_owned()];
+    config.config.on_build = vec!["RUN --mount=type=ssh,required true".to_owned()];
     let sources = FakeSource::default().image("base", config);
-    let error = plan(&options("FROM base\n"), &sources).expect_err("ssh is not there");
+    let error = plan(&options("FROM base\n"), &sources).expect_err("no agent was given");
     assert_eq!(
         shown(&error),
-        "RUN --mount=type=ssh is not supported yet at ONBUILD of docker.io/library/base:latest:1:13\n  \
-         | not supported yet\n  = give a deploy key with --secret and RUN --mount=type=secret instead"
+        "the SSH agent `default` is required and was not given at ONBUILD of docker.io/library/base:latest:1:13\n  \
+         = pass --ssh default, with ssh-agent running, or --ssh default=KEYFILE"
+    );
+}
+
+#[test]
+fn rights_have_to_be_given() {
+    check(
+        "FROM busybox\nRUN --network=host true\n",
+        "RUN --network=host is not allowed at Dockerfile:2:5\n  | asks for the machine's own network\n  \
+         = pass --allow network.host if you trust this Dockerfile with it",
+    );
+    check(
+        "FROM busybox\nRUN --security=insecure true\n",
+        "RUN --security=insecure is not allowed at Dockerfile:2:5\n  | asks for all privileges\n  \
+         = pass --allow security.insecure if you trust this Dockerfile with this machine",
+    );
+    check(
+        "FROM busybox\nRUN --device=gpu true\n",
+        "the flag `--device` of RUN is experimental and not supported at Dockerfile:2:5\n  | not supported\n  \
+         = it exists only in Docker's labs front end (`docker/dockerfile:1-labs`)",
+    );
+}
+
+#[test]
+fn mounts_that_ask_for_what_is_not_there() {
+    check(
+        "FROM busybox\nRUN --mount=type=ssh,required,id=git true\n",
+        "the SSH agent `git` is required and was not given at Dockerfile:2:13\n  \
+         = pass --ssh git, with ssh-agent running, or --ssh git=KEYFILE",
+    );
+    check(
+        "FROM busybox\nRUN --mount=type=cache,target=/c,source=/x true\n",
+        "a cache mount has a `source` and no `from`: there is nothing that it could start with at Dockerfile:2:13\n  \
+         = name the stage or image with from=",
     );
 }
