@@ -337,3 +337,20 @@ fn what_cannot_be_built_is_fixed_as_far_as_it_is_known() {
     env.write("Dockerfile", "FORM scratch\n");
     assert_eq!(code(&run(galley(&env, &["fix", "--yes"]))), Some(1));
 }
+
+#[test]
+fn own_rules_are_told_to_those_who_call_galley() {
+    let env = TestEnv::new();
+    env.write("Dockerfile", "# check=error=true\nFROM scratch\nCOPY . /\nCMD [\"/app\"]\n");
+    env.write(".env", "PASSWORD=x");
+    let own = run(galley(&env, &["build", "--check", "."]));
+    assert_eq!(code(&own), Some(1), "{}", text(&own));
+    for found in
+        ["LastUserRoot - docs/rules/LastUserRoot.md", "DockerignoreRecommended", "what looks secret (.env)"]
+    {
+        assert!(stdout(&own).contains(found), "{found} is not in {}", text(&own));
+    }
+    assert_eq!(stderr(&own), "", "error=true is about Docker's rules");
+    let docker = succeeded(run(docker(&env, &["build", "--check", "."])));
+    assert_eq!(stdout(&docker), "Check complete, no warnings found.\n");
+}

@@ -93,3 +93,16 @@ fn an_image_of_the_store_alone_is_held_to_its_id() {
     let moved = run(&kitchen, &["build", "--locked", "."]);
     assert!(text(&moved).contains("this name has moved"), "{}", text(&moved));
 }
+
+#[test]
+fn a_check_knows_what_is_locked() {
+    let (Some(kitchen), Some(other)) = (Kitchen::new(), Kitchen::new()) else { return };
+    let registry = Registry::start();
+    let base = put_base(&other, &registry, "one");
+    kitchen.dockerfile(&format!("# check=experimental=BaseWithoutDigest\nFROM {base}\n"));
+    let check = || run(&kitchen, &["build", "--check", "."]);
+    let said = text(&check());
+    assert!(said.contains("BaseWithoutDigest"), "{said}");
+    kitchen.galley(&["lock"]);
+    assert!(check().status.success(), "{}", text(&check()));
+}

@@ -113,9 +113,11 @@ impl Warnings {
         self.list.push(PlanWarning { rule: None, message, place, lines: None, help, fix: None });
     }
 
-    /// All of them, and an error when `# check=error=true` makes findings fatal.
+    /// All of them, and an error when `# check=error=true` makes findings fatal. Those of own rules never are: the directive
+    /// is Docker's, and what builds there has to build here.
     pub(super) fn finish(self) -> (Vec<PlanWarning>, Option<Error>) {
-        let first = self.list.iter().find_map(|warning| Some((warning, warning.rule?)));
+        let docker = |warning: &PlanWarning| warning.rule.filter(|rule| rule.docker);
+        let first = self.list.iter().find_map(|warning| Some((warning, docker(warning)?)));
         let fatal = first.filter(|_| self.check.error).map(|(warning, rule)| fatal(warning, rule));
         (self.list, fatal)
     }

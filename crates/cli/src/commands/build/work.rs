@@ -74,19 +74,26 @@ pub(super) fn lock(arguments: &BuildArgs) -> Result<Option<(Lock, PathBuf)>, Err
     if !arguments.locked {
         return Ok(None);
     }
-    let directory = Path::new(&arguments.context);
-    if reads_input(arguments) || !directory.is_dir() {
+    let Some(dockerfile) = dockerfile(arguments)? else {
         let message = "--locked needs a Dockerfile with a galley.lock beside it, in a directory";
         return Err(Error::new(ErrorKind::Usage, message));
-    }
-    let dockerfile = contexts::read_dockerfile(directory, arguments.file.as_deref())?;
-    let path = Lock::path(&dockerfile.path);
+    };
+    let path = Lock::path(&dockerfile);
     let missing = || {
         Error::new(ErrorKind::NotFound, format!("there is no {}", path.display()))
             .help("write it with `galley lock`")
     };
     let lock = Lock::read(&path)?.ok_or_else(missing)?;
     Ok(Some((lock, path)))
+}
+
+/// The Dockerfile's path, when it is a file of this machine.
+pub(super) fn dockerfile(arguments: &BuildArgs) -> Result<Option<PathBuf>, Error> {
+    let directory = Path::new(&arguments.context);
+    if reads_input(arguments) || !directory.is_dir() {
+        return Ok(None);
+    }
+    contexts::read_dockerfile(directory, arguments.file.as_deref()).map(|dockerfile| Some(dockerfile.path))
 }
 
 /// When registries are asked for bases.

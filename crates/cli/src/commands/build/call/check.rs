@@ -23,8 +23,15 @@ use crate::{
 };
 
 /// Checks. Findings end with the exit code of a failed build.
-pub(super) fn execute(call: Call, options: &PlanOptions, images: &dyn ImageSource) -> Outcome {
+pub(super) fn execute(
+    call: Call,
+    options: &PlanOptions,
+    images: &dyn ImageSource,
+    own_rules: bool,
+) -> Outcome {
     let mut checked = plan::check(options, images);
+    // Whoever calls docker expects its findings, and its exit code.
+    checked.warnings.retain(|warning| own_rules || warning.rule.is_none_or(|rule| rule.docker));
     if let Some(error) = checked.error.take_if(|error| error.kind == ErrorKind::Usage) {
         return Err(error.into());
     }

@@ -6,7 +6,10 @@ mod json;
 mod outline;
 mod targets;
 
-use std::io::{self, Write as _};
+use std::{
+    collections::BTreeSet,
+    io::{self, Write as _},
+};
 
 use galley_engine::{
     Error, ErrorKind,
@@ -25,7 +28,7 @@ use crate::{
     args::call::{Call, Method},
     context::Context,
     failure::{Outcome, output},
-    lock::LockedImages,
+    lock::{Lock, LockedImages},
     namespace,
     ports::StoreImages,
     registry::{Web, git_settings},
@@ -46,17 +49,28 @@ pub(super) fn execute(call: Call, arguments: &BuildArgs, context: &Context) -> O
         Remotes { web: &web, git: &git, offline: arguments.offline, since: context.started, pins: None };
     let secrets = secrets(&arguments.secret, environment)?;
     let remote = Remote { store: &store, remotes, secrets: &secrets, stop: &stop, began: &|| () };
-    let options = plan_options(arguments, environment, &remote, environment.is_root)?;
+    let mut options = plan_options(arguments, environment, &remote, environment.is_root)?;
+    options.locked = locked(arguments);
+    let own_rules = !environment.as_docker;
     match work::lock(arguments)? {
-        Some((lock, path)) => answer(call, &options, &LockedImages { images: &images, lock, path }),
-        None => answer(call, &options, &images),
+        Some((lock, path)) => {
+            answer(call, &options, &LockedImages { images: &images, lock, path }, own_rules)
+        }
+        None => answer(call, &options, &images, own_rules),
     }
 }
 
-fn answer(call: Call, options: &PlanOptions, images: &dyn ImageSource) -> Outcome {
+/// What galley.lock beside the Dockerfile holds. It need not be there, and only `--locked` has to be able to read it.
+fn locked(arguments: &BuildArgs) -> BTreeSet<String> {
+    let lock =
+        work::dockerfile(arguments).ok().flatten().and_then(|path| Lock::read(&Lock::path(&path)).ok()?);
+    lock.map(|lock| lock.images.into_keys().collect()).unwrap_or_default()
+}
+
+fn answer(call: Call, options: &PlanOptions, images: &dyn ImageSource, own_rules: bool) -> Outcome {
     match call.method {
         Method::Build => Ok(()),
-        Method::Check => check::execute(call, options, images),
+        Method::Check => check::execute(call, options, images, own_rules),
         Method::Outline => outline::execute(call, options, images),
         Method::Targets => targets::execute(call, options),
         Method::Describe => describe(call),
