@@ -31,6 +31,8 @@ mod foreign;
 mod network;
 mod stubs;
 
+pub use foreign::emulated;
+
 /// How much output is read at once.
 const OUTPUT_BYTES: usize = 64 << 10;
 

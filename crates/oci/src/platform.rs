@@ -255,11 +255,13 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// The other way round, for all that could be taken for something else.
 fn encoded(text: &str) -> String {
-    text.chars().fold(String::new(), |mut encoded, letter| {
-        match letter {
-            '%' | '+' | '(' | ')' | '/' => encoded.push_str(&format!("%{:02X}", u32::from(letter))),
-            other => encoded.push(other),
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || b"_.-".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
         }
         encoded
     })
@@ -369,6 +371,16 @@ mod tests {
             "w(%x)/a",
         ] {
             assert!(bad.parse::<Platform>().is_err(), "{bad:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_shown_is_read_again(text in r"(linux|windows)(\([0-9.]{0,4}(\+[a-z%2B]{1,4}){0,2}\))?(/(arm|arm64|x86_64|[a-z]{3})(/[v0-9.]{1,3})?)?|.{0,12}") {
+            if let Ok(platform) = text.parse::<Platform>() {
+                proptest::prop_assert_eq!(platform.to_string().parse::<Platform>(), Ok(platform.clone()));
+                proptest::prop_assert!(platform.matches(&platform) || platform.variant.is_some());
+            }
         }
     }
 

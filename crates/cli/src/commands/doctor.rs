@@ -1,6 +1,6 @@
 use std::io::Write;
 
-use galley_engine::{Error, ErrorKind};
+use galley_engine::{Error, ErrorKind, runner};
 use galley_sandbox::probe::{self, Fact, Status};
 
 use crate::{
@@ -16,7 +16,8 @@ pub(crate) fn execute(context: &Context) -> Outcome {
     fs_err::create_dir_all(&root).map_err(|error| {
         Error::new(ErrorKind::Store, "cannot make the directory of the store").because(error)
     })?;
-    let facts = probe::doctor(&root);
+    let mut facts = probe::doctor(&root);
+    facts.push(emulators());
     let mut out = anstream::stdout().lock();
     writeln!(out, "galley works in {}\n", root.display()).map_err(output)?;
     facts.iter().try_for_each(|fact| write!(out, "{}", drawn(fact))).map_err(output)?;
@@ -27,6 +28,24 @@ pub(crate) fn execute(context: &Context) -> Outcome {
         Some(Fact { status: Status::Bad, .. }) => Err(Failure::Code(exit::MACHINE)),
         _ => Ok(()),
     }
+}
+
+/// For which other machines RUN works.
+fn emulators() -> Fact {
+    let known = runner::emulated();
+    let value = match known.as_deref() {
+        None => "the kernel's list is not mounted here".to_owned(),
+        Some([]) => "none".to_owned(),
+        Some(names) => names.join(", "),
+    };
+    let meaning =
+        "RUN for other platforms needs one; cross builds with FROM --platform=$BUILDPLATFORM do not";
+    let change = match known.as_deref() {
+        Some([]) => Some("apt-get install qemu-user-static".to_owned()),
+        _ => None,
+    };
+    // Few need any.
+    Fact { name: "emulators", value, status: Status::Good, meaning: meaning.to_owned(), change }
 }
 
 fn drawn(fact: &Fact) -> String {

@@ -61,7 +61,8 @@ impl<'a> Externals<'a> {
     /// Asks for several images at once, where that takes its time. What comes of it is told when their turn comes.
     pub(super) fn ask(&mut self, names: &[(String, Platform)]) {
         let wanted = names.iter().filter_map(|(name, platform)| {
-            if name == "scratch" || self.context(name, platform).is_some() {
+            let known = self.known.contains_key(&(name.clone(), platform.to_string()));
+            if known || name == "scratch" || self.context(name, platform).is_some() {
                 return None;
             }
             let reference = name.parse::<Reference>().ok()?.with_default_tag();

@@ -69,6 +69,17 @@ pub(super) fn check(platform: &Platform, snapshot: &Snapshot) -> Result<(), Erro
     }
 }
 
+/// The architectures whose programs an emulator of the kernel runs; none when that cannot be seen.
+#[must_use]
+pub fn emulated() -> Option<Vec<&'static str>> {
+    let Handlers::Known(known) = Handlers::read(Path::new(BINFMT)) else { return None };
+    let taken = |name: &&str| {
+        let header = elf::header(name);
+        header.is_some_and(|header| known.iter().any(|handler| handler.takes(&header)))
+    };
+    Some(elf::ARCHITECTURES.into_iter().filter(taken).collect())
+}
+
 /// What to do in the Dockerfile instead.
 const CROSS: &str =
     "or make it here for there: FROM --platform=$BUILDPLATFORM, and ARG TARGETOS TARGETARCH for the compiler";

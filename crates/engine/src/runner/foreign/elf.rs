@@ -14,6 +14,13 @@ const SEGMENT_BYTES: u32 = 32;
 /// Where the tiny programs are loaded.
 const ADDRESS: u32 = 0x0001_0000;
 
+/// Those that are known here.
+pub(super) const ARCHITECTURES: [&str; 20] = [
+    "386", "amd64", "arm", "armbe", "arm64", "arm64be", "loong64", "mips", "mipsle", "mips64", "mips64le",
+    "ppc", "ppc64", "ppc64le", "riscv", "riscv64", "s390", "s390x", "sparc", "sparc64",
+];
+
+/// Width, order of bytes and number of each of [`ARCHITECTURES`].
 fn machine(architecture: &str) -> Option<Machine> {
     let of = |wide, big_endian, number| Some(Machine { wide, big_endian, number });
     match architecture {
@@ -95,6 +102,7 @@ mod tests {
         assert_eq!(header("arm64").unwrap()[..20], *b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0");
         assert_eq!(header("s390x").unwrap()[..20], *b"\x7fELF\x02\x02\x01\0\0\0\0\0\0\0\0\0\0\x02\0\x16");
         assert_eq!(header("pdp11"), None);
+        assert!(ARCHITECTURES.iter().all(|name| header(name).is_some()));
         assert_eq!(program("arm").unwrap().len(), 52 + 32 + 12);
     }
 }
