@@ -68,6 +68,17 @@ pub(super) struct Warned {
     pub(super) help: Option<String>,
 }
 
+impl Warned {
+    fn new(rule: Option<&'static str>, message: &str, place: Option<&str>, help: Option<&str>) -> Self {
+        Self {
+            rule,
+            message: text::clean(message),
+            place: place.map(text::clean),
+            help: help.map(text::clean),
+        }
+    }
+}
+
 /// Everything known.
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -145,13 +156,7 @@ impl State {
                 self.outputs.get(what).copied().and_then(|index| self.end(index, Status::Done(*took)))
             }
             Event::Warning { rule, message, place, help } => {
-                let clean = |text: &String| text::clean(text);
-                self.warnings.push(Warned {
-                    rule: *rule,
-                    message: text::clean(message),
-                    place: place.as_ref().map(clean),
-                    help: help.as_ref().map(clean),
-                });
+                self.warnings.push(Warned::new(*rule, message, place.as_deref(), help.as_deref()));
                 None
             }
         };
