@@ -158,6 +158,44 @@ fn cleaning_is_lexical() {
     }
 }
 
+/// BuildKit's answers for many rules: first the files of a context, then, behind an empty line, the text of an ignore file
+/// with `\n`, `\r` and `\\`, and for each file whether it is kept; or that the text is refused.
+const VECTORS: &str = include_str!("vectors.tsv");
+
+/// Where galley decides otherwise: an escaped letter is the letter. In Docker it becomes an escape of a regular expression,
+/// which `\a`, a bell, is.
+const DIFFERENT: [&str; 1] = ["dir/\\\\a"];
+
+fn unescaped(text: &str) -> String {
+    text.replace("\\\\", "\0").replace("\\n", "\n").replace("\\r", "\r").replace('\0', "\\")
+}
+
+/// Whether a file is kept, when it is reached through its folders as in a walk.
+fn kept(ignore: &Ignore, file: &str) -> bool {
+    let ends = file.match_indices('/').map(|(at, _)| at).chain([file.len()]);
+    let (ignored, _) = ends.fold((false, ignore.root()), |(_, above), end| {
+        ignore.check(&above, file.get(..end).expect("a boundary").as_bytes())
+    });
+    !ignored
+}
+
+#[test]
+fn the_same_files_as_in_buildkit() {
+    let (files, rules) = VECTORS.split_once("\n\n").expect("two parts");
+    let mut differences = Vec::new();
+    for line in rules.lines() {
+        let (text, wanted) = line.rsplit_once('\t').expect("text and answer");
+        let answer = match Ignore::parse(unescaped(text).as_bytes()) {
+            Ok(ignore) => files.lines().map(|file| if kept(&ignore, file) { '1' } else { '0' }).collect(),
+            Err(_) => "ERROR".to_owned(),
+        };
+        if (answer != wanted) != DIFFERENT.contains(&text) {
+            differences.push(format!("{text}\n  buildkit {wanted}\n  galley   {answer}"));
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
 /// Small alphabets, so that patterns and paths meet.
 fn pattern_file() -> impl Strategy<Value = String> {
     prop::collection::vec("!?[ab*?/]{1,6}", 0..6).prop_map(|lines| lines.join("\n"))
