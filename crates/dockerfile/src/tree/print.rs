@@ -41,7 +41,7 @@ fn line(node: &Node, escape: char) -> String {
     words.extend(node.flags.iter().map(|flag| quoted(flag, escape)));
     let rest = match &node.child {
         Some(child) => line(child, escape),
-        None => arguments(node),
+        None => arguments(node, escape),
     };
     if rest.starts_with("--") {
         words.push("--".to_owned());
@@ -50,16 +50,21 @@ fn line(node: &Node, escape: char) -> String {
     words.join(" ").trim_end().to_owned()
 }
 
-fn arguments(node: &Node) -> String {
+fn arguments(node: &Node, escape: char) -> String {
     let is_healthcheck = node.name == "healthcheck";
     let (plain, array) = node.args.split_at(usize::from(is_healthcheck).min(node.args.len()));
     if node.json {
         return plain.iter().cloned().chain([json_array(array)]).collect::<Vec<_>>().join(" ");
     }
     let text = node.args.join(" ");
-    if node.args.len() > 1 && !is_healthcheck && is_json(&text) {
+    let is_one_text = node.args.len() < 2 || is_healthcheck;
+    if !is_one_text && is_json(&text) {
         // Another white space stood there, with which it was none.
         return node.args.join(VERTICAL_TAB.encode_utf8(&mut [0; 4]));
+    }
+    if !is_one_text && node.args.iter().any(|word| word.ends_with(escape)) {
+        // The first blank belongs to the escape character.
+        return node.args.join("  ");
     }
     text
 }

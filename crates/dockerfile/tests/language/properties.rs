@@ -113,6 +113,12 @@ fn last_shell(text: &str) -> Option<String> {
     }
 }
 
+#[test]
+fn a_name_before_an_escaped_blank_is_printed_too() {
+    let source = Source::new("Dockerfile", "FROM a\nLABEL name\\\u{c}\u{c}a=b c\n").expect("UTF-8");
+    check_print(&source, &parse(&source).expect("parses"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
