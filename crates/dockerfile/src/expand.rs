@@ -107,7 +107,7 @@ impl From<Lexed> for Expanded {
 
 impl From<Lexed> for ExpandedWords {
     fn from(lexed: Lexed) -> Self {
-        Self { words: lexed.words, used: lexed.used, undefined: lexed.undefined }
+        Self { words: lexed.words(), used: lexed.used, undefined: lexed.undefined }
     }
 }
 

@@ -89,5 +89,5 @@ impl Head {
 /// Shell words with variables left alone. The escape directive does not reach here-documents, as in Docker.
 fn lex(text: &str, options: Options) -> Result<Vec<String>, ()> {
     let options = Options { keep_unset: true, ..options };
-    Lexer::new(text, '\\', options, &|_| None).run().map(|lexed| lexed.words).map_err(|_| ())
+    Lexer::new(text, '\\', options, &|_| None).run().map(|lexed| lexed.words()).map_err(|_| ())
 }

@@ -25,9 +25,17 @@ pub(crate) struct Options {
 #[derive(Debug, Default)]
 pub(crate) struct Lexed {
     pub(crate) text: String,
-    pub(crate) words: Vec<String>,
+    /// Where in it.
+    words: Vec<Range<usize>>,
     pub(crate) used: BTreeSet<String>,
     pub(crate) undefined: BTreeSet<String>,
+}
+
+impl Lexed {
+    pub(crate) fn words(&self) -> Vec<String> {
+        let word = |range: &Range<usize>| self.text.get(range.clone()).unwrap_or_default().to_owned();
+        self.words.iter().map(word).collect()
+    }
 }
 
 /// What is wrong, and which bytes of the text are to blame.
@@ -83,8 +91,8 @@ impl<'a> Lexer<'a> {
     pub(crate) fn run(mut self) -> Result<Lexed> {
         let mut sink = Sink::default();
         self.read(None, self.options.raw_escapes, &mut sink)?;
-        let words = sink.finish();
-        Ok(Lexed { text: sink.text, words, used: self.used, undefined: self.undefined })
+        let (text, words) = sink.finish();
+        Ok(Lexed { text, words, used: self.used, undefined: self.undefined })
     }
 
     /// Reads up to the end, or up to and with `stop`.
@@ -364,44 +372,44 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// Collects the text, and the same text cut into words.
+/// Collects the text, and where in it words stand.
 #[derive(Default)]
 struct Sink {
     text: String,
-    words: Vec<String>,
-    word: String,
+    words: Vec<Range<usize>>,
+    /// Where the current word begins.
+    start: usize,
 }
 
 impl Sink {
     /// A character that does not cut.
     fn escaped(&mut self, character: char) {
         self.text.push(character);
-        self.word.push(character);
-    }
-
-    /// A value, or what stands there as it is: its blanks cut.
-    fn cutting(&mut self, text: &str) {
-        self.text.push_str(text);
-        let mut pieces = text.split(char::is_whitespace);
-        self.word.push_str(pieces.next().unwrap_or_default());
-        for piece in pieces {
-            if !self.word.is_empty() {
-                self.words.push(std::mem::take(&mut self.word));
-            }
-            self.word.push_str(piece);
-        }
     }
 
     /// A quoted text: it does not cut.
     fn quoted(&mut self, text: &str) {
         self.text.push_str(text);
-        self.word.push_str(text);
     }
 
-    fn finish(&mut self) -> Vec<String> {
-        if !self.word.is_empty() {
-            self.words.push(std::mem::take(&mut self.word));
+    /// A value, or what stands there as it is: its blanks cut.
+    fn cutting(&mut self, text: &str) {
+        let before = self.text.len();
+        self.text.push_str(text);
+        for (at, blank) in text.match_indices(char::is_whitespace) {
+            self.end_word(before + at);
+            self.start = before + at + blank.len();
         }
-        std::mem::take(&mut self.words)
+    }
+
+    fn end_word(&mut self, end: usize) {
+        if end > self.start {
+            self.words.push(self.start..end);
+        }
+    }
+
+    fn finish(mut self) -> (String, Vec<Range<usize>>) {
+        self.end_word(self.text.len());
+        (self.text, self.words)
     }
 }
