@@ -13,6 +13,7 @@ mod outputs;
 mod platforms;
 mod questions;
 mod registry;
+mod remote;
 mod reproducible;
 mod run;
 mod server;

@@ -187,21 +187,7 @@ impl Evaluation<'_, '_> {
         checksum: Option<&(&Word, String)>,
     ) -> Result<Address, Error> {
         let flag = checksum.map_or(word, |(flag, _)| flag);
-        let pinned = match (address, checksum) {
-            (Address::Http(http), Some((_, text))) => http.with_checksum(text).map(Address::Http),
-            (Address::Http(http), None) => Ok(Address::Http(http)),
-            (Address::Git(git), _) => {
-                let git = match checksum {
-                    Some((_, text)) => git.with_checksum(text),
-                    None => Ok(git),
-                };
-                let git = git.and_then(|git| match add.keep_git_dir {
-                    Some(keep) => git.with_git_dir(keep),
-                    None => Ok(git),
-                });
-                git.and_then(|git| git.check().map(|()| Address::Git(git)))
-            }
-        };
+        let pinned = with_flags(address, add, checksum.map(|(_, text)| text.as_str()));
         pinned.map_err(|error| self.no_address(flag, &error))
     }
 
@@ -248,6 +234,28 @@ impl Evaluation<'_, '_> {
             Err(error) => Err(self.text.wrong(word.span, error.message())),
         };
         words.iter().map(read).collect()
+    }
+}
+
+/// An address with what `--checksum`, expanded, and `--keep-git-dir` say of it.
+pub(super) fn with_flags(
+    address: Address,
+    add: &Add,
+    checksum: Option<&str>,
+) -> Result<Address, AddressError> {
+    match (address, checksum) {
+        (Address::Http(http), Some(checksum)) => http.with_checksum(checksum).map(Address::Http),
+        (Address::Http(http), None) => Ok(Address::Http(http)),
+        (Address::Git(mut git), _) => {
+            if let Some(checksum) = checksum {
+                git = git.with_checksum(checksum)?;
+            }
+            if let Some(keep) = add.keep_git_dir {
+                git = git.with_git_dir(keep)?;
+            }
+            git.check()?;
+            Ok(Address::Git(git))
+        }
     }
 }
 

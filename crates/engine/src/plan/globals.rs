@@ -116,17 +116,22 @@ pub(super) fn proxies(options: &PlanOptions) -> Vec<(String, String)> {
     proxies
 }
 
-/// `SOURCE_DATE_EPOCH`, from the command line or a global ARG.
-pub(super) fn epoch(options: &PlanOptions, globals: &Environment) -> Result<Option<i64>, Error> {
+/// `SOURCE_DATE_EPOCH`, from the command line or a global ARG. The name of a stage stands for a time that only a build
+/// asks for ([`super::epoch_address`]).
+pub(super) fn epoch(
+    options: &PlanOptions,
+    globals: &Environment,
+    stages: &Stages,
+) -> Result<Option<i64>, Error> {
     let name = EPOCH;
     let value = options.build_arg(name).or_else(|| globals.get(name)).unwrap_or_default();
-    if value.is_empty() {
+    if value.is_empty() || stages.by_name(value).is_some() {
         return Ok(None);
     }
     let wrong = || {
         let message = format!("{name} is `{value}`, not a number of seconds since 1970");
         Error::new(ErrorKind::Usage, message)
-            .help("times of stages and of archives' entries are not taken yet; give the number: $(git log -1 --pretty=%ct)")
+            .help("give the number, `$(git log -1 --pretty=%ct)`, or the name of a context or of a stage that only fetches")
     };
     value.parse().map(Some).map_err(|_| wrong())
 }

@@ -8,6 +8,7 @@ mod check;
 mod copy;
 mod display;
 mod environment;
+mod epoch;
 mod evaluate;
 mod external;
 mod file;
@@ -42,6 +43,7 @@ pub use galley_dockerfile::{
 
 pub use self::check::{Checked, check};
 pub use self::environment::Variables;
+pub use self::epoch::epoch_address;
 pub use self::fix::{Choice, Fixed, Made, Offer, fix};
 pub use self::options::{BuildContext, Entitlement, NoCache, PlanOptions};
 pub use self::outline::{Needed, Outline, OutlineArg, TargetInfo, outline, targets};

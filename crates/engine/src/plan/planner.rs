@@ -84,7 +84,7 @@ impl Job<'_> {
         let defaults = globals::defaults(options, platform, stages, text).ok();
         from_rules::check(&first, defaults.as_ref(), warnings);
         let target = first.target()?;
-        let epoch = globals::epoch(options, globals)?;
+        let epoch = globals::epoch(options, globals, stages)?;
         learned.target = target;
         learned.facts.ignore = options.context.ignore.as_ref().map(|(_, text)| text.clone());
         let mut planner = Planner {

@@ -6,7 +6,11 @@
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path, time::Instant};
 
 use fs_err as fs;
-use galley_oci::{Blake3, Digest, Entry, Kind, Meta, Time, Tree};
+use galley_oci::{
+    Blake3, Digest, Entry, Kind, Meta, Time, Tree,
+    archive::{ItemKind, Reader, Whiteouts},
+    compress,
+};
 use galley_store::{Layer, Record, ScanOptions, TempDir};
 
 use super::{
@@ -45,6 +49,37 @@ impl Remote<'_> {
         match address {
             Address::Http(http) => self.obtain_pinned(http, may_write),
             Address::Git(git) => self.obtain_commit(git, may_write),
+        }
+    }
+
+    /// The time of what `address` means: of the commit, of the file by its server's words, or of the newest file of an
+    /// archive.
+    pub fn time(&self, address: &Address, may_write: bool) -> Result<Option<Time>, Error> {
+        let found = self.obtain(address, may_write)?;
+        match address {
+            Address::Http(http) if found.time.is_none() => self.newest(&found.layer, &http.name),
+            _ => Ok(found.time),
+        }
+    }
+
+    /// The time of the newest file of an archive; none when it is anything else.
+    fn newest(&self, layer: &Layer, name: &[u8]) -> Result<Option<Time>, Error> {
+        let tree = layer.tree().map_err(store_error)?;
+        let Some(index) = tree.entries().iter().position(|entry| *entry.path == *name) else {
+            return Ok(None);
+        };
+        let file = self.store.open_file(layer, index).map_err(store_error)?;
+        let Ok(plain) = compress::decoder(Box::new(file)) else { return Ok(None) };
+        let (mut archive, mut newest) = (Reader::new(plain, Whiteouts::Plain), None);
+        loop {
+            match archive.next_item() {
+                Ok(Some(item)) if matches!(item.kind, ItemKind::File { .. }) => {
+                    newest = newest.max(Some(item.meta.mtime));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(newest),
+                Err(_) => return Ok(None),
+            }
         }
     }
 

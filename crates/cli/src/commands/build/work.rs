@@ -11,7 +11,7 @@ use galley_engine::{
     context as contexts,
     export::{Exported, Made, Packed},
     image::{self, ImageOptions, TimeOptions},
-    plan::{self, ContextSource, Plan},
+    plan::{self, ContextSource, Plan, PlanOptions},
     ports::{Ports, Remotes},
     remote::Remote,
     runner::SandboxRunner,
@@ -135,19 +135,29 @@ impl Job<'_> {
             pins: None,
         };
         let remote = Remote { store: self.store, remotes, secrets: &secrets, stop: cancel, began: &|| () };
-        let options = plan_options(self.arguments, environment, &remote, self.may_execute)?;
+        let mut options = plan_options(self.arguments, environment, &remote, self.may_execute)?;
         let times = self.times(&options.context);
         let lock = lock(self.arguments)?;
         let pins = lock.as_ref().map(|(lock, path)| lock.pins(path));
+        let remote = Remote { remotes: Remotes { pins: pins.as_ref(), ..remote.remotes }, ..remote };
+        self.settle_epoch(&mut options, &remote)?;
         let plan = match lock {
             Some((lock, path)) => plan::plan(&options, &LockedImages { images: &sources, lock, path })?,
             None => plan::plan(&options, &sources)?,
         };
-        let remote = Remote { remotes: Remotes { pins: pins.as_ref(), ..remote.remotes }, ..remote };
         self.outputs.check_index(plan.is_index)?;
         let registries = sources.registries();
         let made = self.show(|events| self.build(&plan, &remote, times, registries, events))?;
         self.tell(&made)
+    }
+
+    /// `SOURCE_DATE_EPOCH` as the name of a stage: what that fetches has a time, or there is none.
+    fn settle_epoch(&self, options: &mut PlanOptions, remote: &Remote<'_>) -> Result<(), Error> {
+        let Some((address, place)) = plan::epoch_address(options)? else { return Ok(()) };
+        let time = remote.time(&address, self.may_execute).map_err(|error| error.at(&place))?;
+        let seconds = time.map(|time| time.seconds.to_string()).unwrap_or_default();
+        options.build_args.push(("SOURCE_DATE_EPOCH".to_owned(), seconds));
+        Ok(())
     }
 
     /// Shows what `work` does. Outside of the namespace nothing is shown before it is clear that this was all.

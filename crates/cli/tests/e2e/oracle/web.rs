@@ -50,6 +50,7 @@ pub(super) fn start(kitchen: &Kitchen) -> Web {
     web.put("/closed", Page { authorization: Some("Bearer t0ken".to_owned()), ..Page::new("open\n") });
     web.put("/header", Page { authorization: Some("Basic aGVhZGVy".to_owned()), ..Page::new("head\n") });
     let archive = rootfs_tar(&[TarEntry::Directory("d", 0o750), TarEntry::File("d/f", 0o640, b"f\n")]);
+    web.put("/old.tar", Page::new(old_archive()));
     web.put("/x.tar", Page::new(archive).with("Last-Modified", OLD));
     let repositories = kitchen.path("repositories");
     fs_err::create_dir(&repositories).unwrap();
@@ -57,6 +58,19 @@ pub(super) fn start(kitchen: &Kitchen) -> Web {
     succeeded(shell.args(["-euc", REPOSITORIES]).current_dir(&repositories).output().unwrap());
     web.git(&repositories, None);
     web
+}
+
+/// An archive of files of two times.
+fn old_archive() -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, time) in [("old", 1_500_000_000), ("new", 1_600_000_000)] {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(1);
+        header.set_mode(0o644);
+        header.set_mtime(time);
+        archive.append_data(&mut header, name, &b"x"[..]).unwrap();
+    }
+    archive.into_inner().unwrap()
 }
 
 /// `text` with the server's real address.

@@ -1,0 +1,113 @@
+//! Git repositories.
+
+use std::{io::Read as _, net::TcpListener, os::unix::fs::PermissionsExt, process::Stdio, time::Duration};
+
+use super::*;
+
+#[test]
+fn a_commit_is_fetched_once() {
+    let web = Web::start();
+    let Some(kitchen) = kitchen(&web) else { return };
+    let [main, side] = repository(&kitchen);
+    serve(&kitchen, &web, None);
+    kitchen.dockerfile(&format!("FROM scratch\nADD {} /x\n", web.url("/git/plain.git")));
+    let files = kitchen.files(&["."]);
+    assert_eq!((files["x/file"].mode, files["x/file"].owner), (0o644, (0, 0)));
+    assert!(files.contains_key("x/two") && !files.keys().any(|path| path.contains(".git")));
+    let fetched = web.asked().len();
+    assert_eq!(kitchen.build(&["-t", "x", "."]).executed, 0);
+    assert!(web.asked().len() < fetched, "only the reference is asked for");
+    // A commit needs nobody to be asked, and a reference that leads to it is the same.
+    kitchen.dockerfile(&format!("FROM scratch\nADD {}#{main} /x\n", web.url("/git/plain.git")));
+    assert_eq!(kitchen.build(&["-t", "x", "."]).executed, 0);
+    assert_eq!(statuses(&web), [0; 0]);
+    let add = format!("FROM scratch\nADD --checksum={side} {}#main /x\n", web.url("/git/plain.git"));
+    let (code, said) = kitchen.dockerfile(&add).build_fails(&["."]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("Dockerfile:2:") && said.contains(&main) && said.contains(&side), "{said}");
+}
+
+fn program(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn settings_of_the_person_do_not_count() {
+    let web = Web::start();
+    let Some(kitchen) = kitchen(&web) else { return };
+    repository(&kitchen);
+    serve(&kitchen, &web, None);
+    let home = kitchen.path("home");
+    program(&home.join("hooks/post-checkout"), &format!("#!/bin/sh\ntouch {}/ran\n", home.display()));
+    let settings = format!(
+        "[core]\n\thooksPath = {}/hooks\n[url \"http://127.0.0.1:1/\"]\n\tinsteadOf = http://127.0.0.1\n",
+        home.display()
+    );
+    fs::write(home.join(".gitconfig"), settings).unwrap();
+    kitchen.dockerfile(&format!("FROM scratch\nADD {} /x\n", web.url("/git/plain.git?keep-git-dir")));
+    let mut command = kitchen.build_command(&["-t", "x", "."]);
+    command.env("GIT_DIR", "/nowhere").env("GIT_TRACE", home.join("trace"));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(!home.join("ran").exists() && !home.join("trace").exists());
+}
+
+#[test]
+fn without_git_it_is_said_what_to_install() {
+    let web = Web::start();
+    let Some(kitchen) = kitchen(&web) else { return };
+    kitchen.dockerfile(&format!("FROM scratch\nADD {} /x\n", web.url("/git/plain.git")));
+    // An ordinary user needs programs to get into the user namespace, and git is asked before that.
+    let output = kitchen.build_command(&["."]).env("PATH", "/nowhere").output().unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("git is not installed") && said.contains("apt install git"), "{said}");
+}
+
+#[test]
+fn ssh_is_asked_without_settings() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    repository(&kitchen);
+    let (bin, log) = (kitchen.path("bin"), kitchen.path("ssh.log"));
+    // The last argument is what is run there.
+    let fake = format!(
+        "#!/bin/sh\necho \"$@ $SSH_AUTH_SOCK\" >> {}\nfor last; do :; done\ncd {}\neval \"exec $last\"\n",
+        log.display(),
+        kitchen.env.work().join("repositories").display()
+    );
+    program(&bin.join("ssh"), &fake);
+    kitchen.dockerfile("FROM scratch\nADD git@example.com:plain.git#side /x\n");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut command = kitchen.build_command(&["-t", "x", "."]);
+    let output = command.env("PATH", path).env("SSH_AUTH_SOCK", "/the/agent").output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let log = fs::read_to_string(log).unwrap();
+    assert!(log.lines().count() >= 2, "{log}");
+    for line in log.lines() {
+        assert!(line.starts_with("-F /dev/null -o BatchMode=yes"), "{line}");
+        assert!(line.contains("git@example.com") && line.ends_with("/the/agent"), "{line}");
+    }
+}
+
+#[test]
+fn a_build_that_is_stopped_stops_its_git() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    for scheme in ["git", "http"] {
+        kitchen.dockerfile(&format!("FROM scratch\nADD {scheme}://{address}/x.git /x\n"));
+        let mut command = kitchen.build_command(&["."]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (mut connection, _) = silent.accept().unwrap();
+        kitchen.env.run("kill", &["-INT", &child.id().to_string()]);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{}", text(&output));
+        // Nobody holds the other end any more: reading ends, and not by this timeout.
+        connection.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let ended = connection.read_to_end(&mut Vec::new());
+        let timed_out = ended.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+        assert!(!timed_out, "{ended:?}");
+    }
+}
