@@ -40,7 +40,7 @@ use super::{Kitchen, succeeded};
 const DIFFERENT: &[(&str, &str)] = &[
     ("add-git-submodules-left", "submodules have no .git that names a folder of the builder"),
     ("add-git-templates", "a kept .git has no templates, such as sample hooks"),
-    ("bad-mount-cache-source-file", "a cache is a directory"),
+    ("run-mount-cache-source-file", "a cache is a directory"),
     ("bad-mount-from-index", "a stage has its number in mounts as in COPY"),
     ("bad-stage-case", "a stage has one name in FROM and in COPY, in whatever case"),
     ("bad-target-index", "a stage has its number in --target as in COPY"),
