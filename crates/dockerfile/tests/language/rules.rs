@@ -16,6 +16,7 @@
 
 use galley_dockerfile::lint::{BaseFacts, Facts, Finding, Input, own, rules};
 use galley_dockerfile::{Source, parse};
+use proptest::prelude::*;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -150,4 +151,30 @@ fn rules_find_what_they_should() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n----\n"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is written: no panic, every place is in the text, and every fix fits it and leaves a Dockerfile.
+    #[test]
+    fn findings_fit_any_dockerfile(
+        lines in prop::collection::vec(
+            "(RUN|run|COPY|FROM golang|FROM scratch|ENV|USER|WORKDIR|CMD|SHELL|RUN <<E\n)\
+             ( |go build|apt-get update|chown -R a /x|apk add|&&|;|\\\\\n|\n|#|[$\"'`{(]|/x|\\.|--from=0|npm ci|E\n|[a-b\u{fc}])*",
+            0..12,
+        ),
+    ) {
+        let source = Source::new("Dockerfile", format!("FROM golang:1.22 AS a\n{}\n", lines.join("\n"))).expect("UTF-8");
+        let is_whole = parse(&source).is_ok_and(|dockerfile| dockerfile.into_stages().is_ok());
+        for finding in is_whole.then(|| findings(&source, &Facts::default())).into_iter().flatten() {
+            prop_assert!(source.text().get(finding.span.range()).is_some());
+            if let Some(fix) = finding.fix {
+                let fixed = fix.apply(source.text());
+                prop_assert!(fixed.is_some());
+                let fixed = Source::new("fixed", fixed.unwrap_or_default()).expect("UTF-8");
+                prop_assert!(parse(&fixed).is_ok(), "{}\nbecame\n{}", source.text(), fixed.text());
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! A Dockerfile as the own rules see it: what stages stand on, what variables hold where, which commands a RUN runs.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use super::Input;
 use super::image::Image;
@@ -34,7 +35,7 @@ pub(super) struct View<'a> {
     /// Its RUNs, without triggers.
     pub(super) runs: Vec<RunView<'a>>,
     /// ENV, ARG, WORKDIR, USER and SHELL.
-    pub(super) values: Values,
+    pub(super) values: Rc<Values>,
 }
 
 /// What a stage begins with.
@@ -84,7 +85,7 @@ impl<'a> Scene<'a> {
             let script = Script::read(run, &values.shell(index));
             Some(RunView { index, instruction, run, script })
         });
-        View { stage, base, runs: runs.collect(), values }
+        View { stage, base, runs: runs.collect(), values: Rc::new(values) }
     }
 
     fn base(&self, stage: &Stage, globals: &Values) -> Base {

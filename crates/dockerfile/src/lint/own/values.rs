@@ -1,6 +1,7 @@
 //! What ENV, ARG, WORKDIR, USER and SHELL hold at each instruction of a stage, as far as the text tells.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use super::Input;
 use crate::command::{ArgDefinition, Command};
@@ -13,12 +14,18 @@ use crate::stage::Stage;
 /// Longer values are not kept: nothing that a rule asks for is that long.
 const MAX_VALUE: usize = 4096;
 
+/// Stages further below are not looked at.
+const MAX_BELOW: usize = 64;
+
 /// The shell of a stage that names none.
 const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
 /// Values with the index of the instruction that sets them. What is not known is `None`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Values {
+    /// Those of the stage that this one stands on, and how many there are below each other.
+    below: Option<Rc<Values>>,
+    depth: usize,
     variables: BTreeMap<String, Log<Option<String>>>,
     /// Those that ENV set: ARG does not change them any more.
     environment: BTreeSet<String>,
@@ -51,12 +58,16 @@ impl Values {
     /// What a stage sets, on top of what it stands on.
     pub(super) fn of_stage(
         stage: &Stage,
-        parent: Option<&Self>,
+        below: Option<&Rc<Self>>,
         facts: Option<&BaseFacts>,
         globals: &Self,
         escape: char,
     ) -> Self {
-        let mut values = parent.map(Self::inherited).unwrap_or_default();
+        let mut values = Self::default();
+        if let Some(below) = below.filter(|below| below.depth < MAX_BELOW) {
+            values.below = Some(Rc::clone(below));
+            values.depth = below.depth + 1;
+        }
         if let Some(facts) = facts {
             values.user.push((0, Some(facts.user.clone())));
             for (name, value) in facts.environment.iter().filter_map(|pair| pair.split_once('=')) {
@@ -67,17 +78,6 @@ impl Values {
             values.read(index, instruction, globals, escape);
         }
         values
-    }
-
-    /// What a stage on top of this one begins with.
-    fn inherited(&self) -> Self {
-        fn last<T: Clone>(log: &Log<T>) -> Log<T> {
-            log.last().map(|(_, value)| (0, value.clone())).into_iter().collect()
-        }
-        let variables = self.variables.iter().map(|(name, log)| (name.clone(), last(log)));
-        let (workdir, user, shell) = (last(&self.workdir), last(&self.user), last(&self.shell));
-        let environment = self.environment.clone();
-        Self { variables: variables.collect(), environment, workdir, user, shell }
     }
 
     fn read(&mut self, index: usize, instruction: &Instruction, globals: &Self, escape: char) {
@@ -125,7 +125,7 @@ impl Values {
     /// Without a default a global ARG's value counts.
     fn arg(&mut self, index: usize, definition: &ArgDefinition, globals: Option<&Self>, escape: char) {
         let name = definition.name.text.as_str();
-        if self.environment.contains(name) {
+        if self.is_environment(name) {
             return;
         }
         let value = match (&definition.default, globals) {
@@ -136,13 +136,23 @@ impl Values {
         self.set(if globals.is_some() { index + 1 } else { index }, name, value);
     }
 
+    fn is_environment(&self, name: &str) -> bool {
+        self.environment.contains(name) || self.below.as_ref().is_some_and(|below| below.is_environment(name))
+    }
+
     fn set(&mut self, from: usize, name: &str, value: Option<String>) {
         let value = value.filter(|value| value.len() <= MAX_VALUE);
         self.variables.entry(name.to_owned()).or_default().push((from, value));
     }
 
     fn variable(&self, index: usize, name: &str) -> Option<&Option<String>> {
-        at(self.variables.get(name)?, index)
+        let own = self.variables.get(name).and_then(|log| at(log, index));
+        own.or_else(|| self.below.as_ref()?.variable(usize::MAX, name))
+    }
+
+    /// What holds of a setting that there is one of.
+    fn setting<T>(&self, index: usize, log: fn(&Self) -> &Log<T>) -> Option<&T> {
+        at(log(self), index).or_else(|| self.below.as_ref()?.setting(usize::MAX, log))
     }
 
     /// A variable that ENV or ARG sets above an instruction; `Some(None)` when the text does not tell its value.
@@ -176,24 +186,25 @@ impl Values {
 
     /// The working directory; nothing when it is not known.
     pub(super) fn workdir(&self, index: usize) -> Option<&str> {
-        at(&self.workdir, index)?.as_deref()
+        self.setting(index, |values| &values.workdir)?.as_deref()
     }
 
     /// The user of an instruction: `Some(None)` when the text does not tell it, `None` when nobody has set one.
     pub(super) fn user(&self, index: usize) -> Option<Option<&str>> {
-        at(&self.user, index).map(|user| user.as_deref())
+        self.setting(index, |values| &values.user).map(|user| user.as_deref())
     }
 
     /// The shell of an instruction.
     pub(super) fn shell(&self, index: usize) -> Vec<String> {
-        at(&self.shell, index).cloned().unwrap_or_else(|| DEFAULT_SHELL.map(str::to_owned).to_vec())
+        self.setting(index, |values| &values.shell)
+            .cloned()
+            .unwrap_or_else(|| DEFAULT_SHELL.map(str::to_owned).to_vec())
     }
 
-    /// Whether some value, known at the end of the stage, contains a text.
+    /// Whether a variable ever holds a text, or something that is not known.
     pub(super) fn any_contains(&self, name: &str, text: &str) -> bool {
-        let log = self.variables.get(name);
-        log.is_some_and(|log| {
-            log.iter().any(|(_, value)| value.as_ref().is_none_or(|value| value.contains(text)))
-        })
+        let holds = |value: &Option<String>| value.as_ref().is_none_or(|value| value.contains(text));
+        let own = self.variables.get(name).is_some_and(|log| log.iter().any(|(_, value)| holds(value)));
+        own || self.below.as_ref().is_some_and(|below| below.any_contains(name, text))
     }
 }
