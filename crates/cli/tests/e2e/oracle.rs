@@ -6,7 +6,7 @@
 //! | `context` | a shell script that makes the build context in the current folder, when there is more than the Dockerfile |
 //! | `archive` | a shell script that writes the context, made like that, as an archive to standard output: galley reads it on standard input, and BuildKit from a URL |
 //! | `url` | a shell script that writes a file, made like that, to standard output: its URL is the context of both |
-//! | `options` | one flag of `galley build` on each line, or `SOURCE_DATE_EPOCH=…`; `@agent` is the socket of an SSH agent |
+//! | `options` | one flag of `galley build` on each line, `SOURCE_DATE_EPOCH=…`, or `CONTEXT=…` for a context that is elsewhere; `@agent` is the socket of an SSH agent |
 //! | `expected.json` | config, history, the layers' entries and files (also times, in cases named `times-…`); or that it fails |
 //!
 //! To ask BuildKit again, as root, with `buildctl` on PATH and a daemon that allows insecure steps
@@ -117,6 +117,17 @@ impl Case {
         }
         let mut shell = Command::new("sh");
         Some(succeeded(shell.args(["-eu"]).arg(script).current_dir(folder).output().unwrap()).stdout)
+    }
+
+    /// The address that is the context, if it is elsewhere.
+    fn elsewhere(&self, bases: &Bases) -> Option<String> {
+        let address = self.options.iter().find_map(|option| option.strip_prefix("CONTEXT="))?;
+        Some(web::real(bases.web(), address))
+    }
+
+    /// The options that are flags or variables.
+    fn flags(&self) -> impl Iterator<Item = &String> {
+        self.options.iter().filter(|option| !option.starts_with("CONTEXT="))
     }
 
     /// Whether the times of files count.

@@ -70,6 +70,7 @@ fn layer_context(remote: &Remote<'_>, address: &Address, may_write: bool) -> Res
     let obtained = remote.obtain(address, may_write)?;
     let path = remote.store.lower_dir(&obtained.layer).map_err(store_error)?;
     let snapshot = Snapshot::empty().with(obtained.layer)?;
-    let kept = Kept::of(Files::of_snapshot(&snapshot)?, obtained.time);
+    let is_commit = matches!(address, Address::Git(_));
+    let kept = Kept::of(Files::of_snapshot(&snapshot)?, obtained.time, is_commit);
     Ok(ContextSource { name: ".".to_owned(), path, ignore: None, kept: Some(kept) })
 }

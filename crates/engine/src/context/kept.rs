@@ -36,14 +36,21 @@ pub struct Kept {
     _temp: Option<TempDir>,
     /// None for a plain directory, which is looked at when it is needed.
     pub(crate) files: Option<Files>,
-    /// The time of the commit, or when the server says that the file was changed.
-    pub time: Option<Time>,
+    /// The time of the commit, when the server says that the file was changed, or of the newest file of an archive.
+    pub(crate) time: Option<Time>,
+    is_commit: bool,
 }
 
 impl Kept {
     /// Files that stay in the store.
-    pub(super) fn of(files: Files, time: Option<Time>) -> Arc<Self> {
-        Arc::new(Self { _temp: None, files: Some(files), time })
+    pub(super) fn of(files: Files, time: Option<Time>, is_commit: bool) -> Arc<Self> {
+        Arc::new(Self { _temp: None, files: Some(files), time, is_commit })
+    }
+
+    /// When the commit was made that these files are of.
+    #[must_use]
+    pub fn commit_time(&self) -> Option<Time> {
+        self.time.filter(|_| self.is_commit)
     }
 }
 
@@ -59,7 +66,7 @@ pub enum Input {
 pub fn empty_context(store: &Store) -> Result<ContextSource, Error> {
     let temp = store.temp_dir("nothing").map_err(store_error)?;
     let path = temp.path().to_path_buf();
-    let kept = Arc::new(Kept { _temp: Some(temp), files: None, time: None });
+    let kept = Arc::new(Kept { _temp: Some(temp), files: None, time: None, is_commit: false });
     Ok(ContextSource { name: ".".to_owned(), path, ignore: None, kept: Some(kept) })
 }
 
@@ -91,7 +98,8 @@ pub fn examine(mut input: Box<dyn Read + Send>) -> io::Result<Input> {
     Ok(Input::Text(text))
 }
 
-/// Unpacks an archive that is a context; `origin` says in messages where it came from.
+/// Unpacks an archive that is a context; `origin` says in messages where it came from, and `time` is its own one when it has
+/// one.
 pub fn unpack(
     store: &Store,
     name: &str,
@@ -117,8 +125,10 @@ pub fn unpack(
     // A pipe is read to its end, or whoever writes to it fails. What comes behind the archive means nothing.
     let _ = io::copy(&mut decoded, &mut io::sink());
     let path = temp.diff();
+    let regular = tree.entries().iter().filter(|entry| matches!(entry.kind, Kind::File { .. }));
+    let time = time.or_else(|| regular.map(|entry| entry.meta.mtime).max());
     let files = Files::of_directory(&path, Arc::new(tree));
-    let kept = Arc::new(Kept { _temp: Some(temp), files: Some(files), time });
+    let kept = Arc::new(Kept { _temp: Some(temp), files: Some(files), time, is_commit: false });
     Ok(ContextSource { name: name.to_owned(), path, ignore: None, kept: Some(kept) })
 }
 

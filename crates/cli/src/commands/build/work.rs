@@ -342,7 +342,7 @@ impl Job<'_> {
     /// The plan knows the rest: SOURCE_DATE_EPOCH is among the build arguments.
     fn times(&self, context: &ContextSource) -> TimeOptions {
         let reproducible = self.arguments.reproducible;
-        let fetched = context.kept.as_ref().and_then(|kept| kept.time).filter(|_| reproducible);
+        let fetched = context.kept.as_ref().and_then(|kept| kept.commit_time()).filter(|_| reproducible);
         let fetched = fetched.map(|time| time.seconds);
         // The store's temporary place may be in somebody's work tree.
         let checkout = Some(&context.path).filter(|_| reproducible && context.kept.is_none());

@@ -55,18 +55,18 @@ fn run_galley(kitchen: &Kitchen, bases: &Bases, case: &Case, archive: &Path) -> 
         let layout = format!("{name}=oci-layout://{}", bases.layout(name).display());
         command.arg("--build-context").arg(layout);
     }
-    for option in &case.options {
+    for option in case.flags() {
         let option = real(kitchen, bases, option);
         match option.strip_prefix("--") {
             Some(_) => command.args(option.splitn(2, ' ')),
             None => command.env("SOURCE_DATE_EPOCH", option.trim_start_matches("SOURCE_DATE_EPOCH=")),
         };
     }
-    match (case.written("archive", &folder), case.written("url", &folder)) {
-        (Some(archive), _) => with_input(command.arg("-"), &archive),
-        (None, Some(file)) => command.arg(server::serve(file)).output().unwrap(),
-        (None, None) => command.arg(".").output().unwrap(),
+    if let Some(archive) = case.written("archive", &folder) {
+        return with_input(command.arg("-"), &archive);
     }
+    let url = case.elsewhere(bases).or_else(|| case.written("url", &folder).map(server::serve));
+    command.arg(url.unwrap_or_else(|| ".".to_owned())).output().unwrap()
 }
 
 /// What BuildKit makes of the case.
@@ -94,8 +94,9 @@ fn run_buildkit(kitchen: &Kitchen, bases: &Bases, case: &Case, address: &str, ar
     let mut command = Command::new("buildctl");
     command.current_dir(&folder).args(["--addr", address, "build", "--frontend", "dockerfile.v0"]);
     command.arg("--progress=plain");
-    match case.written("archive", &folder).or_else(|| case.written("url", &folder)) {
-        Some(archive) => command.args(["--opt", &format!("context={}", server::serve(archive))]),
+    let file = case.written("archive", &folder).or_else(|| case.written("url", &folder));
+    match case.elsewhere(bases).or_else(|| file.map(server::serve)) {
+        Some(url) => command.args(["--opt", &format!("context={url}")]),
         None => command.args(["--local", "context=.", "--local", "dockerfile=."]),
     };
     command.arg("--output").arg(format!("type=oci,dest={}", archive.display()));
@@ -106,7 +107,7 @@ fn run_buildkit(kitchen: &Kitchen, bases: &Bases, case: &Case, address: &str, ar
         let context = format!("context:{name}=oci-layout://{name}@{}", bases.digest(name));
         command.args(["--opt", &context]);
     }
-    for option in &case.options {
+    for option in case.flags() {
         command.args(translate(&real(kitchen, bases, option)));
     }
     for (flag, name) in [("--add-host ", "add-hosts"), ("--ulimit ", "ulimit")] {

@@ -33,12 +33,19 @@ git clone -q --bare plain plain.git
  git add .; git update-index --add --cacheinfo 160000,$(git -C ../sub rev-parse HEAD),mod
  git commit -qm with)
 git clone -q --bare with with.git
+(start app; mkdir sub; echo one > one.txt; echo f > sub/f; printf 'one.txt\nsub\n' > .dockerignore; ln -s sub link
+ printf 'FROM busybox\nCOPY . /all/\nRUN --mount=target=/m ls -A /m >/list\n' > Dockerfile
+ printf 'FROM busybox\nCOPY . /sub/\n' > sub/dockerfile; printf 'FROM busybox\nCOPY sub /other/\n' > sub/Other
+ printf 'FROM busybox\nCOPY .git/HEAD /head\nRUN --mount=target=/m test -d /m/.git\n' > Keep
+ git add .; git commit -qm one; git tag v1; echo two > two.txt; git add .; git commit -qm two)
+git clone -q --bare app app.git
 "#;
 
 /// Starts the server.
 pub(super) fn start(kitchen: &Kitchen) -> Web {
     let web = Web::start();
     web.put("/a.txt", Page::new("a\n").with("Last-Modified", OLD).with("ETag", "\"a\""));
+    web.put("/Made", Page::new("FROM busybox\nWORKDIR /w\nCOPY context /c\n").with("Last-Modified", OLD));
     web.put("/dir/b.txt", Page::new("b\n"));
     web.put("/dir/", Page::new("index\n"));
     web.put("/", Page::new("root\n"));
