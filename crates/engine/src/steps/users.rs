@@ -100,7 +100,7 @@ impl Accounts {
     /// The first name in `spec` that [`owner`](Self::owner) does not know.
     pub(crate) fn unknown<'a>(&self, spec: &'a str) -> Option<&'a str> {
         let (user, group) = split(spec);
-        let is_name = |text: &str| !text.is_empty() && owner_number(text).is_none();
+        let is_name = |text: &str| owner_number(text).is_none();
         if is_name(user) && !self.users().any(|entry| entry.name == user.as_bytes()) {
             return Some(user);
         }
@@ -163,9 +163,13 @@ fn number(text: &str, what: &str) -> Result<Option<u32>, Error> {
     }
 }
 
-/// The number that `text` is; the one that chown(2) takes for "leave as it is" is none.
+/// The number that `text` is in --chown, as BuildKit reads it: a signed one, also nothing and `root`. What chown(2) takes
+/// for "leave as it is" leaves a new file to root.
 pub(super) fn owner_number(text: &str) -> Option<u32> {
-    text.parse().ok().filter(|&id| id != u32::MAX)
+    match text {
+        "" | "root" => Some(0),
+        text => text.parse().ok().map(|id: i32| if id == -1 { 0 } else { id.cast_unsigned() }),
+    }
 }
 
 fn unknown(what: &str, name: &str, file: &str) -> Error {
@@ -242,8 +246,14 @@ mod tests {
             ("5", (5, 5)),
             ("5:6", (5, 6)),
             ("5:app", (5, 2000)),
+            ("app:", (1000, 0)),
+            (":5", (0, 5)),
+            ("root:app", (0, 2000)),
             // The kernel takes it for "leave as it is".
-            ("4294967295", (0, 0)),
+            ("-1", (0, 0)),
+            ("+7", (7, 7)),
+            // A name, for its size.
+            ("2147483648", (0, 0)),
         ];
         for (spec, owner) in cases {
             assert_eq!(accounts.owner(spec), owner, "{spec}");

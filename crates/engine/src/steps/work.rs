@@ -184,7 +184,7 @@ fn owner(
     spec: Option<&str>,
 ) -> Result<Option<(u32, u32)>, Error> {
     let Some(spec) = spec else { return Ok(None) };
-    if spec.split(':').all(|part| owner_number(part).is_some()) {
+    if spec.splitn(2, ':').all(|part| owner_number(part).is_some()) {
         return Ok(Some(Accounts::default().owner(spec)));
     }
     if below.stack().layers().is_empty() {
