@@ -169,6 +169,7 @@ fn an_index_is_pushed_and_each_takes_its_own() {
         parse(&registry.manifest("team/app", digest).unwrap().1)["annotations"]["who"].clone()
     };
     assert_eq!([who(0), who(1)], [json!("arm"), Value::Null]);
+    imagetools(&name, &bytes);
     let meta = parse(&fs::read(meta).unwrap());
     let digest = galley_oci::Digest::sha256(&bytes).to_string();
     assert_eq!(meta["containerimage.digest"], digest.as_str());
@@ -181,6 +182,34 @@ fn an_index_is_pushed_and_each_takes_its_own() {
     there.dockerfile(&format!("FROM {name}\nCOPY Dockerfile /d\n"));
     let files = there.files(&["--platform", "linux/amd64", "."]);
     assert_eq!(content(&files["app"]), "program for linux/amd64: hello");
+}
+
+/// buildx reads the index as it is, where it is installed.
+fn imagetools(name: &str, index: &[u8]) {
+    let inspect = |arguments: &[&str]| {
+        let output = Command::new("docker-buildx").args(["imagetools", "inspect"]).args(arguments).output();
+        output.ok().map(|output| succeeded(output).stdout)
+    };
+    let Some(raw) = inspect(&["--raw", name]) else { return };
+    assert_eq!(raw, index);
+    let shown = inspect(&[name]).unwrap();
+    let shown = String::from_utf8_lossy(&shown);
+    assert!(shown.contains("linux/arm64") && shown.contains("linux/amd64"), "{shown}");
+}
+
+#[test]
+fn a_cache_has_the_steps_of_all_platforms() {
+    let (Some(here), Some(there)) = (cross(), cross()) else { return };
+    let registry = Registry::start();
+    let (name, several) = (format!("{}/team/app", registry.host()), "--platform=linux/arm64,linux/amd64");
+    let caches = [format!("type=registry,ref={name}:cache,mode=max"), "type=inline".to_owned()];
+    here.build(&[several, "-t", &name, "--push", "--cache-to", &caches[0], "--cache-to", &caches[1], "."]);
+    for from in ["cache", "latest"] {
+        let store = there.path(from);
+        let mut command = there.build_command(&[several, "--cache-from", &format!("{name}:{from}"), "."]);
+        let output = succeeded(command.env("GALLEY_ROOT", store).output().unwrap());
+        assert_eq!(super::counts(&output).executed, 0, "{}", text(&output));
+    }
 }
 
 #[test]

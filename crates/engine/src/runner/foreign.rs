@@ -184,6 +184,14 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn the_program_of_a_few_bytes_is_one() {
+        let ended = tried(&elf::program("386").unwrap()).map_err(|error| error.raw_os_error());
+        // A kernel without 32-bit mode does not take it; one that takes it runs it to its end.
+        assert!(matches!(ended, Ok(true) | Err(Some(ENOEXEC))), "{ended:?}");
+    }
+
+    #[test]
     fn an_unknown_machine_is_refused_with_advice() {
         let error = check(&"linux/pdp11".parse().unwrap(), &Snapshot::empty()).unwrap_err();
         let here = Platform::of_this_machine();

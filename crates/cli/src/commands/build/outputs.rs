@@ -278,13 +278,13 @@ pub(super) fn keep(outputs: &Outputs, exported: &Exported<'_>) -> Result<(), Err
 }
 
 /// By what docker calls the result: the digest of the index that was written, else the id of the image for this machine.
-pub(super) fn id(made: &[Made], packed: Option<&Packed>) -> Digest {
+pub(super) fn id(made: &[Made], packed: Option<&Packed>) -> Option<Digest> {
     if let Some(index) = packed.and_then(|packed| packed.index.as_ref()) {
-        return index.descriptor.digest;
+        return Some(index.descriptor.digest);
     }
     let here = Platform::of_this_machine();
     let nearest = made.iter().min_by_key(|one| here.rank(&one.platform).unwrap_or(usize::MAX));
-    nearest.map_or_else(|| Digest::sha256(b""), |one| one.image.id)
+    nearest.map(|one| one.image.id)
 }
 
 pub(super) fn timed<T>(

@@ -299,7 +299,7 @@ impl Job<'_> {
             self.store.barrier().map_err(store_error)?;
         }
         let packed = outputs::write(self.outputs, &exported, registries, caches)?;
-        Ok(Done { id: Some(outputs::id(&made, packed.as_ref())), packed })
+        Ok(Done { id: outputs::id(&made, packed.as_ref()), packed })
     }
 
     /// The image of each platform, put together.
