@@ -2,6 +2,7 @@
 
 use super::Request;
 use crate::error::{Error, ErrorKind};
+use crate::line::Args;
 use crate::span::Word;
 use crate::words;
 
@@ -48,9 +49,8 @@ pub struct Pair {
 
 impl Arg {
     pub(super) fn read(request: &mut Request<'_>) -> Result<Self, Error> {
-        let args = request.plain_args("at least one name")?;
+        let (_, words) = words_of(request, "at least one name")?;
         request.warn_of_hash();
-        let words = words::keeping_quotes(&args, request.escape);
         let definitions = words.into_iter().map(|word| match split(&word) {
             Some((name, _)) if name.text.is_empty() => Err(blank_name(request, &word)),
             Some((name, default)) => Ok(ArgDefinition { name, default: Some(default) }),
@@ -72,10 +72,16 @@ impl Label {
     }
 }
 
+/// The arguments, and their words. An escape character alone is no word.
+fn words_of<'a>(request: &mut Request<'a>, what: &'static str) -> Result<(Args<'a>, Vec<Word>), Error> {
+    let args = request.plain_args(what)?;
+    let words = words::keeping_quotes(&args, request.escape);
+    if words.is_empty() { Err(request.missing(what)) } else { Ok((args, words)) }
+}
+
 /// The first word decides: with `=` all words are pairs, without it the rest of the line is its value.
 fn pairs(request: &mut Request<'_>) -> Result<Vec<Pair>, Error> {
-    let args = request.plain_args("at least one `name=value`")?;
-    let words = words::keeping_quotes(&args, request.escape);
+    let (args, words) = words_of(request, "at least one `name=value`")?;
     if words.first().is_some_and(|word| !word.text.contains('=')) {
         request.warn_of_hash();
         let (key, value) =

@@ -100,3 +100,12 @@ fn deep_json_is_no_exec_form() {
     let kind = parse(&source(&nested(2))).map(|_| ()).map_err(|error| error.kind().clone());
     assert_eq!(kind, Err(ErrorKind::JsonNotStrings { instruction: "CMD" }));
 }
+
+#[test]
+fn an_escape_character_alone_is_no_word() {
+    for keyword in ["ARG", "ENV", "LABEL"] {
+        let source = Source::new("Dockerfile", format!("FROM a\n{keyword} \\ \\\n")).expect("UTF-8");
+        let error = parse(&source).expect_err("nothing is named");
+        assert!(matches!(error.kind(), ErrorKind::MissingArgument { .. }), "{error}");
+    }
+}
