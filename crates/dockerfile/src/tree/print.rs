@@ -2,11 +2,16 @@
 
 use super::Node;
 use crate::directive::DEFAULT_ESCAPE;
+use crate::heredoc::Head;
 use crate::json::{self, Json};
 use crate::line::{Line, Physical};
+use crate::span::Span;
 
 /// White space between words, and behind a line, that no JSON has and that is never before a continuation.
 const VERTICAL_TAB: char = '\u{b}';
+
+/// What may stand between words. An escape character takes the first blank, `<<` takes blanks behind it.
+const BLANKS: [&str; 3] = [" ", "  ", "\u{b}"];
 
 /// Prints what [`crate::parse()`] reads as the same tree. `escape` is the Dockerfile's.
 pub fn print(nodes: &[Node], escape: char) -> String {
@@ -56,17 +61,33 @@ fn arguments(node: &Node, escape: char) -> String {
     if node.json {
         return plain.iter().cloned().chain([json_array(array)]).collect::<Vec<_>>().join(" ");
     }
-    let text = node.args.join(" ");
-    let is_one_text = node.args.len() < 2 || is_healthcheck;
-    if !is_one_text && is_json(&text) {
-        // Another white space stood there, with which it was none.
-        return node.args.join(VERTICAL_TAB.encode_utf8(&mut [0; 4]));
+    match node.name.as_str() {
+        "arg" | "env" | "label" => quoted_words(node, escape),
+        "copy" | "add" | "volume" => blanks(node),
+        _ => node.args.join(" "),
     }
-    if !is_one_text && node.args.iter().any(|word| word.ends_with(escape)) {
-        // The first blank belongs to the escape character.
-        return node.args.join("  ");
+}
+
+/// Words that keep their quotes and escapes. The blank behind an escape character belongs to it.
+fn quoted_words(node: &Node, escape: char) -> String {
+    let is_name = |name: &&String| node.args.len() == 2 && !name.contains('=') && name.ends_with(escape);
+    let mut text = node.args.join(if node.args.first().filter(is_name).is_some() { "  " } else { " " });
+    if text.ends_with(char::is_whitespace) {
+        // An escape character at the very end means nothing, but it holds the blank.
+        text.push(escape);
     }
     text
+}
+
+/// Words between the blanks that must have stood there: those with which the line is no JSON array, and has as many
+/// here-documents as it had.
+fn blanks(node: &Node) -> String {
+    let heredocs = |text: &str| Head::read_all(text, Span::new(0, 0)).map_or(0, |heads| heads.len());
+    let joined = |blank: &&str| {
+        let text = node.args.join(blank);
+        (!is_json(&text) && heredocs(&text) == node.heredocs.len()).then_some(text)
+    };
+    BLANKS.iter().find_map(joined).unwrap_or_else(|| node.args.join(" "))
 }
 
 fn is_json(text: &str) -> bool {

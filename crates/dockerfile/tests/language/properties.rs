@@ -114,9 +114,17 @@ fn last_shell(text: &str) -> Option<String> {
 }
 
 #[test]
-fn a_name_before_an_escaped_blank_is_printed_too() {
-    let source = Source::new("Dockerfile", "FROM a\nLABEL name\\\u{c}\u{c}a=b c\n").expect("UTF-8");
-    check_print(&source, &parse(&source).expect("parses"));
+fn odd_blanks_are_printed_too() {
+    let lines = [
+        "LABEL name\\\u{c}\u{c}a=b c\n",
+        "COPY a\\ <<E b\n",
+        "COPY a\\  <<E b\nE\n",
+        "VOLUME [\"a\",\u{b}\"b\"]\n",
+    ];
+    for line in lines {
+        let source = Source::new("Dockerfile", format!("FROM a\n{line}")).expect("UTF-8");
+        check_print(&source, &parse(&source).expect("parses"));
+    }
 }
 
 proptest! {
