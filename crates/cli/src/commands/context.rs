@@ -11,11 +11,10 @@ use galley_engine::{
     Cancel, Error, ErrorKind, context as contexts,
     plan::PlanOptions,
     ports::{BaseImage, ImageSource, LayoutReference, Remotes, Secrets},
-    remote::{Address, Remote},
+    remote::{Address, Remote, redacted},
     survey::{self, Survey},
 };
 use galley_oci::{Digest, ImageConfig, Platform, Reference};
-use galley_store::Store;
 
 use crate::{
     commands::build::{
@@ -82,7 +81,7 @@ pub(crate) fn execute(arguments: &ContextArgs, context: &Context) -> Outcome {
         namespace::enter_unless_root(context)?;
         of_other(arguments, context)?
     };
-    let name = arguments.context.display().to_string();
+    let name = redacted(&arguments.context.to_string_lossy());
     let shown = match (arguments.format, arguments.all) {
         (Format::Json, _) => json::shown(&survey, &name)?,
         (Format::Text, true) => text::list(&survey),
@@ -99,7 +98,7 @@ impl ContextArgs {
     }
 }
 
-fn of_directory(arguments: &ContextArgs, context: &Context) -> Result<Survey, Error> {
+fn of_directory(arguments: &ContextArgs, context: &Context) -> Outcome<Survey> {
     let directory = arguments.context.as_path();
     let from_input = arguments.file.as_deref() == Some(Path::new("-"));
     let found =
@@ -114,15 +113,15 @@ fn of_directory(arguments: &ContextArgs, context: &Context) -> Result<Survey, Er
     match dockerfile {
         Ok((name, text)) => find_use(&mut survey, arguments, context, (name, text, main))?,
         // Someone named it: then it is to be there.
-        Err(error) if arguments.file.is_some() => return Err(error),
+        Err(error) if arguments.file.is_some() => return Err(error.into()),
         Err(error) => survey.notes.push(format!("cannot tell what is used: {error}")),
     }
     Ok(survey)
 }
 
 /// An archive, a repository or a Dockerfile alone: as a build gets it.
-fn of_other(arguments: &ContextArgs, context: &Context) -> Result<Survey, Error> {
-    let (store, stop) = (open(context)?, signals::listen()?);
+fn of_other(arguments: &ContextArgs, context: &Context) -> Outcome<Survey> {
+    let (store, stop) = (context.store()?, signals::listen()?);
     let images = StoreImages::new(&store, context, Ask::Missing, &stop);
     let (web, git) = (Web(images.registries().clone()), git_settings(&context.environment));
     let remotes = Remotes { web: &web, git: &git, offline: false, since: context.started, pins: None };
@@ -141,23 +140,21 @@ fn of_other(arguments: &ContextArgs, context: &Context) -> Result<Survey, Error>
     Ok(survey)
 }
 
-fn open(context: &Context) -> Result<Store, Error> {
-    context.store().map_err(|_| Error::new(ErrorKind::Store, "cannot open the store"))
-}
-
 fn find_use(
     survey: &mut Survey,
     arguments: &ContextArgs,
     context: &Context,
     (name, text, main): Read,
-) -> Result<(), Error> {
+) -> Outcome {
     let mut options = PlanOptions::new(name, text, main, Platform::of_this_machine());
     options.platforms = platforms(&arguments.platform)?;
     options.target = arguments.target.clone().filter(|target| !target.is_empty());
     options.build_args = build_args(&arguments.build_arg, &context.environment);
     let named = arguments.build_context.iter().map(|text| contexts::build_context(text));
     options.build_contexts = named.collect::<Result<_, _>>()?;
-    let (store, cancel) = (open(context)?, Cancel::new());
+    // What steps may do is no matter here.
+    options.nothing_runs = true;
+    let (store, cancel) = (context.store()?, Cancel::new());
     let images = KnownImages {
         images: StoreImages::new(&store, context, Ask::Never, &cancel),
         unknown: Mutex::default(),

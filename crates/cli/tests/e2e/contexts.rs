@@ -260,6 +260,7 @@ fn a_context_without_a_dockerfile_is_shown_all_the_same() {
     let expected = "+       1B  g  (unused)\n+      26B  in/Dockerfile  (read by the build)\n+       1B  in/f  (used by in/Dockerfile:2)\n";
     assert_eq!(shown(&["-f", "in/Dockerfile", "-"], &archive), expected);
     assert_eq!(shown(&["-f", "in/Dockerfile", &serve(archive)], b""), expected);
-    kitchen.env.write("Dockerfile", "FROM scratch\n");
+    kitchen.env.write("Dockerfile", "FROM scratch\nRUN --network=host --mount=target=/m true\n");
+    assert_says(&kitchen.galley(&["context", "--all"]), &["f  (used by Dockerfile:2)"]);
     assert_says(&kitchen.galley(&["context", "--target=none"]), &["cannot tell what is used: ", "none"]);
 }
