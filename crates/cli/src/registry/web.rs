@@ -6,6 +6,7 @@ use galley_engine::{
     Error, ErrorKind,
     ports::{self, WebAnswer, WebRequest, WebSink, WebSource},
     remote::{self, GitSettings},
+    ssh::SshAgent,
 };
 use galley_registry::{FileRequest, FileSink, RegistryError, Secret};
 
@@ -102,7 +103,7 @@ pub(crate) fn git_settings(environment: &Environment) -> GitSettings {
     GitSettings {
         path: environment.nonempty("PATH").map(ToOwned::to_owned),
         variables,
-        ssh_agent: environment.nonempty("SSH_AUTH_SOCK").map(PathBuf::from),
+        ssh: environment.nonempty("SSH_AUTH_SOCK").map(|socket| SshAgent::Socket(PathBuf::from(socket))),
         known_hosts: known_hosts.filter(|path| path.is_file()).collect(),
     }
 }

@@ -126,7 +126,10 @@ impl Job<'_> {
         let environment = &self.context.environment;
         let secrets = secrets(&self.arguments.secret, environment)?;
         let sources = StoreImages::new(self.store, self.context, ask(self.arguments), cancel);
-        let (web, git) = (Web(sources.registries().clone()), git_settings(environment));
+        let (web, mut git) = (Web(sources.registries().clone()), git_settings(environment));
+        if let Some(agent) = self.ssh.get("default") {
+            git.ssh = Some(agent.clone());
+        }
         let remotes = Remotes {
             web: &web,
             git: &git,

@@ -81,14 +81,25 @@ fn ssh_is_asked_without_settings() {
     kitchen.dockerfile("FROM scratch\nADD git@example.com:plain.git#side /x\n");
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let mut command = kitchen.build_command(&["-t", "x", "."]);
-    let output = command.env("PATH", path).env("SSH_AUTH_SOCK", "/the/agent").output().unwrap();
+    let output = command.env("PATH", &path).env("SSH_AUTH_SOCK", "/the/agent").output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
-    let log = fs::read_to_string(log).unwrap();
-    assert!(log.lines().count() >= 2, "{log}");
-    for line in log.lines() {
+    let said = fs::read_to_string(&log).unwrap();
+    assert!(said.lines().count() >= 2, "{said}");
+    for line in said.lines() {
         assert!(line.starts_with("-F /dev/null -o BatchMode=yes"), "{line}");
         assert!(line.contains("git@example.com") && line.ends_with("/the/agent"), "{line}");
     }
+    // Keys of files are lent by galley itself.
+    fs::remove_file(&log).unwrap();
+    let key = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/src/ssh/tests/ed25519");
+    fs::copy(key, kitchen.path("key")).unwrap();
+    let ssh = format!("--ssh=default={}", kitchen.path("key").display());
+    let mut command = kitchen.build_command(&[&ssh, "-t", "x", "."]);
+    let output = command.env("PATH", path).env("SSH_AUTH_SOCK", "/the/agent").output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let said = fs::read_to_string(log).unwrap();
+    assert!(said.lines().count() > 0 && said.lines().all(|line| line.ends_with("/agent")), "{said}");
+    assert!(!said.contains("/the/agent"), "{said}");
 }
 
 #[test]

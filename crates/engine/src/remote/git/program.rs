@@ -6,13 +6,17 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use crate::{Cancel, Error, ErrorKind};
+use crate::{
+    Cancel, Error, ErrorKind,
+    ssh::{Loan, SshAgent},
+};
 
 /// The longest that one command may take: a big repository over a slow line, not a server that went away.
 const TIME_MAX: Duration = Duration::from_secs(2 * 60 * 60);
@@ -44,14 +48,14 @@ const CONFIG: [(&str, &str); 12] = [
 ];
 
 /// How git is run, as far as that is up to the person.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct GitSettings {
     /// Where programs are: `$PATH`.
     pub path: Option<OsString>,
     /// Variables that it gets: proxies and certificates.
     pub variables: Vec<(OsString, OsString)>,
-    /// The agent that holds ssh keys: `--ssh default`, `$SSH_AUTH_SOCK`.
-    pub ssh_agent: Option<PathBuf>,
+    /// What holds ssh keys: `--ssh default`, `$SSH_AUTH_SOCK`.
+    pub ssh: Option<SshAgent>,
     /// Files with the keys of hosts. What is in them counts; hosts that are in none are let pass, as in Docker.
     pub known_hosts: Vec<PathBuf>,
 }
@@ -60,7 +64,7 @@ impl GitSettings {
     /// None.
     #[must_use]
     pub const fn new() -> Self {
-        Self { path: None, variables: Vec::new(), ssh_agent: None, known_hosts: Vec::new() }
+        Self { path: None, variables: Vec::new(), ssh: None, known_hosts: Vec::new() }
     }
 }
 
@@ -73,6 +77,8 @@ pub(super) struct Git<'a> {
     pub(super) header: Option<(String, String)>,
     pub(super) git_dir: Option<PathBuf>,
     pub(super) work_tree: Option<PathBuf>,
+    /// The agent, when keys of files are answered for by galley itself.
+    pub(super) loan: Option<Arc<Loan>>,
     pub(super) protocols: &'static str,
 }
 
@@ -130,7 +136,7 @@ impl Git<'_> {
             ("GIT_ALLOW_PROTOCOL", self.protocols),
         ]);
         command.env("GIT_SSH_COMMAND", self.ssh());
-        command.envs(self.settings.ssh_agent.iter().map(|agent| ("SSH_AUTH_SOCK", agent)));
+        command.envs(self.agent().map(|agent| ("SSH_AUTH_SOCK", agent)));
         // Not as arguments, which everybody on this machine can read.
         let own = CONFIG.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let all: Vec<_> = own.chain(self.header.clone()).collect();
@@ -149,6 +155,15 @@ impl Git<'_> {
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0);
         command
+    }
+
+    /// The socket of the agent.
+    fn agent(&self) -> Option<&Path> {
+        match (&self.loan, &self.settings.ssh) {
+            (Some(loan), _) => Some(loan.socket()),
+            (None, Some(SshAgent::Socket(socket))) => Some(socket),
+            _ => None,
+        }
     }
 
     /// Without the person's settings, which could run anything; nothing is asked at a terminal.

@@ -1,6 +1,9 @@
 //! What a reference is at its remote now.
 
+use std::sync::Arc;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
+use rustix::process::{getegid, geteuid};
 
 use galley_store::Seen;
 
@@ -12,6 +15,7 @@ use crate::{
         address::{is_commit, redacted},
         unseen,
     },
+    ssh::{Loan, Owner, SshAgent},
 };
 
 /// A commit that an address means.
@@ -60,7 +64,15 @@ impl Remote<'_> {
     pub(super) fn git(&self, address: &GitAddress) -> Result<Git<'_>, Error> {
         let (settings, stop) = (self.remotes.git, self.stop);
         let header = self.header(&address.remote)?;
-        Ok(Git { settings, stop, header, git_dir: None, work_tree: None, protocols: OTHER_MACHINES })
+        let loan = match &settings.ssh {
+            Some(agent @ SshAgent::Keys(_)) if is_ssh(&address.remote) => {
+                let owner = Owner { mode: 0o600, uid: geteuid().as_raw(), gid: getegid().as_raw() };
+                Some(Arc::new(Loan::new(self.store, agent, owner)?))
+            }
+            _ => None,
+        };
+        let (git_dir, work_tree, protocols) = (None, None, OTHER_MACHINES);
+        Ok(Git { settings, stop, header, git_dir, work_tree, loan, protocols })
     }
 
     /// `GIT_AUTH_HEADER` or `GIT_AUTH_TOKEN`, those of the host first.
@@ -113,6 +125,11 @@ impl Remote<'_> {
             }
         })
     }
+}
+
+/// `ssh://…` and `user@host:path`.
+fn is_ssh(remote: &str) -> bool {
+    crate::remote::url::scheme(remote).is_none_or(|scheme| scheme == "ssh")
 }
 
 /// Where a token may be sent. One for GitHub is good for all of GitHub, as in BuildKit.
