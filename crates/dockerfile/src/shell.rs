@@ -33,8 +33,10 @@ pub struct Simple {
     /// `NAME=value` in front of it.
     pub assignments: Vec<Word>,
     /// The program and its arguments without their quotes; empty when there are only assignments. The spans are of the
-    /// shell's text.
+    /// shell's text, and empty in `sh -c 'text'`.
     pub words: Vec<Word>,
+    /// `sudo`, `exec` or the like stands in front of it.
+    pub wrapped: bool,
     /// How it is tied to the command behind it.
     pub link: Link,
 }
@@ -129,9 +131,10 @@ fn finish(mut words: Vec<lexer::Quoted>, link: Link, nesting: usize, found: &mut
         let start = found.len();
         read(&script.text, nesting - 1, found);
         // Offsets of the inner text mean nothing in the outer one.
+        let there = here(script.span.start);
         let new = found.iter_mut().skip(start);
         new.flat_map(|command| command.words.iter_mut().chain(&mut command.assignments))
-            .for_each(|word| word.span = script.span);
+            .for_each(|word| word.span = there);
     }
 }
 
@@ -147,15 +150,16 @@ fn opens_block(words: &[lexer::Quoted]) -> bool {
 
 /// Takes assignments and wrappers away from the front.
 fn simple(mut words: Vec<Word>, link: Link) -> Simple {
-    let mut assignments = Vec::new();
+    let (mut assignments, mut wrapped) = (Vec::new(), false);
     loop {
         let count = words.iter().take_while(|word| is_assignment(&word.text)).count();
         assignments.extend(words.drain(..count));
         if words.len() < 2 || !words.first().is_some_and(|word| WRAPPERS.contains(&word.text.as_str())) {
-            return Simple { assignments, words, link };
+            return Simple { assignments, words, wrapped, link };
         }
         let flags = words.iter().skip(1).take_while(|word| word.text.starts_with('-')).count();
         words.drain(..=flags);
+        wrapped = true;
     }
 }
 

@@ -66,7 +66,7 @@ fn finding(scene: &Scene<'_>, build: &Build<'_, '_>, cgo: Cgo, image: &str) -> F
     };
     let place = build.command.words.first().and_then(|go| build.run.place(scene, go));
     let finding = build.run.finding(&RULE, place, detail, help);
-    match place.filter(|_| cgo == Cgo::Default) {
+    match place.filter(|_| cgo == Cgo::Default && !build.command.wrapped) {
         Some(go) => {
             let before = Span::new(go.start, go.start);
             finding.with_fix(Fix::replace(before, "CGO_ENABLED=0 ", "builds without C code").on_request())

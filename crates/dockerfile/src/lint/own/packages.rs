@@ -104,7 +104,7 @@ fn fix(scene: &Scene<'_>, run: &RunView<'_>, manager: &Manager) -> Option<Fix> {
     let last = run.script.commands.last()?;
     let plain =
         run.script.commands.iter().all(|command| command.link != Link::Loose) && last.link == Link::End;
-    let is_apt = matches!(last.program(), "apt-get" | "apt") && !run.script.mentions("||");
+    let is_apt = matches!(last.program(), "apt-get" | "apt") && !last.wrapped && !run.script.mentions("||");
     let end = run.place(scene, last.words.last()?)?;
     let at_end = end.end == run.instruction.full_span.end;
     (manager.programs.contains(&"apt-get") && plain && is_apt && at_end)
