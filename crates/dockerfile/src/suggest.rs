@@ -12,7 +12,12 @@ pub fn closest<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
     }
     // Nor is it near when nothing of the written word is left.
     let most = MAX_DISTANCE.min(written.chars().count().saturating_sub(1));
-    let measured = known.iter().map(|name| (distance(written, name), *name));
+    if most == 0 {
+        return None;
+    }
+    // One that is much longer or shorter needs no counting.
+    let near = known.iter().filter(|name| name.len().abs_diff(written.len()) <= most * char::MAX.len_utf8());
+    let measured = near.map(|name| (distance(written, name), *name));
     measured
         .filter(|&(edits, _)| edits > 0 && edits <= most)
         .min_by_key(|&(edits, _)| edits)

@@ -1,5 +1,6 @@
 //! Plans without a store: base images come from a fake.
 
+mod check;
 mod corpus;
 mod documents;
 mod errors;

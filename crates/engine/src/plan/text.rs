@@ -11,13 +11,16 @@ use crate::{Error, ErrorKind, Place};
 pub(super) struct Text {
     file: Arc<str>,
     text: Arc<str>,
+    /// Where the lines end.
+    line_ends: Arc<[usize]>,
     /// The escape character of words.
     pub(super) escape: char,
 }
 
 impl Text {
     pub(super) fn new(file: &str, text: &str, escape: char) -> Self {
-        Self { file: file.into(), text: text.into(), escape }
+        let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
+        Self { file: file.into(), text: text.into(), line_ends, escape }
     }
 
     /// The same text with another escape character.
@@ -38,10 +41,9 @@ impl Text {
 
     /// The numbers of the first and the last line of a span.
     pub(super) fn lines(&self, span: Span) -> (usize, usize) {
-        let count = |range: Range<usize>| self.text.get(range).unwrap_or_default().matches('\n').count();
-        let first = count(0..span.start) + 1;
+        let line = |at: usize| self.line_ends.partition_point(|end| *end < at) + 1;
         // The line end of a here-document's last line belongs to that line.
-        (first, first + count(span.start..span.end.max(span.start + 1) - 1))
+        (line(span.start), line(span.end.max(span.start + 1) - 1))
     }
 
     /// An error of the language, drawn here.
