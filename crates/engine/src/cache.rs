@@ -58,7 +58,7 @@ pub(crate) fn run(parent: &Digest, operation: &RunOp, inputs: &[Digest]) -> Key 
 
 /// Only what was asked for, each part under its name. Where a host is, is no more a part than where a proxy is.
 fn hash_surroundings(hash: &mut Blake3, operation: &RunOp) {
-    let Surroundings { hosts, shm_size, ulimits, cgroup_parent } = &operation.surroundings;
+    let Surroundings { hosts, shm_size, ulimits } = &operation.surroundings;
     if operation.insecure {
         hash.field(b"insecure");
     }
@@ -76,9 +76,6 @@ fn hash_surroundings(hash: &mut Blake3, operation: &RunOp) {
         for limit in ulimits {
             hash.field(limit.resource.name().as_bytes()).number(limit.soft).number(limit.hard);
         }
-    }
-    if let Some(parent) = cgroup_parent {
-        hash.field(b"cgroup-parent").field(parent.as_bytes());
     }
 }
 

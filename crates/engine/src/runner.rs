@@ -82,9 +82,7 @@ impl SandboxRunner {
         if operation.insecure {
             spec.make_insecure();
         }
-        let surroundings = &operation.surroundings;
-        spec.ulimits.clone_from(&surroundings.ulimits);
-        spec.shm_size = surroundings.shm_size.unwrap_or(spec.shm_size);
+        operation.surroundings.apply(&mut spec);
         let ResolvedUser { uid, gid, ref groups, .. } = request.user;
         spec.user = sandbox::User { uid, gid, groups: groups.clone() };
         for (number, mount) in request.mounts.iter().enumerate() {

@@ -78,6 +78,7 @@ impl Flag {
 
 const NO_TRUST: &str = "docker's content trust is not used any more, and galley does not know it";
 const NO_LIMITS: &str = "steps and containers run without resource limits";
+const NO_CGROUPS: &str = "steps and containers have no cgroups of their own: they stay in that of galley";
 const NO_ATTESTATIONS: &str = "galley writes no attestations";
 const NO_DAEMON: &str = "there is no daemon to talk to";
 const LEGACY: &str = "it belongs to docker's legacy builder";
@@ -92,7 +93,7 @@ const NO_VOLUMES: &str = "use -v";
 const BUILD: [Flag; 22] = [
     value("attest", NO_ATTESTATIONS),
     value("builder", "there is one builder, this program").unless(&["default"]),
-    value("cgroup-parent", NO_LIMITS),
+    value("cgroup-parent", NO_CGROUPS),
     switch("compress", LEGACY),
     value("cpu-period", NO_LIMITS),
     value("cpu-quota", NO_LIMITS),
@@ -115,15 +116,14 @@ const BUILD: [Flag; 22] = [
     switch("force-rm", "there are no intermediate containers to keep").unless(&["true", "false"]),
 ];
 
-const CONTAINER: [Flag; 83] = [
-    value("add-host", "containers see the hosts file galley makes"),
+const CONTAINER: [Flag; 80] = [
     value("annotation", "containers carry no annotations"),
     value("attach", "use -d, or -i and -t").short('a'),
     value("blkio-weight", NO_LIMITS),
     value("blkio-weight-device", NO_LIMITS),
     value("cap-add", NO_CAPS),
     value("cap-drop", NO_CAPS),
-    value("cgroup-parent", NO_LIMITS),
+    value("cgroup-parent", NO_CGROUPS),
     value("cgroupns", NO_LIMITS).unless(&["private"]),
     value("cpu-count", WINDOWS),
     value("cpu-percent", WINDOWS),
@@ -190,10 +190,8 @@ const CONTAINER: [Flag; 83] = [
     value("restart", "nothing watches a container after its end").unless(&["no"]),
     value("runtime", "galley is the runtime"),
     value("security-opt", NO_CAPS),
-    value("shm-size", NO_LIMITS),
     value("storage-opt", NO_LIMITS),
     value("sysctl", NO_CAPS),
-    value("ulimit", NO_LIMITS),
     switch("use-api-socket", NO_DAEMON),
     value("userns", NO_CAPS),
     value("uts", NO_CAPS),

@@ -1,4 +1,4 @@
-//! `--add-host`, `--shm-size`, `--ulimit`, `--cgroup-parent`: what processes in a sandbox have around them.
+//! `--add-host`, `--shm-size`, `--ulimit`: what processes in a sandbox have around them.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -53,7 +53,6 @@ impl SurroundingsArgs {
             // As in docker, nothing is the usual.
             shm_size: self.shm_size.filter(|&size| size > 0),
             ulimits,
-            cgroup_parent: None,
         })
     }
 }

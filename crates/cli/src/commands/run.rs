@@ -10,6 +10,7 @@ use galley_oci::Platform;
 use galley_store::Store;
 
 use crate::{
+    args::surroundings::SurroundingsArgs,
     commands::pull::{self, PullPolicy},
     context::Context,
     failure::{Failure, Outcome},
@@ -58,6 +59,8 @@ pub(crate) struct ContainerArgs {
     /// Set a label, NAME=VALUE
     #[arg(short, long, value_name = "NAME=VALUE")]
     pub(super) label: Vec<String>,
+    #[command(flatten)]
+    pub(super) surroundings: SurroundingsArgs,
     /// Signal that `stop` sends
     #[arg(long, value_name = "SIGNAL")]
     pub(super) stop_signal: Option<String>,

@@ -36,6 +36,21 @@ fn exit_codes_are_dockers() {
 }
 
 #[test]
+fn hosts_limits_and_shared_memory() {
+    let Some(kitchen) = kitchen() else { return };
+    let script =
+        "busybox tail -n 2 /etc/hosts; ulimit -n; busybox df -k /dev/shm | busybox awk 'END {print $2}'";
+    let flags =
+        ["--add-host", "DB:10.0.0.1", "--add-host=six:[fe80::1]", "--ulimit", "nofile=100", "--shm-size=2m"];
+    let said = kitchen.galley(&[&["run", "--rm"], &flags[..], &["app", "sh", "-c", script]].concat());
+    assert_eq!(said, "10.0.0.1\tdb\nfe80::1\tsix\n100\n2048\n");
+    let arguments = ["run", "--rm", "--network=none", "--add-host=me:host-gateway", "app", "true"];
+    let output = kitchen.command(&arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert!(text(&output).contains("--network=host it is 127.0.0.1"), "{}", text(&output));
+}
+
+#[test]
 fn flags_mean_what_they_mean_in_docker() {
     let Some(kitchen) = kitchen() else { return };
     kitchen.env.write("shared/f", "from the host");

@@ -129,7 +129,6 @@ fn every_part_of_a_run_counts() {
         change(&|operation| operation.surroundings.shm_size = Some(1)),
         change(&|operation| operation.surroundings.ulimits = vec![nofile(1)]),
         change(&|operation| operation.surroundings.ulimits = vec![nofile(2)]),
-        change(&|operation| operation.surroundings.cgroup_parent = Some("a".to_owned())),
         run(&Digest::blake3(b"other"), &run_operation(), &[]),
         run(&parent(), &run_operation(), &[parent()]),
     ];

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 use galley_oci::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::plan::Surroundings;
+
 /// Everything that was decided when the container was created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerConfig {
@@ -40,6 +42,9 @@ pub struct ContainerConfig {
     pub labels: BTreeMap<String, String>,
     /// When it was created, RFC 3339.
     pub created: String,
+    /// Hosts, limits and the size of /dev/shm.
+    #[serde(default)]
+    pub surroundings: Surroundings,
 }
 
 /// A folder or file that a container sees.

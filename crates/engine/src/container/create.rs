@@ -35,6 +35,7 @@ pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Error
         stop_signal: stop_signal(options, &defaults),
         labels: defaults.labels.clone().into_iter().chain(options.labels.clone()).collect(),
         created: clock::now().rfc3339(),
+        surroundings: options.surroundings.clone(),
     };
     let name = name(store, options)?;
     config.mounts = mounts(store, options, &defaults)?;

@@ -9,7 +9,7 @@ use galley_sandbox::{
 };
 
 use super::{ContainerConfig, NetworkMode, Protocol, PublishedPort};
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, plan::Surroundings};
 
 /// The files that tell programs where they are; containers may write to them, as with Docker.
 const FILE_MODE: u32 = 0o644;
@@ -69,10 +69,11 @@ impl Network {
     }
 
     /// /etc/hosts, /etc/hostname and /etc/resolv.conf.
-    pub(super) fn files(&self, hostname: &str) -> Vec<Mount> {
+    pub(super) fn files(&self, hostname: &str, surroundings: &Surroundings) -> Vec<Mount> {
         let machine = fs::read("/etc/resolv.conf").unwrap_or_default();
         let hosts = format!(
-            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n"
+            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n{}",
+            surroundings.host_lines()
         );
         vec![
             file("/etc/hosts", hosts.into_bytes()),

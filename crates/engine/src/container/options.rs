@@ -9,7 +9,7 @@ use std::{
 use galley_oci::Platform;
 
 use super::{NetworkMode, Protocol, PublishedPort};
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, plan::Surroundings};
 
 /// What `run` and `create` were asked for.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +48,8 @@ pub struct CreateOptions {
     pub stop_signal: Option<i32>,
     /// Free metadata.
     pub labels: BTreeMap<String, String>,
+    /// Hosts, limits and the size of /dev/shm.
+    pub surroundings: Surroundings,
 }
 
 /// One `-v`.

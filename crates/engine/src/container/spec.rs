@@ -35,7 +35,8 @@ pub(super) fn spec(
     spec.user = User { uid: user.uid, gid: user.gid, groups: user.groups };
     spec.network = network.mode();
     spec.tty = config.tty.then_some(tty_size);
-    spec.mounts = network.files(&spec.hostname);
+    spec.mounts = network.files(&spec.hostname, &config.surroundings);
+    config.surroundings.apply(&mut spec);
     for mount in &config.mounts {
         spec.mounts.push(Mount {
             target: PathBuf::from(&mount.target),

@@ -51,7 +51,7 @@ pub struct PlanOptions {
     pub hostname: String,
     /// Nobody wants to build: secrets and rights that steps ask for need not be given.
     pub nothing_runs: bool,
-    /// `--add-host`, `--shm-size`, `--ulimit`, `--cgroup-parent`.
+    /// `--add-host`, `--shm-size`, `--ulimit`.
     pub surroundings: Surroundings,
 }
 

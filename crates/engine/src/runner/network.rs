@@ -93,8 +93,8 @@ impl Joined {
 
     /// Adds the files that every process finds its network by, unless the step mounts its own.
     pub(super) fn add_files(&self, request: &mut RunRequest<'_>) {
-        let added = &request.operation.surroundings.hosts;
-        let hosts = hosts(&request.operation.hostname, added).into_bytes();
+        let added = request.operation.surroundings.host_lines();
+        let hosts = (hosts(&request.operation.hostname) + &added).into_bytes();
         for (target, content) in [(&b"/etc/resolv.conf"[..], &self.resolv_conf), (b"/etc/hosts", &hosts)] {
             if request.mounts.iter().any(|mount| mount.target == target) {
                 continue;
@@ -107,11 +107,10 @@ impl Joined {
     }
 }
 
-/// `/etc/hosts` as BuildKit writes it, with the lines of `--add-host`.
-fn hosts(hostname: &str, added: &[(String, IpAddr)]) -> String {
+/// `/etc/hosts` as BuildKit writes it.
+fn hosts(hostname: &str) -> String {
     let (four, six) = (IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST));
-    let own = format!("{four}\tlocalhost {hostname}\n{six}\tlocalhost ip6-localhost ip6-loopback\n");
-    added.iter().fold(own, |text, (name, address)| text + &format!("{address}\t{name}\n"))
+    format!("{four}\tlocalhost {hostname}\n{six}\tlocalhost ip6-localhost ip6-loopback\n")
 }
 
 #[cfg(test)]
@@ -121,10 +120,6 @@ mod tests {
     #[test]
     fn hosts_are_as_in_buildkit() {
         let expected = "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n";
-        assert_eq!(hosts("buildkitsandbox", &[]), expected);
-        let added =
-            [("db".to_owned(), IpAddr::from([10, 0, 0, 1])), ("db".to_owned(), "fe80::1".parse().unwrap())];
-        let expected = format!("{expected}10.0.0.1\tdb\nfe80::1\tdb\n");
-        assert_eq!(hosts("buildkitsandbox", &added), expected);
+        assert_eq!(hosts("buildkitsandbox"), expected);
     }
 }

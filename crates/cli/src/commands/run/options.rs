@@ -48,6 +48,7 @@ impl ContainerArgs {
             remove,
             stop_signal: self.stop_signal.as_deref().map(signal).transpose()?,
             labels: self.label.iter().map(|label| pair(label)).collect(),
+            surroundings: self.surroundings.resolved(network(&self.network)? == NetworkMode::Host)?,
         })
     }
 
