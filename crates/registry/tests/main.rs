@@ -7,6 +7,7 @@
 mod auth;
 mod blobs;
 mod chaos;
+mod files;
 mod manifests;
 mod mirrors;
 mod pushes;

@@ -43,7 +43,7 @@ pub(crate) struct BuildArgs {
     /// A further context: NAME=DIR, NAME=URL of a repository or file, NAME=docker-image://IMAGE, NAME=oci-layout://DIR[:TAG]
     #[arg(long, value_name = "NAME=CONTEXT")]
     build_context: Vec<String>,
-    /// A secret for RUN --mount=type=secret: id=ID[,src=FILE][,env=NAME]
+    /// A secret for RUN --mount=type=secret, or a token for ADD, such as GIT_AUTH_TOKEN: id=ID[,src=FILE][,env=NAME]
     #[arg(long, value_name = "SECRET")]
     secret: Vec<String>,
     /// An SSH agent for RUN --mount=type=ssh: default, or ID=SOCKET, or ID=KEYFILE[,KEYFILE]
