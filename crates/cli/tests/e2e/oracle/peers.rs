@@ -163,6 +163,10 @@ fn answer(bases: &Bases, case: &Case, success: bool, archive: &Path) -> Value {
     if !success {
         return json!({"fails": true});
     }
-    let answer = answer::of_archive(&fs::read(archive).unwrap(), bases, case.times());
+    let bytes = fs::read(archive).unwrap();
+    let mut answer = answer::of_archive(&bytes, bases, case.times());
+    if case.bytes() {
+        answer["documents"] = answer::documents(&bytes);
+    }
     serde_json::from_str(&web::named(bases.web(), &answer.to_string())).unwrap()
 }
