@@ -215,7 +215,7 @@ fn source_date_epoch() {
     assert_eq!(
         error_of(&with),
         "SOURCE_DATE_EPOCH is `yesterday`, not a number of seconds since 1970\n  \
-         = times of stages and of archives' entries are not taken yet; give the number: $(git log -1 --pretty=%ct)"
+         = give the number, `$(git log -1 --pretty=%ct)`, or the name of a context or of a stage that only fetches"
     );
 }
 
