@@ -24,7 +24,7 @@ use crate::{
 };
 
 pub use fetched::{FetchedContext, fetch, fetch_dockerfile};
-pub use kept::{Input, Kept, empty_context, examine, kept_dockerfile, unpack};
+pub use kept::{Input, Kept, empty_context, examine, kept_dockerfile, unpack, waiting};
 
 /// How a Dockerfile is called that nobody named, the first before the second.
 const DEFAULT_NAMES: [&str; 2] = ["Dockerfile", "dockerfile"];

@@ -222,6 +222,11 @@ impl Transfer<'_> {
             Some(size) if self.position < size => {
                 Err(http::broken(&place, io::ErrorKind::UnexpectedEof.into()).into())
             }
+            // The rest was longer than the rest of the file.
+            Some(size) if self.position > size => {
+                let (what, found) = (url::public(&self.uri), self.position.to_string());
+                Err(RegistryError::WrongLength { place, what, wanted: size, found }.into())
+            }
             _ => Ok(()),
         }
     }

@@ -131,7 +131,7 @@ fn what_is_no_archive_is_refused() {
     assert!(text(&empty).contains("it is empty"), "{}", text(&empty));
 }
 
-fn ends(child: &mut Child) -> Option<i32> {
+pub(super) fn ends(child: &mut Child) -> Option<i32> {
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(20) {
         if let Some(status) = child.try_wait().unwrap() {

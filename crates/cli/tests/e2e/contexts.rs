@@ -8,8 +8,9 @@ use std::{
 
 use fs_err as fs;
 use galley_testkit::{TarEntry, rootfs_tar};
+use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Kitchen, errors::assert_says, read_tar, server::serve, succeeded, text};
+use super::{Kitchen, archives::ends, errors::assert_says, read_tar, server::serve, succeeded, text};
 
 /// Runs it with these bytes on standard input, which it may leave unread.
 pub(crate) fn with_input(command: &mut Command, bytes: &[u8]) -> Output {
@@ -263,4 +264,26 @@ fn a_context_without_a_dockerfile_is_shown_all_the_same() {
     kitchen.env.write("Dockerfile", "FROM scratch\nRUN --network=host --mount=target=/m true\n");
     assert_says(&kitchen.galley(&["context", "--all"]), &["f  (used by Dockerfile:2)"]);
     assert_says(&kitchen.galley(&["context", "--target=none"]), &["cannot tell what is used: ", "none"]);
+}
+
+#[test]
+fn ctrl_c_ends_a_build_that_waits_for_its_input() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    let large = vec![b'x'; 1 << 20];
+    let archive = rootfs_tar(&[TarEntry::File("large", 0o644, &large)]);
+    let text = [b"#", &large[..]].concat();
+    for (arguments, bytes) in
+        [(&["-"][..], &archive[..large.len()]), (&["-"], &text), (&["-f", "-", "."], &text)]
+    {
+        let mut command = kitchen.build_command(arguments);
+        let mut build =
+            command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // More than a pipe holds: when it is written, it is being read.
+        let mut pipe = build.stdin.take().unwrap();
+        pipe.write_all(bytes).unwrap();
+        kill_process(Pid::from_child(&build), Signal::INT).unwrap();
+        assert_eq!(ends(&mut build), Some(130), "{arguments:?}");
+        drop(pipe);
+    }
+    assert_eq!(fs::read_dir(kitchen.env.store().join("tmp")).unwrap().count(), 0);
 }

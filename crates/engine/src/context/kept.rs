@@ -22,7 +22,8 @@ use galley_store::{Store, StoreError, TempDir, UnpackOptions};
 
 use super::{DEFAULT_NAMES, DockerfileText, too_large};
 use crate::{
-    Error, ErrorKind,
+    Cancel, Error, ErrorKind,
+    import::patient::Patient,
     plan::ContextSource,
     steps::{
         files::{Files, store_error},
@@ -77,6 +78,12 @@ impl fmt::Debug for Input {
             Self::Text(_) => "Text",
         })
     }
+}
+
+/// Standard input: as long as nothing comes it is waited for, until Ctrl-C.
+#[must_use]
+pub fn waiting(input: File, stop: &Cancel) -> Box<dyn Read + Send> {
+    Box::new(Patient::new(input, stop))
 }
 
 /// Looks at how `input` begins: an archive, compressed or not, is a context, and anything else is read up to the size

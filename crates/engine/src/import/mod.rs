@@ -6,7 +6,7 @@
 pub mod archive;
 mod layers;
 mod layout;
-mod patient;
+pub(crate) mod patient;
 mod pipe;
 mod plain;
 mod stream;

@@ -15,13 +15,13 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 /// A file that is waited for until somebody presses Ctrl-C.
 #[derive(Debug)]
-pub(super) struct Patient {
+pub(crate) struct Patient {
     file: File,
     stop: Cancel,
 }
 
 impl Patient {
-    pub(super) fn new(file: File, stop: &Cancel) -> Self {
+    pub(crate) fn new(file: File, stop: &Cancel) -> Self {
         Self { file, stop: stop.clone() }
     }
 

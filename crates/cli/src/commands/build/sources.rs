@@ -1,6 +1,11 @@
 //! Where the Dockerfile and the main context come from: a directory, standard input, or another machine.
 
-use std::{ffi::OsStr, io, os::unix::ffi::OsStrExt, path::Path};
+use std::{
+    ffi::OsStr,
+    io,
+    os::{fd::AsFd, unix::ffi::OsStrExt},
+    path::Path,
+};
 
 use galley_engine::{
     Error, ErrorKind,
@@ -9,7 +14,7 @@ use galley_engine::{
     remote::{Address, Remote},
 };
 
-use super::options::read_standard_input;
+use super::options::read_limited;
 
 /// What a Dockerfile is called that comes without a name.
 const NAMELESS: &str = "Dockerfile";
@@ -65,14 +70,13 @@ impl Sources<'_> {
             return Err(Error::new(ErrorKind::Usage, message)
                 .help("`galley build -` alone reads a Dockerfile, or an archive with one in it"));
         }
-        let input = context::examine(Box::new(io::stdin())).map_err(|error| {
-            Error::new(ErrorKind::Input, "cannot read the context on standard input").because(error)
-        })?;
+        let failed = |error| self.unreadable("context", error);
+        let input = context::examine(self.standard_input().map_err(failed)?).map_err(failed)?;
         match input {
             Input::Archive(archive) => {
                 let origin = "on standard input";
-                let context = context::unpack(self.remote.store, ".", origin, None, archive)?;
-                self.in_context(context, origin)
+                let context = context::unpack(self.remote.store, ".", origin, None, archive);
+                self.in_context(context.map_err(|error| self.unless_stopped(error))?, origin)
             }
             Input::Text(text) if text.is_empty() => {
                 Err(Error::new(ErrorKind::Input, "standard input is empty")
@@ -84,6 +88,24 @@ impl Sources<'_> {
                 Err(Error::new(ErrorKind::Usage, message).help("leave one of them out"))
             }
             Input::Text(text) => Ok((NAMELESS.to_owned(), text, context::empty_context(self.remote.store)?)),
+        }
+    }
+
+    /// Not [`io::stdin`], from which nothing calls us back.
+    fn standard_input(&self) -> io::Result<Box<dyn io::Read + Send>> {
+        let file = io::stdin().as_fd().try_clone_to_owned()?;
+        Ok(context::waiting(file.into(), self.remote.stop))
+    }
+
+    fn unreadable(&self, what: &str, error: io::Error) -> Error {
+        let message = format!("cannot read the {what} on standard input");
+        self.unless_stopped(Error::new(ErrorKind::Input, message).because(error))
+    }
+
+    fn unless_stopped(&self, error: Error) -> Error {
+        match self.remote.stop.is_cancelled() {
+            true => Error::new(ErrorKind::Cancelled, "cancelled"),
+            false => error,
         }
     }
 
@@ -115,7 +137,9 @@ impl Sources<'_> {
     fn dockerfile_from_outside(&self) -> Result<Option<(String, Vec<u8>)>, Error> {
         let Some(file) = self.file else { return Ok(None) };
         if file == Path::new("-") {
-            return Ok(Some((NAMELESS.to_owned(), read_standard_input()?)));
+            let text = self.standard_input().and_then(read_limited);
+            let text = text.map_err(|error| self.unreadable("Dockerfile", error))?;
+            return Ok(Some((NAMELESS.to_owned(), text)));
         }
         match self.address(file.as_os_str())? {
             Some(address @ Address::Http(_)) => {

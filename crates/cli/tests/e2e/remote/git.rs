@@ -27,6 +27,41 @@ fn a_commit_is_fetched_once() {
     assert!(said.contains("Dockerfile:2:") && said.contains(&main) && said.contains(&side), "{said}");
 }
 
+#[test]
+fn a_token_does_not_follow_a_redirect() {
+    let (web, other) = (Web::start(), Web::start());
+    let Some(kitchen) = kitchen(&web) else { return };
+    repository(&kitchen);
+    serve(&kitchen, &other, None);
+    let target = "/git/plain.git/info/refs?service=git-upload-pack";
+    web.put(
+        "/moved/plain.git/info/refs",
+        Page { status: 302, ..Page::new("") }.with("Location", &other.url(target)),
+    );
+    kitchen.dockerfile(&format!("FROM scratch\nADD {} /g\n", web.url("/moved/plain.git")));
+    let mut command = kitchen.build_command(&["--secret=id=GIT_AUTH_TOKEN,env=TOKEN", "."]);
+    let output = command.env("TOKEN", "s3cret-t0ken").output().unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(6), "{said}");
+    assert!(said.contains("write the address that it has now"), "{said}");
+    assert_eq!(statuses(&other), [0; 0]);
+    // There is nothing to lose without one.
+    kitchen.build(&["-t", "x", "."]);
+    assert!(!other.asked().is_empty());
+}
+
+#[test]
+fn the_path_of_the_store_is_no_address() {
+    let web = Web::start();
+    let Some(kitchen) = kitchen(&web) else { return };
+    repository(&kitchen);
+    serve(&kitchen, &web, None);
+    kitchen.dockerfile(&format!("FROM scratch\nADD {} /x\n", web.url("/git/plain.git?keep-git-dir")));
+    let root = kitchen.path("100%41 #?&");
+    let output = kitchen.build_command(&["."]).arg("--root").arg(root).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+}
+
 fn program(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
@@ -87,6 +122,7 @@ fn ssh_is_asked_without_settings() {
     assert!(said.lines().count() >= 2, "{said}");
     for line in said.lines() {
         assert!(line.starts_with("-F /dev/null -o BatchMode=yes"), "{line}");
+        assert!(line.contains(" -o IdentityFile=none "), "{line}");
         assert!(line.contains("git@example.com") && line.ends_with("/the/agent"), "{line}");
     }
     // Keys of files are lent by galley itself.

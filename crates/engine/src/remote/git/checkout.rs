@@ -1,7 +1,7 @@
 //! The files of a commit.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -128,11 +128,10 @@ impl Job<'_> {
             if self.commit.object.len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
         git.run(&["init", "--quiet", "--template=", format])?;
         let refspec = self.name_object()?;
-        let mut from = OsString::from("file://");
-        from.push(&self.bare);
         let near = Git { protocols: THIS_MACHINE, header: None, ..git.clone() };
         let words = ["fetch", "--quiet", "-u", "--depth=1", "--"].map(OsStr::new);
-        near.run(&[&words[..], &[&*from, OsStr::new(&refspec)]].concat())?;
+        // Its path and no address, in which a percent sign would be more than that.
+        near.run(&[&words[..], &[self.bare.as_os_str(), OsStr::new(&refspec)]].concat())?;
         git.run(&["checkout", "--quiet", "FETCH_HEAD"])?;
         git.run(&["remote", "add", "--", "origin", &redacted(&self.address.remote)])?;
         git.run(&["reflog", "expire", "--all", "--expire=now"])?;

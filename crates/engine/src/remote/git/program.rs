@@ -139,7 +139,9 @@ impl Git<'_> {
         command.envs(self.agent().map(|agent| ("SSH_AUTH_SOCK", agent)));
         // Not as arguments, which everybody on this machine can read.
         let own = CONFIG.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let all: Vec<_> = own.chain(self.header.clone()).collect();
+        // Git would give the header to wherever the server leads.
+        let stays = self.header.iter().map(|_| ("http.followRedirects".to_owned(), "false".to_owned()));
+        let all: Vec<_> = own.chain(stays).chain(self.header.clone()).collect();
         command.env("GIT_CONFIG_COUNT", all.len().to_string());
         for (number, (name, value)) in all.into_iter().enumerate() {
             command.env(format!("GIT_CONFIG_KEY_{number}"), name);
@@ -166,11 +168,12 @@ impl Git<'_> {
         }
     }
 
-    /// Without the person's settings, which could run anything; nothing is asked at a terminal.
+    /// Without the person's settings, which could run anything, and without keys that nobody lent; nothing is asked at a
+    /// terminal.
     fn ssh(&self) -> OsString {
         let mut words = OsString::from(
             "ssh -F /dev/null -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15 -o ServerAliveCountMax=4 \
-             -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile=/dev/null",
+             -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile=/dev/null -o IdentityFile=none",
         );
         let quoted = |path: &Path| !path.to_string_lossy().contains(['\'', '"', ' ', '\\', '%', '\n']);
         let known: Vec<_> = self.settings.known_hosts.iter().filter(|path| quoted(path)).collect();

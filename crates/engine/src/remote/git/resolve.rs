@@ -213,6 +213,14 @@ pub(super) fn failure(address: &GitAddress, doing: &str, failed: Failed) -> Erro
 
 fn advise(error: Error, complaint: &str) -> Error {
     let says = |words: &[&str]| words.iter().any(|word| complaint.contains(word));
+    if says(&["No space left on device"]) {
+        return error.because(std::io::Error::from(std::io::ErrorKind::StorageFull));
+    }
+    if says(&["returned error: 30"]) {
+        return error.help(
+            "its server says that it is elsewhere, and a token is not sent on: write the address that it has now",
+        );
+    }
     if says(&["could not read Username", "Authentication failed", "403", "401"]) {
         return error.help("if it needs a token, give one with --secret id=GIT_AUTH_TOKEN,env=NAME");
     }
