@@ -130,6 +130,7 @@ fn a_syntax_tree_is_printed() {
     assert_eq!(code(&output), Some(1));
     assert!(stderr(&output).contains(" --> wrong:2:1\n"), "{}", text(&output));
     assert_eq!(code(&run(galley(&env, &["parse", "nowhere"]))), Some(1));
+    assert_eq!(stdout(&succeeded(run(galley(&env, &["parse", "."])))), plain);
 }
 
 #[test]
@@ -320,7 +321,15 @@ fn a_piped_dockerfile_is_fixed_to_standard_output() {
         command.stdin(fs::File::open(env.work().join("Dockerfile")).unwrap().into_parts().0);
         command.output().unwrap()
     };
-    assert_eq!(stdout(&succeeded(piped(&["fix", "-f", "-"]))), FIXABLE.replace(" as ", " AS "));
+    for arguments in [&["fix", "-f", "-"][..], &["fix", "-"]] {
+        assert_eq!(stdout(&succeeded(piped(arguments))), FIXABLE.replace(" as ", " AS "));
+    }
+    // A lock stands beside the Dockerfile.
+    for arguments in [&["lock", "-f", "-"][..], &["lock", "-"]] {
+        let output = piped(arguments);
+        assert_eq!(code(&output), Some(125));
+        assert!(stderr(&output).contains("has no folder for its galley.lock"), "{}", text(&output));
+    }
     let shown = piped(&["fix", "-f", "-", "--diff"]);
     assert_eq!(code(&shown), Some(1));
     assert!(stdout(&shown).starts_with("--- Dockerfile\n"), "{}", text(&shown));

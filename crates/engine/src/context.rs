@@ -32,6 +32,10 @@ const DEFAULT_NAMES: [&str; 2] = ["Dockerfile", "dockerfile"];
 /// What the file at a URL is called in its context, as in BuildKit.
 const FETCHED_NAME: &[u8] = b"context";
 
+/// What `--build-context` takes.
+const KNOWN_CONTEXTS: &str =
+    "write NAME=DIRECTORY, NAME=URL, NAME=docker-image://IMAGE or NAME=oci-layout://PATH";
+
 /// A Dockerfile that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DockerfileText {
@@ -100,10 +104,7 @@ pub fn build_context(value: &str) -> Result<(String, BuildContext), Error> {
     let (name, target) = value
         .split_once('=')
         .filter(|(name, target)| !name.is_empty() && !target.is_empty())
-        .ok_or_else(|| {
-            wrong(format!("--build-context {value} is not NAME=VALUE"))
-                .help("write NAME=DIRECTORY, NAME=URL, NAME=docker-image://IMAGE or NAME=oci-layout://PATH")
-        })?;
+        .ok_or_else(|| wrong(format!("--build-context {value} is not NAME=VALUE")).help(KNOWN_CONTEXTS))?;
     // What stands behind :: is for one platform.
     let image = name.split_once("::").map_or(name, |(image, _)| image);
     if let Err(error) = image.parse::<Reference>() {
@@ -126,9 +127,20 @@ pub fn build_context(value: &str) -> Result<(String, BuildContext), Error> {
     } else if let Some(image) = target.strip_prefix("docker-image://") {
         BuildContext::Image(image.to_owned())
     } else {
-        BuildContext::Directory(named_context(name, Path::new(target))?)
+        let directory = named_context(name, Path::new(target));
+        BuildContext::Directory(directory.map_err(|error| no_context(name, target, error))?)
     };
     Ok((name.to_owned(), context))
+}
+
+/// A directory that is none: whose it was, and whether something else was meant.
+fn no_context(name: &str, target: &str, error: Error) -> Error {
+    let mut error = error;
+    error.message = format!("--build-context {name}={target}: {}", error.message);
+    match target.split_once("://") {
+        Some(_) => error.help(KNOWN_CONTEXTS),
+        None => error,
+    }
 }
 
 /// The same with the name that a file from elsewhere has in its context.
@@ -158,6 +170,9 @@ fn layout_reference(name: &str, text: &str) -> Result<LayoutReference, Error> {
         None => (rest, None),
     };
     let path = PathBuf::from(path);
+    if path.as_os_str().is_empty() {
+        return Err(wrong("it names no directory".to_owned()).help(KNOWN_CONTEXTS));
+    }
     if !path.join("index.json").is_file() {
         return Err(wrong(format!("{} holds no index.json", path.display())).help(
             "an OCI layout is a directory with index.json and blobs, as `skopeo copy … oci:DIRECTORY` writes it",
@@ -286,7 +301,13 @@ mod tests {
         assert_eq!(message("x"), "--build-context x is not NAME=VALUE");
         assert_eq!(message("x=target:y"), "--build-context x=target:y: only a bake file has targets");
         assert_eq!(message("X=."), "--build-context X=: no stage and no image can have the name X");
-        assert_eq!(message("x=/no/such"), "the build context /no/such does not exist");
+        assert_eq!(
+            message("x=/no/such"),
+            "--build-context x=/no/such: the build context /no/such does not exist"
+        );
+        let wrong = build_context("x=foo://bar").expect_err("no such kind");
+        assert!(wrong.help.iter().any(|help| help.contains("docker-image://IMAGE")), "{wrong:?}");
+        assert_eq!(message("x=oci-layout://"), "--build-context x=oci-layout://: it names no directory");
         assert!(message("x=https://u:secret@h/x.git?ref=").starts_with("--build-context x=: "));
         assert!(!message("x=https://u:secret@h/x.git?ref=").contains("secret"));
         assert_eq!(

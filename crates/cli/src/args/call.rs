@@ -1,6 +1,6 @@
 //! `--call=METHOD[,format=json|text][,ignorestatus=BOOL]`: what is asked of a Dockerfile instead of building it.
 
-use super::csv;
+use super::{csv, output::truth};
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(crate) fn parse(text: &str) -> Result<Call, String> {
         match (key.as_str(), value) {
             ("", None) => {}
             ("format", Some(value)) => call.json = is_json(&value)?,
-            ("ignorestatus", Some(value)) => call.ignore_status = boolean(&value)?,
+            ("ignorestatus", Some(value)) => call.ignore_status = truth("ignorestatus", Some(&value))?,
             (name, None) if method.is_none() => method = Some(named(name)?),
             (_, None) => return Err("only one thing can be asked at once".to_owned()),
             (key, Some(_)) => return Err(format!("unknown key {key:?}: known are format and ignorestatus")),
@@ -66,14 +66,6 @@ fn is_json(value: &str) -> Result<bool, String> {
         "json" => Ok(true),
         "" | "text" => Ok(false),
         _ => Err(format!("unknown format {value:?}: known are json and text")),
-    }
-}
-
-fn boolean(value: &str) -> Result<bool, String> {
-    match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(format!("ignorestatus={value} is neither true nor false")),
     }
 }
 

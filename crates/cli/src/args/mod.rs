@@ -14,7 +14,10 @@ mod tests;
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{ArgAction, CommandFactory, FromArgMatches};
+use clap::{
+    ArgAction, CommandFactory, FromArgMatches,
+    builder::{NonEmptyStringValueParser, OsStringValueParser, TypedValueParser},
+};
 
 use crate::{
     commands::Commands,
@@ -120,12 +123,29 @@ fn accept_switch_values(parser: clap::Command) -> clap::Command {
         .mut_subcommands(accept_switch_values)
 }
 
-/// Go's words for truth.
-fn go_bool() -> impl clap::builder::TypedValueParser<Value = bool> {
-    use clap::builder::TypedValueParser;
-    clap::builder::NonEmptyStringValueParser::new().try_map(|text| match text.as_str() {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        other => Err(format!("{other:?} is neither true nor false")),
-    })
+/// A switch with a value.
+pub(crate) fn go_bool() -> impl TypedValueParser<Value = bool> {
+    NonEmptyStringValueParser::new()
+        .try_map(|text| truth(&text).ok_or_else(|| format!("{text:?} is neither true nor false")))
+}
+
+/// Go's words for truth, as everywhere in docker.
+pub(crate) fn truth(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// What `parse` understands; an empty value, from a script's variable that is not set, is none, as in docker.
+pub(crate) fn or_nothing<T: 'static>(
+    parse: fn(&str) -> Result<T, String>,
+) -> impl Fn(&str) -> Result<Option<T>, String> + Clone + Send + Sync + 'static {
+    move |text| if text.is_empty() { Ok(None) } else { parse(text).map(Some) }
+}
+
+/// A path that may be empty.
+pub(crate) fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }

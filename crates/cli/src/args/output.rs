@@ -116,7 +116,8 @@ impl Keys {
         let truth = || truth(key, value.as_deref());
         match key {
             "type" => self.kind = Some(text),
-            "dest" => self.destination = Some(PathBuf::from(text)).filter(|path| path.as_os_str() != "-"),
+            "dest" if text.is_empty() || text == "-" => self.destination = None,
+            "dest" => self.destination = Some(PathBuf::from(text)),
             "name" => self.names.extend(text.split(',').filter(|name| !name.is_empty()).map(str::to_owned)),
             "tar" => self.folder = !truth()?,
             "platform-split" => self.split = Some(truth()?),
@@ -244,9 +245,8 @@ pub(crate) fn level(text: &str) -> Result<i32, String> {
 /// A key with nothing after it is true.
 pub(crate) fn truth(key: &str, value: Option<&str>) -> Result<bool, String> {
     match value {
-        None | Some("true" | "1") => Ok(true),
-        Some("false" | "0") => Ok(false),
-        Some(other) => Err(format!("{key}={other} is neither true nor false")),
+        None => Ok(true),
+        Some(text) => super::truth(text).ok_or_else(|| format!("{key}={text} is neither true nor false")),
     }
 }
 
@@ -271,6 +271,7 @@ mod tests {
             ("-", write(OutputKind::Tar, None, false)),
             ("type=oci,dest=a.tar", write(OutputKind::Oci, Some("a.tar"), false)),
             ("type=oci,dest=-", write(OutputKind::Oci, None, false)),
+            ("type=oci,dest=,tar=T", write(OutputKind::Oci, None, false)),
             ("type=oci,dest=d,tar=false", write(OutputKind::Oci, Some("d"), true)),
             ("type=docker,dest=a.tar", write(OutputKind::Docker, Some("a.tar"), false)),
             ("type=local,\"dest=a,b\"", write(OutputKind::Local, Some("a,b"), true)),

@@ -64,7 +64,9 @@ impl Flag {
             return Ok(());
         }
         let given: Vec<&String> = matches.get_many(&id).unwrap_or_default().collect();
-        if given.iter().all(|value| self.harmless.contains(&value.as_str())) {
+        // An empty value, from a script's variable that is not set, asks for nothing.
+        let nothing = |value: &str| value.is_empty() && self.value == Value::Needed;
+        if given.iter().all(|value| nothing(value) || self.harmless.contains(&value.as_str())) {
             return Ok(());
         }
         let flag = match given.first() {
@@ -77,7 +79,7 @@ impl Flag {
 }
 
 const NO_TRUST: &str = "docker's content trust is not used any more, and galley does not know it";
-const NO_LIMITS: &str = "steps and containers run without resource limits";
+const NO_LIMITS: &str = "nothing is limited by control groups; --ulimit is there";
 const NO_CGROUPS: &str = "steps and containers have no cgroups of their own: they stay in that of galley";
 const NO_ATTESTATIONS: &str = "galley writes no attestations";
 const NO_DAEMON: &str = "there is no daemon to talk to";
@@ -91,7 +93,7 @@ const NO_LOG_DRIVERS: &str = "logs are files in the store, read by `logs`";
 const NO_VOLUMES: &str = "use -v";
 
 const BUILD: [Flag; 22] = [
-    value("attest", NO_ATTESTATIONS),
+    value("attest", NO_ATTESTATIONS).unless(&["type=provenance,disabled=true", "type=sbom,disabled=true"]),
     value("builder", "there is one builder, this program").unless(&["default"]),
     value("cgroup-parent", NO_CGROUPS),
     switch("compress", LEGACY),
@@ -278,7 +280,7 @@ const COMMANDS: [(&str, &str, &str); 51] = [
     ("wait", LATER, ""),
     ("port", LATER, "`inspect` shows the ports"),
     ("rename", LATER, "give the name with `run --name`"),
-    ("update", "containers have no limits to change", ""),
+    ("update", "containers have no limits that could change while they run", ""),
     ("top", LATER, ""),
     ("stats", LATER, ""),
     ("diff", LATER, ""),

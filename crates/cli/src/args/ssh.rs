@@ -22,18 +22,15 @@ pub(crate) struct SshArg {
     paths: Vec<PathBuf>,
 }
 
-/// Understands one; an empty one, from a script's empty variable, is none.
-pub(crate) fn parse(text: &str) -> Result<Option<SshArg>, String> {
-    if text.is_empty() {
-        return Ok(None);
-    }
+/// Understands one.
+pub(crate) fn parse(text: &str) -> Result<SshArg, String> {
     let (id, paths) = text.split_once('=').unwrap_or((text, ""));
     let id = if id.is_empty() { DEFAULT } else { id };
     if id.contains(',') {
         return Err(format!("{text:?} is not ID or ID=PATH[,PATH]"));
     }
     let paths = paths.split(',').filter(|path| !path.is_empty()).map(PathBuf::from).collect();
-    Ok(Some(SshArg { id: id.to_owned(), paths }))
+    Ok(SshArg { id: id.to_owned(), paths })
 }
 
 /// The agents; of several with one id the last counts.
@@ -63,21 +60,18 @@ mod tests {
 
     #[test]
     fn ids_and_paths() {
-        let shown = |text: &str| {
-            parse(text).map(|argument| argument.map(|SshArg { id, paths }| format!("{id} {paths:?}")))
-        };
-        let some = |text: &str| Ok(Some(text.to_owned()));
+        let shown = |text: &str| parse(text).map(|SshArg { id, paths }| format!("{id} {paths:?}"));
+        let some = |text: &str| Ok(text.to_owned());
         assert_eq!(shown("default"), some("default []"));
         assert_eq!(shown("default="), some("default []"));
         assert_eq!(shown("=/a"), some("default [\"/a\"]"));
         assert_eq!(shown("git=/a,/b=c"), some("git [\"/a\", \"/b=c\"]"));
-        assert_eq!(shown(""), Ok(None));
         assert!(shown("a,b=c").is_err());
     }
 
     #[test]
     fn the_agent_of_the_session_has_to_be_there() {
-        let given = [parse("default").unwrap()];
+        let given = [parse("default").ok()];
         let error = agents(&given, &Environment::of(&[])).unwrap_err();
         assert_eq!(error.message, "--ssh default: there is no SSH agent: SSH_AUTH_SOCK is not set");
         let gone = Environment::of(&[("SSH_AUTH_SOCK", "/nowhere/agent")]);
@@ -91,7 +85,7 @@ mod tests {
         let socket = directory.path().join("agent");
         let _agent = galley_testkit::FakeAgent::start(&socket);
         let given = [parse("default=/nowhere"), parse(&format!("default={}", socket.display()))];
-        let agents = agents(&given.map(Result::unwrap), &Environment::of(&[])).unwrap();
+        let agents = agents(&given.map(Result::ok), &Environment::of(&[])).unwrap();
         assert!(matches!(&agents["default"], SshAgent::Socket(path) if *path == socket));
     }
 }

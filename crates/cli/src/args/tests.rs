@@ -81,6 +81,33 @@ fn dockers_switches_take_values() {
 }
 
 #[test]
+fn empty_values_are_none() {
+    // A script's variable that is not set.
+    let flags = "file output cache-from cache-to annotation iidfile metadata-file secret build-context ssh platform \
+        target network allow add-host no-cache-filter call build-arg label attest builder cgroup-parent cpuset-cpus \
+        isolation memory policy provenance resource sbom";
+    for flag in flags.split_whitespace() {
+        let line = format!("docker build --{flag}= .");
+        assert_eq!(said(&line), "accepted", "{line}");
+    }
+    assert_eq!(said("docker build --attest type=provenance,disabled=true ."), "accepted");
+}
+
+#[test]
+fn the_last_question_counts() {
+    let method = |line: &str| match parsed(line).unwrap().command {
+        Commands::Build(build) => build.question().map(|call| call.method),
+        _ => panic!("no build"),
+    };
+    use call::Method::{Check, Outline};
+    assert_eq!(method("docker build --check --call=outline ."), Some(Outline));
+    assert_eq!(method("docker build --call=outline --check ."), Some(Check));
+    assert_eq!(method("docker build --check=1 ."), Some(Check));
+    assert_eq!(method("docker build --check=F ."), None);
+    assert_eq!(method("docker build --check --call= ."), None);
+}
+
+#[test]
 fn what_does_not_work_yet_is_refused_by_name() {
     let cases = [
         (
@@ -101,7 +128,7 @@ fn what_does_not_work_yet_is_refused_by_name() {
         ),
         (
             "galley run -m 1g alpine",
-            "error: --memory 1g is not supported yet: steps and containers run without resource limits\n  help: leave out --memory; galley ignores no flag silently",
+            "error: --memory 1g is not supported yet: nothing is limited by control groups; --ulimit is there\n  help: leave out --memory; galley ignores no flag silently",
         ),
         (
             "docker -H tcp://x build .",

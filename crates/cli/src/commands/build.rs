@@ -14,9 +14,11 @@ use galley_engine::export::Annotation;
 use crate::{
     args::{
         annotation,
-        cache::{CacheFrom, CacheTo},
-        call::{Call, Method},
+        cache::{self as cache_args, CacheFrom, CacheTo},
+        call::{self as call_args, Call, Method},
+        go_bool, or_nothing,
         output::{self, OutputSpec},
+        path,
         ssh::{self, SshArg},
         surroundings::SurroundingsArgs,
     },
@@ -29,7 +31,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct BuildArgs {
     /// The Dockerfile; PATH/Dockerfile without it, - for standard input; a path in a context that is no directory
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = path())]
     file: Option<PathBuf>,
     /// Name the image, name:tag; may be given several times
     #[arg(short, long, value_name = "NAME")]
@@ -47,7 +49,7 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "SECRET")]
     secret: Vec<String>,
     /// An SSH agent for RUN --mount=type=ssh: default, or ID=SOCKET, or ID=KEYFILE[,KEYFILE]
-    #[arg(long, value_name = "ID[=PATH]", value_parser = ssh::parse)]
+    #[arg(long, value_name = "ID[=PATH]", value_parser = or_nothing(ssh::parse))]
     ssh: Vec<Option<SshArg>>,
     /// Execute every step again; cache mounts start empty
     #[arg(long)]
@@ -70,8 +72,8 @@ pub(crate) struct BuildArgs {
     #[command(flatten)]
     surroundings: SurroundingsArgs,
     /// Write the result: DIR, -, or type=oci|docker|tar|local|image|registry|cacheonly[,dest=PATH]
-    #[arg(short, long, value_name = "OUTPUT", value_parser = output::parse)]
-    output: Vec<OutputSpec>,
+    #[arg(short, long, value_name = "OUTPUT", value_parser = or_nothing(output::parse))]
+    output: Vec<Option<OutputSpec>>,
     /// Push the result to the registries that its names say: the same as -o type=registry
     #[arg(long)]
     push: bool,
@@ -85,19 +87,19 @@ pub(crate) struct BuildArgs {
     #[arg(long)]
     locked: bool,
     /// Annotate, [TYPE:]KEY=VALUE; TYPE is manifest, manifest[PLATFORM], manifest-descriptor, index, index-descriptor
-    #[arg(long, value_name = "[TYPE:]KEY=VALUE", value_parser = annotation::parse)]
-    annotation: Vec<Vec<Annotation>>,
+    #[arg(long, value_name = "[TYPE:]KEY=VALUE", value_parser = or_nothing(annotation::parse))]
+    annotation: Vec<Option<Vec<Annotation>>>,
     /// Use the cache of another machine: an image's name, or type=registry,ref=NAME, type=local,src=DIR[,tag=TAG]
-    #[arg(long, value_name = "CACHE", value_parser = crate::args::cache::parse_from)]
-    cache_from: Vec<CacheFrom>,
+    #[arg(long, value_name = "CACHE", value_parser = or_nothing(cache_args::parse_from))]
+    cache_from: Vec<Option<CacheFrom>>,
     /// Write the cache: type=inline, type=registry,ref=NAME or type=local,dest=DIR, with mode=min|max
-    #[arg(long, value_name = "CACHE", value_parser = crate::args::cache::parse_to)]
-    cache_to: Vec<CacheTo>,
+    #[arg(long, value_name = "CACHE", value_parser = or_nothing(cache_args::parse_to))]
+    cache_to: Vec<Option<CacheTo>>,
     /// Write the image's id to a file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     iidfile: Option<PathBuf>,
     /// Write digests and names of the result to a file, as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     metadata_file: Option<PathBuf>,
     /// How to show what happens
     #[arg(long, value_name = "KIND", value_enum)]
@@ -108,10 +110,10 @@ pub(crate) struct BuildArgs {
     /// Look for mistakes and bad habits instead of building: --call=check
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value = "false", hide_default_value = true, hide_possible_values = true,
-          action = clap::ArgAction::Set)]
+          action = clap::ArgAction::Set, value_parser = go_bool())]
     check: bool,
     /// Ask instead of building: check, outline (what the target takes) or targets; with ,format=json for programs
-    #[arg(long, value_name = "METHOD", value_parser = crate::args::call::parse)]
+    #[arg(long, value_name = "METHOD", value_parser = call_args::parse, overrides_with = "check")]
     call: Option<Call>,
     /// How many steps run at once; 16 without it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -136,6 +138,7 @@ pub(crate) struct BuildArgs {
 
 /// Builds.
 pub(crate) fn execute(arguments: BuildArgs, context: &Context) -> Outcome {
+    let arguments = arguments.without_empty_paths();
     match arguments.question() {
         Some(call) => call::execute(call, &arguments, context),
         None => work::execute(arguments, context),
@@ -143,8 +146,16 @@ pub(crate) fn execute(arguments: BuildArgs, context: &Context) -> Outcome {
 }
 
 impl BuildArgs {
+    /// Paths that are empty, from variables of a script that are not set, are none, as in docker.
+    fn without_empty_paths(mut self) -> Self {
+        for path in [&mut self.file, &mut self.iidfile, &mut self.metadata_file] {
+            *path = path.take().filter(|path| !path.as_os_str().is_empty());
+        }
+        self
+    }
+
     /// What is asked instead of a build.
-    fn question(&self) -> Option<Call> {
+    pub(crate) fn question(&self) -> Option<Call> {
         let call = if self.check { Some(Call::new(Method::Check)) } else { self.call };
         call.filter(|call| call.method != Method::Build)
     }

@@ -18,7 +18,7 @@ use galley_oci::{Digest, ImageConfig, Platform, Reference};
 
 use crate::{
     commands::build::{
-        options::{build_args, platforms, read_standard_input},
+        options::{build_args, build_contexts, platforms, read_standard_input},
         sources::{Read, Sources},
     },
     context::Context,
@@ -150,8 +150,7 @@ fn find_use(
     options.platforms = platforms(&arguments.platform)?;
     options.target = arguments.target.clone().filter(|target| !target.is_empty());
     options.build_args = build_args(&arguments.build_arg, &context.environment);
-    let named = arguments.build_context.iter().map(|text| contexts::build_context(text));
-    options.build_contexts = named.collect::<Result<_, _>>()?;
+    options.build_contexts = build_contexts(&arguments.build_context)?;
     // What steps may do is no matter here.
     options.nothing_runs = true;
     let (store, cancel) = (context.store()?, Cancel::new());

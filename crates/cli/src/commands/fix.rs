@@ -41,7 +41,7 @@ pub(crate) struct FixArgs {
     /// Write without asking
     #[arg(short, long)]
     yes: bool,
-    /// The directory of the Dockerfile, or the Dockerfile
+    /// The directory of the Dockerfile, or the Dockerfile; - is standard input
     #[arg(value_name = "PATH", default_value = ".")]
     path: PathBuf,
 }
@@ -94,7 +94,7 @@ fn choice(arguments: &FixArgs) -> Result<Choice, Error> {
 
 fn read(arguments: &FixArgs) -> Result<Original, Error> {
     let file = arguments.file.as_deref();
-    if file == Some(Path::new("-")) {
+    if file.unwrap_or(&arguments.path) == Path::new("-") {
         return Ok(Original { name: "Dockerfile".to_owned(), path: None, text: read_standard_input()? });
     }
     let (directory, file) = match file {

@@ -13,7 +13,7 @@ use galley_engine::{
 use galley_oci::{Platform, Reference};
 
 use crate::{
-    commands::build::options::{build_args, platforms, secrets},
+    commands::build::options::{build_args, build_contexts, platforms, secrets},
     context::Context,
     failure::{self, Outcome},
     lock::{Addresses, Lock, Locked, Locker, Update},
@@ -51,14 +51,17 @@ pub(crate) struct LockArgs {
 /// Locks.
 pub(crate) fn execute(arguments: &LockArgs, context: &Context) -> Outcome {
     let (update, directory) = update(arguments)?;
+    if directory == Path::new("-") || arguments.file.as_deref() == Some(Path::new("-")) {
+        let message = "a Dockerfile on standard input has no folder for its galley.lock";
+        return Err(Error::new(ErrorKind::Usage, message).help("name a directory, or -f FILE").into());
+    }
     let dockerfile = contexts::read_dockerfile(&directory, arguments.file.as_deref())?;
     let main = contexts::main_context(&directory, Some(&dockerfile.path))?;
     let here = Platform::of_this_machine();
     let mut options = PlanOptions::new(dockerfile.name, dockerfile.text, main, here);
     options.platforms = platforms(&arguments.platform)?;
     options.build_args = build_args(&arguments.build_arg, &context.environment);
-    let named = arguments.build_context.iter().map(|text| contexts::build_context(text));
-    options.build_contexts = named.collect::<Result<_, _>>()?;
+    options.build_contexts = build_contexts(&arguments.build_context)?;
     let path = Lock::path(&dockerfile.path);
     let old = Lock::read(&path)?.unwrap_or_default();
     let (store, cancel) = (context.store()?, signals::listen()?);

@@ -6,7 +6,7 @@ use std::{
 
 use fs_err as fs;
 use galley_engine::{
-    Error, ErrorKind,
+    Error, ErrorKind, context as contexts,
     plan::{self, SyntaxNode},
 };
 use serde::Serialize;
@@ -22,7 +22,7 @@ pub(crate) struct ParseArgs {
     /// Print a list of {"name", "flags", "args"}, see docs/parse.md
     #[arg(long)]
     json: bool,
-    /// The Dockerfile, - for standard input
+    /// The Dockerfile, or its directory; - for standard input
     #[arg(value_name = "FILE", default_value = "Dockerfile")]
     file: PathBuf,
 }
@@ -39,6 +39,10 @@ pub(crate) fn execute(arguments: &ParseArgs) -> Outcome {
 fn read(file: &Path) -> Result<(String, Vec<u8>), Error> {
     if file.as_os_str() == "-" {
         return Ok(("Dockerfile".to_owned(), read_standard_input()?));
+    }
+    if file.is_dir() {
+        let found = contexts::read_dockerfile(file, None)?;
+        return Ok((found.name, found.text));
     }
     let text = fs::File::open(file)
         .and_then(read_limited)

@@ -14,7 +14,10 @@ use galley_oci::{Descriptor, Platform, TimePolicy};
 
 use super::{BuildArgs, outputs::timed};
 use crate::{
-    args::cache::{CacheFrom, CacheSource, CacheTarget, CacheTo},
+    args::{
+        cache::{CacheFrom, CacheSource, CacheTarget, CacheTo},
+        truth,
+    },
     registry::{self, Registries, RemoteImages},
 };
 
@@ -23,13 +26,13 @@ const INLINE_ARGUMENT: &str = "BUILDKIT_INLINE_CACHE";
 
 /// Reads the caches. One that is not there or not usable is no reason not to build, but it is said.
 pub(super) fn import(
-    given: &[CacheFrom],
+    given: &[Option<CacheFrom>],
     remote: &RemoteImages<'_>,
     platforms: &[&Platform],
     events: &Events,
 ) -> Result<Caches, Error> {
     let mut caches = Vec::new();
-    for from in given {
+    for from in given.iter().flatten() {
         // Under one name there may be an image, with its cache, for each platform; one of them is of use already.
         let (mut found, mut missing) = (false, None);
         for platform in platforms {
@@ -104,16 +107,16 @@ pub(super) fn start_over(events: &Events, error: &Error, stop: &Cancel) -> Resul
 /// Whether the image is to carry its cache in its config.
 pub(super) fn is_inline(arguments: &BuildArgs) -> bool {
     let asked = |argument: &String| match argument.split_once('=') {
-        Some((name, value)) => name == INLINE_ARGUMENT && matches!(value, "1" | "true"),
+        Some((name, value)) => name == INLINE_ARGUMENT && truth(value) == Some(true),
         None => false,
     };
-    arguments.cache_to.iter().any(|to| to.place == CacheTarget::Inline)
+    arguments.cache_to.iter().flatten().any(|to| to.place == CacheTarget::Inline)
         || arguments.build_arg.iter().any(asked)
 }
 
 /// Whether a cache is written outside of the image: that needs files.
 pub(super) fn is_written(arguments: &BuildArgs) -> bool {
-    arguments.cache_to.iter().any(|to| to.place != CacheTarget::Inline)
+    arguments.cache_to.iter().flatten().any(|to| to.place != CacheTarget::Inline)
 }
 
 /// What caches are written from.
@@ -130,8 +133,8 @@ pub(super) struct Export<'a> {
 
 impl Export<'_> {
     /// Writes every cache that is asked for.
-    pub(super) fn all(&self, given: &[CacheTo]) -> Result<(), Error> {
-        for to in given {
+    pub(super) fn all(&self, given: &[Option<CacheTo>]) -> Result<(), Error> {
+        for to in given.iter().flatten() {
             let (place, name) = match &to.place {
                 CacheTarget::Inline if self.image => continue,
                 CacheTarget::Inline => {

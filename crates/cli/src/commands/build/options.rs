@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use fs_err as fs;
 use galley_engine::{
     Error, ErrorKind, context,
-    plan::{Entitlement, Network, NoCache, PlanOptions},
+    plan::{BuildContext, Entitlement, Network, NoCache, PlanOptions},
     ports::{Secret, Secrets},
     remote::Remote,
 };
@@ -40,8 +40,7 @@ pub(super) fn plan_options(
     // Scripts pass on empty variables: an empty flag is none, as in docker.
     options.target = arguments.target.clone().filter(|target| !target.is_empty());
     options.build_args = build_args;
-    options.build_contexts =
-        arguments.build_context.iter().map(|text| context::build_context(text)).collect::<Result<_, _>>()?;
+    options.build_contexts = build_contexts(&arguments.build_context)?;
     options.labels = arguments.label.iter().map(|label| name_and_value(label)).collect();
     options.no_cache = no_cache(arguments);
     options.network = network(&arguments.network)?;
@@ -105,6 +104,11 @@ fn name_and_value(text: &str) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
+/// The contexts of `--build-context`; an empty value is none, as in docker.
+pub(crate) fn build_contexts(given: &[String]) -> Result<Vec<(String, BuildContext)>, Error> {
+    given.iter().filter(|text| !text.is_empty()).map(|text| context::build_context(text)).collect()
+}
+
 /// A name without a value is looked up; one that is not set there is not given. SOURCE_DATE_EPOCH goes along by itself.
 pub(crate) fn build_args(given: &[String], environment: &Environment) -> Vec<(String, String)> {
     let looked_up = |name: &str| environment.text(name).map(|value| (name.to_owned(), value));
@@ -158,7 +162,7 @@ fn secret_id(text: &str) -> Option<String> {
 
 /// Reads the secrets; only here and in the step's memory are they in the clear.
 pub(crate) fn secrets(given: &[String], environment: &Environment) -> Result<Secrets, Error> {
-    given.iter().map(|text| secret(text, environment)).collect()
+    given.iter().filter(|text| !text.is_empty()).map(|text| secret(text, environment)).collect()
 }
 
 fn secret(text: &str, environment: &Environment) -> Result<(String, Secret), Error> {
@@ -233,6 +237,14 @@ mod tests {
             read("id=a,sauce=x"),
             "--secret id=a,sauce=x: unknown key \"sauce\": known are id, src, env, type"
         );
+    }
+
+    #[test]
+    fn empty_values_are_none() {
+        let empty = [String::new()];
+        assert!(secrets(&empty, &Environment::of(&[])).unwrap().is_empty());
+        assert!(build_contexts(&empty).unwrap().is_empty());
+        assert!(platforms(&empty).unwrap().is_empty());
     }
 
     #[test]

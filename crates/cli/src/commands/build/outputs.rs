@@ -52,7 +52,7 @@ impl Outputs {
     /// Without any, the store is the output.
     pub(super) fn new(arguments: &BuildArgs) -> Result<Self, Error> {
         let mut names: Vec<String> = arguments.tag.clone();
-        let mut specs = arguments.output.clone();
+        let mut specs: Vec<OutputSpec> = arguments.output.iter().flatten().cloned().collect();
         let pushes = |spec: &OutputSpec| matches!(spec.target, OutputTarget::Registry { .. });
         if arguments.push && !specs.iter().any(pushes) {
             specs.push(OutputSpec::push());
@@ -67,7 +67,7 @@ impl Outputs {
             nothing: !specs.is_empty() && !arguments.load,
         };
         for mut spec in specs {
-            spec.packing.annotations.extend(arguments.annotation.iter().flatten().cloned());
+            spec.packing.annotations.extend(arguments.annotation.iter().flatten().flatten().cloned());
             outputs.add(spec, &mut names)?;
         }
         outputs.names = names.iter().map(|name| images::parse_tag(name)).collect::<Result<_, _>>()?;
@@ -117,7 +117,8 @@ impl Outputs {
         if !self.pushed.is_empty() && self.names.is_empty() {
             return Err(usage("a push needs to know where to").help("name the image: -t REGISTRY/NAME:TAG"));
         }
-        if !arguments.annotation.is_empty() && self.pushed.is_empty() && !self.need_packing() {
+        if arguments.annotation.iter().any(Option::is_some) && self.pushed.is_empty() && !self.need_packing()
+        {
             return Err(usage("annotations belong to a manifest, and this build writes none")
                 .help("add --push, or write an archive: -o type=oci,dest=FILE"));
         }

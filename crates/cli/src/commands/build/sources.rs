@@ -15,6 +15,7 @@ use galley_engine::{
 };
 
 use super::options::read_limited;
+use crate::args::truth;
 
 /// What a Dockerfile is called that comes without a name.
 const NAMELESS: &str = "Dockerfile";
@@ -162,16 +163,11 @@ impl Sources<'_> {
         let given = |name: &str| self.build_args.iter().rev().find(|(known, _)| known == name);
         let mut address = address.clone();
         if let Address::Git(git) = &mut address {
-            if given(KEEP_GIT_DIR).is_some_and(|(_, value)| is_true(value)) {
+            if given(KEEP_GIT_DIR).is_some_and(|(_, value)| truth(value) == Some(true)) {
                 git.keep_git_dir = Some(true);
             }
             git.commit_times |= given("SOURCE_DATE_EPOCH").is_some_and(|(_, value)| !value.is_empty());
         }
         address
     }
-}
-
-/// Go's words for truth.
-fn is_true(text: &str) -> bool {
-    matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True")
 }

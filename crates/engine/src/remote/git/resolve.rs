@@ -203,12 +203,18 @@ pub(super) fn failure(address: &GitAddress, doing: &str, failed: Failed) -> Erro
         Failed::Error(error) => return error,
         Failed::Complaint(complaint) => complaint,
     };
-    let said: Vec<&str> = complaint.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let fatal = said.iter().rfind(|line| line.starts_with("fatal:") || line.starts_with("error:"));
-    let said = fatal.or(said.last()).map_or("nothing", |line| line);
-    let said = said.replace(&address.remote, &redacted(&address.remote));
+    let said = reason(&complaint).replace(&address.remote, &redacted(&address.remote));
     let error = Error::new(ErrorKind::Registry, format!("{doing} {}: git says: {said}", address.shown()));
     advise(error, &complaint)
+}
+
+/// The line of what git complains of that says why: its last fatal one, or what ssh said before that.
+fn reason(complaint: &str) -> &str {
+    let said: Vec<&str> = complaint.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let fatal = said.iter().rposition(|line| line.starts_with("fatal:") || line.starts_with("error:"));
+    let hidden = |at: &usize| said[*at].starts_with("fatal: Could not read from remote repository");
+    let before = fatal.filter(hidden).and_then(|at| at.checked_sub(1));
+    before.or(fatal).map_or_else(|| said.last().copied().unwrap_or("nothing"), |at| said[at])
 }
 
 fn advise(error: Error, complaint: &str) -> Error {
@@ -259,6 +265,16 @@ mod tests {
         assert_eq!(found("v2"), wanted("refs/tags/v2", A, B));
         assert_eq!(found("pull/7/head"), wanted("refs/pull/7/head", A, A));
         assert_eq!(found("v3"), None);
+    }
+
+    #[test]
+    fn the_line_that_says_why() {
+        let remote = "fatal: Could not read from remote repository.\n\nPlease make sure that it exists.\n";
+        assert_eq!(reason("warning: a\nfatal: no such thing\nhint: b"), "fatal: no such thing");
+        let ssh = "ssh: connect to host h port 22: Connection refused\r\n";
+        assert_eq!(reason(&format!("{ssh}{remote}")), ssh.trim());
+        assert_eq!(reason(remote), "fatal: Could not read from remote repository.");
+        assert_eq!((reason("one\ntwo\n"), reason(" \n")), ("two", "nothing"));
     }
 
     #[test]
