@@ -227,6 +227,12 @@ const PULL: [Flag; 2] = [
 ];
 const PUSH: [Flag; 1] = [switch("disable-content-trust", NO_TRUST).unless(&["true"])];
 
+/// Flags that stand before the command of `buildx`.
+const BUILDX: [Flag; 2] = [
+    value("builder", "there is one builder, this program").unless(&["default"]),
+    switch("debug", "--progress=rawjson shows every event").short('D'),
+];
+
 /// Flags that stand before the command.
 const GLOBAL: [Flag; 9] = [
     value("config", "there is no configuration directory"),
@@ -254,6 +260,7 @@ fn flags(command: &str) -> &'static [Flag] {
         "rmi" | "image rm" => &RMI,
         "pull" => &PULL,
         "push" => &PUSH,
+        "buildx" => &BUILDX,
         "galley" => &GLOBAL,
         _ => &[],
     }
@@ -263,7 +270,7 @@ const LATER: &str = "it comes later";
 const ONE_BUILDER: &str = "there is one builder, this program";
 
 /// Commands of docker that are not there, with the reason and what to do instead.
-const COMMANDS: [(&str, &str, &str); 51] = [
+const COMMANDS: [(&str, &str, &str); 52] = [
     (
         "search",
         "the OCI distribution specification has no search, only Docker Hub's own interface",
@@ -302,11 +309,7 @@ const COMMANDS: [(&str, &str, &str); 51] = [
     ("scout", "galley does not look for known holes in images", ""),
     ("sbom", "galley writes no attestations", ""),
     ("image prune", LATER, "`rmi` removes images by name"),
-    ("container exec", "a second process cannot enter a container yet", "start it with `run`"),
-    ("container start", "a container runs once", "use `run`"),
-    ("container kill", LATER, "`stop -t 0` ends a container at once"),
     ("container prune", LATER, "`rm` removes containers by name"),
-    ("container cp", LATER, "`export CONTAINER | tar x PATH` takes files out"),
     ("builder prune", LATER, ""),
     ("buildx bake", LATER, ""),
     ("buildx create", ONE_BUILDER, ""),
@@ -319,7 +322,24 @@ const COMMANDS: [(&str, &str, &str); 51] = [
     ("buildx prune", LATER, ""),
     ("buildx history", LATER, ""),
     ("buildx imagetools", LATER, "`manifest` looks at manifests and makes lists of them"),
+    ("buildx dap", "a build cannot be stopped in its middle", ""),
+    ("buildx debug", "a build cannot be stopped in its middle", ""),
+    ("buildx policy", "there are no source policies", ""),
+    ("buildx install", "`build` is this builder already", ""),
+    ("buildx uninstall", ONE_BUILDER, ""),
 ];
+
+/// Of these commands, those that docker has below `container` too.
+const OF_CONTAINERS: [&str; 16] = [
+    "attach", "commit", "cp", "diff", "exec", "kill", "pause", "port", "rename", "restart", "start", "stats",
+    "top", "unpause", "update", "wait",
+];
+
+/// A refused command by its whole name, with the reason and the advice.
+fn refused_command(path: &str) -> Option<(&'static str, &'static str)> {
+    let short = path.strip_prefix("container ").filter(|name| OF_CONTAINERS.contains(name)).unwrap_or(path);
+    COMMANDS.iter().find(|(known, ..)| *known == short).map(|(_, reason, advice)| (*reason, *advice))
+}
 
 /// Adds everything refused to `command`, hidden, so that the parser knows it.
 pub(crate) fn add(command: Command) -> Command {
@@ -343,6 +363,7 @@ fn add_below(command: Command, path: &str) -> Command {
 /// Hidden commands below `prefix` that take anything.
 fn refused_commands(prefix: &str) -> Vec<Command> {
     let below = COMMANDS.iter().filter_map(|(name, ..)| name.strip_prefix(prefix));
+    let below = below.chain(OF_CONTAINERS.into_iter().filter(|_| prefix == "container "));
     let anything = || Arg::new("anything").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true);
     let hidden = |name: &'static str| Command::new(name).hide(true).disable_help_flag(true).arg(anything());
     below.filter(|name| !name.contains(' ')).map(hidden).collect()
@@ -369,9 +390,9 @@ pub(crate) fn check(matches: &ArgMatches) -> Result<(), Error> {
             path.push(' ');
         }
         path.push_str(name);
-        if let Some((_, reason, advice)) = COMMANDS.iter().find(|(known, ..)| *known == path) {
+        if let Some((reason, advice)) = refused_command(&path) {
             let error = Error::new(ErrorKind::Usage, format!("`{path}` is not supported yet: {reason}"));
-            return Err(if advice.is_empty() { error } else { error.help(*advice) });
+            return Err(if advice.is_empty() { error } else { error.help(advice) });
         }
         flags(key(&path)).iter().try_for_each(|flag| flag.check(below))?;
         matches = below;

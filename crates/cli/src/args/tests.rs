@@ -44,6 +44,7 @@ fn the_documents_commands_are_accepted_as_typed() {
         "docker rm temp",
         "docker images",
         "docker buildx build --load -t x .",
+        "docker buildx --builder default build .",
         "docker buildx build --cache-from user/app:c --cache-from type=local,src=x --cache-to type=inline -t x .",
         "docker image build -t x .",
         "docker builder build .",
@@ -122,6 +123,11 @@ fn what_does_not_work_yet_is_refused_by_name() {
             "docker compose up",
             "error: `compose` is not supported yet: there is no compose\n  help: start the containers with `run -d`",
         ),
+        ("docker container wait x", "error: `container wait` is not supported yet: it comes later"),
+        (
+            "docker buildx --builder other build .",
+            "error: --builder other is not supported yet: there is one builder, this program\n  help: leave out --builder; galley ignores no flag silently",
+        ),
         (
             "galley pull --all-tags alpine",
             "error: --all-tags is not supported yet: every tag of a repository is rarely what one wants: name them\n  help: leave out --all-tags; galley ignores no flag silently",
@@ -182,6 +188,27 @@ fn every_command_of_docker_is_known() {
     let parser = parser(&Environment::of(&[]));
     for command in commands.split_whitespace() {
         assert!(parser.find_subcommand(command).is_some(), "{command} is unknown");
+    }
+    let groups = [
+        (
+            "container",
+            "attach commit cp create diff exec export inspect kill logs ls pause port prune rename restart rm run \
+            start stats stop top unpause update wait",
+        ),
+        ("image", "build history import inspect load ls prune pull push rm save tag"),
+        ("manifest", "annotate create inspect push rm"),
+        ("builder", "build prune"),
+        (
+            "buildx",
+            "bake build create dap debug du history imagetools inspect install ls policy prune rm stop uninstall use \
+            version",
+        ),
+    ];
+    for (group, commands) in groups {
+        let group = parser.find_subcommand(group).unwrap();
+        for command in commands.split_whitespace() {
+            assert!(group.find_subcommand(command).is_some(), "{} {command} is unknown", group.get_name());
+        }
     }
 }
 
