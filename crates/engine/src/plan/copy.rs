@@ -149,7 +149,11 @@ impl Evaluation<'_, '_> {
             let help = "COPY takes files of the context, a stage or an image; ADD fetches";
             return Err(self.text.wrong(word.span, format!("COPY cannot fetch `{path}`")).help(help));
         }
-        address.map_err(|error| self.no_address(word, &error))
+        let address = address.map_err(|error| self.no_address(word, &error))?;
+        if let Some(Address::Http(http)) = &address {
+            http.check().map_err(|error| self.no_address(word, &error))?;
+        }
+        Ok(address)
     }
 
     fn no_address(&self, word: &Word, error: &AddressError) -> Error {

@@ -11,6 +11,9 @@ const UNNAMED: &[u8] = b"__unnamed__";
 /// The name of a download whose address has one that no file can have.
 const DOWNLOAD: &[u8] = b"download";
 
+/// As in all file systems of Linux.
+const NAME_BYTES_MAX: usize = 255;
+
 /// Something that is had from elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
@@ -96,6 +99,18 @@ impl HttpAddress {
     fn new(text: &str) -> Result<Self, AddressError> {
         let name = parse_url(text)?.file_name().unwrap_or(UNNAMED).to_vec();
         Ok(Self { url: text.to_owned(), name: safe_name(name), checksum: None })
+    }
+
+    /// What is checked before anything is asked, where the file keeps its name.
+    pub fn check(&self) -> Result<(), AddressError> {
+        let bytes = self.name.len();
+        if bytes > NAME_BYTES_MAX {
+            return wrong(format!(
+                "the last part of its path would be the file's name, and has {bytes} bytes: no name has more than \
+                 {NAME_BYTES_MAX}"
+            ));
+        }
+        Ok(())
     }
 
     /// The same with `--checksum`.

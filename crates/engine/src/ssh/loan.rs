@@ -3,7 +3,7 @@
 use std::{
     io::{self, PipeWriter},
     os::{
-        fd::{AsFd, AsRawFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::{
             fs::{PermissionsExt, chown},
             net::{UnixListener, UnixStream},
@@ -47,6 +47,7 @@ pub(crate) struct Owner {
 #[derive(Debug)]
 pub(crate) struct Loan {
     socket: PathBuf,
+    directory: OwnedFd,
     /// Closing it ends the thread.
     stop: Option<PipeWriter>,
     thread: Option<JoinHandle<()>>,
@@ -62,17 +63,23 @@ impl Loan {
             Error::new(ErrorKind::Machine, "cannot make the socket of an SSH agent for the step")
                 .because(error)
         };
-        let listener = listen(temp.path()).map_err(failed)?;
+        let directory = open(temp.path()).map_err(failed)?;
+        let listener = listen(&directory).map_err(failed)?;
         give(&socket, owner)?;
         let (stopped, stop) = io::pipe().map_err(failed)?;
         let agent = agent.clone();
         let thread = std::thread::spawn(move || accept(&listener, &stopped, &agent));
-        Ok(Self { socket, stop: Some(stop), thread: Some(thread), _temp: temp })
+        Ok(Self { socket, directory, stop: Some(stop), thread: Some(thread), _temp: temp })
     }
 
     /// Where it is.
     pub(crate) fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// The same, as short as the address of a socket must be, for processes of this machine.
+    pub(crate) fn short(&self) -> PathBuf {
+        name(&self.directory, &std::process::id().to_string())
     }
 }
 
@@ -85,11 +92,18 @@ impl Drop for Loan {
     }
 }
 
-/// A socket has a short name only, and the store may be deep: the directory is named by its descriptor.
-fn listen(directory: &Path) -> io::Result<UnixListener> {
+fn open(directory: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::open(directory, flags, Mode::empty())?;
-    let listener = UnixListener::bind(format!("/proc/self/fd/{}/{NAME}", directory.as_raw_fd()))?;
+    Ok(rustix::fs::open(directory, flags, Mode::empty())?)
+}
+
+/// A socket has a short name only, and the store may be deep: the directory is named by its descriptor.
+fn name(directory: &OwnedFd, process: &str) -> PathBuf {
+    format!("/proc/{process}/fd/{}/{NAME}", directory.as_raw_fd()).into()
+}
+
+fn listen(directory: &OwnedFd) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind(name(directory, "self"))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

@@ -111,3 +111,10 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_name_that_no_file_can_have_is_told_before_anything_is_fetched() {
+    let check = |bytes: usize| http(&format!("http://h/{}", "n".repeat(bytes))).check();
+    assert_eq!(check(255), Ok(()));
+    assert!(check(256).unwrap_err().to_string().ends_with("has 256 bytes: no name has more than 255"));
+}

@@ -160,10 +160,10 @@ impl Git<'_> {
     }
 
     /// The socket of the agent.
-    fn agent(&self) -> Option<&Path> {
+    fn agent(&self) -> Option<PathBuf> {
         match (&self.loan, &self.settings.ssh) {
-            (Some(loan), _) => Some(loan.socket()),
-            (None, Some(SshAgent::Socket(socket))) => Some(socket),
+            (Some(loan), _) => Some(loan.short()),
+            (None, Some(SshAgent::Socket(socket))) => Some(socket.clone()),
             _ => None,
         }
     }

@@ -208,10 +208,11 @@ pub(super) fn failure(address: &GitAddress, doing: &str, failed: Failed) -> Erro
     advise(error, &complaint)
 }
 
-/// The line of what git complains of that says why: its last fatal one, or what ssh said before that.
+/// The line of what git complains of that says why: its first fatal one, after which comes what else did not work then, or
+/// what ssh said before that.
 fn reason(complaint: &str) -> &str {
     let said: Vec<&str> = complaint.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let fatal = said.iter().rposition(|line| line.starts_with("fatal:") || line.starts_with("error:"));
+    let fatal = said.iter().position(|line| line.starts_with("fatal:") || line.starts_with("error:"));
     let hidden = |at: &usize| said[*at].starts_with("fatal: Could not read from remote repository");
     let before = fatal.filter(hidden).and_then(|at| at.checked_sub(1));
     before.or(fatal).map_or_else(|| said.last().copied().unwrap_or("nothing"), |at| said[at])
@@ -221,6 +222,12 @@ fn advise(error: Error, complaint: &str) -> Error {
     let says = |words: &[&str]| words.iter().any(|word| complaint.contains(word));
     if says(&["No space left on device"]) {
         return error.because(std::io::Error::from(std::io::ErrorKind::StorageFull));
+    }
+    if says(&["' not allowed"]) {
+        return error.help(
+            "submodules come from other machines alone, by http, https, ssh or git; ?submodules=false at the address \
+             leaves them out",
+        );
     }
     if says(&["returned error: 30"]) {
         return error.help(
@@ -283,6 +290,27 @@ mod tests {
         assert_eq!((found.commit.as_str(), found.called.as_str()), (A, "trunk"));
         assert_eq!(default_branch(&format!("{A}\tHEAD\n")), None);
         assert_eq!(default_branch(&format!("ref: -u\tHEAD\n{A}\tHEAD\n")), None);
+    }
+
+    #[test]
+    fn the_first_complaint_is_the_reason() {
+        let address = crate::remote::Address::parse("http://me:pa55@h/a.git").unwrap();
+        let Some(crate::remote::Address::Git(address)) = address else { unreachable!() };
+        let told = |complaint: &str| {
+            let error = failure(&address, "cannot fetch", Failed::Complaint(complaint.to_owned()));
+            let said = error.message.rsplit("git says: ").next().unwrap().to_owned();
+            (said, error.help.first().cloned().unwrap_or_default(), error.source.is_some())
+        };
+        let (said, help, _) = told(
+            "Cloning into 'a'...\nfatal: transport 'file' not allowed\nfatal: clone of 'file:///r' failed\n",
+        );
+        assert_eq!(said, "fatal: transport 'file' not allowed");
+        assert!(help.contains("?submodules=false"), "{help}");
+        let (said, _, because) =
+            told("error: unable to write file f: No space left on device\nfatal: unpack-objects failed\n");
+        assert!(said.starts_with("error: unable to write file f") && because, "{said}");
+        let (said, ..) = told("fatal: unable to access 'http://me:pa55@h/a.git/': it is gone\n");
+        assert_eq!(said, "fatal: unable to access 'http://xxxxx:xxxxx@h/a.git/': it is gone");
     }
 
     #[test]
