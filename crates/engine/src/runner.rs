@@ -32,6 +32,7 @@ mod network;
 mod stubs;
 
 pub use foreign::emulated;
+pub use galley_sandbox::CgroupParent;
 
 /// How much output is read at once.
 const OUTPUT_BYTES: usize = 64 << 10;
@@ -44,6 +45,7 @@ pub struct SandboxRunner {
     /// Before the helper process that its own helper lives in.
     network: network::SharedNetwork,
     spawner: Mutex<Option<Arc<sandbox::Spawner>>>,
+    cgroup_parent: Option<CgroupParent>,
 }
 
 impl SandboxRunner {
@@ -55,7 +57,15 @@ impl SandboxRunner {
             events: events.clone(),
             network: Default::default(),
             spawner: Mutex::default(),
+            cgroup_parent: None,
         }
+    }
+
+    /// Has each step in a cgroup of its own below this one. It counts and limits, and changes no result, so it is no
+    /// part of a plan.
+    #[must_use]
+    pub fn below_cgroup(self, cgroup_parent: Option<CgroupParent>) -> Self {
+        Self { cgroup_parent, ..self }
     }
 
     fn spawner(&self) -> Result<Arc<sandbox::Spawner>, Error> {
@@ -83,6 +93,7 @@ impl SandboxRunner {
             spec.make_insecure();
         }
         operation.surroundings.apply(&mut spec);
+        spec.cgroup_parent.clone_from(&self.cgroup_parent);
         let ResolvedUser { uid, gid, ref groups, .. } = request.user;
         spec.user = sandbox::User { uid, gid, groups: groups.clone() };
         for (number, mount) in request.mounts.iter().enumerate() {

@@ -88,6 +88,22 @@ impl Error {
                 "an ordinary user cannot raise a hard limit, and nobody can open more files than /proc/sys/fs/nr_open: give a smaller number"
                     .to_owned(),
             ),
+            Self::Setup(SetupError { step: SetupStep::FindCgroups, .. }) => Some(
+                "a parent cgroup needs cgroups that are mounted and can be written to, as on the machine itself; most containers have none"
+                    .to_owned(),
+            ),
+            Self::Setup(SetupError {
+                step: SetupStep::MakeCgroup | SetupStep::EnterCgroup,
+                errno: libc::EACCES | libc::EPERM | libc::EROFS,
+                ..
+            }) => Some(
+                "cgroups are root's: build as root, or leave the parent cgroup out; an ordinary user can only use those that were delegated to it, for galley itself and the parent"
+                    .to_owned(),
+            ),
+            Self::Setup(SetupError { step: SetupStep::EnterCgroup, .. }) => Some(
+                "the parent has to be a cgroup that may have others with processes below it, and its limits must leave room for one more"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
@@ -125,9 +141,13 @@ impl SetupError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "Display says what each is")]
 pub enum SetupStep {
+    FindCgroups,
+    MakeCgroup,
     CloneProcess,
     ReadSpec,
     CloseFiles,
+    EnterCgroup,
+    NewCgroupNamespace,
     NewSession,
     JoinNetwork,
     NewNetwork,
@@ -173,9 +193,13 @@ pub enum SetupStep {
 impl std::fmt::Display for SetupStep {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::FindCgroups => "find cgroups that can be written to in",
+            Self::MakeCgroup => "make the cgroup",
             Self::CloneProcess => "clone the process into new namespaces",
             Self::ReadSpec => "read the sandbox description",
             Self::CloseFiles => "close inherited files",
+            Self::EnterCgroup => "move the process into the cgroup",
+            Self::NewCgroupNamespace => "make a cgroup namespace",
             Self::NewSession => "start a session",
             Self::JoinNetwork => "join the network namespace",
             Self::NewNetwork => "make a network namespace",

@@ -12,6 +12,7 @@
 //! How the parts work together is told in docs/internals/sandbox.md.
 
 mod capabilities;
+mod cgroup;
 mod child;
 mod error;
 mod exe;
@@ -33,6 +34,7 @@ pub mod probe;
 pub mod userns;
 
 pub use capabilities::Capabilities;
+pub use cgroup::CgroupParent;
 pub use child::Child;
 pub use error::{Error, ExecCause, ExecError, Obstacle, SetupError, SetupStep};
 pub use init::init;

@@ -83,17 +83,21 @@ impl Spawner {
             (Network::Shared, netns) => netns,
             (Network::Host | Network::None, _) => None,
         };
-        self.request(wire::SANDBOX, spec, handles, netns)
+        let kind = match &spec.cgroup_parent {
+            Some(parent) => [&[wire::PLACED], parent.as_bytes()].concat(),
+            None => vec![wire::SANDBOX],
+        };
+        self.request(&kind, spec, handles, netns)
     }
 
     /// Runs a program of the host as it is, which dies with the helper process like a sandbox does.
     pub(crate) fn spawn_helper(&self, program: &HelperProgram, handles: Handles<'_>) -> Result<Child, Error> {
-        self.request(wire::HELPER, program, handles, handles.netns)
+        self.request(&[wire::HELPER], program, handles, handles.netns)
     }
 
     fn request(
         &self,
-        kind: u8,
+        kind: &[u8],
         description: &impl Serialize,
         handles: Handles<'_>,
         extra: Option<BorrowedFd<'_>>,
@@ -128,9 +132,9 @@ impl Spawner {
         }
     }
 
-    fn send(&self, kind: u8, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+    fn send(&self, kind: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
         let control = self.control.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
-        wire::send(control, &[kind], files)?;
+        wire::send(control, kind, files)?;
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::capabilities::Capabilities;
+use crate::cgroup::CgroupParent;
 use crate::raw;
 
 /// One sandbox: its root, what is mounted in it, and the process that runs as its pid 1.
@@ -59,6 +60,10 @@ pub struct Spec {
     pub shm_size: u64,
     /// The score that the out-of-memory killer adds, -1000 to 1000.
     pub oom_score_adj: Option<i16>,
+    /// Below which cgroup the sandbox gets one of its own; without it, it stays in that of galley. It travels apart,
+    /// because it is made before the sandbox.
+    #[serde(skip)]
+    pub cgroup_parent: Option<CgroupParent>,
 }
 
 /// Size of /dev/shm unless asked otherwise, as in Docker.
@@ -107,6 +112,7 @@ impl Spec {
             ulimits: Vec::new(),
             shm_size: DEFAULT_SHM_SIZE,
             oom_score_adj: None,
+            cgroup_parent: None,
         }
     }
 

@@ -23,6 +23,8 @@ pub(crate) const FILES_MAX: usize = 7;
 pub(crate) const READY: &[u8] = b"ready";
 /// The first byte of a request: run a sandbox.
 pub(crate) const SANDBOX: u8 = b'S';
+/// The first byte of a request: run a sandbox in a cgroup of its own, below the one whose path follows.
+pub(crate) const PLACED: u8 = b'P';
 /// The first byte of a request: run a program of the host beside the sandboxes.
 pub(crate) const HELPER: u8 = b'H';
 
@@ -31,7 +33,7 @@ pub(crate) const HELPER: u8 = b'H';
 pub(crate) enum Status {
     /// It exists; its pidfd comes along.
     Started,
-    /// It could not even be cloned.
+    /// It could not even be cloned, or its cgroup not be made.
     NotStarted(SetupError),
     /// It has ended.
     Ended(Outcome),

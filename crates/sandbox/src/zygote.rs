@@ -14,9 +14,10 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
+use crate::cgroup::{CgroupParent, PATH_MAX, Placement};
 use crate::error::{SetupError, SetupStep};
 use crate::outcome::{Exit, Outcome, Usage};
-use crate::setup::{self, Request};
+use crate::setup::{self, Request, step::Step as _};
 use crate::sys::{self, Fork};
 use crate::wire::{self, Status};
 
@@ -32,6 +33,17 @@ pub(crate) struct Inherited {
     pub(crate) may_make_devices: bool,
 }
 
+/// A child that runs.
+struct Running {
+    /// Where its end is reported.
+    status: OwnedFd,
+    /// Removed after its end.
+    placement: Option<Placement>,
+}
+
+/// All children, by process id.
+type Children = HashMap<i32, Running>;
+
 /// Runs until galley is gone; gives the exit code.
 pub(crate) fn run() -> i32 {
     // SAFETY: become_zygote placed the control socket at this number, and nothing in this process has used it yet.
@@ -44,7 +56,10 @@ pub(crate) fn run() -> i32 {
         }
     };
     let greeted = wire::send(&control, wire::READY, &[]).is_ok();
-    i32::from(!greeted || serve(&control, &deaths, &inherited).is_err())
+    let mut children = Children::new();
+    let failed = !greeted || serve(&control, &deaths, &inherited, &mut children).is_err();
+    end_placed(children);
+    i32::from(failed)
 }
 
 /// The streams of whoever started galley are not kept open: a reader at the other end would wait for this process.
@@ -82,27 +97,44 @@ fn keep_mounts_from_host() -> io::Result<()> {
     })
 }
 
-fn serve(control: &OwnedFd, deaths: &OwnedFd, inherited: &Inherited) -> io::Result<()> {
-    let mut waiting = HashMap::new();
+/// The kernel ends all children with this process, but it does not remove their cgroups.
+fn end_placed(children: Children) {
+    for (pid, child) in children.into_iter().filter(|(_, child)| child.placement.is_some()) {
+        let Some(pid) = rustix::process::Pid::from_raw(pid) else { continue };
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        let wait = || rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+        let _ = rustix::io::retry_on_intr(wait);
+        drop(child);
+    }
+}
+
+fn serve(
+    control: &OwnedFd,
+    deaths: &OwnedFd,
+    inherited: &Inherited,
+    children: &mut Children,
+) -> io::Result<()> {
     loop {
         let mut polled =
             [PollFd::new(control, PollFlags::IN), PollFd::from_borrowed_fd(deaths.as_fd(), PollFlags::IN)];
         rustix::io::retry_on_intr(|| poll(&mut polled, None))?;
         let [request, death] = polled.map(|file| !file.revents().is_empty());
         if death {
-            reap(deaths, &mut waiting);
+            reap(deaths, children);
         }
-        if request && !accept(control, inherited, &mut waiting)? {
+        if request && !accept(control, inherited, children)? {
             return Ok(());
         }
     }
 }
 
 /// Tells galley about every child that has ended.
-fn reap(deaths: &OwnedFd, waiting: &mut HashMap<i32, OwnedFd>) {
+fn reap(deaths: &OwnedFd, children: &mut Children) {
     while sys::read_signal(deaths.as_fd()).is_some() {}
     while let Some(ended) = sys::reap_any() {
-        let Some(status) = waiting.remove(&ended.pid) else { continue };
+        let Some(Running { status, placement }) = children.remove(&ended.pid) else { continue };
+        // Before the end is known: who waits for it finds nothing left.
+        drop(placement);
         let usage = Usage {
             max_rss_bytes: ended.max_rss_bytes,
             user_time: ended.user_time,
@@ -114,18 +146,24 @@ fn reap(deaths: &OwnedFd, waiting: &mut HashMap<i32, OwnedFd>) {
 }
 
 /// Takes one request; `false` when galley is gone.
-fn accept(control: &OwnedFd, inherited: &Inherited, waiting: &mut HashMap<i32, OwnedFd>) -> io::Result<bool> {
-    let (mut kind, mut files) = ([0], Vec::new());
-    if wire::receive(control, &mut kind, &mut files)? == 0 {
-        return Ok(false);
-    }
-    let Some(request) = Request::from_files(kind[0], files) else { return Ok(true) };
+fn accept(control: &OwnedFd, inherited: &Inherited, children: &mut Children) -> io::Result<bool> {
+    let (mut message, mut files) = ([0; 1 + PATH_MAX], Vec::new());
+    let length = wire::receive(control, &mut message, &mut files)?;
+    let Some((&kind, parent)) = message[..length].split_first() else { return Ok(false) };
+    let Some(request) = Request::from_files(kind, files) else { return Ok(true) };
+    let placement = match (kind == wire::PLACED).then(|| place(parent)).transpose() {
+        Ok(placement) => placement,
+        Err(error) => {
+            report(&request.status, &Status::NotStarted(error), &[]);
+            return Ok(true);
+        }
+    };
     // SAFETY: this process has one thread, so the child may do what it likes.
     match unsafe { sys::fork_into(request.namespaces()) } {
-        Ok(Fork::Child) => setup::run(request, inherited),
+        Ok(Fork::Child) => setup::run(request, placement.as_ref(), inherited),
         Ok(Fork::Parent { pid, pidfd }) => {
             report(&request.status, &Status::Started, &[pidfd.as_fd()]);
-            waiting.insert(pid, request.status);
+            children.insert(pid, Running { status: request.status, placement });
         }
         Err(error) => {
             let errno = error.raw_os_error().unwrap_or_default();
@@ -134,6 +172,12 @@ fn accept(control: &OwnedFd, inherited: &Inherited, waiting: &mut HashMap<i32, O
         }
     }
     Ok(true)
+}
+
+/// Makes the cgroup of a sandbox.
+fn place(parent: &[u8]) -> Result<Placement, SetupError> {
+    let parent = CgroupParent::from_bytes(parent).map_err(|_| Errno::INVAL).step(SetupStep::MakeCgroup)?;
+    Placement::make(&parent)
 }
 
 fn report(socket: &OwnedFd, status: &Status, files: &[std::os::fd::BorrowedFd<'_>]) {

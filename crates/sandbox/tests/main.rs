@@ -10,6 +10,7 @@
     reason = "a test program prints, and a panic is how a test fails"
 )]
 
+mod cgroup;
 mod chroot;
 mod crash;
 mod fixture;
@@ -22,8 +23,16 @@ mod user;
 fn main() -> std::process::ExitCode {
     galley_sandbox::init();
     crash::run_victim();
-    if let Some(code) = chroot::enter().or_else(user::enter) {
+    if let Some(code) = chroot::enter().or_else(cgroup::enter).or_else(user::enter) {
         return code;
     }
-    runner::run(&[process::TESTS, roots::TESTS, net::TESTS, crash::TESTS, chroot::TESTS, user::TESTS])
+    runner::run(&[
+        process::TESTS,
+        roots::TESTS,
+        net::TESTS,
+        crash::TESTS,
+        cgroup::TESTS,
+        chroot::TESTS,
+        user::TESTS,
+    ])
 }

@@ -3,6 +3,7 @@
 pub(crate) mod annotation;
 pub(crate) mod cache;
 pub(crate) mod call;
+pub(crate) mod cgroup;
 pub(crate) mod csv;
 pub(crate) mod output;
 mod refused;

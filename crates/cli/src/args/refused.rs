@@ -80,7 +80,7 @@ impl Flag {
 
 const NO_TRUST: &str = "docker's content trust is not used any more, and galley does not know it";
 const NO_LIMITS: &str = "nothing is limited by control groups; --ulimit is there";
-const NO_CGROUPS: &str = "steps and containers have no cgroups of their own: they stay in that of galley";
+const NO_CGROUPS: &str = "containers have no cgroups of their own: they stay in that of galley";
 const NO_ATTESTATIONS: &str = "galley writes no attestations";
 const NO_DAEMON: &str = "there is no daemon to talk to";
 const LEGACY: &str = "it belongs to docker's legacy builder";
@@ -92,10 +92,9 @@ const NO_HEALTH: &str = "health checks are kept in images but nothing runs them"
 const NO_LOG_DRIVERS: &str = "logs are files in the store, read by `logs`";
 const NO_VOLUMES: &str = "use -v";
 
-const BUILD: [Flag; 22] = [
+const BUILD: [Flag; 21] = [
     value("attest", NO_ATTESTATIONS).unless(&["type=provenance,disabled=true", "type=sbom,disabled=true"]),
     value("builder", "there is one builder, this program").unless(&["default"]),
-    value("cgroup-parent", NO_CGROUPS),
     switch("compress", LEGACY),
     value("cpu-period", NO_LIMITS),
     value("cpu-quota", NO_LIMITS),

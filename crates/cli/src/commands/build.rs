@@ -9,6 +9,7 @@ mod work;
 
 use std::{ffi::OsString, path::PathBuf};
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use galley_engine::export::Annotation;
 
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
         annotation,
         cache::{self as cache_args, CacheFrom, CacheTo},
         call::{self as call_args, Call, Method},
+        cgroup::{self, CgroupParentArg},
         go_bool, or_nothing,
         output::{self, OutputSpec},
         path,
@@ -71,6 +73,9 @@ pub(crate) struct BuildArgs {
     allow: Vec<String>,
     #[command(flatten)]
     surroundings: SurroundingsArgs,
+    /// Have each RUN step in a cgroup of its own below this one, a path below the root of the hierarchies
+    #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().try_map(cgroup::parse))]
+    cgroup_parent: Option<CgroupParentArg>,
     /// Write the result: DIR, -, or type=oci|docker|tar|local|image|registry|cacheonly[,dest=PATH]
     #[arg(short, long, value_name = "OUTPUT", value_parser = or_nothing(output::parse))]
     output: Vec<Option<OutputSpec>>,

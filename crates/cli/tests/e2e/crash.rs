@@ -87,12 +87,12 @@ fn ctrl_c_ends_the_whole_process_tree() {
 }
 
 /// A long sleep that no other test and no other run of the tests has, and how its command line looks in /proc.
-fn own_sleep(test: u32) -> (String, String) {
+pub(super) fn own_sleep(test: u32) -> (String, String) {
     let seconds = test * 100_000_000 + std::process::id();
     (format!("sleep {seconds}"), format!("sleep\u{0}{seconds}"))
 }
 
-fn wait_for(what: &str, done: impl Fn() -> bool) {
+pub(super) fn wait_for(what: &str, done: impl Fn() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < Duration::from_secs(20), "waited 20 s for {what}");

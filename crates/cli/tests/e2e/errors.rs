@@ -110,6 +110,8 @@ fn flags_that_do_not_work_yet_are_refused_by_name() {
         ("--allow=security.everything", "there is no such right"),
         ("--ulimit=as=1", "known are core, cpu"),
         ("--shm-size=big", "is no size"),
+        ("--cgroup-parent=/a/../b", "there may be no .."),
+        ("--cgroup-parent=a-b.slice", "as a path, /a.slice/a-b.slice"),
         ("--add-host=db", "is not NAME:ADDRESS"),
         ("--add-host=db:host-gateway", "with --network=host it is 127.0.0.1"),
     ] {

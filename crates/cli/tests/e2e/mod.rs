@@ -3,6 +3,7 @@
 mod archives;
 mod build;
 mod cache;
+mod cgroup;
 mod contexts;
 mod crash;
 mod errors;

@@ -11,7 +11,7 @@ mod obstacle;
 mod path;
 mod process;
 mod staging;
-mod step;
+pub(crate) mod step;
 mod terminal;
 
 use std::io::Read;
@@ -20,6 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::mount::{UnmountFlags, unmount};
 use serde::de::DeserializeOwned;
 
+use crate::cgroup::Placement;
 use crate::error::{ExecError, SetupError, SetupStep};
 use crate::net::NETNS_NAME;
 use crate::outcome::MadeMountPoint;
@@ -57,13 +58,10 @@ impl Request {
         })
     }
 
-    /// The namespaces that every child of this kind gets. The network is decided later, by the spec.
+    /// The namespaces that every child of this kind gets. The network is decided later, by the spec; the cgroup
+    /// namespace is made where the child is by then.
     pub(crate) fn namespaces(&self) -> u64 {
-        let all = libc::CLONE_NEWNS
-            | libc::CLONE_NEWPID
-            | libc::CLONE_NEWIPC
-            | libc::CLONE_NEWUTS
-            | libc::CLONE_NEWCGROUP;
+        let all = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
         if self.helper { 0 } else { all as u64 }
     }
 
@@ -87,8 +85,12 @@ impl Request {
 }
 
 /// Becomes the child of a request.
-pub(crate) fn run(request: Request, inherited: &Inherited) -> ! {
-    let result = if request.helper { helper(&request, inherited) } else { sandbox(&request, inherited) };
+pub(crate) fn run(request: Request, placement: Option<&Placement>, inherited: &Inherited) -> ! {
+    let result = if request.helper {
+        helper(&request, inherited)
+    } else {
+        enter_cgroup(placement).and_then(|()| sandbox(&request, inherited))
+    };
     let code = match result {
         Ok(error) => {
             let code = error.exit_code();
@@ -101,6 +103,14 @@ pub(crate) fn run(request: Request, inherited: &Inherited) -> ! {
         }
     };
     sys::exit_now(code)
+}
+
+/// The namespace's root is the cgroup in which the process that makes it is.
+fn enter_cgroup(placement: Option<&Placement>) -> Result<(), SetupError> {
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+    placement.map_or(Ok(()), Placement::enter)?;
+    // SAFETY: a new cgroup namespace invalidates no descriptor.
+    unsafe { unshare_unsafe(UnshareFlags::NEWCGROUP) }.step(SetupStep::NewCgroupNamespace)
 }
 
 /// Everything from the clone to exec; returns only why exec did not happen.

@@ -196,7 +196,8 @@ impl Job<'_> {
     ) -> Result<Done, Error> {
         let Remote { remotes, secrets, stop: cancel, .. } = *remote;
         warn(plan, events);
-        let runner = SandboxRunner::new(self.store, events);
+        let parent = self.arguments.cgroup_parent.clone().and_then(|argument| argument.0);
+        let runner = SandboxRunner::new(self.store, events).below_cgroup(parent);
         let mode = if self.may_execute { Mode::Execute } else { Mode::LookupOnly };
         let jobs = self.arguments.jobs.map_or(schedule::DEFAULT_JOBS, usize::from);
         let caches = self.caches(plan, registries, events)?;
