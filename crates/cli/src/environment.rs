@@ -6,11 +6,12 @@ use std::{
 };
 
 /// Every variable that means something to galley, with what it means (part of `galley --help`).
-pub(crate) const VARIABLES: [(&str, &str); 8] = [
+pub(crate) const VARIABLES: [(&str, &str); 9] = [
     ("GALLEY_ROOT", "the directory of the store, unless --root says"),
     ("XDG_DATA_HOME, HOME", "where an ordinary user's store is"),
     ("SOURCE_DATE_EPOCH", "the time of the image, in seconds since 1970"),
     ("BUILDKIT_PROGRESS", "as --progress"),
+    ("DOCKER_DEFAULT_PLATFORM", "as --platform of build, pull, run, create and import"),
     ("NO_COLOR, CLICOLOR_FORCE", "colours"),
     ("TERM", "`dumb`: nothing is drawn in place"),
     ("DOCKER_HOST, DOCKER_CONTEXT", "get a warning: there is no daemon"),

@@ -6,6 +6,7 @@ pub(crate) mod call;
 pub(crate) mod cgroup;
 pub(crate) mod csv;
 pub(crate) mod output;
+pub(crate) mod platform;
 mod refused;
 pub(crate) mod size;
 pub(crate) mod ssh;

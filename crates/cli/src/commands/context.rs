@@ -147,7 +147,7 @@ fn find_use(
     (name, text, main): Read,
 ) -> Outcome {
     let mut options = PlanOptions::new(name, text, main, Platform::of_this_machine());
-    options.platforms = platforms(&arguments.platform)?;
+    options.platforms = platforms(&arguments.platform, &context.environment)?;
     options.target = arguments.target.clone().filter(|target| !target.is_empty());
     options.build_args = build_args(&arguments.build_arg, &context.environment);
     options.build_contexts = build_contexts(&arguments.build_context)?;

@@ -14,6 +14,7 @@ use galley_engine::{
 use galley_oci::Platform;
 
 use crate::{
+    args::platform::{self, PlatformArg},
     context::Context,
     failure::{Failure, Outcome, file, output},
     namespace, signals,
@@ -32,7 +33,7 @@ pub(crate) struct ImportArgs {
     message: Option<String>,
     /// For whom the files are, when not for this machine
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    platform: Option<Platform>,
+    platform: Option<PlatformArg>,
     /// The archive, compressed or not; `-` is standard input
     #[arg(value_name = "FILE|-")]
     file: String,
@@ -53,7 +54,8 @@ pub(crate) fn execute(arguments: &ImportArgs, context: &Context) -> Outcome {
         changes: arguments.change.clone(),
         // In docker's words, whose daemon sees every file as a stream.
         message: arguments.message.clone().unwrap_or_else(|| "Imported from -".to_owned()),
-        platform: arguments.platform.clone().unwrap_or_else(Platform::of_this_machine),
+        platform: platform::chosen(arguments.platform.as_ref(), &context.environment)?
+            .unwrap_or_else(Platform::of_this_machine),
         name,
     };
     let events = Events::silent();

@@ -59,7 +59,7 @@ pub(crate) fn execute(arguments: &LockArgs, context: &Context) -> Outcome {
     let main = contexts::main_context(&directory, Some(&dockerfile.path))?;
     let here = Platform::of_this_machine();
     let mut options = PlanOptions::new(dockerfile.name, dockerfile.text, main, here);
-    options.platforms = platforms(&arguments.platform)?;
+    options.platforms = platforms(&arguments.platform, &context.environment)?;
     options.build_args = build_args(&arguments.build_arg, &context.environment);
     options.build_contexts = build_contexts(&arguments.build_context)?;
     let path = Lock::path(&dockerfile.path);

@@ -5,6 +5,7 @@ use galley_oci::{Digest, Platform, Reference};
 use galley_store::Store;
 
 use crate::{
+    args::platform::{self, PlatformArg},
     commands::transfer::ShowArgs,
     context::Context,
     failure::{Outcome, output, store_error},
@@ -20,7 +21,7 @@ pub(crate) struct PullArgs {
     show: ShowArgs,
     /// The image for another machine than this one: linux/arm64, …
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    platform: Option<Platform>,
+    platform: Option<PlatformArg>,
     /// What to fetch; `latest` without a tag
     #[arg(value_name = "NAME[:TAG|@DIGEST]", required = true)]
     images: Vec<String>,
@@ -81,7 +82,11 @@ pub(super) fn ensure(context: &Context, store: &Store, needed: &Needed<'_>, poli
     }
     // What is no name is an id, or nothing at all: who looks it up says so.
     let Ok(wanted) = Wanted::new(name) else { return Ok(()) };
-    let arguments = PullArgs { show: ShowArgs::new(quiet), platform: platform.clone(), images: Vec::new() };
+    let arguments = PullArgs {
+        show: ShowArgs::new(quiet),
+        platform: platform.clone().map(|platform| PlatformArg(Some(platform))),
+        images: Vec::new(),
+    };
     // Later signals are the container's.
     signals::while_listening(|stop| {
         let pull = Pull { aside: true, ..Pull::new(&arguments, context, stop)? };
@@ -133,7 +138,8 @@ struct Pull<'a> {
 impl<'a> Pull<'a> {
     fn new(arguments: &'a PullArgs, context: &'a Context, stop: Cancel) -> Outcome<Self> {
         let registries = Registries::new(context, &stop);
-        let platform = arguments.platform.clone().unwrap_or_else(Platform::of_this_machine);
+        let platform = platform::chosen(arguments.platform.as_ref(), &context.environment)?
+            .unwrap_or_else(Platform::of_this_machine);
         Ok(Self { arguments, context, store: context.store()?, stop, registries, platform, aside: false })
     }
 

@@ -6,11 +6,10 @@ mod terminal;
 use std::{ffi::OsString, path::PathBuf};
 
 use galley_engine::container::CreateOptions;
-use galley_oci::Platform;
 use galley_store::Store;
 
 use crate::{
-    args::surroundings::SurroundingsArgs,
+    args::{platform::PlatformArg, surroundings::SurroundingsArgs},
     commands::pull::{self, PullPolicy},
     context::Context,
     failure::{Failure, Outcome},
@@ -66,7 +65,7 @@ pub(crate) struct ContainerArgs {
     pub(super) stop_signal: Option<String>,
     /// The image for another machine than this one: linux/arm64, …
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    pub(super) platform: Option<Platform>,
+    pub(super) platform: Option<PlatformArg>,
     /// When to fetch the image from its registry
     #[arg(long, value_name = "WHEN", value_enum, default_value = "missing")]
     pub(super) pull: PullPolicy,

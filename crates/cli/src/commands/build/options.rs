@@ -12,7 +12,10 @@ use galley_engine::{
 use galley_oci::Platform;
 
 use super::{BuildArgs, sources::Sources};
-use crate::{args::csv, environment::Environment};
+use crate::{
+    args::{csv, platform},
+    environment::Environment,
+};
 
 /// A Dockerfile is text that people write; the parser has a limit of its own below this.
 const DOCKERFILE_BYTES_MAX: u64 = 16 << 20;
@@ -36,7 +39,7 @@ pub(super) fn plan_options(
     };
     let (name, text, context) = sources.read()?;
     let mut options = PlanOptions::new(name, text, context, Platform::of_this_machine());
-    options.platforms = platforms(&arguments.platform)?;
+    options.platforms = platforms(&arguments.platform, environment)?;
     // Scripts pass on empty variables: an empty flag is none, as in docker.
     options.target = arguments.target.clone().filter(|target| !target.is_empty());
     options.build_args = build_args;
@@ -79,15 +82,18 @@ fn limited(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The platforms of `--platform`, in this order, each once; `local` is this machine's.
-pub(crate) fn platforms(wanted: &[String]) -> Result<Vec<Platform>, Error> {
+/// The platforms of `--platform`, in this order, each once; `local` is this machine's. Without the flag the variable
+/// speaks.
+pub(crate) fn platforms(given: &[String], environment: &Environment) -> Result<Vec<Platform>, Error> {
+    let default = environment.text(platform::VARIABLE).filter(|_| given.is_empty());
+    let name = if default.is_some() { "DOCKER_DEFAULT_PLATFORM=" } else { "--platform " };
+    let wanted = given.iter().chain(&default);
     let mut platforms: Vec<Platform> = Vec::new();
-    for text in wanted.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|text| !text.is_empty())
-    {
+    for text in wanted.flat_map(|text| text.split(',')).map(str::trim).filter(|text| !text.is_empty()) {
         let platform = match text {
             "local" => Platform::of_this_machine(),
             _ => text.parse().map_err(|error| {
-                Error::new(ErrorKind::Usage, format!("--platform {text} is not a platform"))
+                Error::new(ErrorKind::Usage, format!("{name}{text} is not a platform"))
                     .because(error)
                     .help("write linux/arm64, or several: linux/amd64,linux/arm64")
             })?,
@@ -244,14 +250,21 @@ mod tests {
         let empty = [String::new()];
         assert!(secrets(&empty, &Environment::of(&[])).unwrap().is_empty());
         assert!(build_contexts(&empty).unwrap().is_empty());
-        assert!(platforms(&empty).unwrap().is_empty());
+        let elsewhere = Environment::of(&[(platform::VARIABLE, "linux/s390x")]);
+        assert!(platforms(&empty, &elsewhere).unwrap().is_empty());
+        assert_eq!(platforms(&[], &elsewhere).unwrap(), [Platform::new("linux", "s390x")]);
+        assert_eq!(
+            platforms(&[], &Environment::of(&[(platform::VARIABLE, "pdp11")])).unwrap_err().message,
+            "DOCKER_DEFAULT_PLATFORM=pdp11 is not a platform"
+        );
     }
 
     #[test]
     fn platforms_in_the_order_given() {
         let read = |given: &[&str]| {
             let given: Vec<String> = given.iter().map(|text| (*text).to_owned()).collect();
-            platforms(&given).map(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+            platforms(&given, &Environment::of(&[]))
+                .map(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
         };
         let own = Platform::of_this_machine().to_string();
         assert_eq!(read(&["", "local"]).unwrap(), own);

@@ -16,6 +16,7 @@ use signal_hook::low_level::signal_name;
 
 use super::ContainerArgs;
 use crate::{
+    args::platform,
     environment::Environment,
     failure::{Failure, Outcome, file},
 };
@@ -32,13 +33,13 @@ impl ContainerArgs {
             self.publish.iter().map(|port| PublishedPort::parse(port)).collect::<Result<Vec<_>, _>>()?;
         Ok(CreateOptions {
             image,
-            platform: self.platform.clone(),
+            platform: platform::chosen(self.platform.as_ref(), environment)?,
             command: words.collect::<Result<_, _>>()?,
             entrypoint: self.entrypoint.as_deref().map(text).transpose()?,
             environment: self.variables(environment)?,
             working_directory: self.workdir.clone(),
             user: self.user.clone(),
-            name: self.name.clone(),
+            name: self.name.clone().filter(|name| !name.is_empty()),
             hostname: self.hostname.clone(),
             volumes: self.volume.iter().map(mount).collect::<Result<_, _>>()?,
             ports: ports.into_iter().flatten().collect(),
@@ -121,7 +122,7 @@ fn absolute(path: PathBuf) -> Outcome<PathBuf> {
 
 fn network(name: &str) -> Outcome<NetworkMode> {
     match name {
-        "bridge" | "default" | "private" => Ok(NetworkMode::Private),
+        "" | "bridge" | "default" | "private" => Ok(NetworkMode::Private),
         "host" => Ok(NetworkMode::Host),
         "none" => Ok(NetworkMode::None),
         other => {
