@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Store, StoreError,
+    blobs::remove_present,
     store::{json, read_small},
 };
 
 const SEEN_BYTES_MAX: usize = 64 * 1024;
+/// What a server says that is longer is not remembered; it would not take it back either.
+const WORDS_BYTES_MAX: usize = 4096;
 
 /// What an address meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +48,15 @@ impl Store {
     pub fn put_seen(&self, address: &str, seen: &Seen) -> Result<(), StoreError> {
         self.later_folder("seen")?;
         let Seen { content, etag, modified, reference, asked } = seen.clone();
+        let short = |words: &String| words.len() <= WORDS_BYTES_MAX;
+        let (etag, modified) = (etag.filter(short), modified.filter(short));
         let file = SeenFile { content, etag, modified, reference, asked: (asked.seconds, asked.nanoseconds) };
-        self.write_whole(&self.seen_path(address), &json(&file))
+        let bytes = json(&file);
+        // What could not be read again would be in the way.
+        if bytes.len() > SEEN_BYTES_MAX {
+            return remove_present(&self.seen_path(address)).map(drop);
+        }
+        self.write_whole(&self.seen_path(address), &bytes)
     }
 
     /// What `address` meant; `None` when it was never asked, or what it said was lost.

@@ -1,6 +1,6 @@
 use fs_err as fs;
 use galley_oci::{Digest, Reference, Time};
-use galley_store::{Remote, StoreError};
+use galley_store::{Remote, Seen, StoreError};
 
 use crate::support::{Fixture, snapshot};
 
@@ -115,4 +115,21 @@ fn the_files_are_pinned() {
         )
     );
     assert_eq!(read("lists"), "{\"reference\":\"docker.io/library/go:latest\",\"list\":\"{}\"}\n");
+}
+
+#[test]
+fn what_a_server_said_at_length_does_not_spoil_its_address() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    let asked = Time { seconds: 5, nanoseconds: 6 };
+    let plain = Seen { content: "a".to_owned(), etag: None, modified: None, reference: None, asked };
+    let long = |bytes: usize| Some("\"".repeat(bytes));
+    let seen = Seen { etag: long(4096), modified: long(4097), ..plain.clone() };
+    store.put_seen("a", &seen).unwrap();
+    assert_eq!(store.seen("a").unwrap(), Some(Seen { modified: None, ..seen }));
+    store.put_seen("a", &Seen { etag: long(70_000), ..plain.clone() }).unwrap();
+    assert_eq!(store.seen("a").unwrap().as_ref(), Some(&plain));
+    let reference = Some(("r".repeat(70_000), "o".to_owned()));
+    store.put_seen("a", &Seen { reference, ..plain }).unwrap();
+    assert_eq!(store.seen("a").unwrap(), None);
 }
