@@ -85,7 +85,13 @@ impl ImageSource for StoreImages<'_> {
             Some(local) if platform.rank(&platform_of(&local)).is_some() => return Ok(Some(local)),
             other => other,
         };
-        let remote = self.remote.find(reference, platform).map_err(|error| self.advise(error, reference))?;
+        let remote = self.remote.find(reference, platform).map_err(|error| match &local {
+            Some(local) => {
+                let own = platform_of(local);
+                error.help(format!("the local store has it for {own} alone; --offline takes that"))
+            }
+            None => self.advise(error, reference),
+        })?;
         match (remote, local) {
             (Some(found), _) => Ok(Some(found.base)),
             // Its files can be copied, and its programs may run under emulation; the plan warns.

@@ -357,3 +357,17 @@ fn an_emulator_of_the_kernel_runs_them() {
     let said = text(&output);
     assert!(said.contains("bin/cp, which is not in the files of this step"), "{said}");
 }
+
+#[test]
+fn a_base_for_another_machine_is_offered_when_its_registry_is_silent() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    let name = "127.0.0.1:1/base:1";
+    kitchen.env.write("f", "f");
+    kitchen.dockerfile("FROM scratch\nCOPY f /\n");
+    kitchen.build(&["--platform", "linux/s390x", "-t", name, "."]);
+    kitchen.dockerfile(&format!("FROM {name}\nCOPY f /g\n"));
+    let (code, said) = kitchen.build_fails(&["--platform", "linux/riscv64", "."]);
+    assert_eq!(code, Some(6), "{said}");
+    assert!(said.contains("the local store has it for linux/s390x alone; --offline takes that"), "{said}");
+    kitchen.build(&["--offline", "--platform", "linux/riscv64", "."]);
+}
