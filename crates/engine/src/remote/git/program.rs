@@ -1,6 +1,7 @@
 //! Running the program `git`: in an environment of our own, with bounds, until it is to stop.
 
 use std::{
+    env,
     ffi::{OsStr, OsString},
     io::Read,
     os::unix::process::CommandExt,
@@ -122,7 +123,7 @@ impl Git<'_> {
 
     fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = Command::new("git");
-        command.env_clear().envs(self.settings.path.iter().map(|path| ("PATH", path)));
+        command.env_clear().envs(self.settings.path.as_deref().and_then(absolute).map(|path| ("PATH", path)));
         command.envs(self.settings.variables.iter().map(|(name, value)| (name, value)));
         command.envs([
             ("HOME", "/dev/null"),
@@ -224,6 +225,12 @@ impl Git<'_> {
     }
 }
 
+/// `$PATH` without places that depend on the current directory: git works in one whose files are a stranger's.
+fn absolute(path: &OsStr) -> Option<OsString> {
+    let kept = env::split_paths(path).filter(|folder| folder.is_absolute());
+    env::join_paths(kept).ok().filter(|path| !path.is_empty())
+}
+
 fn not_run(error: &std::io::Error) -> Error {
     if error.kind() == std::io::ErrorKind::NotFound {
         return Error::new(
@@ -252,4 +259,16 @@ fn tail(mut pipe: impl Read, limit: usize) -> Vec<u8> {
         kept.drain(..extra);
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_of_the_current_directory_are_not_run() {
+        let kept = |path: &str| absolute(OsStr::new(path));
+        assert_eq!(kept(".:/usr/bin::bin:/bin:"), Some("/usr/bin:/bin".into()));
+        assert_eq!((kept(""), kept("."), kept(":bin")), (None, None, None));
+    }
 }
