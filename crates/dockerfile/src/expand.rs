@@ -12,8 +12,9 @@ use crate::span::Word;
 use lexer::{LexError, Lexed, Lexer, Options};
 use std::collections::BTreeSet;
 
-/// The longest text that one word may become. Without it, lines of `ARG A=$A$A` would double the memory each.
-pub const MAX_EXPANDED: usize = 16 << 20;
+/// How much longer than it is written a text may become. Without it, lines of `ARG A=$A$A` would double the memory each,
+/// and `${a//?/${a//?/…}}` would multiply it on one line. The kernel passes no variable of an eighth of this to a program.
+pub const MAX_EXPANDED: usize = 1 << 20;
 
 /// The deepest nesting of `${a:-${b:-…}}`.
 pub const MAX_NESTING: usize = 64;

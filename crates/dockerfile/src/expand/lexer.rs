@@ -300,7 +300,9 @@ impl<'a> Lexer<'a> {
             return Ok(format!("${{{name}/{}{pattern}/{replacement}}}", if all { "/" } else { "" }));
         }
         let value = value.unwrap_or_default();
-        Ok(self.pattern(start, &pattern, &value)?.replace(&value, &replacement, all))
+        let replaced =
+            self.pattern(start, &pattern, &value)?.replace(&value, &replacement, all, self.limit());
+        replaced.ok_or_else(|| self.error(ErrorKind::ExpandedTooLong { limit: self.limit() }, start))
     }
 
     fn pattern(&self, start: usize, text: &str, value: &str) -> Result<Pattern> {
@@ -351,10 +353,15 @@ impl<'a> Lexer<'a> {
     }
 
     fn check_length(&self, length: usize) -> Result<()> {
-        if length <= MAX_EXPANDED {
+        if length <= self.limit() {
             return Ok(());
         }
-        Err(self.error(ErrorKind::ExpandedTooLong { limit: MAX_EXPANDED }, 0))
+        Err(self.error(ErrorKind::ExpandedTooLong { limit: self.limit() }, 0))
+    }
+
+    /// The longest that the text may become.
+    fn limit(&self) -> usize {
+        self.text.len() + MAX_EXPANDED
     }
 
     fn error(&self, kind: ErrorKind, start: usize) -> LexError {

@@ -53,8 +53,8 @@ impl Pattern {
         value.get(..value.len() - bytes).unwrap_or(value)
     }
 
-    /// With the first match, or every one, replaced; at each place the longest.
-    pub(crate) fn replace(&self, value: &str, replacement: &str, all: bool) -> String {
+    /// With the first match, or every one, replaced; at each place the longest. Nothing when that gets longer than `limit`.
+    pub(crate) fn replace(&self, value: &str, replacement: &str, all: bool, limit: usize) -> Option<String> {
         let mut result = String::new();
         let mut rest = value;
         let mut behind_match = false;
@@ -64,14 +64,17 @@ impl Pattern {
             // An empty match directly behind another one is none.
             if matched.is_some() && !(length == 0 && behind_match) {
                 result.push_str(replacement);
+                if result.len() > limit {
+                    return None;
+                }
                 if !all {
-                    return result + rest.get(length..).unwrap_or_default();
+                    return Some(result + rest.get(length..).unwrap_or_default());
                 }
             }
             behind_match = length > 0;
             let mut step = rest.get(length..).unwrap_or_default().chars();
             if length == 0 {
-                let Some(character) = step.next() else { return result };
+                let Some(character) = step.next() else { return Some(result) };
                 result.push(character);
             }
             rest = step.as_str();

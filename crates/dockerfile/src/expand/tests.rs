@@ -209,10 +209,18 @@ fn limits_hold() {
     ));
     let fits = "${a:-".repeat(super::MAX_NESTING) + &"}".repeat(super::MAX_NESTING);
     assert!(expand(&fits).is_ok());
-    let long = |_: &str| Some("x".repeat(super::MAX_EXPANDED / 2 + 1));
+    let long = |_: &str| Some("x".repeat(super::MAX_EXPANDED / 2 + 8));
     let expander = Expander::new('\\', &long);
     assert!(expander.word(&word("$a")).is_ok());
     let error = expander.word(&word("$a$a")).expect_err("too long");
+    assert!(matches!(error.kind(), ErrorKind::ExpandedTooLong { .. }));
+}
+
+#[test]
+fn replacements_in_replacements_do_not_multiply_for_ever() {
+    let nested = (0..super::MAX_NESTING).fold("x".to_owned(), |inner, _| format!("${{a//?/{inner}}}"));
+    let value = |_: &str| Some("b".repeat(1000));
+    let error = Expander::new('\\', &value).word(&word(&nested)).expect_err("1000 to the power of 64");
     assert!(matches!(error.kind(), ErrorKind::ExpandedTooLong { .. }));
 }
 
