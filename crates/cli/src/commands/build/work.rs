@@ -13,7 +13,7 @@ use galley_engine::{
     image::{self, ImageOptions, TimeOptions},
     plan::{self, ContextSource, Plan, PlanOptions},
     ports::{Ports, Remotes},
-    remote::Remote,
+    remote::{GitSettings, Remote},
     runner::SandboxRunner,
     schedule,
     shared::{self, Caches},
@@ -126,23 +126,25 @@ impl Job<'_> {
         let environment = &self.context.environment;
         let secrets = secrets(&self.arguments.secret, environment)?;
         let sources = StoreImages::new(self.store, self.context, ask(self.arguments), cancel);
-        let (web, mut git) = (Web(sources.registries().clone()), git_settings(environment));
-        if let Some(agent) = self.ssh.get("default") {
-            git.ssh = Some(agent.clone());
-        }
-        let remotes = Remotes {
+        let (web, mut own_git) = (Web(sources.registries().clone()), git_settings(environment));
+        let lent = self.ssh.get("default").cloned();
+        own_git.ssh = lent.clone().or(own_git.ssh);
+        // A Dockerfile may be a stranger's: its ADD asks the agent that was lent. The context is what the person typed.
+        let git = GitSettings { ssh: lent, ..own_git.clone() };
+        let of_context = Remotes {
             web: &web,
-            git: &git,
+            git: &own_git,
             offline: self.arguments.offline,
             since: self.context.started,
             pins: None,
         };
-        let remote = Remote { store: self.store, remotes, secrets: &secrets, stop: cancel, began: &|| () };
+        let remote =
+            Remote { store: self.store, remotes: of_context, secrets: &secrets, stop: cancel, began: &|| () };
         let mut options = plan_options(self.arguments, environment, &remote, self.may_execute)?;
         let times = self.times(&options.context);
         let lock = lock(self.arguments)?;
         let pins = lock.as_ref().map(|(lock, path)| lock.pins(path));
-        let remote = Remote { remotes: Remotes { pins: pins.as_ref(), ..remote.remotes }, ..remote };
+        let remote = Remote { remotes: Remotes { git: &git, pins: pins.as_ref(), ..of_context }, ..remote };
         self.settle_epoch(&mut options, &remote)?;
         let plan = match lock {
             Some((lock, path)) => plan::plan(&options, &LockedImages { images: &sources, lock, path })?,

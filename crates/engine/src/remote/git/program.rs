@@ -55,7 +55,7 @@ pub struct GitSettings {
     pub path: Option<OsString>,
     /// Variables that it gets: proxies and certificates.
     pub variables: Vec<(OsString, OsString)>,
-    /// What holds ssh keys: `--ssh default`, `$SSH_AUTH_SOCK`.
+    /// What holds ssh keys: `--ssh default`; for what the person typed, `$SSH_AUTH_SOCK`.
     pub ssh: Option<SshAgent>,
     /// Files with the keys of hosts. What is in them counts; hosts that are in none are let pass, as in Docker.
     pub known_hosts: Vec<PathBuf>,
