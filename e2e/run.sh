@@ -26,7 +26,7 @@ for line in sys.stdin:
     if message.get("executable") and (target.get("kind") == ["test"] or target.get("kind") == ["bin"]):
         print(target["name"], message["executable"])')
 while read -r name path; do cp "$path" "$folder/$name"; done <<<"$programs"
-cp -r crates/cli/tests/golden "$folder/golden"
+cp -r crates/cli/tests/golden crates/cli/tests/golden-* "$folder"
 chown -R "$user" "$folder"
 chmod 755 "$folder"
 code=0
@@ -45,7 +45,7 @@ unshare --mount --propagation private bash -euo pipefail -c '
   mkdir -p "$folder/tmp" && chmod 1777 "$folder/tmp"
   exec setpriv --reuid "$user" --regid "$user" --init-groups --inh-caps=-all \
     env -i PATH="$PATH" HOME="/home/$user" USER="$user" TMPDIR="$folder/tmp" GALLEY_UNDER_TEST="$folder/galley" \
-    GALLEY_GOLDEN="$folder/golden" "$folder/main" e2e
+    GALLEY_GOLDEN="$folder/golden" "$folder/main" e2e --skip oracle::rows
 ' - "$folder" "$user" || code=$?
 
 for script in reproducible readers archives registry; do

@@ -12,7 +12,7 @@
 //! takes the cases with that word in their names.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Output},
 };
 
@@ -39,7 +39,7 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden-check");
+    let golden = super::oracle::golden().with_file_name("golden-check");
     let wanted = std::env::var("GALLEY_CASES").unwrap_or_default();
     let entries = fs::read_dir(golden).expect("tests/golden-check").map(|entry| entry.unwrap());
     let mut cases: Vec<Case> = entries

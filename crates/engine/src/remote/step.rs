@@ -134,6 +134,9 @@ impl Remote<'_> {
             return Err(self.forbidden(&redacted(&address.url)));
         }
         let known = self.known_file(address)?;
+        if known.is_none() && !may_write {
+            return Err(Error::new(ErrorKind::NeedsExecution, "a file has to be fetched"));
+        }
         let temp = self.store.temp_dir("http").map_err(store_error)?;
         let path = temp.path().join("file");
         let mut sink = FileSink::new(&path, Some(self.began).filter(|_| may_write));
