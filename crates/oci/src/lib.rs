@@ -7,13 +7,14 @@
 //! | files, described | [`tree`]; several layers of them seen as one: [`stack`]; the smallest layer between two: [`minimal()`] |
 //! | what things are called | [`digest`], [`reference`], [`platform`], [`media_type`], [`time`] |
 //! | documents | [`image`] |
-//! | bytes | [`archive`], [`layer`], [`compress`]; all at once: [`sink`] |
+//! | bytes | [`archive`], [`layer`], [`compress`]; all at once: [`sink`]; a layer as one mountable file: [`erofs`] |
 
 #![forbid(unsafe_code)]
 
 pub mod archive;
 pub mod compress;
 pub mod digest;
+pub mod erofs;
 pub mod image;
 pub mod layer;
 pub mod media_type;

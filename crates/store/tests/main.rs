@@ -12,6 +12,7 @@ mod blobs;
 mod containers;
 mod contexts;
 mod crash;
+mod erofs;
 mod hostile;
 mod images;
 mod layers;
