@@ -81,7 +81,7 @@ impl SandboxRunner {
     fn spec(&self, request: &RunRequest<'_>, scratch: &Scratch) -> Result<sandbox::Spec, Error> {
         let operation = request.operation;
         let root = sandbox::Root::Layers(sandbox::Layers {
-            lowers: request.snapshot.lower_dirs(&self.store)?,
+            lowers: request.snapshot.lowers(&self.store)?,
             writable: Some(scratch.root()),
         });
         let arguments = operation.arguments.iter().map(|word| OsStr::from_bytes(word).to_owned());
@@ -110,7 +110,7 @@ impl SandboxRunner {
     ) -> Result<sandbox::Mount, Error> {
         let (source, readonly) = match &mount.source {
             MountSource::Snapshot { snapshot, path, writable } => {
-                let lowers = snapshot.lower_dirs(&self.store)?;
+                let lowers = snapshot.lowers(&self.store)?;
                 let writable_dirs = if *writable { Some(scratch.extra(number)?) } else { None };
                 let layers = sandbox::Layers { lowers, writable: writable_dirs };
                 let subpath = PathBuf::from(OsStr::from_bytes(path));
@@ -118,8 +118,10 @@ impl SandboxRunner {
             }
             MountSource::Host { path, writable, discard: false } => (bind(path), !writable),
             MountSource::Host { path, discard: true, .. } => {
-                let layers =
-                    sandbox::Layers { lowers: vec![path.clone()], writable: Some(scratch.extra(number)?) };
+                let layers = sandbox::Layers {
+                    lowers: vec![path.clone().into()],
+                    writable: Some(scratch.extra(number)?),
+                };
                 (sandbox::Source::Layers { layers, subpath: PathBuf::new() }, false)
             }
             MountSource::Tmpfs { size, writable } => {

@@ -1,8 +1,9 @@
 //! A snapshot: what a stage looks like at one point, as an ordered stack of layers.
 
-use std::{collections::HashSet, path::PathBuf, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
 use galley_oci::{Blake3, Digest, Tree, stack::Stack};
+use galley_sandbox::Lower;
 use galley_store::{ImageLayer, Layer, Store};
 
 use crate::{
@@ -83,17 +84,17 @@ impl Snapshot {
         self.layers.iter().map(|held| held.layer().cloned()).collect()
     }
 
-    /// The directories to mount, the topmost first, each once: overlayfs takes no directory twice. Of a layer that is
+    /// The layers to mount, the topmost first, each once: overlayfs takes no directory twice. Of a layer that is
     /// there several times (steps that change nothing make the same one) only the topmost counts: whatever a lower one
     /// shows or hides, that one shows or hides above everything between them.
-    pub fn lower_dirs(&self, store: &Store) -> Result<Vec<PathBuf>, Error> {
+    pub fn lowers(&self, store: &Store) -> Result<Vec<Lower>, Error> {
         let mut seen = HashSet::new();
         let layers = self.layers()?;
         let layers: Vec<&Layer> = layers.iter().rev().filter(|layer| seen.insert(*layer.id())).collect();
         if layers.len() > LOWERS_MAX {
             return Err(too_many(layers.len()));
         }
-        layers.into_iter().map(|layer| store.lower_dir(layer).map_err(store_error)).collect()
+        layers.into_iter().map(|layer| store.lower(layer).map(lower).map_err(store_error)).collect()
     }
 
     /// The merged view, for look-ups.
@@ -101,6 +102,13 @@ impl Snapshot {
         let layers = self.layers()?;
         let trees: Result<Vec<Arc<Tree>>, _> = layers.iter().map(Layer::tree).collect();
         Ok(Stack::new(trees.map_err(store_error)?))
+    }
+}
+
+fn lower(layer: galley_store::Lower) -> Lower {
+    match layer {
+        galley_store::Lower::Directory(path) => Lower::Directory(path),
+        galley_store::Lower::Packed(path) => Lower::Packed(path),
     }
 }
 

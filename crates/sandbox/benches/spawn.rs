@@ -84,7 +84,7 @@ fn summary(mut times: Vec<Duration>) -> [Duration; 3] {
 
 fn spec(dir: &Path) -> Spec {
     let writable = Writable { upper: dir.join("upper"), work: dir.join("work") };
-    let root = Root::Layers(Layers { lowers: vec![dir.join("base")], writable: Some(writable) });
+    let root = Root::Layers(Layers { lowers: vec![dir.join("base").into()], writable: Some(writable) });
     let mut spec = Spec::new(root, vec![OsString::from("/bin/true")]);
     spec.network = Network::Host;
     spec

@@ -42,6 +42,6 @@ pub use outcome::{Exit, MadeMountPoint, MountPointKind, Outcome, Usage};
 pub use pty::Pty;
 pub use spawner::{Handles, Spawner};
 pub use spec::{
-    DEFAULT_SHM_SIZE, Layers, Mount, Network, Resource, Root, Seccomp, Source, Spec, TtySize, Ulimit, User,
-    Writable,
+    DEFAULT_SHM_SIZE, Layers, Lower, Mount, Network, Resource, Root, Seccomp, Source, Spec, TtySize, Ulimit,
+    User, Writable,
 };

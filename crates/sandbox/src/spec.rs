@@ -136,17 +136,31 @@ pub enum Root {
     Directory(#[serde(with = "raw")] PathBuf),
 }
 
-/// Directories seen as one through overlayfs. All paths are absolute.
+/// Layers seen as one through overlayfs. All paths are absolute.
 ///
 /// No lowers and a writable directory: that directory itself. No writable directory: a read-only view (of one
-/// lower: a bind mount; of none: an empty directory).
+/// lower: that one alone; of none: an empty directory).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layers {
-    /// Read-only directories, the topmost first.
-    #[serde(with = "raw::list")]
-    pub lowers: Vec<PathBuf>,
+    /// Read-only layers, the topmost first.
+    pub lowers: Vec<Lower>,
     /// Where changes go; without it the view is read-only.
     pub writable: Option<Writable>,
+}
+
+/// One read-only layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Lower {
+    /// A directory.
+    Directory(#[serde(with = "raw")] PathBuf),
+    /// A file that is an EROFS file system, mounted for as long as the sandbox lives.
+    Packed(#[serde(with = "raw")] PathBuf),
+}
+
+impl From<PathBuf> for Lower {
+    fn from(directory: PathBuf) -> Self {
+        Self::Directory(directory)
+    }
 }
 
 /// The two directories overlayfs needs to take changes, both on one file system.

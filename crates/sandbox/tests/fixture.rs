@@ -53,7 +53,7 @@ impl Kitchen {
     /// The base below a writable layer.
     pub(crate) fn root(&self) -> Root {
         let writable = Writable { upper: self.path("upper"), work: self.path("work") };
-        Root::Layers(Layers { lowers: vec![self.path("base")], writable: Some(writable) })
+        Root::Layers(Layers { lowers: vec![self.path("base").into()], writable: Some(writable) })
     }
 
     pub(crate) fn spec(&self, args: &[&str]) -> Spec {

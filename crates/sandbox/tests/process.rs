@@ -133,7 +133,7 @@ fn privileged_setup_failures_name_the_step() {
 
     let mut spec = kitchen.spec(&["true"]);
     spec.root = galley_sandbox::Root::Layers(galley_sandbox::Layers {
-        lowers: vec![kitchen.path("base"), kitchen.path("gone")],
+        lowers: vec![kitchen.path("base").into(), kitchen.path("gone").into()],
         writable: None,
     });
     let (step, text) = setup_error(&spec);

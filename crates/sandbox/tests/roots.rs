@@ -30,7 +30,7 @@ crate::tests![
 ];
 
 fn layers(lowers: Vec<PathBuf>, writable: Option<Writable>) -> Root {
-    Root::Layers(Layers { lowers, writable })
+    Root::Layers(Layers { lowers: lowers.into_iter().map(Into::into).collect(), writable })
 }
 
 fn privileged_changes_go_to_the_upper_directory() {
@@ -149,7 +149,7 @@ fn privileged_mounts_of_every_kind() {
     }
     let tmpfs = Source::Tmpfs { size: Some(1 << 20), mode: 0o1777, noexec: true };
     let discard = Writable { upper: kitchen.path("discard"), work: kitchen.path("discard-work") };
-    let view = Layers { lowers: vec![kitchen.path("other")], writable: Some(discard) };
+    let view = Layers { lowers: vec![kitchen.path("other").into()], writable: Some(discard) };
     let part = Source::Bind { path: kitchen.path("other"), subpath: "link/f".into(), recursive: false };
     let mut spec = kitchen.shell(
         "cat /part /secret /view/f; stat -c '%a %u %g' /secret; stat -c %a /t; echo changed > /view/f;

@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    fs::File,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
@@ -12,7 +11,7 @@ use galley_oci::{Digest, Tree};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Store, StoreError, TempDir,
+    Content, Store, StoreError, TempDir,
     durability::Stamp,
     error::At,
     files::{self, conform, content::Source, materialise, open},
@@ -100,6 +99,11 @@ impl Layer {
         rustix::fs::lstat(self.diff()).is_ok()
     }
 
+    /// Whether its bytes depend on no other layer and no process.
+    fn owns_bytes(&self) -> bool {
+        self.has_diff()
+    }
+
     fn known_origins(&self) -> Option<Arc<Resolved>> {
         self.0.origins.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -124,6 +128,15 @@ impl Layer {
         let info = read_stamped::<Info>(&folder.join("info"))?;
         Ok(info.map(|info| (Self::new(folder, *id, info.integrity), info.stamp)))
     }
+}
+
+/// A layer as overlayfs can have it below others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lower {
+    /// A directory.
+    Directory(PathBuf),
+    /// A file that is an EROFS file system.
+    Packed(PathBuf),
 }
 
 /// What a commit brings along.
@@ -159,7 +172,7 @@ impl Store {
     /// Whether the content of every file of `layer` can be read.
     #[must_use]
     pub fn has_bytes(&self, layer: &Layer) -> bool {
-        layer.has_diff() || layer.known_origins().is_some() || self.has_references(layer)
+        layer.owns_bytes() || layer.known_origins().is_some() || self.has_references(layer)
     }
 
     /// Gives `layer` a directory of its own, so that it depends on no other file and no other layer.
@@ -189,24 +202,29 @@ impl Store {
         materialise::materialise(&tree, into, self.dialect(), &|index| self.open_origin(layer, index))
     }
 
-    /// The directory of `layer` for an overlay mount; made when it is missing.
-    pub fn lower_dir(&self, layer: &Layer) -> Result<PathBuf, StoreError> {
+    /// `layer` for an overlay mount; its bytes become its own first.
+    pub fn lower(&self, layer: &Layer) -> Result<Lower, StoreError> {
+        self.directory(layer).map(Lower::Directory)
+    }
+
+    /// The files of `layer` as a directory, which is made when there is none.
+    pub fn directory(&self, layer: &Layer) -> Result<PathBuf, StoreError> {
         self.own_bytes(layer)?;
         Ok(layer.diff())
     }
 
     /// Opens the content of the file that is entry `index` of the layer's tree, wherever it is.
-    pub fn open_file(&self, layer: &Layer, index: usize) -> Result<File, StoreError> {
+    pub fn open_file(&self, layer: &Layer, index: usize) -> Result<Content, StoreError> {
         let tree = layer.tree()?;
         let unknown = StoreError::NoSuchEntry { layer: *layer.id(), index };
         let entry = tree.entries().get(index).ok_or(unknown)?;
         if matches!(entry.kind, galley_oci::Kind::File { size: 0, .. }) {
-            return open::empty();
+            return open::empty().map(Content::from);
         }
         if layer.has_diff() {
-            return open::inside(&layer.diff(), &entry.path);
+            return open::inside(&layer.diff(), &entry.path).map(Content::from);
         }
-        Ok(self.open_origin(layer, index)?.file)
+        Ok(self.open_origin(layer, index)?.content)
     }
 
     fn open_origin(&self, layer: &Layer, index: usize) -> Result<Source, StoreError> {
@@ -214,13 +232,19 @@ impl Store {
             Some(Origin::Layer { layer: from, index }) => {
                 let path = from.tree()?.entries().get(index).map(|entry| path_of(&entry.path));
                 let path = from.diff().join(path.unwrap_or_default());
-                Ok(Source { file: self.open_file(&from, index)?, path, immutable: true })
+                Ok(Source { content: self.open_file(&from, index)?, path, immutable: true })
             }
-            Some(Origin::Path(path)) => Ok(Source { file: open::plain(&path)?, path, immutable: false }),
-            Some(Origin::Bytes(bytes)) => {
-                Ok(Source { file: open::memory(&bytes)?, path: PathBuf::from("a heredoc"), immutable: false })
+            Some(Origin::Path(path)) => {
+                Ok(Source { content: open::plain(&path)?.into(), path, immutable: false })
             }
-            None => Ok(Source { file: self.open_file(layer, index)?, path: layer.diff(), immutable: true }),
+            Some(Origin::Bytes(bytes)) => Ok(Source {
+                content: open::memory(&bytes)?.into(),
+                path: PathBuf::from("a heredoc"),
+                immutable: false,
+            }),
+            None => {
+                Ok(Source { content: self.open_file(layer, index)?, path: layer.diff(), immutable: true })
+            }
         }
     }
 
@@ -246,7 +270,10 @@ impl Store {
 
     fn has_references(&self, layer: &Layer) -> bool {
         let Ok(Some(references)) = layer.references() else { return false };
-        references.layers.iter().all(|id| self.layer(id).ok().flatten().is_some_and(|layer| layer.has_diff()))
+        references
+            .layers
+            .iter()
+            .all(|id| self.layer(id).ok().flatten().is_some_and(|layer| layer.owns_bytes()))
     }
 
     fn commit(&self, tree: Tree, bytes: Bytes) -> Result<Layer, StoreError> {

@@ -19,6 +19,7 @@
 
 mod blobs;
 mod containers;
+mod content;
 mod context;
 mod durability;
 mod error;
@@ -39,6 +40,7 @@ mod temp;
 
 pub use blobs::{BlobWriter, SMALL_BLOB_BYTES_MAX};
 pub use containers::ContainerDir;
+pub use content::Content;
 pub use context::{ContextFilter, ContextTree, Decision, KeepAll};
 pub use error::StoreError;
 pub use files::{
@@ -47,7 +49,7 @@ pub use files::{
     unpack::{UnpackLimits, UnpackOptions},
 };
 pub use images::{Image, ImageLayer};
-pub use layers::Layer;
+pub use layers::{Layer, Lower};
 pub use lock::{FileLock, LockMode};
 pub use mounts::{CacheMount, Sharing};
 pub use origins::{Origin, Origins};

@@ -84,7 +84,7 @@ fn check(store: &Store) {
         let tree = layer.tree().unwrap();
         assert_eq!(tree.layer_id(), id);
         if store.has_bytes(&layer) && rustix::process::geteuid().is_root() {
-            let path = store.lower_dir(&layer).unwrap();
+            let path = store.directory(&layer).unwrap();
             assert_eq!(store.scan(&path, &ScanOptions::default()).unwrap(), *tree);
         }
     }

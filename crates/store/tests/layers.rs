@@ -47,7 +47,7 @@ fn bytes_in_memory_live_in_one_process() {
     let known = other.layer(layer.id()).unwrap().unwrap();
     assert_eq!(*known.tree().unwrap(), tree);
     assert!(!other.has_bytes(&known));
-    assert!(matches!(other.lower_dir(&known).unwrap_err(), StoreError::NoBytes { .. }));
+    assert!(matches!(other.directory(&known).unwrap_err(), StoreError::NoBytes { .. }));
     fixture.store.own_bytes(&layer).unwrap();
     assert!(other.has_bytes(&known));
     assert_eq!(content(&other, &known, "hello"), b"world");
@@ -153,7 +153,7 @@ fn bytes_that_come_later_get_the_times_of_the_layer() {
     }
     let layer = later.commit_dir(temp, twin).unwrap();
     assert_eq!(layer.integrity(), first.integrity());
-    let path = later.lower_dir(&layer).unwrap();
+    let path = later.directory(&layer).unwrap();
     let scanned = later.scan(&path, &ScanOptions::default()).unwrap();
     assert_eq!(scanned.integrity(), tree.integrity());
     assert!(fixture.store.has_bytes(&first));
@@ -194,7 +194,7 @@ fn a_layer_that_a_power_cut_may_have_hit_is_made_anew() {
 fn no_file_of_a_layer_leads_out_of_it() {
     let fixture = Fixture::new();
     let layer = owning(&fixture, &[("a", b"x")]);
-    let diff = fixture.store.lower_dir(&layer).unwrap();
+    let diff = fixture.store.directory(&layer).unwrap();
     fs::remove_file(diff.join("a")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", diff.join("a")).unwrap();
     assert!(fixture.store.open_file(&layer, 1).is_err());

@@ -74,7 +74,7 @@ fn privileged_a_directory_says_all_that_its_tree_says() {
     let fixture = Fixture::new();
     let (tree, origins) = everything();
     let layer = fixture.store.commit_origins(tree.clone(), origins).unwrap();
-    let path = fixture.store.lower_dir(&layer).unwrap();
+    let path = fixture.store.directory(&layer).unwrap();
     let scanned = fixture.store.scan(&path, &ScanOptions::default()).unwrap();
     assert_eq!(scanned.entries().len(), tree.entries().len());
     for (found, expected) in scanned.entries().iter().zip(tree.entries()) {
@@ -170,7 +170,7 @@ fn what_is_deeper_than_handles_and_paths_go_is_scanned() {
     let tree = fixture.store.scan(&dir, &ScanOptions::default()).unwrap();
     assert_eq!(tree.entries().len(), 1 + 2 * 400);
     let layer = fixture.store.commit_origins(tree.clone(), Origins::new()).unwrap();
-    let lower = fixture.store.lower_dir(&layer).unwrap();
+    let lower = fixture.store.directory(&layer).unwrap();
     let again = fixture.store.scan(&lower, &ScanOptions::default()).unwrap();
     assert_eq!(again.layer_id(), tree.layer_id());
     galley_store::remove_tree(&dir).unwrap();
@@ -183,7 +183,7 @@ fn committed(fixture: &Fixture, tree: &Tree, fill: impl FnOnce(&std::path::Path)
     fill(&temp.diff());
     let layer = fixture.store.commit_dir(temp, tree.clone()).unwrap();
     assert!(fixture.store.has_bytes(&layer));
-    fixture.store.lower_dir(&layer).unwrap()
+    fixture.store.directory(&layer).unwrap()
 }
 
 #[test]

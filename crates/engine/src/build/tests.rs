@@ -372,10 +372,10 @@ fn a_layer_that_is_there_twice_is_mounted_once() {
     let text = "FROM scratch\nRUN write /a 1\nRUN say x\nRUN write /b 2\nRUN say y\nRUN write /a 1";
     let snapshot = bench.build(text).unwrap().targets.remove(0);
     let store = bench.store();
-    let name = |layer: &Layer| store.lower_dir(layer).unwrap();
+    let name = |layer: &Layer| galley_sandbox::Lower::Directory(store.directory(layer).unwrap());
     let layers = snapshot.layers().unwrap();
     let expected = [4, 3, 2].map(|index: usize| name(&layers[index]));
-    assert_eq!((layers.len(), snapshot.lower_dirs(&store).unwrap()), (5, expected.to_vec()));
+    assert_eq!((layers.len(), snapshot.lowers(&store).unwrap()), (5, expected.to_vec()));
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub(super) fn spec(
     let snapshot = snapshot_of(store, config)?;
     let files = Files::of_snapshot(&snapshot)?;
     let user = Accounts::read(store, &files)?.process(&config.user)?;
-    let lowers = snapshot.lower_dirs(store)?;
+    let lowers = snapshot.lowers(store)?;
     let writable = Some(Writable { upper: container.folder.upper(), work: container.folder.work() });
     let root = Root::Layers(Layers { lowers, writable });
     upper::prepare(files.stack(), &container.folder.upper(), config.working_directory.as_bytes(), (0, 0))?;

@@ -68,7 +68,7 @@ pub fn fetch_dockerfile(
 /// The layer that `address` means, as a context.
 fn layer_context(remote: &Remote<'_>, address: &Address, may_write: bool) -> Result<ContextSource, Error> {
     let obtained = remote.obtain(address, may_write)?;
-    let path = remote.store.lower_dir(&obtained.layer).map_err(store_error)?;
+    let path = remote.store.directory(&obtained.layer).map_err(store_error)?;
     let snapshot = Snapshot::empty().with(obtained.layer)?;
     let is_commit = matches!(address, Address::Git(_));
     let kept = Kept::of(Files::of_snapshot(&snapshot)?, obtained.time, is_commit);

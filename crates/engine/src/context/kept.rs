@@ -18,7 +18,7 @@ use galley_oci::{
     Kind, Time, compress,
     tree::{file_name, join, parent},
 };
-use galley_store::{Store, StoreError, TempDir, UnpackOptions};
+use galley_store::{Content, Store, StoreError, TempDir, UnpackOptions};
 
 use super::{DEFAULT_NAMES, DockerfileText, too_large};
 use crate::{
@@ -145,7 +145,7 @@ fn files(context: &ContextSource) -> Result<&Files, Error> {
 }
 
 /// Opens a file of a kept context.
-pub(super) fn open(store: &Store, context: &ContextSource, path: &[u8]) -> Result<File, Error> {
+pub(super) fn open(store: &Store, context: &ContextSource, path: &[u8]) -> Result<Content, Error> {
     let files = files(context)?;
     let selected = select::literal(files.stack(), path)?;
     let gone = || Error::new(ErrorKind::Internal, "a file that was selected is not there");

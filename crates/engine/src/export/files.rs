@@ -1,9 +1,9 @@
 //! The files of snapshots as one tree, with the way to each file's content.
 
-use std::{collections::HashMap, fs::File, num::NonZeroU32};
+use std::{collections::HashMap, num::NonZeroU32};
 
 use galley_oci::{Entry, Kind, Meta, Platform, Tree, tree::join};
-use galley_store::{Layer, Store};
+use galley_store::{Content, Layer, Store};
 
 use super::Made;
 use crate::{Error, ErrorKind, Snapshot};
@@ -51,7 +51,7 @@ impl<'a> Files<'a> {
     }
 
     /// The content of the file that is entry `index` of the tree.
-    pub(super) fn open(&self, index: usize) -> Result<File, Error> {
+    pub(super) fn open(&self, index: usize) -> Result<Content, Error> {
         match &self.source {
             Source::Layers { layers, origins } => {
                 let (layer, index) = origins[index];

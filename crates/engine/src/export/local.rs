@@ -17,6 +17,7 @@ use std::{
 
 use fs_err as fs;
 use galley_oci::{Entry, Kind, Time, TimePolicy};
+use galley_store::Content;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 
 use super::files::Files;
@@ -58,7 +59,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn make(&mut self, entry: &Entry, content: Option<std::fs::File>) -> io::Result<()> {
+    fn make(&mut self, entry: &Entry, content: Option<Content>) -> io::Result<()> {
         let (parent, name) = self.parent(&entry.path)?;
         self.make_room(&parent, name, matches!(entry.kind, Kind::Directory { .. }))?;
         let mode = Mode::from_raw_mode(u32::from(entry.meta.mode));
@@ -91,13 +92,13 @@ impl Writer {
         parent: &OwnedFd,
         name: &[u8],
         entry: &Entry,
-        content: Option<std::fs::File>,
+        content: Option<Content>,
     ) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mut file =
             std::fs::File::from(rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600))?);
-        if let Some(mut content) = content {
-            io::copy(&mut content, &mut file)?;
+        if let Some(content) = content {
+            content.copy_to(&mut file)?;
         }
         file.set_permissions(Permissions::from_mode(u32::from(entry.meta.mode)))?;
         Ok(rustix::fs::futimens(&file, &self.timestamps(entry))?)

@@ -2,7 +2,6 @@
 
 use std::{
     ffi::OsStr,
-    fs::File,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,7 +12,7 @@ use galley_oci::{
     Entry, Kind, Tree, minimal,
     stack::{Found, Stack},
 };
-use galley_store::{Layer, Origin, Origins, Store};
+use galley_store::{Content, Layer, Origin, Origins, Store};
 
 use crate::{Error, ErrorKind, Snapshot};
 
@@ -84,11 +83,13 @@ impl Files {
     }
 
     /// The content of a file.
-    pub(crate) fn open(&self, store: &Store, found: Found<'_>) -> Result<File, Error> {
+    pub(crate) fn open(&self, store: &Store, found: Found<'_>) -> Result<Content, Error> {
         match &self.bytes {
             Bytes::Directory(root) => {
                 let path = root.join(OsStr::from_bytes(found.path()));
-                fs::File::open(path).map(fs::File::into_file).map_err(|error| read_error(found.entry, error))
+                fs::File::open(path)
+                    .map(|file| file.into_file().into())
+                    .map_err(|error| read_error(found.entry, error))
             }
             Bytes::Layers(layers) => store.open_file(&layers[found.layer], found.index).map_err(store_error),
         }

@@ -6,7 +6,7 @@ mod doctor;
 mod trial;
 
 pub use doctor::{Fact, Status, doctor};
-pub use trial::{Obstacle, Rung, Trial, trial};
+pub use trial::{Obstacle, Rung, Trial, mounts_packed, trial};
 
 pub(crate) use doctor::find_program;
 pub(crate) use trial::run;

@@ -8,6 +8,7 @@ mod kernel_fs;
 mod layers;
 mod mounts;
 mod obstacle;
+pub(crate) mod packed;
 mod path;
 mod process;
 mod staging;

@@ -28,7 +28,7 @@ impl Builder {
         let mut staging = Staging::mount(may_make_devices)?;
         let in_user_namespace = !may_make_devices;
         let root = match root {
-            Root::Layers(layers) => layers::mount(layers, in_user_namespace)?,
+            Root::Layers(layers) => layers::mount(layers, &mut staging, in_user_namespace)?,
             Root::Directory(directory) => root_directory(directory)?,
         };
         staging.park(root.as_fd()).step(SetupStep::AttachRoot)?;
@@ -90,7 +90,7 @@ impl Builder {
     }
 
     fn layers(&mut self, layers: &Layers, subpath: &Path) -> Result<OwnedFd, SetupError> {
-        let view = layers::mount(layers, self.in_user_namespace)?;
+        let view = layers::mount(layers, &mut self.staging, self.in_user_namespace)?;
         if subpath.as_os_str().is_empty() {
             return Ok(view);
         }

@@ -9,7 +9,7 @@ use std::{
 use galley_oci::Blake3;
 use rustix::io::Errno;
 
-use crate::{StoreError, error::At};
+use crate::{Content, StoreError, error::At};
 
 /// How much is read at once.
 pub(crate) const BUFFER_BYTES: usize = 128 * 1024;
@@ -17,7 +17,7 @@ pub(crate) const BUFFER_BYTES: usize = 128 * 1024;
 /// An open file whose bytes are wanted elsewhere.
 #[derive(Debug)]
 pub(crate) struct Source {
-    pub(crate) file: File,
+    pub(crate) content: Content,
     /// For messages.
     pub(crate) path: PathBuf,
     /// It is in a committed layer. Others are checked while they are copied.
@@ -45,15 +45,11 @@ impl Copier {
         digest: &[u8; 32],
     ) -> Result<(), StoreError> {
         let changed = || StoreError::FileChanged { path: source.path.clone() };
-        let shared = self.share(&source.file, to);
-        let (mut from, buffer) = (source.file, &mut self.buffer);
+        let shared = self.share(&source.content, to);
+        let (mut from, buffer) = (source.content, &mut self.buffer);
         if source.immutable {
-            let copied = if shared {
-                from.metadata().at("examine", &source.path)?.len()
-            } else {
-                copy_range(&from, to, size, &source.path)?
-            };
-            return if copied == size { Ok(()) } else { Err(changed()) };
+            let copied = if shared { from.size() } else { from.copy_to(to) };
+            return if copied.at("copy", &source.path)? == size { Ok(()) } else { Err(changed()) };
         }
         let found = if shared {
             to.seek(SeekFrom::Start(0)).at("read", &source.path)?;
@@ -67,10 +63,8 @@ impl Copier {
     }
 
     /// Lets both files have the same blocks, on file systems that can.
-    fn share(&mut self, from: &File, to: &File) -> bool {
-        if !self.shares_blocks {
-            return false;
-        }
+    fn share(&mut self, from: &Content, to: &File) -> bool {
+        let Some(from) = from.whole().filter(|_| self.shares_blocks) else { return false };
         match rustix::fs::ioctl_ficlone(to, from) {
             Ok(()) => true,
             Err(error) => {
@@ -79,24 +73,6 @@ impl Copier {
             }
         }
     }
-}
-
-/// Copies inside the kernel where it can, which may share the blocks.
-fn copy_range(from: &File, to: &mut File, size: u64, path: &Path) -> Result<u64, StoreError> {
-    let mut copied = 0;
-    while copied < size {
-        let want = usize::try_from(size - copied).unwrap_or(usize::MAX);
-        match rustix::fs::copy_file_range(from, None, &*to, None, want) {
-            Ok(0) => break,
-            Ok(count) => copied += count as u64,
-            Err(Errno::INTR) => {}
-            Err(Errno::XDEV | Errno::NOSYS | Errno::NOTSUP | Errno::INVAL | Errno::PERM) if copied == 0 => {
-                return std::io::copy(&mut &*from, to).at("copy", path);
-            }
-            Err(error) => return Err(error).at("copy", path),
-        }
-    }
-    Ok(copied)
 }
 
 /// BLAKE3 and length of what is left of `file`, through a buffer that the caller reuses.
