@@ -4,5 +4,6 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on says why and ends")]
 
 mod commands;
+mod counters;
 mod e2e;
 mod tidy;
