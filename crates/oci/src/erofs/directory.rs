@@ -1,6 +1,6 @@
 //! Directories: blocks of sorted names, each block with the numbers first and the names behind them.
 
-use super::format::{BLOCK_BYTES, DIRENT_BYTES, InodeType};
+use super::format::{BLOCK_BYTES, DIRENT_BYTES, InodeType, MAX_NAME_BYTES, field};
 
 /// One name of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,4 +51,47 @@ pub(super) fn encode(block: &[Dirent<'_>], into: &mut Vec<u8>) {
         name_offset += dirent.name.len();
     }
     block.iter().for_each(|dirent| into.extend_from_slice(dirent.name));
+}
+
+/// One name that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) name: Box<[u8]>,
+    pub(super) inode: u64,
+    kind: u8,
+}
+
+impl Name {
+    /// Whether the directory says about the inode what it is.
+    pub(super) const fn is(&self, kind: InodeType) -> bool {
+        self.kind == kind.dirent()
+    }
+}
+
+/// The names of one block, sorted, or what is wrong with it.
+pub(super) fn decode(block: &[u8]) -> Result<Vec<Name>, &'static str> {
+    let offset = |index: usize| usize::from(u16::from_le_bytes(field(block, index * DIRENT_BYTES + 8)));
+    let first = offset(0);
+    let count = first / DIRENT_BYTES;
+    if count == 0 || first % DIRENT_BYTES != 0 || first > block.len() {
+        return Err("its directory has no names where they should be");
+    }
+    let mut names: Vec<Name> = Vec::with_capacity(count);
+    for index in 0..count {
+        let end = if index + 1 < count { offset(index + 1) } else { block.len() };
+        let mut name =
+            block.get(offset(index)..end).ok_or("its directory has a name outside of its block")?;
+        if index + 1 == count {
+            name = name.split(|&byte| byte == 0).next().unwrap_or_default();
+        }
+        if !(1..=MAX_NAME_BYTES).contains(&name.len()) || name.iter().any(|byte| matches!(byte, 0 | b'/')) {
+            return Err("its directory has a name that cannot be");
+        }
+        if names.last().is_some_and(|last| *last.name >= *name) {
+            return Err("its directory is not sorted");
+        }
+        let inode = u64::from_le_bytes(field(block, index * DIRENT_BYTES));
+        names.push(Name { name: name.into(), inode, kind: block[index * DIRENT_BYTES + 10] });
+    }
+    Ok(names)
 }

@@ -1,5 +1,6 @@
 //! The structures of EROFS on disk, as far as layers need them. All numbers are little-endian.
 
+use super::error::ReadErofsError;
 use crate::Time;
 
 /// The unit of everything: contents begin at multiples of it.
@@ -20,6 +21,8 @@ const MAGIC: u32 = 0xe0f5_e1e2;
 const CHECKSUM: usize = 4;
 const COMPAT_CHECKSUM: u32 = 1;
 const COMPAT_MTIME: u32 = 2;
+/// The bits of an inode's format that are known.
+const FORMAT_EXTENDED: u16 = 1;
 
 /// Inodes are numbered by the 32 bytes that the short form of them takes; the long form takes two numbers.
 pub(super) const SLOT_BYTES: u64 = 32;
@@ -65,6 +68,21 @@ impl InodeType {
     }
 }
 
+impl InodeType {
+    /// Of the upper bits of `mode`; `None` when they mean nothing, or a socket.
+    const fn of_mode(mode: u16) -> Option<Self> {
+        Some(match mode & 0o170_000 {
+            0o010_000 => Self::Fifo,
+            0o020_000 => Self::CharDevice,
+            0o040_000 => Self::Directory,
+            0o060_000 => Self::BlockDevice,
+            0o100_000 => Self::File,
+            0o120_000 => Self::Symlink,
+            _ => return None,
+        })
+    }
+}
+
 /// The beginning of everything, in the first block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Superblock {
@@ -91,6 +109,33 @@ impl Superblock {
         let checksum = crc32c(&block[SUPERBLOCK_OFFSET..]);
         block[SUPERBLOCK_OFFSET + CHECKSUM..][..4].copy_from_slice(&checksum.to_le_bytes());
         block
+    }
+
+    /// Reads the first block.
+    pub(super) fn decode(block: &mut [u8; BLOCK_BYTES]) -> Result<Self, ReadErofsError> {
+        let bytes: &[u8] = &block[SUPERBLOCK_OFFSET..];
+        if u32::from_le_bytes(field(bytes, 0)) != MAGIC {
+            return Err(ReadErofsError::NotErofs);
+        }
+        let checksum = u32::from_le_bytes(field(bytes, CHECKSUM));
+        let of_layer = Self {
+            root: u16::from_le_bytes(field(bytes, 14)),
+            inodes: u64::from_le_bytes(field(bytes, 16)),
+            blocks: u32::from_le_bytes(field(bytes, 36)),
+            first_inode_block: u32::from_le_bytes(field(bytes, 40)),
+        };
+        block[SUPERBLOCK_OFFSET + CHECKSUM..][..4].fill(0);
+        if checksum != crc32c(&block[SUPERBLOCK_OFFSET..]) {
+            return Err(ReadErofsError::Checksum);
+        }
+        // Whatever else is in it, this program has not written.
+        let mut expected = of_layer.encode();
+        expected[SUPERBLOCK_OFFSET + CHECKSUM..][..4].fill(0);
+        if expected[SUPERBLOCK_OFFSET..] == block[SUPERBLOCK_OFFSET..] {
+            Ok(of_layer)
+        } else {
+            Err(ReadErofsError::Foreign)
+        }
     }
 }
 
@@ -127,7 +172,7 @@ impl Inode {
     pub(super) fn encode(&self) -> [u8; INODE_BYTES] {
         let mut bytes = [0; INODE_BYTES];
         let mut fields = Fields(&mut bytes);
-        let format = 1 | (self.layout as u16) << 1;
+        let format = FORMAT_EXTENDED | (self.layout as u16) << 1;
         fields.put(0, format.to_le_bytes());
         fields.put(2, xattr_words(self.xattr_bytes).to_le_bytes());
         fields.put(4, (self.kind.mode() | self.mode).to_le_bytes());
@@ -141,6 +186,46 @@ impl Inode {
         fields.put(44, self.links.to_le_bytes());
         bytes
     }
+
+    /// Reads one, or says what is wrong with it.
+    pub(super) fn decode(bytes: &[u8; INODE_BYTES]) -> Result<Self, &'static str> {
+        let short = |at| u16::from_le_bytes(field(bytes, at));
+        let number = |at| u32::from_le_bytes(field(bytes, at));
+        let layout = match short(0) {
+            1 => DataLayout::Plain,
+            5 => DataLayout::Inline,
+            _ => return Err("its format is unknown"),
+        };
+        let mtime = Time { seconds: i64::from_le_bytes(field(bytes, 32)), nanoseconds: number(40) };
+        if mtime.nanoseconds >= 1_000_000_000 {
+            return Err("its time is none");
+        }
+        Ok(Self {
+            layout,
+            xattr_bytes: xattr_bytes(short(2)),
+            kind: InodeType::of_mode(short(4)).ok_or("its type is unknown")?,
+            mode: short(4) & 0o7777,
+            size: u64::from_le_bytes(field(bytes, 8)),
+            place: number(16),
+            number: number(20),
+            uid: number(24),
+            gid: number(28),
+            mtime,
+            links: number(44),
+        })
+    }
+}
+
+fn xattr_bytes(words: u16) -> usize {
+    match words {
+        0 => 0,
+        words => XATTR_HEADER_BYTES + 4 * (usize::from(words) - 1),
+    }
+}
+
+/// The bytes at `at`, zeros where there are none.
+pub(super) fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
 }
 
 /// Attributes are counted in words, their header as one.
@@ -162,6 +247,11 @@ impl Fields<'_> {
 /// A device as the kernel writes it in 32 bits; `None` when it does not fit.
 pub(super) fn device(major: u32, minor: u32) -> Option<u32> {
     (major < 1 << 12 && minor < 1 << 20).then_some((minor & 0xff) | major << 8 | (minor & !0xff) << 12)
+}
+
+/// Major and minor number of what [`device`] gave.
+pub(super) const fn device_parts(number: u32) -> (u32, u32) {
+    (number >> 8 & 0xfff, number & 0xff | number >> 12 & !0xff)
 }
 
 /// CRC-32C (Castagnoli), reflected, begun with all bits set and not inverted at the end.

@@ -39,3 +39,15 @@ pub(super) fn stand_in(kind: &Kind) -> Option<Vec<u8>> {
     };
     device_number(kind).is_none().then(|| format!("{letter} {major}:{minor}").into_bytes())
 }
+
+/// What the value of the attribute stands for.
+pub(super) fn stands_for(value: &[u8]) -> Option<Kind> {
+    let (letter, numbers) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+    let (major, minor) = numbers.split_once(':')?;
+    let (major, minor) = (major.parse().ok()?, minor.parse().ok()?);
+    match letter {
+        "c" => Some(Kind::CharDevice { major, minor }),
+        "b" => Some(Kind::BlockDevice { major, minor }),
+        _ => None,
+    }
+}

@@ -1,7 +1,10 @@
 //! Extended attributes, behind the inode: a header, then each with a number for how its name begins.
 
-use super::{format::XATTR_HEADER_BYTES, special};
-use crate::{Entry, Kind};
+use super::{
+    format::{XATTR_HEADER_BYTES, field},
+    special,
+};
+use crate::{Entry, Kind, tree::Xattrs};
 
 /// What makes a directory opaque, where the kernel mounts it.
 pub(super) const OPAQUE: (&[u8], &[u8]) = (b"trusted.overlay.opaque", b"y");
@@ -65,4 +68,29 @@ fn split(name: &[u8]) -> Option<(&[u8], u8)> {
         let whole = !prefix.ends_with(b".");
         (suffix.is_empty() == whole).then_some((suffix, number))
     })
+}
+
+/// What [`encode`] wrote, or what is wrong with it.
+pub(super) fn decode(bytes: &[u8]) -> Result<Xattrs, &'static str> {
+    let Some((header, mut rest)) = bytes.split_at_checked(XATTR_HEADER_BYTES) else {
+        return Ok(Xattrs::new());
+    };
+    if header.iter().any(|&byte| byte != 0) {
+        return Err("its attributes have an unknown header");
+    }
+    let mut xattrs = Xattrs::new();
+    while !rest.is_empty() {
+        let (name_length, value_length) =
+            (usize::from(rest[0]), usize::from(u16::from_le_bytes(field(rest, 2))));
+        let prefix = PREFIXES.iter().find(|(_, number)| rest.get(1) == Some(number));
+        let (prefix, _) = prefix.ok_or("an attribute has an unknown prefix")?;
+        let length = 4 + name_length + value_length;
+        let (entry, later) =
+            rest.split_at_checked(length.next_multiple_of(4)).ok_or("an attribute is cut off")?;
+        let (name, value) = entry[4..length].split_at(name_length);
+        xattrs.push(([prefix, name].concat().into(), value.into()));
+        rest = later;
+    }
+    xattrs.sort_unstable();
+    Ok(xattrs)
 }
