@@ -166,9 +166,10 @@ fn write<W: Write + Send + 'static>(
     mut sink: LayerSink<W>,
 ) -> Result<(LayerBlob, Option<W>), Error> {
     let tree = wanted.layer.tree().map_err(store_error)?;
+    let mut contents = store.contents(&wanted.layer).map_err(store_error)?;
     let mut content = |index| {
-        let file = store.open_file(&wanted.layer, index).map_err(io::Error::other)?;
-        Ok(Box::new(file) as Box<dyn io::Read>)
+        let content = contents.open(index).map_err(io::Error::other)?;
+        Ok(Box::new(content) as Box<dyn io::Read>)
     };
     write_layer(&tree, wanted.times, &mut content, &mut sink).map_err(|error| {
         Error::new(ErrorKind::Store, format!("cannot write a layer as an archive: {error}")).because(error)

@@ -11,7 +11,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::{
     Descriptor, Digest, Sha256,
@@ -105,7 +105,8 @@ impl<W: Write + Send + 'static> LayerSink<W> {
 
     /// Sends the chunk to both sides.
     fn pass_on(&mut self) -> io::Result<()> {
-        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_BYTES));
+        let next = self.tar.spare();
+        let chunk = std::mem::replace(&mut self.chunk, next);
         self.tar_size += chunk.len() as u64;
         if let Some((compressor, _)) = &mut self.blob {
             compressor.write_all(&chunk)?;
@@ -140,6 +141,8 @@ fn hash_stage() -> io::Result<Stage<Sha256>> {
 #[derive(Debug)]
 struct Stage<T> {
     chunks: Option<Sender<Vec<u8>>>,
+    /// Chunks that are done with, to be filled again: new memory costs a page fault for every 4 KiB.
+    spent: Receiver<Vec<u8>>,
     thread: Option<JoinHandle<io::Result<T>>>,
 }
 
@@ -150,13 +153,23 @@ impl<T: Send + 'static> Stage<T> {
         mut take: impl FnMut(&mut T, &[u8]) -> io::Result<()> + Send + 'static,
     ) -> io::Result<Self> {
         let (chunks, queue) = bounded::<Vec<u8>>(CHUNKS_UNDER_WAY);
+        let (give_back, spent) = bounded(CHUNKS_UNDER_WAY);
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
             for chunk in queue {
                 take(&mut state, &chunk)?;
+                // There are never many; one too many goes.
+                let _ = give_back.try_send(chunk);
             }
             Ok(state)
         })?;
-        Ok(Self { chunks: Some(chunks), thread: Some(thread) })
+        Ok(Self { chunks: Some(chunks), spent, thread: Some(thread) })
+    }
+
+    /// An empty chunk.
+    fn spare(&self) -> Vec<u8> {
+        let mut chunk = self.spent.try_recv().unwrap_or_else(|_| Vec::with_capacity(CHUNK_BYTES));
+        chunk.clear();
+        chunk
     }
 
     fn send(&mut self, chunk: Vec<u8>) -> io::Result<()> {
@@ -184,7 +197,9 @@ fn ended_early() -> io::Error {
 
 impl<T: Send + 'static> Write for Stage<T> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.send(bytes.to_vec())?;
+        let mut chunk = self.spare();
+        chunk.extend_from_slice(bytes);
+        self.send(chunk)?;
         Ok(bytes.len())
     }
 

@@ -104,7 +104,12 @@ impl Layer {
         self.has_diff()
     }
 
-    fn known_origins(&self) -> Option<Arc<Resolved>> {
+    /// The directory that it has for itself.
+    pub(crate) fn own_directory(&self) -> Option<PathBuf> {
+        self.has_diff().then(|| self.diff())
+    }
+
+    pub(crate) fn known_origins(&self) -> Option<Arc<Resolved>> {
         self.0.origins.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -20,6 +20,7 @@
 mod blobs;
 mod containers;
 mod content;
+mod contents;
 mod context;
 mod durability;
 mod error;
@@ -41,6 +42,7 @@ mod temp;
 pub use blobs::{BlobWriter, SMALL_BLOB_BYTES_MAX};
 pub use containers::ContainerDir;
 pub use content::Content;
+pub use contents::Contents;
 pub use context::{ContextFilter, ContextTree, Decision, KeepAll};
 pub use error::StoreError;
 pub use files::{

@@ -1,9 +1,9 @@
 //! The files of snapshots as one tree, with the way to each file's content.
 
-use std::{collections::HashMap, num::NonZeroU32};
+use std::{cell::RefCell, collections::HashMap, num::NonZeroU32};
 
 use galley_oci::{Entry, Kind, Meta, Platform, Tree, tree::join};
-use galley_store::{Content, Layer, Store};
+use galley_store::{Content, Contents, Store};
 
 use super::Made;
 use crate::{Error, ErrorKind, Snapshot};
@@ -12,23 +12,22 @@ use crate::{Error, ErrorKind, Snapshot};
 const FOLDER_MODE: u16 = 0o755;
 
 /// Files to export.
-pub(super) struct Files<'a> {
-    store: &'a Store,
+pub(super) struct Files {
     pub(super) tree: Tree,
-    source: Source<'a>,
+    source: Source,
 }
 
 /// Where the content of the tree's entries is.
-enum Source<'a> {
+enum Source {
     /// In layers; for each entry of the tree: the layer it came from, and its index there.
-    Layers { layers: Vec<Layer>, origins: Vec<(usize, usize)> },
+    Layers { layers: RefCell<Vec<Contents>>, origins: Vec<(usize, usize)> },
     /// In the trees of several snapshots, each below a folder, which may be the root.
-    Parts(Vec<(Vec<u8>, Files<'a>)>),
+    Parts(Vec<(Vec<u8>, Files)>),
 }
 
-impl<'a> Files<'a> {
+impl Files {
     /// The files of everything that was made. With `split` each platform has a folder of its own.
-    pub(super) fn of(store: &'a Store, made: &'a [Made], split: bool) -> Result<Self, Error> {
+    pub(super) fn of(store: &Store, made: &[Made], split: bool) -> Result<Self, Error> {
         if let ([only], false) = (made, split) {
             return Self::of_snapshot(store, &only.snapshot);
         }
@@ -40,14 +39,16 @@ impl<'a> Files<'a> {
         if !split {
             refuse_twice(made, &parts)?;
         }
-        Ok(Self { store, tree: merged(&parts), source: Source::Parts(parts) })
+        Ok(Self { tree: merged(&parts), source: Source::Parts(parts) })
     }
 
-    fn of_snapshot(store: &'a Store, snapshot: &'a Snapshot) -> Result<Self, Error> {
+    fn of_snapshot(store: &Store, snapshot: &Snapshot) -> Result<Self, Error> {
         let stack = snapshot.stack()?;
         let origins = stack.walk(b"").iter().map(|found| (found.layer, found.index)).collect();
-        let source = Source::Layers { layers: snapshot.layers()?, origins };
-        Ok(Self { store, tree: stack.merged(), source })
+        let layers = snapshot.layers()?;
+        let layers = layers.iter().map(|layer| store.contents(layer)).collect::<Result<_, _>>();
+        let source = Source::Layers { layers: RefCell::new(layers.map_err(unreadable)?), origins };
+        Ok(Self { tree: stack.merged(), source })
     }
 
     /// The content of the file that is entry `index` of the tree.
@@ -55,7 +56,7 @@ impl<'a> Files<'a> {
         match &self.source {
             Source::Layers { layers, origins } => {
                 let (layer, index) = origins[index];
-                self.store.open_file(&layers[layer], index).map_err(unreadable)
+                layers.borrow_mut()[layer].open(index).map_err(unreadable)
             }
             Source::Parts(parts) => {
                 let path = &self.tree.entries()[index].path;
@@ -81,7 +82,7 @@ fn below<'p>(folder: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
     if folder.is_empty() { Some(path) } else { path.strip_prefix(folder)?.strip_prefix(b"/") }
 }
 
-fn merged(parts: &[(Vec<u8>, Files<'_>)]) -> Tree {
+fn merged(parts: &[(Vec<u8>, Files)]) -> Tree {
     let directory = |path: &[u8]| Entry {
         path: path.into(),
         meta: Meta::new(FOLDER_MODE),
@@ -108,7 +109,7 @@ fn merged(parts: &[(Vec<u8>, Files<'_>)]) -> Tree {
 }
 
 /// Without folders of their own, two platforms must not have a file of one name.
-fn refuse_twice(made: &[Made], parts: &[(Vec<u8>, Files<'_>)]) -> Result<(), Error> {
+fn refuse_twice(made: &[Made], parts: &[(Vec<u8>, Files)]) -> Result<(), Error> {
     let mut known: HashMap<&[u8], &Platform> = HashMap::new();
     for (one, (_, files)) in made.iter().zip(parts) {
         for entry in files.tree.entries().iter().filter(|entry| !entry.is_directory()) {

@@ -24,7 +24,7 @@ use super::files::Files;
 use crate::{Error, ErrorKind};
 
 /// Writes all `files` below `folder`.
-pub(super) fn write(files: &Files<'_>, times: TimePolicy, folder: &Path) -> Result<(), Error> {
+pub(super) fn write(files: &Files, times: TimePolicy, folder: &Path) -> Result<(), Error> {
     let failed = |path: &[u8], source: io::Error| {
         let kind =
             if source.kind() == io::ErrorKind::StorageFull { ErrorKind::Store } else { ErrorKind::Usage };

@@ -15,14 +15,14 @@ use crate::{Error, ErrorKind};
 /// Writes all `files` as a plain tar.
 pub(super) fn write(
     store: &Store,
-    files: &Files<'_>,
+    files: &Files,
     times: TimePolicy,
     destination: &Destination,
 ) -> Result<(), Error> {
     write_stream(destination, || store.failpoint("export"), |out| write_tree(files, times, out))
 }
 
-fn write_tree(files: &Files<'_>, times: TimePolicy, out: &mut dyn Write) -> Result<(), Error> {
+fn write_tree(files: &Files, times: TimePolicy, out: &mut dyn Write) -> Result<(), Error> {
     let mut content = |index| -> io::Result<Box<dyn Read>> {
         files.open(index).map(|file| Box::new(file) as _).map_err(io::Error::other)
     };

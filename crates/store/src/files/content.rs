@@ -53,9 +53,9 @@ impl Copier {
         }
         let found = if shared {
             to.seek(SeekFrom::Start(0)).at("read", &source.path)?;
-            hash(to, &source.path, buffer)?
+            hash(to, &source.path, size, buffer)?
         } else {
-            each_chunk(&mut from, &source.path, buffer, |chunk| {
+            each_chunk(&mut from, &source.path, size, buffer, |chunk| {
                 to.write_all(chunk).at("write a copy of", &source.path)
             })?
         };
@@ -75,19 +75,21 @@ impl Copier {
     }
 }
 
-/// BLAKE3 and length of what is left of `file`, through a buffer that the caller reuses.
+/// BLAKE3 and length of what is left of `file`, through a buffer that the caller reuses. `expected` is how long it was.
 pub(crate) fn hash(
     file: &mut impl Read,
     path: &Path,
+    expected: u64,
     buffer: &mut [u8],
 ) -> Result<([u8; 32], u64), StoreError> {
-    each_chunk(file, path, buffer, |_| Ok(()))
+    each_chunk(file, path, expected, buffer, |_| Ok(()))
 }
 
 /// Reads to the end; gives BLAKE3 and length.
 fn each_chunk(
     from: &mut impl Read,
     path: &Path,
+    expected: u64,
     buffer: &mut [u8],
     mut each: impl FnMut(&[u8]) -> Result<(), StoreError>,
 ) -> Result<([u8; 32], u64), StoreError> {
@@ -103,5 +105,9 @@ fn each_chunk(
         hasher.update(&buffer[..count]);
         each(&buffer[..count])?;
         size += count as u64;
+        // A file that gave less than it was asked for has no more. Of one that changes, the length decides later.
+        if size == expected && count < buffer.len() {
+            return Ok((*hasher.finish().bytes(), size));
+        }
     }
 }

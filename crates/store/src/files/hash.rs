@@ -21,8 +21,11 @@ const THREADS_MAX: usize = 8;
 /// Work below these is done where it arises: threads cost more.
 const INLINE_FILES_MAX: usize = 16;
 const INLINE_BYTES_MAX: u64 = 256 * 1024;
-/// Jobs that wait; each holds a directory open.
-const QUEUE_MAX: usize = 64;
+/// What is handed to a thread at once: waking one costs more than hashing a small file.
+const BATCH_FILES_MAX: usize = 16;
+const BATCH_BYTES_MAX: u64 = 1024 * 1024;
+/// Batches that wait; each may hold as many directories open as it has files.
+const QUEUE_MAX: usize = 4;
 
 /// A file to hash.
 #[derive(Debug)]
@@ -50,9 +53,10 @@ pub(crate) struct Hashed {
 /// Takes jobs. Threads start when there is enough to do.
 pub(crate) struct Hasher<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
-    inline: Vec<Job>,
-    inline_bytes: u64,
-    queue: Option<Sender<Job>>,
+    /// Not handed over yet.
+    batch: Vec<Job>,
+    batch_bytes: u64,
+    queue: Option<Sender<Vec<Job>>>,
     threads: Vec<ScopedJoinHandle<'scope, Result<Vec<Hashed>, StoreError>>>,
 }
 
@@ -62,7 +66,7 @@ pub(crate) fn hashing<T>(
 ) -> Result<(T, Vec<Hashed>), StoreError> {
     thread::scope(|scope| {
         let mut hasher =
-            Hasher { scope, inline: Vec::new(), inline_bytes: 0, queue: None, threads: Vec::new() };
+            Hasher { scope, batch: Vec::new(), batch_bytes: 0, queue: None, threads: Vec::new() };
         let result = walk(&mut hasher)?;
         Ok((result, hasher.finish()?))
     })
@@ -70,34 +74,43 @@ pub(crate) fn hashing<T>(
 
 impl Hasher<'_, '_> {
     pub(crate) fn add(&mut self, job: Job) {
-        if let Some(queue) = &self.queue {
-            // Only fails when every thread has met an error, which `finish` reports.
-            let _ = queue.send(job);
-            return;
-        }
-        self.inline_bytes += job.size;
-        self.inline.push(job);
-        if self.inline.len() > INLINE_FILES_MAX || self.inline_bytes > INLINE_BYTES_MAX {
+        self.batch_bytes += job.size;
+        self.batch.push(job);
+        if self.queue.is_some() {
+            if self.batch.len() >= BATCH_FILES_MAX || self.batch_bytes >= BATCH_BYTES_MAX {
+                self.hand_over();
+            }
+        } else if self.batch.len() > INLINE_FILES_MAX || self.batch_bytes > INLINE_BYTES_MAX {
             self.start();
         }
     }
 
     fn start(&mut self) {
-        let (queue, jobs) = crossbeam_channel::bounded(QUEUE_MAX);
+        let (queue, batches) = crossbeam_channel::bounded(QUEUE_MAX);
         let count = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
         for _ in 0..count {
-            let jobs = jobs.clone();
-            self.threads.push(self.scope.spawn(move || work(&jobs)));
-        }
-        for job in self.inline.drain(..) {
-            let _ = queue.send(job);
+            let batches = batches.clone();
+            self.threads.push(self.scope.spawn(move || work(&batches)));
         }
         self.queue = Some(queue);
+        self.hand_over();
+    }
+
+    fn hand_over(&mut self) {
+        self.batch_bytes = 0;
+        let batch = std::mem::take(&mut self.batch);
+        if let Some(queue) = &self.queue {
+            // Only fails when every thread has met an error, which `finish` reports.
+            let _ = queue.send(batch);
+        }
     }
 
     fn finish(mut self) -> Result<Vec<Hashed>, StoreError> {
+        if self.queue.is_some() {
+            self.hand_over();
+        }
         self.queue = None;
-        let mut results: Vec<_> = hash_all(self.inline.drain(..))?;
+        let mut results: Vec<_> = hash_all(self.batch.drain(..))?;
         for thread in self.threads {
             let found = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             results.extend(found?);
@@ -106,8 +119,8 @@ impl Hasher<'_, '_> {
     }
 }
 
-fn work(jobs: &Receiver<Job>) -> Result<Vec<Hashed>, StoreError> {
-    hash_all(jobs.iter())
+fn work(batches: &Receiver<Vec<Job>>) -> Result<Vec<Hashed>, StoreError> {
+    hash_all(batches.iter().flatten())
 }
 
 fn hash_all(jobs: impl Iterator<Item = Job>) -> Result<Vec<Hashed>, StoreError> {
@@ -120,6 +133,6 @@ fn hash(job: Job, buffer: &mut Vec<u8>) -> Result<Hashed, StoreError> {
         rustix::fs::openat(&*job.parent, &*job.name, open::READ, Mode::empty()).at("open", &job.path)?;
     let xattrs = xattrs::read(handle.as_fd()).at("read the extended attributes of", &job.path)?;
     buffer.resize(content::BUFFER_BYTES, 0);
-    let (digest, size) = content::hash(&mut File::from(handle), &job.path, buffer)?;
+    let (digest, size) = content::hash(&mut File::from(handle), &job.path, job.size, buffer)?;
     Ok(Hashed { index: job.index, digest, size, xattrs })
 }

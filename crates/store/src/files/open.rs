@@ -25,7 +25,11 @@ pub(crate) const READ: OFlags = OFlags::RDONLY
 
 /// The file `path` below `directory`, through no link.
 pub(crate) fn inside(directory: &Path, path: &[u8]) -> Result<File, StoreError> {
-    let mut cursor = Cursor::open(directory)?;
+    below(&mut Cursor::open(directory)?, path)
+}
+
+/// The file `path` below the root of `cursor`, through no link.
+pub(crate) fn below(cursor: &mut Cursor, path: &[u8]) -> Result<File, StoreError> {
     let (parent, name) = split(path);
     let host_path = cursor.host_path(path);
     let parent = cursor.directory(parent)?;
