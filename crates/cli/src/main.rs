@@ -14,10 +14,12 @@ mod failure;
 mod human;
 mod lock;
 mod namespace;
+mod page;
 mod ports;
 mod registry;
 mod report;
 mod signals;
+mod story;
 mod table;
 mod template;
 

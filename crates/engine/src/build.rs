@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use galley_oci::Time;
+use galley_oci::{Digest, Kind, Time};
 use galley_store::{KeyLock, Layer, Record, Store};
 
 use crate::{
@@ -22,13 +22,14 @@ use crate::{
     cache::Key,
     clock::now,
     contexts::Contexts,
-    events::StepInfo,
+    events::{StepInfo, StepKind},
     plan::{Operation, Plan, Source, Step, StepId},
     ports::{Ports, RecordSource, Remotes, Runner, Secrets},
     remote::{Address, Remote},
     schedule::{self, Done},
     ssh::SshAgents,
     steps::{files::store_error, mounts, work::Work},
+    why::Past,
 };
 
 pub use crate::steps::run::StepFailure;
@@ -55,6 +56,8 @@ pub struct BuildRequest<'a> {
     pub mode: Mode,
     /// How many steps run at once, see [`schedule::DEFAULT_JOBS`].
     pub jobs: usize,
+    /// What is built, whatever it looks like now: the last build of the same tells why steps are executed.
+    pub subject: Option<Digest>,
 }
 
 /// How a step's result came about.
@@ -139,7 +142,21 @@ pub fn build(
 }
 
 fn info(step: &Step) -> StepInfo {
-    StepInfo { id: step.id, name: step.name.clone(), place: step.place.as_ref().map(ToString::to_string) }
+    let kind = match step.operation {
+        Operation::Base(_) => StepKind::Base,
+        Operation::Run(_) => StepKind::Run,
+        Operation::Copy(_) => StepKind::Copy,
+        Operation::Workdir(_) => StepKind::Workdir,
+        Operation::Fetch(_) => StepKind::Fetch,
+    };
+    StepInfo {
+        id: step.id,
+        name: step.name.clone(),
+        place: step.place.as_ref().map(ToString::to_string),
+        kind,
+        stage: step.stage.clone(),
+        needs: needs(step).into_iter().map(StepId).collect(),
+    }
 }
 
 /// The steps that `step` waits for.
@@ -184,6 +201,7 @@ pub(crate) struct Builder<'a> {
     /// The time of new directories that have none of their own, when the build says so.
     pub(crate) epoch: Option<Time>,
     mode: Mode,
+    past: Past<'a>,
     /// Keys that this build executed: good enough even for a step whose records are to be skipped.
     made: Mutex<HashSet<Key>>,
     runs: AtomicUsize,
@@ -215,6 +233,7 @@ impl<'a> Builder<'a> {
             emptied: Mutex::default(),
             epoch: request.plan.epoch.map(Time::from_seconds),
             mode: request.mode,
+            past: Past::new(ports.store, request.plan, request.subject),
             made: Mutex::default(),
             runs: AtomicUsize::new(0),
             copies: AtomicUsize::new(0),
@@ -244,7 +263,8 @@ impl<'a> Builder<'a> {
     fn outcome(&self, step: &Step, done: &Done<Outcome>, stop: &Cancel) -> Result<Outcome, Error> {
         if let Operation::Base(image) = &step.operation {
             let snapshot = Snapshot::of_base(&image.layers);
-            self.events.emit(Event::Cached { step: step.id, from: None });
+            let (from, key, layer) = (None, None, None);
+            self.events.emit(Event::Cached { step: step.id, from, key, layer, looked: Duration::ZERO });
             let (layer, key, created) = (None, None, Time::default());
             return Ok(Outcome { snapshot, layer, key, created, way: Way::Base });
         }
@@ -255,8 +275,9 @@ impl<'a> Builder<'a> {
             Some(id) => done.get(id.0)?.snapshot.clone(),
             None => Snapshot::empty(),
         };
+        let began = Instant::now();
         let work = Work::prepare(self, step, parent, done)?;
-        let (layer, created, way) = self.obtain(step, &work, stop)?;
+        let (layer, created, way) = self.obtain(step, &work, began, stop)?;
         let snapshot = work.parent.with(layer.clone())?;
         Ok(Outcome { snapshot, layer: Some(layer), key: Some(work.key), created, way })
     }
@@ -264,17 +285,19 @@ impl<'a> Builder<'a> {
     /// What an address means now: whether it still is what the store has, somebody else has to say.
     fn fetch(&self, step: &Step, address: &Address, stop: &Cancel) -> Result<Outcome, Error> {
         let started = Instant::now();
-        let began = || self.events.emit(Event::Started { step: step.id });
+        let began = || {
+            let (key, why, looked) = (None, None, started.elapsed());
+            self.events.emit(Event::Started { step: step.id, key, why, looked });
+        };
         let (store, secrets) = (self.store, self.secrets);
         let remote = Remote { store, remotes: self.remotes, secrets, stop, began: &began };
         let found = remote.obtain(address, self.mode == Mode::Execute)?;
         let way = if found.fetched {
             self.copies.fetch_add(1, Ordering::SeqCst);
-            self.events.emit(Event::Finished { step: step.id, took: started.elapsed() });
+            self.finished(step, started.elapsed(), &found.layer);
             Way::Executed
         } else {
-            self.hits.fetch_add(1, Ordering::SeqCst);
-            self.events.emit(Event::Cached { step: step.id, from: None });
+            self.cached(step, &found.key, Some(found.layer.id()), None, started);
             Way::Cached
         };
         let snapshot = Snapshot::empty().with(found.layer.clone())?;
@@ -283,18 +306,24 @@ impl<'a> Builder<'a> {
     }
 
     /// The layer of a step: from the store, or made.
-    fn obtain(&self, step: &Step, work: &Work<'_>, stop: &Cancel) -> Result<(Held, Time, Way), Error> {
-        if let Some(found) = self.look_up(step, work, stop)? {
+    fn obtain(
+        &self,
+        step: &Step,
+        work: &Work<'_>,
+        began: Instant,
+        stop: &Cancel,
+    ) -> Result<(Held, Time, Way), Error> {
+        if let Some(found) = self.look_up(step, work, began, stop)? {
             return Ok(found);
         }
         if self.mode == Mode::LookupOnly {
             return Err(Error::new(ErrorKind::NeedsExecution, format!("{} has to be executed", step.name)));
         }
         let _lock = lock(self.store, &work.key, stop)?;
-        if let Some(found) = self.look_up(step, work, stop)? {
+        if let Some(found) = self.look_up(step, work, began, stop)? {
             return Ok(found);
         }
-        let (layer, created, way) = self.execute(step, work, stop)?;
+        let (layer, created, way) = self.execute(step, work, began, stop)?;
         Ok((layer.into(), created, way))
     }
 
@@ -302,6 +331,7 @@ impl<'a> Builder<'a> {
         &self,
         step: &Step,
         work: &Work<'_>,
+        began: Instant,
         stop: &Cancel,
     ) -> Result<Option<(Held, Time, Way)>, Error> {
         if step.no_cache && !self.made.lock().unwrap_or_else(PoisonError::into_inner).contains(&work.key) {
@@ -312,9 +342,29 @@ impl<'a> Builder<'a> {
             None => self.look_up_elsewhere(work)?,
         };
         let Some((layer, created, from)) = found else { return Ok(None) };
-        self.hits.fetch_add(1, Ordering::SeqCst);
-        self.events.emit(Event::Cached { step: step.id, from });
+        self.cached(step, &work.key, layer.id(), from, began);
         Ok(Some((layer, created, Way::Cached)))
+    }
+
+    /// Counts and tells that a step was found under `key`.
+    fn cached(&self, step: &Step, key: &Key, layer: Option<&Digest>, from: Option<String>, began: Instant) {
+        self.hits.fetch_add(1, Ordering::SeqCst);
+        let (key, layer) = (Some(key.to_string()), layer.map(ToString::to_string));
+        self.events.emit(Event::Cached { step: step.id, from, key, layer, looked: began.elapsed() });
+    }
+
+    /// Tells that a step was executed, and what came out.
+    fn finished(&self, step: &Step, took: Duration, layer: &Layer) {
+        // A tree that was just made is at hand.
+        let tree = layer.tree().unwrap_or_default();
+        let sizes = tree.entries().iter().filter_map(|entry| match entry.kind {
+            Kind::File { size, .. } => Some(size),
+            _ => None,
+        });
+        let (files, bytes) =
+            sizes.fold((0, 0_u64), |(files, bytes), size| (files + 1, bytes.saturating_add(size)));
+        let layer = Some(layer.id().to_string());
+        self.events.emit(Event::Finished { step: step.id, took, layer, files, bytes });
     }
 
     /// What this store remembers.
@@ -344,8 +394,16 @@ impl<'a> Builder<'a> {
         Ok(Some((held, record.created, Some(record.from.to_string()))))
     }
 
-    fn execute(&self, step: &Step, work: &Work<'_>, stop: &Cancel) -> Result<(Layer, Time, Way), Error> {
-        self.events.emit(Event::Started { step: step.id });
+    fn execute(
+        &self,
+        step: &Step,
+        work: &Work<'_>,
+        began: Instant,
+        stop: &Cancel,
+    ) -> Result<(Layer, Time, Way), Error> {
+        let (key, parts) = (Some(work.key.to_string()), work.parts());
+        let why = Some(self.past.why(step, &work.key, &parts));
+        self.events.emit(Event::Started { step: step.id, key, why, looked: began.elapsed() });
         let counter = if matches!(step.operation, Operation::Run(_)) { &self.runs } else { &self.copies };
         counter.fetch_add(1, Ordering::SeqCst);
         let started = Instant::now();
@@ -356,11 +414,12 @@ impl<'a> Builder<'a> {
             created,
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             log: work.log(),
+            made_of: Some(parts.to_text()),
             boot: None,
         };
         self.store.put_record(&work.key, &record).map_err(store_error)?;
         self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(work.key);
-        self.events.emit(Event::Finished { step: step.id, took });
+        self.finished(step, took, &layer);
         Ok((layer, created, Way::Executed))
     }
 

@@ -6,6 +6,7 @@ use std::{
     os::unix::ffi::OsStrExt,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use fs_err as fs;
@@ -181,6 +182,7 @@ impl Context {
         if let Some(files) = source.kept.as_ref().and_then(|kept| kept.files.clone()) {
             return Ok(Self::held(source, files, events));
         }
+        let started = Instant::now();
         let walk = |needed: &Needed| {
             store.walk_context(&source.path, &Filter::new(ignored, needed)).map_err(|error| {
                 let message = format!("cannot read the build context {}: {error}", source.name);
@@ -193,14 +195,14 @@ impl Context {
         if needed.may_lead_elsewhere(&walked.tree) {
             walked = walk(&Needed::everything())?;
         }
-        tell(source, &walked.tree, events);
+        tell(source, &walked.tree, started.elapsed(), events);
         let files = Files::of_directory(&walked.root, Arc::new(walked.tree));
         Ok(Self { files, root: walked.root, ignore })
     }
 
     /// A context that galley put there itself: it is known already, and nothing of it is ignored.
     fn held(source: &ContextSource, files: Files, events: &Events) -> Self {
-        files.stack().layers().iter().for_each(|tree| tell(source, tree, events));
+        files.stack().layers().iter().for_each(|tree| tell(source, tree, Duration::ZERO, events));
         Self { files, root: source.path.clone(), ignore: None }
     }
 
@@ -268,13 +270,13 @@ impl Context {
     }
 }
 
-fn tell(source: &ContextSource, tree: &Tree, events: &Events) {
+fn tell(source: &ContextSource, tree: &Tree, took: Duration, events: &Events) {
     let sizes = tree.entries().iter().filter_map(|entry| match entry.kind {
         Kind::File { size, .. } => Some(size),
         _ => None,
     });
     let (files, bytes) = sizes.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size));
-    events.emit(Event::Context { name: source.name.clone(), files, bytes });
+    events.emit(Event::Context { name: source.name.clone(), files, bytes, took });
 }
 
 /// The ignore file as the walk asks it.

@@ -1,14 +1,17 @@
 //! Everything that happens during a build, as one typed stream that every display reads.
 
-use std::time::Duration;
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
 
 use crossbeam_channel::Sender;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::plan::StepId;
+use crate::{plan::StepId, why::Why};
 
 /// Which of a process's two outputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
     /// Standard output.
@@ -18,7 +21,8 @@ pub enum Stream {
 }
 
 /// A step as displays know it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
 pub struct StepInfo {
     /// Its number in the plan.
     pub id: StepId,
@@ -26,10 +30,55 @@ pub struct StepInfo {
     pub name: String,
     /// `Dockerfile:12:1`.
     pub place: Option<String>,
+    /// What it does.
+    pub kind: StepKind,
+    /// The stage's lower-cased name, or its number; empty for images and files that stages name.
+    pub stage: String,
+    /// The steps that it waits for.
+    pub needs: Vec<StepId>,
+}
+
+/// What a step does.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepKind {
+    /// A base image.
+    Base,
+    /// RUN.
+    #[default]
+    Run,
+    /// COPY and ADD.
+    Copy,
+    /// WORKDIR.
+    Workdir,
+    /// Files of a URL or a git repository.
+    Fetch,
+}
+
+/// A layer of an image, with the step that made it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
+pub struct LayerInfo {
+    /// SHA-256 of its archive.
+    pub diff_id: String,
+    /// Its id in the store, when it is there.
+    pub layer: Option<String>,
+    /// Which step; none for those of a base.
+    pub step: Option<StepId>,
+}
+
+/// A part of a build that is no step.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// From the Dockerfile to steps, with what bases are.
+    Plan,
+    /// Everything written goes to the disk.
+    Barrier,
 }
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// The plan is known: these steps will be looked up or executed, in no particular order.
@@ -45,11 +94,31 @@ pub enum Event {
         files: u64,
         /// Their bytes.
         bytes: u64,
+        /// How long the walk took.
+        #[serde(with = "seconds", default)]
+        took: Duration,
+    },
+    /// Something that is no step was done.
+    Phase {
+        /// What.
+        phase: Phase,
+        /// How long it took.
+        #[serde(with = "seconds")]
+        took: Duration,
     },
     /// A step is being executed (not only looked up).
     Started {
         /// Which.
         step: StepId,
+        /// Its key, when it is known before.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        key: Option<String>,
+        /// Why nothing was found.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        why: Option<Why>,
+        /// How long was looked for it.
+        #[serde(with = "seconds", default)]
+        looked: Duration,
     },
     /// A step's process wrote something.
     Log {
@@ -58,16 +127,28 @@ pub enum Event {
         /// Where to.
         stream: Stream,
         /// What, as it came.
-        #[serde(serialize_with = "lossy")]
+        #[serde(with = "lossy")]
         bytes: Vec<u8>,
+        /// How many bytes before these are left out: never of a build that goes on, but of one that is remembered.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        skipped: Option<u64>,
     },
     /// A step's result was found, in the store or in the records of another machine.
     Cached {
         /// Which.
         step: StepId,
         /// Whose record it was, when it was not the store's.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none", default)]
         from: Option<String>,
+        /// Its key; none for a base.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        key: Option<String>,
+        /// The layer that it made; none for a base.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        layer: Option<String>,
+        /// How long was looked for it.
+        #[serde(with = "seconds", default)]
+        looked: Duration,
     },
     /// Bytes are on their way. Told when it begins, a few times a second, and when it is over.
     Transfer {
@@ -89,8 +170,17 @@ pub enum Event {
         /// Which.
         step: StepId,
         /// How long it took.
-        #[serde(serialize_with = "seconds")]
+        #[serde(with = "seconds")]
         took: Duration,
+        /// The layer that it made.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        layer: Option<String>,
+        /// Files in that layer.
+        #[serde(default)]
+        files: u64,
+        /// Their bytes.
+        #[serde(default)]
+        bytes: u64,
     },
     /// A step failed.
     Failed {
@@ -109,14 +199,25 @@ pub enum Event {
         /// As in [`Event::Exporting`].
         what: String,
         /// How long it took.
-        #[serde(serialize_with = "seconds")]
+        #[serde(with = "seconds")]
         took: Duration,
+    },
+    /// An image was put together.
+    Image {
+        /// Its id: SHA-256 of its config.
+        id: String,
+        /// For which machines.
+        platform: String,
+        /// Its names.
+        names: Vec<String>,
+        /// Lowest first.
+        layers: Vec<LayerInfo>,
     },
     /// Something the person should know; the build goes on.
     Warning {
         /// The rule that found it, if one did.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        rule: Option<&'static str>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        rule: Option<Cow<'static, str>>,
         /// Lower case, no full stop.
         message: String,
         /// `Dockerfile:12:1`.
@@ -127,7 +228,7 @@ pub enum Event {
 }
 
 /// Where bytes go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// To this machine.
@@ -137,7 +238,7 @@ pub enum Direction {
 }
 
 /// How a transfer stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TransferState {
     /// Bytes flow.
@@ -150,23 +251,53 @@ pub enum TransferState {
     Mounted,
 }
 
-fn lossy<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&String::from_utf8_lossy(bytes))
+/// Bytes as the text that they most likely are.
+mod lossy {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&String::from_utf8_lossy(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        String::deserialize(deserializer).map(String::into_bytes)
+    }
 }
 
-fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(duration.as_secs_f64())
+/// Durations as seconds; what is no duration is none.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(duration.as_secs_f64())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        Ok(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+    }
+}
+
+/// An event and when it happened, counted from the beginning of what is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stamped {
+    /// Since the beginning.
+    pub at: Duration,
+    /// What.
+    pub event: Event,
 }
 
 /// Where events go. Nobody listening is no error.
 #[derive(Clone, Debug)]
-pub struct Events(Option<Sender<Event>>);
+pub struct Events(Option<(Sender<Stamped>, Instant)>);
 
 impl Events {
-    /// Events go to `sender`.
+    /// Events go to `sender`, with times since `start`.
     #[must_use]
-    pub const fn new(sender: Sender<Event>) -> Self {
-        Self(Some(sender))
+    pub const fn new(sender: Sender<Stamped>, start: Instant) -> Self {
+        Self(Some((sender, start)))
     }
 
     /// Events go nowhere.
@@ -177,9 +308,9 @@ impl Events {
 
     /// Tells the listener.
     pub fn emit(&self, event: Event) {
-        if let Some(sender) = &self.0 {
+        if let Some((sender, start)) = &self.0 {
             // A display that went away must not stop the build.
-            drop(sender.send(event));
+            drop(sender.send(Stamped { at: start.elapsed(), event }));
         }
     }
 }

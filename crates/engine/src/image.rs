@@ -1,13 +1,16 @@
 //! From a finished build to an image: layers, config, history, and the times that they carry.
 
+use std::time::Instant;
+
 use galley_oci::{Descriptor, Digest, History, ImageConfig, Platform, Reference, RootFs, Time, TimePolicy};
 use galley_store::{Image, ImageLayer, Store};
 
 use crate::{
-    Error, ErrorKind, Fetcher, Held,
+    Error, ErrorKind, Event, Events, Fetcher, Held,
     blobs::{self, Packing, Wanted},
     build::Built,
     clock::now,
+    events::{LayerInfo, Phase},
     held::Elsewhere,
     images,
     plan::{Plan, Target},
@@ -173,8 +176,34 @@ pub fn keep(
         store.put_image(&image).map_err(store_error)?;
         images.push((image, (*platform).clone()));
     }
-    store.barrier().map_err(store_error)?;
+    barrier(store, fetcher.events)?;
     names.iter().try_for_each(|name| images::name_all(store, name, &images))
+}
+
+/// Everything that was written is safe from now on; tells how long that took.
+pub fn barrier(store: &Store, events: &Events) -> Result<(), Error> {
+    let started = Instant::now();
+    store.barrier().map_err(store_error)?;
+    events.emit(Event::Phase { phase: Phase::Barrier, took: started.elapsed() });
+    Ok(())
+}
+
+/// What displays are told of an image: its layers, with the steps that made them.
+#[must_use]
+pub fn describe(image: &Assembled, target: &Target, names: &[Reference]) -> Event {
+    let steps: Vec<_> = target.history.iter().filter_map(|item| item.step).collect();
+    let of_base = image.layers.len().saturating_sub(steps.len());
+    let layer = |(number, layer): (usize, &BaseLayer)| LayerInfo {
+        diff_id: layer.diff_id.to_string(),
+        layer: layer.held.id().map(ToString::to_string),
+        step: number.checked_sub(of_base).and_then(|number| steps.get(number).copied()),
+    };
+    Event::Image {
+        id: image.id.to_string(),
+        platform: target.platform.to_string(),
+        names: names.iter().map(Reference::familiar).collect(),
+        layers: image.layers.iter().enumerate().map(layer).collect(),
+    }
 }
 
 /// The layers that this build added, lowest first.

@@ -37,10 +37,11 @@ pub mod ssh;
 mod steps;
 pub mod survey;
 mod upper;
+pub mod why;
 
 pub use cancel::Cancel;
 pub use error::{Error, ErrorKind, Place};
-pub use events::{Event, Events};
+pub use events::{Event, Events, Stamped};
 pub use held::{Fetcher, Held};
 pub use side_by_side::side_by_side;
 pub use snapshot::Snapshot;

@@ -11,6 +11,7 @@
 //! | directories and archives to trees | [`Store::scan`], [`Store::unpack`] |
 //! | build contexts | [`Store::walk_context`], [`ContextFilter`] |
 //! | finished steps and exports | [`Record`], [`Export`] |
+//! | the last builds, for people | [`BuildEntry`] |
 //! | images and their tags | [`Image`] |
 //! | what registries and other addresses said | [`Remote`], [`Seen`] |
 //! | what changes: cache mounts, volumes, containers | [`CacheMount`], [`ContainerDir`] |
@@ -18,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod blobs;
+mod builds;
 mod containers;
 mod content;
 mod contents;
@@ -40,6 +42,7 @@ mod tags;
 mod temp;
 
 pub use blobs::{BlobWriter, SMALL_BLOB_BYTES_MAX};
+pub use builds::{BUILDS_MAX, BuildEntry};
 pub use containers::ContainerDir;
 pub use content::Content;
 pub use contents::Contents;

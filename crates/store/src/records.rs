@@ -37,6 +37,8 @@ pub struct Record {
     pub duration_ms: u64,
     /// The file that has its output, relative to the store.
     pub log: Option<String>,
+    /// What went into the key, for people: how this differs from another record's says why a step was executed again.
+    pub made_of: Option<String>,
     /// The boot that it was written under. Filled in when a record is read; ignored when one is written.
     pub boot: Option<String>,
 }
@@ -66,6 +68,8 @@ struct RecordFile {
     duration_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    made_of: Option<String>,
     stamp: Stamp,
 }
 
@@ -94,7 +98,8 @@ impl Store {
         note_use(&path);
         let created = Time { seconds: file.created.0, nanoseconds: file.created.1 };
         let boot = Some(file.stamp.boot);
-        Ok(Some(Record { layer: file.layer, created, duration_ms: file.duration_ms, log: file.log, boot }))
+        let RecordFile { layer, duration_ms, log, made_of, .. } = file;
+        Ok(Some(Record { layer, created, duration_ms, log, made_of, boot }))
     }
 
     /// Remembers `record` under `key`, instead of what was there.
@@ -104,6 +109,7 @@ impl Store {
             created: (record.created.seconds, record.created.nanoseconds),
             duration_ms: record.duration_ms,
             log: record.log.clone(),
+            made_of: record.made_of.clone(),
             stamp: self.stamp(),
         };
         self.mark_dirty();

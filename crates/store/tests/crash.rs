@@ -33,8 +33,14 @@ fn build(store: &Store) {
     let step = store.commit_dir(temp, tree).unwrap();
     let (tree, origins) = files(&[("copied", b"from memory")]);
     let copy = store.commit_origins(tree, origins).unwrap();
-    let record =
-        Record { layer: *step.id(), created: Time::default(), duration_ms: 1, log: None, boot: None };
+    let record = Record {
+        layer: *step.id(),
+        created: Time::default(),
+        duration_ms: 1,
+        log: None,
+        made_of: None,
+        boot: None,
+    };
     store.put_record(&key(), &record).unwrap();
     store.own_bytes(&copy).unwrap();
     let id = Digest::sha256(CONFIG);

@@ -12,6 +12,7 @@ fn record() -> Record {
         created: Time { seconds: 5, nanoseconds: 6 },
         duration_ms: 7,
         log: Some("history/x".to_owned()),
+        made_of: None,
         boot: None,
     }
 }

@@ -95,7 +95,8 @@ fn small_step(fixture: &Fixture) -> Duration {
         crate::support::write(&temp.diff(), "app", format!("{number}").as_bytes());
         let tree = store.scan(&temp.diff(), &ScanOptions::default()).unwrap();
         let layer = *store.commit_dir(temp, tree).unwrap().id();
-        let record = Record { layer, created: Time::default(), duration_ms: 0, log: None, boot: None };
+        let record =
+            Record { layer, created: Time::default(), duration_ms: 0, log: None, made_of: None, boot: None };
         store.put_record(&layer, &record).unwrap();
     })
 }

@@ -4,6 +4,7 @@ mod commit_time;
 mod engine;
 pub(crate) mod options;
 mod outputs;
+mod remembered;
 pub(crate) mod sources;
 mod work;
 
@@ -106,6 +107,12 @@ pub(crate) struct BuildArgs {
     /// Write digests and names of the result to a file, as JSON
     #[arg(long, value_name = "FILE", value_parser = path())]
     metadata_file: Option<PathBuf>,
+    /// Write what happened, and when, to a file that chrome://tracing and ui.perfetto.dev show; - is standard output
+    #[arg(long, value_name = "FILE", value_parser = path())]
+    trace: Option<PathBuf>,
+    /// Write a page about the build to a file, as `report` does of the last one; - is standard output
+    #[arg(long, value_name = "FILE", value_parser = path())]
+    report: Option<PathBuf>,
     /// How to show what happens
     #[arg(long, value_name = "KIND", value_enum)]
     progress: Option<Progress>,
@@ -153,7 +160,8 @@ pub(crate) fn execute(arguments: BuildArgs, context: &Context) -> Outcome {
 impl BuildArgs {
     /// Paths that are empty, from variables of a script that are not set, are none, as in docker.
     fn without_empty_paths(mut self) -> Self {
-        for path in [&mut self.file, &mut self.iidfile, &mut self.metadata_file] {
+        let Self { file, iidfile, metadata_file, trace, report, .. } = &mut self;
+        for path in [file, iidfile, metadata_file, trace, report] {
             *path = path.take().filter(|path| !path.as_os_str().is_empty());
         }
         self

@@ -23,6 +23,7 @@ pub(crate) mod parse;
 pub(crate) mod ps;
 pub(crate) mod pull;
 pub(crate) mod push;
+pub(crate) mod report;
 pub(crate) mod rm;
 pub(crate) mod rmi;
 pub(crate) mod run;
@@ -60,6 +61,7 @@ pub(crate) enum Commands {
     Parse(parse::ParseArgs),
     Fix(fix::FixArgs),
     Context(context::ContextArgs),
+    Report(report::ReportArgs),
     Create(Box<create::CreateArgs>),
     Export(export::ExportArgs),
     Rm(rm::RmArgs),
@@ -153,6 +155,7 @@ pub(crate) fn execute(command: Commands, context: &Context) -> Outcome {
         Commands::Parse(arguments) => parse::execute(&arguments),
         Commands::Fix(arguments) => fix::execute(&arguments),
         Commands::Context(arguments) => context::execute(&arguments, context),
+        Commands::Report(arguments) => report::execute(&arguments, context),
         Commands::Create(arguments) => create::execute(*arguments, context),
         Commands::Export(arguments) => export::execute(&arguments, context),
         Commands::Rm(arguments) => rm::execute(&arguments, context),

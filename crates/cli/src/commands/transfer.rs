@@ -1,5 +1,7 @@
 //! What commands that move images have in common: how they show what happens.
 
+use std::time::Instant;
+
 use galley_engine::{Cancel, Error, Events, Fetcher, ports::NoRecords};
 use galley_store::Store;
 
@@ -34,7 +36,7 @@ impl ShowArgs {
         stop: &Cancel,
         work: impl FnOnce(&Fetcher<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let (events, receiver) = display::channel();
+        let (events, receiver) = display::channel(Instant::now());
         let fetcher = |events| Fetcher { store, may_write, events, stop, records: &NoRecords };
         if !may_write {
             // Nothing is shown before it is clear that this was all.

@@ -1,14 +1,15 @@
 //! What the person sees of a build: consumers of the engine's one stream of events.
 //!
 //! ```text
-//! engine ── Event ──▶ thread ──▶ State ──▶ tty | plain | quiet | rawjson ──▶ standard error
+//! engine ── Event ──▶ thread ─┬▶ State ──▶ tty | plain | quiet | rawjson ──▶ standard error
+//!                             └▶ Story ──▶ trace, report, what the store remembers
 //! ```
 //!
 //! Displays get the time with each event and write to any `Write`, so that their tests need neither a process nor a
 //! clock.
 
 mod plain;
-mod rawjson;
+pub(crate) mod rawjson;
 mod state;
 pub(crate) mod text;
 mod transfers;
@@ -21,10 +22,12 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use galley_engine::{Event, Events};
+use galley_engine::{Event, Events, Stamped};
 
 use state::State;
 pub(crate) use state::Tail;
+
+use crate::story::Story;
 
 /// How often a terminal is redrawn.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -83,19 +86,27 @@ pub(crate) struct Show {
 pub(crate) struct Summary {
     /// The last output of a step that failed.
     pub(crate) failed: Option<Tail>,
+    /// All that happened.
+    pub(crate) story: Story,
 }
 
-/// Where a build puts its events, and where a display takes them.
-pub(crate) fn channel() -> (Events, Receiver<Event>) {
-    let (sender, receiver) = crossbeam_channel::unbounded();
-    (Events::new(sender), receiver)
+/// Where something puts its events that began at `start`, and where a display takes them.
+pub(crate) fn channel(start: Instant) -> (Events, Incoming) {
+    let (sender, events) = crossbeam_channel::unbounded();
+    (Events::new(sender, start), Incoming { events, start })
+}
+
+/// Events on their way to a display.
+pub(crate) struct Incoming {
+    events: Receiver<Stamped>,
+    start: Instant,
 }
 
 impl Show {
     /// Starts the display; it ends when every clone of the [`Events`] is gone.
-    pub(crate) fn start(progress: Progress, program: &str, receiver: Receiver<Event>) -> Self {
+    pub(crate) fn start(progress: Progress, program: &str, incoming: Incoming) -> Self {
         let display = display(progress, program);
-        Self { thread: thread::spawn(move || consume(display, &receiver)) }
+        Self { thread: thread::spawn(move || consume(display, &incoming)) }
     }
 
     /// Waits until everything is shown.
@@ -114,26 +125,32 @@ fn display(progress: Progress, program: &str) -> Option<Box<dyn Display>> {
 }
 
 /// Reads events to their end. A display that cannot write any more is dropped; the build goes on.
-fn consume(mut display: Option<Box<dyn Display>>, receiver: &Receiver<Event>) -> Summary {
-    let start = Instant::now();
+fn consume(mut display: Option<Box<dyn Display>>, incoming: &Incoming) -> Summary {
     let mut state = State::default();
+    let mut story = Story::default();
     loop {
-        let received = receiver.recv_timeout(REDRAW);
-        let at = start.elapsed();
-        if let Ok(event) = &received {
-            state.apply(event, at);
+        let received = incoming.events.recv_timeout(REDRAW);
+        if let Ok(stamped) = &received {
+            state.apply(&stamped.event, stamped.at);
         }
         let shown = match (&mut display, &received) {
             (None, _) => Ok(()),
-            (Some(display), Ok(event)) => display.event(event, &state, at),
-            (Some(display), Err(RecvTimeoutError::Timeout)) => display.tick(&state, at),
-            (Some(display), Err(RecvTimeoutError::Disconnected)) => display.finish(&state, at),
+            (Some(display), Ok(Stamped { at, event })) => display.event(event, &state, *at),
+            (Some(display), Err(RecvTimeoutError::Timeout)) => display.tick(&state, incoming.start.elapsed()),
+            (Some(display), Err(RecvTimeoutError::Disconnected)) => {
+                display.finish(&state, incoming.start.elapsed())
+            }
         };
         if shown.is_err() {
             display = None;
         }
-        if received == Err(RecvTimeoutError::Disconnected) {
-            return Summary { failed: state.into_failed() };
+        match received {
+            Ok(stamped) => story.add(stamped),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                story.end(incoming.start.elapsed());
+                return Summary { failed: state.into_failed(), story };
+            }
         }
     }
 }

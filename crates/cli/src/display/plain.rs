@@ -84,7 +84,7 @@ impl<W: Write> Plain<W> {
     fn warnings(&mut self, state: &State) -> io::Result<()> {
         for warned in state.warnings.iter().skip(self.warned) {
             let place = warned.place.as_ref().map_or_else(String::new, |place| format!(" ({place})"));
-            let rule = warned.rule.map_or_else(String::new, |rule| format!("{rule}: "));
+            let rule = warned.rule.as_ref().map_or_else(String::new, |rule| format!("{rule}: "));
             writeln!(self.out, "WARN: {rule}{}{place}", warned.message)?;
             if let Some(help) = &warned.help {
                 writeln!(self.out, "      {help}")?;

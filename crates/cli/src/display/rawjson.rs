@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Display, state::State};
 
 /// Raised when a reader of these lines would have to change.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// Writes JSON lines to `out`.
 pub(super) struct RawJson<W> {
@@ -25,14 +25,19 @@ impl<W: Write> RawJson<W> {
         Self { out, program: program.to_owned(), started: false }
     }
 
-    fn line(&mut self, mut value: Value, at: Duration) -> io::Result<()> {
-        // Microseconds: finer is noise.
-        let at = (at.as_secs_f64() * 1e6).round() / 1e6;
-        if let Some(fields) = value.as_object_mut() {
-            fields.insert("at".to_owned(), json!(at));
-        }
-        writeln!(self.out, "{value}")
+    fn line(&mut self, value: Value, at: Duration) -> io::Result<()> {
+        writeln!(self.out, "{}", stamped(value, at))
     }
+}
+
+/// The object with the time of what it tells.
+pub(crate) fn stamped(mut value: Value, at: Duration) -> Value {
+    // Microseconds: finer is noise.
+    let at = (at.as_secs_f64() * 1e6).round() / 1e6;
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("at".to_owned(), json!(at));
+    }
+    value
 }
 
 impl<W: Write + Send> Display for RawJson<W> {

@@ -1,6 +1,7 @@
 //! What is known of a build from its events: the model behind every display.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, VecDeque},
     time::Duration,
 };
@@ -62,14 +63,14 @@ pub(crate) struct Tail {
 /// A warning with its place and hint.
 #[derive(Clone, Debug)]
 pub(super) struct Warned {
-    pub(super) rule: Option<&'static str>,
+    pub(super) rule: Option<Cow<'static, str>>,
     pub(super) message: String,
     pub(super) place: Option<String>,
     pub(super) help: Option<String>,
 }
 
 impl Warned {
-    fn new(rule: Option<&'static str>, message: &str, place: Option<&str>, help: Option<&str>) -> Self {
+    fn new(rule: Option<Cow<'static, str>>, message: &str, place: Option<&str>, help: Option<&str>) -> Self {
         Self {
             rule,
             message: text::clean(message),
@@ -109,7 +110,7 @@ impl State {
                 }
                 None
             }
-            Event::Context { name, files, bytes } => {
+            Event::Context { name, files, bytes, .. } => {
                 let size = human::size(*bytes);
                 let what =
                     if name == "." { "build context".to_owned() } else { format!("build context {name}") };
@@ -123,17 +124,17 @@ impl State {
                     self.end(index, Status::Done(Duration::ZERO))
                 }
             }
-            Event::Started { step } => self.step(*step).and_then(|index| {
+            Event::Started { step, .. } => self.step(*step).and_then(|index| {
                 self.restart(index, at);
                 self.begin(index, at)
             }),
             Event::Log { step, bytes, .. } => self.step(*step).and_then(|index| self.log(index, bytes, at)),
-            Event::Cached { step, from } => self.step(*step).and_then(|index| {
+            Event::Cached { step, from, .. } => self.step(*step).and_then(|index| {
                 let status = Status::Cached(from.as_deref().map(text::clean));
                 let told = self.work.get(index).is_some_and(|work| work.status == status);
                 self.begin(index, at).filter(|_| !told).and_then(|index| self.end(index, status))
             }),
-            Event::Finished { step, took } => {
+            Event::Finished { step, took, .. } => {
                 self.step(*step).and_then(|index| self.end(index, Status::Done(*took)))
             }
             Event::Failed { step, message } => self.step(*step).and_then(|index| {
@@ -156,22 +157,24 @@ impl State {
                 self.outputs.get(what).copied().and_then(|index| self.end(index, Status::Done(*took)))
             }
             Event::Warning { rule, message, place, help } => {
-                self.warnings.push(Warned::new(*rule, message, place.as_deref(), help.as_deref()));
+                self.warnings.push(Warned::new(rule.clone(), message, place.as_deref(), help.as_deref()));
                 None
             }
+            Event::Phase { .. } | Event::Image { .. } => None,
         };
     }
 
     /// What rules found, as docker ends a build.
     pub(super) fn findings(&self) -> String {
-        let named = |warned: &'_ Warned| Some((warned.rule?, warned.message.clone(), warned.place.clone()));
+        let named =
+            |warned: &'_ Warned| Some((warned.rule.clone()?, warned.message.clone(), warned.place.clone()));
         let found: Vec<_> = self.warnings.iter().filter_map(named).collect();
         let what = match found.len() {
             0 => return String::new(),
             1 => "1 warning found".to_owned(),
             count => format!("{count} warnings found"),
         };
-        let line = |(rule, message, place): &(&str, String, Option<String>)| {
+        let line = |(rule, message, place): &(Cow<'static, str>, String, Option<String>)| {
             let place = place.as_ref().map_or_else(String::new, |place| format!(" ({place})"));
             format!(" - {rule}: {message}{place}\n")
         };

@@ -16,25 +16,38 @@ fn planned() -> Event {
         "[stage-1 1/1] COPY --from=builder /app /app",
     ];
     let steps = names.iter().enumerate();
-    let steps =
-        steps.map(|(id, name)| StepInfo { id: StepId(id), name: (*name).to_owned(), place: None }).collect();
+    let steps = steps
+        .map(|(id, name)| StepInfo { id: StepId(id), name: (*name).to_owned(), ..StepInfo::default() })
+        .collect();
     Event::Planned { steps }
 }
 
 fn log(text: &[u8]) -> Event {
-    Event::Log { step: StepId(1), stream: Stream::Stdout, bytes: text.to_vec() }
+    Event::Log { step: StepId(1), stream: Stream::Stdout, bytes: text.to_vec(), skipped: None }
+}
+
+fn started(step: StepId) -> Event {
+    Event::Started { step, key: None, why: None, looked: Duration::ZERO }
+}
+
+fn cached(step: StepId, from: Option<String>) -> Event {
+    Event::Cached { step, from, key: None, layer: None, looked: Duration::ZERO }
+}
+
+fn finished(step: StepId, took: Duration) -> Event {
+    Event::Finished { step, took, layer: None, files: 0, bytes: 0 }
 }
 
 fn build() -> Vec<(f64, Event)> {
     let step = StepId;
     vec![
         (0.0, planned()),
-        (0.0, Event::Context { name: ".".to_owned(), files: 12, bytes: 34_000 }),
-        (0.1, Event::Cached { step: step(0), from: None }),
-        (0.1, Event::Started { step: step(1) }),
+        (0.0, Event::Context { name: ".".to_owned(), files: 12, bytes: 34_000, took: at(0.0) }),
+        (0.1, cached(step(0), None)),
+        (0.1, started(step(1))),
         (0.3, log(b"go: \x1b[1mdownloading\x1b[0m gin\n10%\r50%\r100%\npart")),
         (0.4, log(b" two\nno end")),
-        (1.3, Event::Finished { step: step(1), took: at(1.2) }),
+        (1.3, finished(step(1), at(1.2))),
         (
             1.3,
             Event::Warning {
@@ -44,8 +57,8 @@ fn build() -> Vec<(f64, Event)> {
                 help: None,
             },
         ),
-        (1.4, Event::Started { step: step(2) }),
-        (1.4, Event::Finished { step: step(2), took: at(0.0) }),
+        (1.4, started(step(2))),
+        (1.4, finished(step(2), at(0.0))),
         (1.5, Event::Exporting { what: "exporting to oci archive out.tar".to_owned() }),
         (1.6, Event::Exported { what: "exporting to oci archive out.tar".to_owned(), took: at(0.1) }),
     ]
@@ -220,7 +233,7 @@ fn a_long_output_keeps_its_end() {
     let lines: String = (0..100).map(|line| format!("line {line}\n")).collect();
     let events = [
         (0.0, planned()),
-        (0.1, Event::Started { step: StepId(1) }),
+        (0.1, started(StepId(1))),
         (0.2, log(lines.as_bytes())),
         (0.3, Event::Failed { step: StepId(1), message: "exit code 1".to_owned() }),
     ];
@@ -239,14 +252,14 @@ fn fetching() -> Vec<(f64, Event)> {
     use TransferState::{Done, Present, Running};
     vec![
         (0.0, planned()),
-        (0.1, Event::Started { step: StepId(1) }),
+        (0.1, started(StepId(1))),
         (1.0, moved("a", 0, Running)),
         (1.0, moved("b", 0, Present)),
         (2.0, moved("a", 12_300_000, Running)),
         (3.0, moved("a", 20_000_000, Running)),
         (6.5, moved("a", 30_000_000, Running)),
         (7.0, moved("a", 45_600_000, Done)),
-        (7.0, Event::Cached { step: StepId(2), from: Some("type=registry,ref=example.com/a".to_owned()) }),
+        (7.0, cached(StepId(2), Some("type=registry,ref=example.com/a".to_owned()))),
     ]
 }
 
@@ -292,7 +305,7 @@ fn a_terminal_shows_transfers_with_their_rate() {
 fn a_build_that_starts_over_is_told_once() {
     let mut events = build();
     events.truncate(3);
-    events.push((0.1, Event::Cached { step: StepId(1), from: Some("type=local,src=c".to_owned()) }));
+    events.push((0.1, cached(StepId(1), Some("type=local,src=c".to_owned()))));
     let (told, warned) = (events.clone(), "a cache lost files".to_owned());
     events.push((0.2, Event::Warning { rule: None, message: warned, place: None, help: None }));
     events.extend(told.into_iter().take(3));

@@ -161,7 +161,7 @@ impl Bench {
         cancel: &Cancel,
     ) -> Result<Built, Error> {
         let plan = self.plan(text);
-        let request = BuildRequest { plan: &plan, mode, jobs: schedule::DEFAULT_JOBS };
+        let request = BuildRequest { plan: &plan, mode, jobs: schedule::DEFAULT_JOBS, subject: None };
         let ports = Ports {
             store: &runner.store,
             runner,
@@ -431,7 +431,7 @@ fn only_what_is_meant_is_read() {
     let context = |text: &str| {
         let (sender, events) = crossbeam_channel::unbounded();
         let (plan, runner) = (bench.plan(text), bench.runner(&store));
-        let request = BuildRequest { plan: &plan, mode: Mode::Execute, jobs: 1 };
+        let request = BuildRequest { plan: &plan, mode: Mode::Execute, jobs: 1, subject: None };
         let ports = Ports {
             store: &store,
             runner: &runner,
@@ -440,8 +440,8 @@ fn only_what_is_meant_is_read() {
             records: &NoRecords,
             remotes: Remotes::none(),
         };
-        build(&request, &ports, &Events::new(sender), &Cancel::new()).unwrap();
-        events.try_iter().find_map(|event| match event {
+        build(&request, &ports, &Events::new(sender, Instant::now()), &Cancel::new()).unwrap();
+        events.try_iter().find_map(|stamped| match stamped.event {
             Event::Context { files, .. } => Some(files),
             _ => None,
         })

@@ -36,7 +36,14 @@ pub fn fetch(fetcher: &Fetcher<'_>, place: &Elsewhere) -> Result<Layer, Error> {
     let start = Instant::now();
     let layer = unpack(fetcher, place)?;
     let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let record = Record { layer: *layer.id(), created: clock::now(), duration_ms, log: None, boot: None };
+    let record = Record {
+        layer: *layer.id(),
+        created: clock::now(),
+        duration_ms,
+        log: None,
+        made_of: None,
+        boot: None,
+    };
     store.put_record(&key(diff_id), &record).map_err(store_error)?;
     Ok(layer)
 }

@@ -247,7 +247,8 @@ impl Remote<'_> {
     ) -> Result<Obtained, Error> {
         let created = now();
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let record = Record { layer: *layer.id(), created, duration_ms, log: None, boot: None };
+        let record =
+            Record { layer: *layer.id(), created, duration_ms, log: None, made_of: None, boot: None };
         self.store.put_record(&key, &record).map_err(store_error)?;
         Ok(Obtained { key, layer, created, fetched: true, time })
     }

@@ -210,7 +210,7 @@ pub fn remember(store: &Store, built: &Built) -> Result<(), Error> {
             continue;
         }
         let (layer, created) = (*layer.id(), outcome.created);
-        let record = Record { layer, created, duration_ms: 0, log: None, boot: None };
+        let record = Record { layer, created, duration_ms: 0, log: None, made_of: None, boot: None };
         store.put_record(key, &record).map_err(store_error)?;
         new = true;
     }

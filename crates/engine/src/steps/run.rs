@@ -145,7 +145,8 @@ impl<'a> Output<'a> {
         // A full disk must not kill the step for its log's sake; the commit will tell.
         drop(state.file.write_all(bytes));
         state.tail.keep(bytes);
-        self.builder.events.emit(Event::Log { step: self.step.id, stream, bytes: bytes.to_vec() });
+        let (step, bytes) = (self.step.id, bytes.to_vec());
+        self.builder.events.emit(Event::Log { step, stream, bytes, skipped: None });
     }
 
     fn failure(self, operation: &RunOp, exit: Exit) -> Error {

@@ -17,10 +17,11 @@ use super::{
 use crate::{
     Cancel, Error, ErrorKind, Event, Snapshot,
     build::{Builder, Outcome},
-    cache::{self, Key},
+    cache::{self, CopyInput, Key},
     clock::now,
     plan::{CopyOp, Operation, RunOp, Source, Step, WorkdirOp},
     schedule::Done,
+    why::Parts,
 };
 
 /// A step that can be looked up and executed.
@@ -38,11 +39,13 @@ enum What<'a> {
     Run {
         operation: &'a RunOp,
         inputs: Vec<Option<MountInput>>,
+        digests: Vec<Digest>,
     },
     /// The files, and what each source means among them when that is known already.
     Copy {
         operation: &'a CopyOp,
         from: Sources,
+        input: CopyInput,
     },
     Workdir {
         operation: &'a WorkdirOp,
@@ -67,11 +70,12 @@ impl<'a> Work<'a> {
             Operation::Run(operation) => {
                 let inputs = mount_inputs(builder, operation, done)?;
                 let digests = mount_digests(operation, &inputs)?;
-                (cache::run(&id, operation, &digests), What::Run { operation, inputs })
+                (cache::run(&id, operation, &digests), What::Run { operation, inputs, digests })
             }
             Operation::Copy(operation) => {
                 let (from, input) = Sources::new(builder, operation, done)?;
-                (cache::copy(&id, operation, &input, &from.fetched_ids()), What::Copy { operation, from })
+                let key = cache::copy(&id, operation, &input, &from.fetched_ids());
+                (key, What::Copy { operation, from, input })
             }
             Operation::Workdir(operation) => (cache::workdir(&id, operation), What::Workdir { operation }),
         };
@@ -89,6 +93,24 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// What is in its key, with names for people.
+    pub(crate) fn parts(&self) -> Parts {
+        let below = self.below.id();
+        match &self.what {
+            What::Run { operation, digests, .. } => Parts::of_run(below, operation, digests),
+            What::Copy { operation, from, input } => {
+                let (selections, copied): (&[Digest], _) = match input {
+                    CopyInput::Selections(digests) => (digests, None),
+                    CopyInput::Snapshot(id) => (&[], Some(*id)),
+                    CopyInput::Nothing => (&[], None),
+                };
+                let copied: Vec<Digest> = copied.into_iter().chain(from.fetched_ids()).collect();
+                Parts::of_copy(below, operation, selections, &copied)
+            }
+            What::Workdir { operation } => Parts::of_workdir(below, operation),
+        }
+    }
+
     /// The log of a run step, relative to the store.
     pub(crate) fn log(&self) -> Option<String> {
         matches!(self.what, What::Run { .. }).then(|| run::log_name(&self.key))
@@ -97,8 +119,8 @@ impl<'a> Work<'a> {
     pub(crate) fn execute(&self, builder: &Builder<'_>, step: &Step, stop: &Cancel) -> Result<Layer, Error> {
         builder.fetcher(stop).fetch(self.snapshots().flat_map(Snapshot::held))?;
         match &self.what {
-            What::Run { operation, inputs } => run::execute(builder, step, self, operation, inputs, stop),
-            What::Copy { operation, from } => self.copy(builder, step, operation, from),
+            What::Run { operation, inputs, .. } => run::execute(builder, step, self, operation, inputs, stop),
+            What::Copy { operation, from, .. } => self.copy(builder, step, operation, from),
             What::Workdir { operation } => self.workdir(builder, step, operation),
         }
     }

@@ -3,12 +3,16 @@
 //! For an ordinary user this is tried twice: first outside of the user namespace, looking up only; when something is
 //! not known yet, once more inside, from the start. A build that changes nothing never enters the namespace.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use galley_engine::{
     Cancel, Error, ErrorKind, Event, Events, Fetcher,
     build::{self, BuildRequest, Built, Mode},
     context as contexts,
+    events::Phase,
     export::{Exported, Made, Packed},
     image::{self, ImageOptions, TimeOptions},
     plan::{self, ContextSource, Plan, PlanOptions},
@@ -26,12 +30,13 @@ use super::{
     BuildArgs, cache, commit_time,
     options::{plan_options, secrets},
     outputs::{self, Outputs},
+    remembered::{self, Remembered},
 };
 use crate::{
     args::{VERSION, ssh},
     context::Context,
     display::{self, Progress, Show},
-    failure::{Outcome, of_stream, store_error},
+    failure::{Outcome, of_stream},
     lock::{Lock, LockedImages},
     namespace,
     ports::StoreImages,
@@ -123,6 +128,7 @@ struct Done {
 
 impl Job<'_> {
     fn run(&self, cancel: &Cancel) -> Result<(), Error> {
+        let start = Instant::now();
         let environment = &self.context.environment;
         let secrets = secrets(&self.arguments.secret, environment)?;
         let sources = StoreImages::new(self.store, self.context, ask(self.arguments), cancel);
@@ -152,8 +158,13 @@ impl Job<'_> {
         };
         self.outputs.check_index(plan.is_index)?;
         let registries = sources.registries();
-        let made = self.show(|events| self.build(&plan, &remote, times, registries, events))?;
-        self.tell(&made)
+        let planned = start.elapsed();
+        let (made, remembered) = self.show(start, |events| {
+            events.emit(Event::Phase { phase: Phase::Plan, took: planned });
+            self.build(&plan, &remote, times, registries, events)
+        })?;
+        self.tell(&made)?;
+        remembered
     }
 
     /// `SOURCE_DATE_EPOCH` as the name of a stage: what that fetches has a time, or there is none.
@@ -165,27 +176,49 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Shows what `work` does. Outside of the namespace nothing is shown before it is clear that this was all.
-    fn show(&self, work: impl FnOnce(&Events) -> Result<Done, Error>) -> Result<Done, Error> {
+    /// Shows what `work` does, and remembers it; whether that worked comes back beside what was made. Outside of the
+    /// namespace nothing is shown before it is clear that this was all.
+    fn show(
+        &self,
+        start: Instant,
+        work: impl FnOnce(&Events) -> Result<Done, Error>,
+    ) -> Result<(Done, Result<(), Error>), Error> {
         let program = format!("{} {VERSION}", self.context.environment.program());
-        let (events, receiver) = display::channel();
-        if !self.may_execute {
-            let made = work(&events)?;
-            drop(events);
-            Show::start(self.progress()?, &program, receiver).finish();
-            return Ok(made);
-        }
         let progress = self.progress()?;
-        let show = Show::start(progress, &program, receiver);
-        let made = work(&events);
-        drop(events);
-        let summary = show.finish();
+        let remembered = Remembered::new(self.arguments, self.outputs, self.context, &program)?;
+        let (events, incoming) = display::channel(start);
+        let (made, summary) = if self.may_execute {
+            let show = Show::start(progress, &program, incoming);
+            let made = work(&events);
+            drop(events);
+            (made, show.finish())
+        } else {
+            let made = work(&events);
+            drop(events);
+            let progress = match &made {
+                Ok(_) => progress,
+                Err(error) if error.kind == ErrorKind::NeedsExecution => {
+                    return made.map(|made| (made, Ok(())));
+                }
+                Err(_) => Progress::Quiet,
+            };
+            (made, Show::start(progress, &program, incoming).finish())
+        };
         if let (Err(_), Some(tail)) =
             (&made, summary.failed.as_ref().filter(|_| progress != Progress::Rawjson))
         {
             drop(display::print_failed(tail, &mut anstream::stderr()));
         }
-        made
+        let kept = remembered.keep(self.store, summary.story, made.as_ref().err());
+        match (made, kept) {
+            (Ok(made), kept) => Ok((made, kept)),
+            (Err(error), kept) => {
+                if let Err(second) = kept {
+                    crate::report::print(&second.into());
+                }
+                Err(error)
+            }
+        }
     }
 
     fn build(
@@ -202,6 +235,7 @@ impl Job<'_> {
         let runner = SandboxRunner::new(self.store, events).below_cgroup(parent);
         let mode = if self.may_execute { Mode::Execute } else { Mode::LookupOnly };
         let jobs = self.arguments.jobs.map_or(schedule::DEFAULT_JOBS, usize::from);
+        let subject = remembered::subject(self.arguments);
         let caches = self.caches(plan, registries, events)?;
         let ports =
             Ports { store: self.store, runner: &runner, secrets, ssh: self.ssh, records: &caches, remotes };
@@ -213,7 +247,7 @@ impl Job<'_> {
             records: &caches,
         };
         loop {
-            let request = BuildRequest { plan, mode, jobs };
+            let request = BuildRequest { plan, mode, jobs, subject: Some(subject) };
             let made = build::build(&request, &ports, events, cancel).and_then(|built| {
                 caches.lost_something();
                 let made = self.finish(plan, &built, times, registries, &fetcher);
@@ -259,7 +293,7 @@ impl Job<'_> {
         let source_date_epoch = times.source_date_epoch.or(plan.epoch);
         let times = TimeOptions { source_date_epoch, ..times };
         if self.outputs.nothing {
-            self.store.barrier().map_err(store_error)?;
+            image::barrier(self.store, fetcher.events)?;
         }
         if !self.outputs.nothing || cache::is_written(self.arguments) {
             self.enter_for_files(built)?;
@@ -302,7 +336,7 @@ impl Job<'_> {
         if self.outputs.store {
             outputs::keep(self.outputs, &exported).map_err(|error| self.inside(error))?;
         } else {
-            self.store.barrier().map_err(store_error)?;
+            image::barrier(self.store, fetcher.events)?;
         }
         let packed = outputs::write(self.outputs, &exported, registries, caches)?;
         Ok(Done { id: outputs::id(&made, packed.as_ref()), packed })
@@ -321,6 +355,7 @@ impl Job<'_> {
         let targets = plan.targets.iter().zip(&built.targets).enumerate();
         let made = targets.map(|(number, (target, snapshot))| {
             let image = image::assemble(fetcher, plan, number, built, &options)?;
+            fetcher.events.emit(image::describe(&image, target, &self.outputs.names));
             Ok(Made { snapshot: snapshot.clone(), image, platform: target.platform.clone() })
         });
         made.collect()
@@ -390,7 +425,7 @@ impl Job<'_> {
 fn warn(plan: &Plan, events: &Events) {
     for warning in &plan.warnings {
         events.emit(Event::Warning {
-            rule: warning.rule.map(|rule| rule.name),
+            rule: warning.rule.map(|rule| rule.name.into()),
             message: warning.message.clone(),
             place: warning.place.as_ref().map(ToString::to_string),
             help: warning.help.clone(),
