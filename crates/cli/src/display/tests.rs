@@ -137,7 +137,7 @@ fn what_rules_found_is_counted_at_the_end() {
         (1.3, Event::Warning { rule: Some(rule), message, place, help: None })
     };
     let mut events = build();
-    events.extend([found("One"), found("Two")]);
+    events.extend([found("One".into()), found("Two".into())]);
     let list = " - One: it is old (Dockerfile:2:5)\n - Two: it is old (Dockerfile:2:5)\n";
     let end = format!("\n 2 warnings found (galley build --check tells more):\n{list}");
     let shown = plain(&events);
@@ -207,7 +207,7 @@ fn rawjson_is_one_object_a_line() {
         text.lines().next().unwrap(),
         r#"{"event":"log-start","version":1,"program":"galley 0.1.0","at":0.0}"#
     );
-    assert_eq!(text.lines().nth(3).unwrap(), r#"{"event":"cached","step":0,"at":0.1}"#);
+    assert_eq!(text.lines().nth(3).unwrap(), r#"{"event":"cached","step":0,"looked":0.0,"at":0.1}"#);
     assert_eq!(text.lines().last().unwrap(), r#"{"event":"log-end","at":2.0}"#);
 }
 

@@ -20,17 +20,22 @@ const WIDTH: i64 = 196;
 const HEIGHT: i64 = 76;
 const ACROSS: i64 = 64;
 const DOWN: i64 = 20;
+/// A graph up to this width is made smaller to fit.
+const FIT_MAX: i64 = 1700;
 /// Room around all.
 const MARGIN: i64 = 6;
 /// Characters of a title.
 const TITLE_MAX: usize = 24;
 
 /// The steps of one stage.
+#[derive(Default)]
 struct Node {
     title: String,
     /// Numbers of steps.
     steps: Vec<usize>,
     needs: BTreeSet<usize>,
+    /// Those of `needs` that no other of them needs.
+    direct: BTreeSet<usize>,
     column: usize,
     line: usize,
 }
@@ -41,15 +46,16 @@ impl Page<'_> {
         if nodes.len() < 2 || nodes.len() > NODES_MAX {
             return;
         }
-        let note = "An arrow leads from what is needed to what needs it. A dot is a step. <span class=\"key run\">executed</span> <span class=\"key found\">found</span> <span class=\"key base\">base</span>";
+        let note = "An arrow leads from what is needed to what needs it; what is needed through others has none. A dot is a step. <span class=\"key run\">executed</span> <span class=\"key found\">found</span> <span class=\"key base\">base</span>";
         self.section("stages", "Stages", note);
         let extent = |last: usize, size: i64, gap: i64| (last as i64 + 1) * (size + gap) - gap + 2 * MARGIN;
         let last = |part: fn(&Node) -> usize| nodes.iter().map(part).max().unwrap_or_default();
         let width = extent(last(|node| node.column), WIDTH, ACROSS);
         let height = extent(last(|node| node.line), HEIGHT, DOWN);
-        self.out.raw(format_args!("<div class=\"scroll\"><svg class=\"graph\" data-keys role=\"group\" aria-labelledby=\"stages\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\">\n"));
+        let fit = if width <= FIT_MAX { "graph fit" } else { "graph" };
+        self.out.raw(format_args!("<div class=\"scroll\"><svg class=\"{fit}\" data-keys role=\"group\" aria-labelledby=\"stages\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\">\n"));
         for node in &nodes {
-            for from in node.needs.iter().filter_map(|need| nodes.get(*need)) {
+            for from in node.direct.iter().filter_map(|need| nodes.get(*need)) {
                 let markup = self.edge(from, node);
                 self.out.raw(markup);
             }
@@ -64,12 +70,14 @@ impl Page<'_> {
     fn edge(&self, from: &Node, to: &Node) -> String {
         let (x1, y1) = (x(from) + WIDTH, y(from) + HEIGHT / 2);
         let (x2, y2) = (x(to), y(to) + HEIGHT / 2);
-        let bend = ((x2 - x1) / 2).max(24);
+        // Over other columns it goes straight, on the line that is kept free for it.
+        let turn = x2 - ACROSS;
+        let bend = ACROSS / 2;
         let critical = if self.is_critical(from) && self.is_critical(to) { " critical" } else { "" };
         format!(
-            "<path class=\"edge{critical}\" d=\"M{x1} {y1}C{} {y1} {} {y2} {x2} {y2}\"/>\
+            "<path class=\"edge{critical}\" d=\"M{x1} {y1}H{turn}C{} {y1} {} {y2} {x2} {y2}\"/>\
              <path class=\"tip{critical}\" d=\"M{x2} {y2}l-7 -4v8z\"/>\n",
-            x1 + bend,
+            turn + bend,
             x2 - bend,
         )
     }
@@ -95,7 +103,7 @@ impl Page<'_> {
     }
 
     fn is_critical(&self, node: &Node) -> bool {
-        node.steps.iter().any(|step| self.path.has(*step))
+        node.steps.iter().any(|step| self.is_waited_for(*step))
     }
 }
 
@@ -135,7 +143,7 @@ fn layout(steps: &[StepView]) -> Vec<Node> {
     for (number, step) in steps.iter().enumerate() {
         let title = group(step);
         let node = *names.entry(title.clone()).or_insert_with(|| {
-            nodes.push(Node { title, steps: Vec::new(), needs: BTreeSet::new(), column: 0, line: 0 });
+            nodes.push(Node { title, ..Node::default() });
             nodes.len() - 1
         });
         node_of.push(node);
@@ -165,10 +173,37 @@ fn place(nodes: &mut [Node]) {
             break;
         }
     }
-    let mut lines: BTreeMap<usize, usize> = BTreeMap::new();
-    for node in nodes.iter_mut() {
-        let line = lines.entry(node.column).or_default();
-        node.line = *line;
-        *line += 1;
+    for number in 0..nodes.len() {
+        nodes[number].direct = direct(nodes, number);
+    }
+    lines(nodes);
+}
+
+/// What a node needs and does not need through another one.
+fn direct(nodes: &[Node], number: usize) -> BTreeSet<usize> {
+    let needs = &nodes[number].needs;
+    let (mut through, mut waiting) = (BTreeSet::new(), Vec::new());
+    waiting.extend(needs.iter().flat_map(|need| &nodes[*need].needs).copied());
+    while let Some(need) = waiting.pop() {
+        if through.insert(need) {
+            waiting.extend(&nodes[need].needs);
+        }
+    }
+    needs.difference(&through).copied().collect()
+}
+
+/// Beside what it needs, where there is room: an arrow over several columns takes a line in each of them.
+fn lines(nodes: &mut [Node]) {
+    let mut taken: BTreeSet<(usize, usize)> = BTreeSet::new();
+    let mut order: Vec<usize> = (0..nodes.len()).collect();
+    order.sort_by_key(|number| (nodes[*number].column, *number));
+    for number in order {
+        let column = nodes[number].column;
+        let beside = nodes[number].direct.iter().map(|need| nodes[*need].line).min().unwrap_or_default();
+        let line = (beside..).find(|line| !taken.contains(&(column, *line))).unwrap_or_default();
+        let reach = nodes.iter().filter(|other| other.direct.contains(&number)).map(|other| other.column);
+        let end = reach.max().unwrap_or_default().max(column + 1);
+        taken.extend((column..end).map(|column| (column, line)));
+        nodes[number].line = line;
     }
 }

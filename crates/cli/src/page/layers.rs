@@ -61,7 +61,7 @@ impl Page<'_> {
     ) {
         let step = layer.step.and_then(|step| self.model.number(step));
         let name = step.and_then(|number| Some(self.model.steps.get(number)?.info.name.as_str()));
-        let name = escape(&cut(name.unwrap_or("of the base"), 160));
+        let name = escape(&cut(name.unwrap_or("a layer of the base"), 160));
         let open = if open { " open" } else { "" };
         let size = known.map_or_else(|| "not here".to_owned(), |known| human::size(known.bytes));
         let share = known.map_or(0.0, |known| known.bytes as f64 / largest.max(1) as f64 * 1000.0);
@@ -101,7 +101,9 @@ impl Page<'_> {
 /// The treemap; the list beside it says the same.
 fn picture(areas: &[Area]) -> String {
     let sizes: Vec<f64> = areas.iter().map(|area| area.bytes as f64).collect();
-    let mut out = format!("<svg class=\"treemap\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" aria-hidden=\"true\">");
+    let mut out = format!(
+        "<div class=\"scroll\"><svg class=\"treemap\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" aria-hidden=\"true\">"
+    );
     for ((area, place), shade) in areas.iter().zip(squares(&sizes, WIDTH, HEIGHT)).zip((0..5).cycle()) {
         let (name, size) = (escape(&area.name), human::size(area.bytes));
         let (x, y, width, height) = (place.x + 1.0, place.y + 1.0, place.width - 2.0, place.height - 2.0);
@@ -131,7 +133,7 @@ fn picture(areas: &[Area]) -> String {
         }
         out.push_str("</g>");
     }
-    out + "</svg>\n"
+    out + "</svg></div>\n"
 }
 
 fn end_of(path: &str, letters: usize) -> String {

@@ -88,6 +88,11 @@ impl Page<'_> {
         self.out.raw(format_args!("<script>{SCRIPT}</script>\n</body>\n</html>\n"));
     }
 
+    /// Whether a step was executed on the critical path.
+    fn is_waited_for(&self, step: usize) -> bool {
+        self.path.has(step) && self.model.steps.get(step).is_some_and(|step| step.ran.is_some())
+    }
+
     fn section(&mut self, id: &str, heading: &str, note: &str) {
         self.out.raw(format_args!(
             "<section aria-labelledby=\"{id}\">\n<h2 id=\"{id}\" tabindex=\"-1\">{heading}</h2>\n"

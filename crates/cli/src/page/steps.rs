@@ -41,7 +41,7 @@ impl Page<'_> {
     fn step(&mut self, number: usize) {
         let Some(step) = self.model.steps.get(number) else { return };
         let (class, word) = badge(step);
-        let critical = if self.path.has(number) { " critical" } else { "" };
+        let critical = if self.is_waited_for(number) { " critical" } else { "" };
         // What failed is what the page is looked at for.
         let open = if class == "bad" { " open" } else { "" };
         let name = escape(&cut(&step.info.name, NAME_MAX));
@@ -77,7 +77,7 @@ impl Page<'_> {
         }
         out.item("Key", &code(step.key.as_deref()));
         out.item("Layer", &code(step.layer.as_deref()));
-        if self.path.has(number) {
+        if self.is_waited_for(number) {
             out.item("Path", "on the critical path");
         }
         out.raw("</dl>\n");

@@ -36,10 +36,11 @@ impl Page<'_> {
             return;
         }
         let markup: String = rows.iter().map(|row| self.row(row)).collect();
-        let note = "What took time, in the order in which it began. <b class=\"crit\">The critical path</b> is what the build waited for: only what is on it makes the build shorter. <span class=\"key look\">looking</span> <span class=\"key run\">executing</span> <span class=\"key other\">all else</span>";
+        let note = "What took time, in the order in which it began. <b class=\"crit\">The critical path</b> is what the build waited for: only what is faster there makes the build faster. <span class=\"key look\">looking</span> <span class=\"key run\">executing</span> <span class=\"key other\">all else</span>";
         self.section("timeline", "Time line", note);
-        let quarters = (0..=4).map(|quarter| time(self.model.took * quarter / 4));
+        let quarters = (1..=4).map(|quarter| time(self.model.took * quarter / 4));
         let axis: String = quarters.map(|text| format!("<span>{text}</span>")).collect();
+        let axis = format!("<span>0</span>{axis}");
         self.out.raw(format_args!("<div class=\"axis\" aria-hidden=\"true\"><div>{axis}</div></div>\n"));
         self.out.raw("<ol class=\"gantt\" data-keys>\n").raw(markup).raw("</ol>\n");
         if left_out > 0 {

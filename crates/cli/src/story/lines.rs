@@ -86,7 +86,7 @@ pub(crate) fn read(text: &[u8]) -> Option<(Head, Story)> {
     for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
         let Ok(value) = serde_json::from_slice::<Value>(line) else { continue };
         let at = value.get("at").and_then(Value::as_f64).unwrap_or_default();
-        let at = Duration::try_from_secs_f64(at).unwrap_or_default();
+        let at = Duration::try_from_secs_f64(at).unwrap_or(took);
         match value.get("event").and_then(Value::as_str) {
             None if number == 0 => head = serde_json::from_value(value).unwrap_or_default(),
             Some("log-start") => {

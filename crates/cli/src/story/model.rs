@@ -238,12 +238,12 @@ impl Model {
 
     fn transfer(&mut self, event: &Event, at: Duration) {
         let Event::Transfer { name, blob, direction, done, total, state } = event else { return };
-        let same = |known: &&mut TransferView| {
+        let same = |known: &TransferView| {
             known.state == TransferState::Running
                 && (&known.name, &known.blob, &known.direction) == (name, blob, direction)
         };
-        let index = match self.transfers.iter_mut().rev().position(|mut known| same(&&mut known)) {
-            Some(from_end) => self.transfers.len() - 1 - from_end,
+        let index = match self.transfers.iter().rposition(same) {
+            Some(index) => index,
             None => {
                 let (name, blob, direction) = (name.clone(), blob.clone(), *direction);
                 let (span, state) = (Span::at(at), *state);

@@ -71,7 +71,7 @@ impl Trace {
     }
 
     fn names(&mut self, head: &Head, model: &Model) {
-        let what = [&head.names[..], &[head.dockerfile.clone()]].concat().join(", ");
+        let what = [&head.names[..], std::slice::from_ref(&head.dockerfile)].concat().join(", ");
         let arguments = json!({ "name": format!("galley build {what}") });
         self.events
             .push(json!({ "ph": "M", "pid": PROCESS, "name": "process_name", "args": arguments, "ts": 0 }));

@@ -40,7 +40,7 @@ fn history_tells_of_each_instruction() {
         config.history.iter().all(|item| item.created.is_some() && item.comment == "buildkit.dockerfile.v0")
     );
     assert_eq!(config.created, config.history[4].created);
-    assert_eq!(image.id, galley_oci::Digest::sha256(&image.config));
+    assert_eq!(image.id, Digest::sha256(&image.config));
 }
 
 #[test]
