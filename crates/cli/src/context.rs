@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use galley_engine::{Error, ErrorKind, clock};
 use galley_oci::Time;
+use galley_sandbox::probe::mounts_packed;
 use galley_store::{OpenOptions, Store};
 
 use crate::{environment::Environment, failure::Failure, namespace};
@@ -50,6 +51,7 @@ impl Context {
         let options = OpenOptions {
             id_map: namespace::id_map(&self.environment)?,
             failpoint: self.environment.text("GALLEY_FAILPOINT"),
+            mount_trial: self.environment.may_pack().then_some(mounts_packed as _),
         };
         let error = |error| {
             let error = Error::new(ErrorKind::Store, format!("cannot open the store {}", root.display()))

@@ -6,8 +6,12 @@ use std::{
 };
 
 /// Every variable that means something to galley, with what it means (part of `galley --help`).
-pub(crate) const VARIABLES: [(&str, &str); 9] = [
+pub(crate) const VARIABLES: [(&str, &str); 10] = [
     ("GALLEY_ROOT", "the directory of the store, unless --root says"),
+    (
+        "GALLEY_PACKED",
+        "`0`: layers of images are unpacked to directories, even where Linux mounts them as files",
+    ),
     ("XDG_DATA_HOME, HOME", "where an ordinary user's store is"),
     ("SOURCE_DATE_EPOCH", "the time of the image, in seconds since 1970"),
     ("BUILDKIT_PROGRESS", "as --progress"),
@@ -75,6 +79,11 @@ impl Environment {
     /// A variable that is set to something.
     pub(crate) fn nonempty(&self, name: &str) -> Option<&OsStr> {
         self.raw(name).filter(|value| !value.is_empty())
+    }
+
+    /// Whether layers may be packed, where the kernel mounts that.
+    pub(crate) fn may_pack(&self) -> bool {
+        self.raw("GALLEY_PACKED") != Some(OsStr::new("0"))
     }
 
     /// Where the store is: `--root`, `$GALLEY_ROOT`, else by user.

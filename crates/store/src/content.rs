@@ -1,8 +1,10 @@
-//! The content of one file, wherever it is: in a file of its own, or in a part of one that holds a whole layer.
+//! The content of one file, wherever it is: in a file of its own, or in parts of one that holds a whole layer.
 
 use std::{
+    collections::VecDeque,
     fs::File,
     io::{self, Read},
+    ops::Range,
     os::unix::fs::FileExt,
     sync::Arc,
 };
@@ -17,8 +19,8 @@ pub struct Content(Place);
 enum Place {
     /// All of this file.
     Whole(File),
-    /// So many bytes from here on.
-    Part { file: Arc<File>, start: u64, length: u64 },
+    /// What is left of these parts of it, none of them empty.
+    Parts { file: Arc<File>, left: VecDeque<Range<u64>> },
 }
 
 impl From<File> for Content {
@@ -28,17 +30,16 @@ impl From<File> for Content {
 }
 
 impl Content {
-    /// `length` bytes of `file` from `start` on.
-    #[must_use]
-    pub const fn part(file: Arc<File>, start: u64, length: u64) -> Self {
-        Self(Place::Part { file, start, length })
+    /// These parts of `file`, one after the other.
+    pub(crate) fn parts(file: Arc<File>, parts: impl Iterator<Item = Range<u64>>) -> Self {
+        Self(Place::Parts { file, left: parts.filter(|part| !part.is_empty()).collect() })
     }
 
     /// How many bytes there are, for one of which nothing was read yet.
     pub fn size(&self) -> io::Result<u64> {
         match &self.0 {
             Place::Whole(file) => Ok(file.metadata()?.len()),
-            Place::Part { length, .. } => Ok(*length),
+            Place::Parts { left, .. } => Ok(left.iter().map(|part| part.end - part.start).sum()),
         }
     }
 
@@ -46,7 +47,7 @@ impl Content {
     pub(crate) const fn whole(&self) -> Option<&File> {
         match &self.0 {
             Place::Whole(file) => Some(file),
-            Place::Part { .. } => None,
+            Place::Parts { .. } => None,
         }
     }
 
@@ -71,11 +72,11 @@ impl Content {
     fn copy_some(&mut self, to: &File) -> rustix::io::Result<usize> {
         match &mut self.0 {
             Place::Whole(file) => rustix::fs::copy_file_range(file, None, to, None, COPY_BYTES_MAX),
-            Place::Part { length: 0, .. } => Ok(0),
-            Place::Part { file, start, length } => {
-                let want = usize::try_from(*length).unwrap_or(usize::MAX).min(COPY_BYTES_MAX);
-                let count = rustix::fs::copy_file_range(&**file, Some(start), to, None, want)?;
-                *length -= count as u64;
+            Place::Parts { file, left } => {
+                let Some(part) = left.front_mut() else { return Ok(0) };
+                let want = usize::try_from(part.end - part.start).unwrap_or(usize::MAX).min(COPY_BYTES_MAX);
+                let count = rustix::fs::copy_file_range(&**file, Some(&mut part.start), to, None, want)?;
+                drop_read(left);
                 // The file ends before its part does.
                 if count == 0 { Err(Errno::IO) } else { Ok(count) }
             }
@@ -90,16 +91,24 @@ impl Read for Content {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.0 {
             Place::Whole(file) => file.read(buffer),
-            Place::Part { file, start, length } => {
-                let want = usize::try_from(*length).unwrap_or(usize::MAX).min(buffer.len());
-                let count = file.read_at(&mut buffer[..want], *start)?;
+            Place::Parts { file, left } => {
+                let Some(part) = left.front_mut() else { return Ok(0) };
+                let want = usize::try_from(part.end - part.start).unwrap_or(usize::MAX).min(buffer.len());
+                let count = file.read_at(&mut buffer[..want], part.start)?;
                 if count == 0 && want > 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                (*start, *length) = (*start + count as u64, *length - count as u64);
+                part.start += count as u64;
+                drop_read(left);
                 Ok(count)
             }
         }
+    }
+}
+
+fn drop_read(left: &mut VecDeque<Range<u64>>) {
+    if left.front().is_some_and(Range::is_empty) {
+        left.pop_front();
     }
 }
 
@@ -109,12 +118,12 @@ mod tests {
 
     use super::*;
 
-    fn part(start: u64, length: u64) -> (tempfile::TempDir, Content) {
+    fn parts(all: &[(u64, u64)]) -> (tempfile::TempDir, Content) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("all");
         fs::write(&path, b"0123456789").unwrap();
         let file = fs::File::open(&path).unwrap().into_file();
-        (folder, Content::part(Arc::new(file), start, length))
+        (folder, Content::parts(Arc::new(file), all.iter().map(|&(start, end)| start..end)))
     }
 
     fn copied(content: Content, folder: &std::path::Path) -> io::Result<Vec<u8>> {
@@ -127,23 +136,29 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_read_and_copied_without_what_is_beside_it() {
-        for (start, length, expected) in [(3, 4, &b"3456"[..]), (0, 10, b"0123456789"), (10, 0, b"")] {
-            let (folder, mut content) = part(start, length);
-            assert_eq!(content.size().unwrap(), length);
+    fn parts_are_read_and_copied_without_what_is_beside_them() {
+        for (all, expected) in [
+            (&[(3, 7)][..], &b"3456"[..]),
+            (&[(0, 10)], b"0123456789"),
+            (&[(7, 9), (1, 3)], b"7812"),
+            (&[(4, 4), (9, 10)], b"9"),
+            (&[(4, 4)], b""),
+        ] {
+            let (folder, mut content) = parts(all);
+            assert_eq!(content.size().unwrap(), expected.len() as u64);
             let mut bytes = Vec::new();
             content.read_to_end(&mut bytes).unwrap();
             assert_eq!(bytes, expected);
-            assert_eq!(copied(part(start, length).1, folder.path()).unwrap(), expected);
+            assert_eq!(copied(parts(all).1, folder.path()).unwrap(), expected);
         }
     }
 
     #[test]
     fn a_part_that_is_cut_off_is_an_error() {
-        let (folder, mut content) = part(8, 4);
+        let (folder, mut content) = parts(&[(0, 1), (8, 12)]);
         let error = content.read_to_end(&mut Vec::new()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-        assert!(copied(part(8, 4).1, folder.path()).is_err());
+        assert!(copied(parts(&[(8, 12)]).1, folder.path()).is_err());
     }
 
     #[test]

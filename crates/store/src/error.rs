@@ -114,6 +114,9 @@ pub enum StoreError {
         /// Why.
         reason: String,
     },
+    /// A layer cannot be one mountable file, by what is in it.
+    #[error("cannot pack a layer")]
+    CannotPack(#[source] Box<galley_oci::erofs::WriteErofsError>),
     /// An archive cannot be read.
     #[error("cannot read the archive after {entries} entries")]
     BadArchive {

@@ -1,21 +1,23 @@
-//! Layers: a tree, and its bytes as a directory, by reference to other layers, or known to this process only.
+//! Layers: a tree, and its bytes as a directory, packed, by reference to other layers, or known to this process only.
 
 use std::{
     fmt,
+    io::Read,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use fs_err as fs;
-use galley_oci::{Digest, Tree};
+use galley_oci::{Digest, Entry, Kind, Tree};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Content, Store, StoreError, TempDir,
+    Content, Store, StoreError, TempDir, UnpackOptions,
     durability::Stamp,
     error::At,
-    files::{self, conform, content::Source, materialise, open},
+    files::{self, conform, content::Source, materialise, open, unpack::pack},
     origins::{Origin, Origins, REFERENCES_BYTES_MAX, References, Resolved, path_of},
+    packed::Packed,
     records::read_stamped,
     store::{json, read_small},
     temp::rename_new,
@@ -34,6 +36,7 @@ struct Inner {
     folder: PathBuf,
     tree: OnceLock<Arc<Tree>>,
     references: OnceLock<Option<Arc<References>>>,
+    packed: OnceLock<Packed>,
     /// Origins that only this process knows.
     origins: Mutex<Option<Arc<Resolved>>>,
 }
@@ -87,6 +90,7 @@ impl Layer {
             folder,
             tree: OnceLock::new(),
             references: OnceLock::new(),
+            packed: OnceLock::new(),
             origins: Mutex::new(None),
         }))
     }
@@ -99,9 +103,25 @@ impl Layer {
         rustix::fs::lstat(self.diff()).is_ok()
     }
 
+    fn packed_path(&self) -> PathBuf {
+        self.0.folder.join("packed")
+    }
+
+    fn is_packed(&self) -> bool {
+        self.0.packed.get().is_some() || rustix::fs::lstat(self.packed_path()).is_ok()
+    }
+
     /// Whether its bytes depend on no other layer and no process.
     fn owns_bytes(&self) -> bool {
-        self.has_diff()
+        self.is_packed() || self.has_diff()
+    }
+
+    fn packed(&self) -> Result<&Packed, StoreError> {
+        if let Some(packed) = self.0.packed.get() {
+            return Ok(packed);
+        }
+        let packed = Packed::open(&self.packed_path())?;
+        Ok(self.0.packed.get_or_init(|| packed))
     }
 
     /// The directory that it has for itself.
@@ -147,10 +167,38 @@ pub enum Lower {
 /// What a commit brings along.
 enum Bytes {
     Directory(TempDir),
+    Packed(TempDir),
     Origins(Resolved),
 }
 
+/// The files of an archive that are to be a layer.
+#[derive(Debug)]
+pub struct NewLayer {
+    temp: TempDir,
+    tree: Tree,
+    packed: bool,
+}
+
 impl Store {
+    /// Unpacks the archive of a layer, in the form that is best here. Stops after the end of the archive, so that a reader
+    /// that hashes must read the rest itself.
+    pub fn unpack_layer(&self, reader: &mut dyn Read) -> Result<NewLayer, StoreError> {
+        let (temp, options) = (self.temp_dir("import")?, UnpackOptions::layer());
+        let packed = self.mounts_packed();
+        let tree = if packed {
+            pack(reader, &temp.packed(), &options)?
+        } else {
+            self.unpack(reader, &temp, &options)?
+        };
+        Ok(NewLayer { temp, tree, packed })
+    }
+
+    /// Makes what was unpacked a layer, by renaming it. A layer that the store has already stays as it is.
+    pub fn commit_new(&self, new: NewLayer) -> Result<Layer, StoreError> {
+        let NewLayer { temp, tree, packed } = new;
+        if packed { self.commit(tree, Bytes::Packed(temp)) } else { self.commit_dir(temp, tree) }
+    }
+
     /// The layer `id`, when its tree is in the store; its bytes may be elsewhere, see [`has_bytes`](Self::has_bytes).
     pub fn layer(&self, id: &Digest) -> Result<Option<Layer>, StoreError> {
         if let Some(layer) = self.cached_layer(id) {
@@ -180,11 +228,12 @@ impl Store {
         layer.owns_bytes() || layer.known_origins().is_some() || self.has_references(layer)
     }
 
-    /// Gives `layer` a directory of its own, so that it depends on no other file and no other layer.
+    /// Gives `layer` bytes of its own, so that it depends on no other file and no other layer.
     pub fn own_bytes(&self, layer: &Layer) -> Result<(), StoreError> {
-        if layer.has_diff() {
-            return Ok(());
-        }
+        if layer.owns_bytes() { Ok(()) } else { self.make_directory(layer) }
+    }
+
+    fn make_directory(&self, layer: &Layer) -> Result<(), StoreError> {
         let _lock = self.lock_key(layer.id())?;
         if layer.has_diff() {
             return Ok(());
@@ -209,12 +258,17 @@ impl Store {
 
     /// `layer` for an overlay mount; its bytes become its own first.
     pub fn lower(&self, layer: &Layer) -> Result<Lower, StoreError> {
+        if !layer.has_diff() && layer.is_packed() && self.mounts_packed() {
+            return Ok(Lower::Packed(layer.packed_path()));
+        }
         self.directory(layer).map(Lower::Directory)
     }
 
     /// The files of `layer` as a directory, which is made when there is none.
     pub fn directory(&self, layer: &Layer) -> Result<PathBuf, StoreError> {
-        self.own_bytes(layer)?;
+        if !layer.has_diff() {
+            self.make_directory(layer)?;
+        }
         Ok(layer.diff())
     }
 
@@ -223,8 +277,12 @@ impl Store {
         let tree = layer.tree()?;
         let unknown = StoreError::NoSuchEntry { layer: *layer.id(), index };
         let entry = tree.entries().get(index).ok_or(unknown)?;
-        if matches!(entry.kind, galley_oci::Kind::File { size: 0, .. }) {
-            return open::empty().map(Content::from);
+        match entry.kind {
+            Kind::File { size: 0, .. } => return open::empty().map(Content::from),
+            Kind::File { size, .. } if layer.is_packed() => {
+                return layer.packed()?.content(&layer.packed_path(), &entry.path, size);
+            }
+            _ => {}
         }
         if layer.has_diff() {
             return open::inside(&layer.diff(), &entry.path).map(Content::from);
@@ -253,9 +311,9 @@ impl Store {
         }
     }
 
-    /// Where else the bytes of a file are; `None` when they are in the layer's own directory.
+    /// Where else the bytes of a file are; `None` when they are the layer's own.
     pub(crate) fn origin(&self, layer: &Layer, index: usize) -> Result<Option<Origin>, StoreError> {
-        if layer.has_diff() {
+        if layer.owns_bytes() {
             return Ok(None);
         }
         if let Some(origin) = layer.known_origins().and_then(|origins| origins.get(index).cloned()) {
@@ -263,8 +321,8 @@ impl Store {
         }
         let references = match layer.references()? {
             Some(references) => references,
-            // Another process has just given it a directory.
-            None if layer.has_diff() => return Ok(None),
+            // Another process has just given it its own.
+            None if layer.owns_bytes() => return Ok(None),
             None => return Err(StoreError::NoBytes { layer: *layer.id() }),
         };
         let no_entry = StoreError::NoSuchEntry { layer: *layer.id(), index };
@@ -316,6 +374,10 @@ impl Store {
             Bytes::Directory(temp) => {
                 rustix::fs::rename(temp.diff(), folder.join("diff")).at("rename", temp.diff())?;
             }
+            Bytes::Packed(temp) => {
+                self.admit_packed()?;
+                rustix::fs::rename(temp.packed(), folder.join("packed")).at("rename", temp.packed())?;
+            }
             Bytes::Origins(origins) => {
                 if let Some(references) = origins.references() {
                     write("refs", &references.encode())?;
@@ -344,12 +406,14 @@ impl Store {
         Ok(true)
     }
 
-    /// Another process committed the same layer first: our directory may still be of use.
+    /// Another process committed the same layer first: our bytes may still be of use.
     fn take_back(&self, folder: &Path, bytes: &Bytes) -> Result<(), StoreError> {
-        if let Bytes::Directory(temp) = bytes {
-            rustix::fs::rename(folder.join("diff"), temp.diff()).at("rename", folder)?;
+        match bytes {
+            Bytes::Directory(temp) => rustix::fs::rename(folder.join("diff"), temp.diff()),
+            Bytes::Packed(temp) => rustix::fs::rename(folder.join("packed"), temp.packed()),
+            Bytes::Origins(_) => Ok(()),
         }
-        Ok(())
+        .at("rename", folder)
     }
 
     /// Gives a known layer the bytes of its twin, if it has none.
@@ -363,8 +427,31 @@ impl Store {
                 materialise::restamp(&temp.diff(), twin, &*layer.tree()?)?;
                 self.attach_directory(layer, &temp)
             }
+            Bytes::Packed(temp) => self.adopt_packed(layer, twin, &temp),
             Bytes::Origins(origins) => self.attach_origins(layer, origins),
         }
+    }
+
+    /// The times in a packed layer cannot be changed, so one that has others becomes a directory.
+    fn adopt_packed(&self, layer: &Layer, twin: &Tree, temp: &TempDir) -> Result<(), StoreError> {
+        let _lock = self.lock_key(layer.id())?;
+        let tree = layer.tree()?;
+        if twin == &*tree {
+            self.admit_packed()?;
+            self.restamp_info(layer)?;
+            let (from, to) = (temp.packed(), layer.packed_path());
+            return self.commit_point("layer-rename", || rename_new(&from, &to)).map(drop);
+        }
+        let (path, packed) = (temp.packed(), Packed::open(&temp.packed())?);
+        materialise::materialise(&tree, &temp.diff(), self.dialect(), &|index| {
+            let entry = tree.entries().get(index);
+            let Some(Entry { path: entry, kind: Kind::File { size, .. }, .. }) = entry else {
+                return Err(StoreError::NoSuchEntry { layer: *layer.id(), index });
+            };
+            let content = packed.content(&path, entry, *size)?;
+            Ok(Source { content, path: path.clone(), immutable: true })
+        })?;
+        self.attach_directory(layer, temp)
     }
 
     fn attach_origins(&self, layer: &Layer, origins: Resolved) -> Result<(), StoreError> {

@@ -34,6 +34,7 @@ mod lists;
 mod lock;
 mod mounts;
 mod origins;
+mod packed;
 mod records;
 mod remotes;
 mod seen;
@@ -51,13 +52,14 @@ pub use error::StoreError;
 pub use files::{
     remove::remove_tree,
     scan::ScanOptions,
-    unpack::{UnpackLimits, UnpackOptions},
+    unpack::{UnpackLimits, UnpackOptions, pack},
 };
 pub use images::{Image, ImageLayer};
-pub use layers::{Layer, Lower};
+pub use layers::{Layer, Lower, NewLayer};
 pub use lock::{FileLock, LockMode};
 pub use mounts::{CacheMount, Sharing};
 pub use origins::{Origin, Origins};
+pub use packed::MountTrial;
 pub use records::{Export, ExportBlob, Key, KeyLock, Record};
 pub use remotes::Remote;
 pub use seen::Seen;

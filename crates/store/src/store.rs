@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, AtomicU64},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -15,10 +15,18 @@ use galley_oci::Digest;
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
-use crate::{Layer, StoreError, durability::Durability, error::At, images::names_in, temp::Session};
+use crate::{
+    Layer, MountTrial, StoreError, durability::Durability, error::At, images::names_in, temp::Session,
+};
 
-/// The format this program writes, and the newest it reads.
-pub const FORMAT: u32 = 1;
+/// The newest format that this program reads and writes.
+pub const FORMAT: u32 = 2;
+
+/// What a store begins with: programs that know no other can use it as long as it has nothing that they would misread.
+const FIRST_FORMAT: u32 = 1;
+
+/// Since when there are packed layers.
+const PACKED_FORMAT: u32 = 2;
 
 /// The largest version file that is read.
 const VERSION_BYTES_MAX: usize = 64 * 1024;
@@ -55,6 +63,9 @@ pub struct OpenOptions {
     pub id_map: String,
     /// Where a test wants the process to die; `None` outside of tests. See [`Store::failpoint`].
     pub failpoint: Option<String>,
+    /// How to find out whether layers can be packed; without it none is, and packed ones are unpacked before they are
+    /// mounted.
+    pub mount_trial: Option<MountTrial>,
 }
 
 /// An open store. Clones share one state; any number of processes may have the same store open.
@@ -73,6 +84,10 @@ pub(crate) struct Inner {
     pub(crate) temp_count: AtomicU64,
     pub(crate) layers: Mutex<HashMap<Digest, Layer>>,
     pub(crate) boot: OnceLock<String>,
+    /// Why packed layers cannot be mounted.
+    pub(crate) packed_obstacle: OnceLock<Option<String>>,
+    /// What the version file says.
+    format: AtomicU32,
 }
 
 impl fmt::Debug for Store {
@@ -136,7 +151,7 @@ impl Store {
             let folder = self.root().join(folder);
             fs::create_dir_all(&folder).at("create", &folder)?;
         }
-        let version = Version { format: FORMAT, id_map: self.inner.options.id_map.clone() };
+        let version = Version { format: FIRST_FORMAT, id_map: self.inner.options.id_map.clone() };
         self.write_new(path, &json(&version))?;
         let written = read_small(path, VERSION_BYTES_MAX)?;
         written.ok_or_else(|| StoreError::damaged("the version file", path, "it vanished"))
@@ -161,6 +176,17 @@ impl Store {
         rustix::fs::chmod(self.root(), Mode::from_raw_mode(0o700)).at("set the mode of", self.root())
     }
 
+    /// Before a store gets its first packed layer, programs are locked out that know nothing of them.
+    pub(crate) fn admit_packed(&self) -> Result<(), StoreError> {
+        if self.inner.format.load(Ordering::Relaxed) >= PACKED_FORMAT {
+            return Ok(());
+        }
+        let version = Version { format: PACKED_FORMAT, id_map: self.inner.options.id_map.clone() };
+        self.write_durably(&self.root().join("version"), &json(&version))?;
+        self.inner.format.store(PACKED_FORMAT, Ordering::Relaxed);
+        Ok(())
+    }
+
     fn check(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         let damaged = |error: serde_json::Error| StoreError::damaged("the version file", path, error);
         let value: serde_json::Value = serde_json::from_slice(bytes).map_err(damaged)?;
@@ -172,6 +198,7 @@ impl Store {
         let version: Version = serde_json::from_value(value).map_err(damaged)?;
         let ours = self.inner.options.id_map.clone();
         if version.id_map == ours {
+            self.inner.format.store(version.format, Ordering::Relaxed);
             Ok(())
         } else {
             Err(StoreError::OtherIdMap { root: self.root().to_owned(), found: version.id_map, ours })
@@ -191,6 +218,8 @@ impl Inner {
             temp_count: AtomicU64::new(0),
             layers: Mutex::new(HashMap::new()),
             boot: OnceLock::new(),
+            packed_obstacle: OnceLock::new(),
+            format: AtomicU32::new(FIRST_FORMAT),
         }
     }
 }

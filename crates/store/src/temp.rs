@@ -69,6 +69,13 @@ impl TempDir {
     }
 }
 
+impl TempDir {
+    /// The packed layer in it.
+    pub(crate) fn packed(&self) -> PathBuf {
+        self.path.join("packed")
+    }
+}
+
 impl Drop for TempDir {
     fn drop(&mut self) {
         let _ = remove::remove_tree(&self.path);

@@ -7,13 +7,14 @@ use std::{
 };
 
 use fs_err as fs;
-use galley_oci::{Digest, Reference, Time};
-use galley_store::{Image, OpenOptions, Record, ScanOptions, Store};
+use galley_oci::{Digest, Reference, Time, erofs::Reader};
+use galley_store::{Image, Lower, OpenOptions, Record, ScanOptions, Store};
 
-use crate::support::{Fixture, files, options, write};
+use crate::support::{Fixture, TarEntry, files, options, packing, tar, write};
 
 const ROOT: &str = "GALLEY_TEST_STORE";
 const FAILPOINT: &str = "GALLEY_TEST_FAILPOINT";
+const PACKING: &str = "GALLEY_TEST_PACKING";
 
 const CONFIG: &[u8] = b"{\"os\":\"linux\"}";
 
@@ -27,6 +28,9 @@ fn tag() -> Reference {
 
 /// What a build does with the store.
 fn build(store: &Store) {
+    let imported =
+        store.unpack_layer(&mut tar(&[TarEntry::file("imported", &[1; 5_000])]).as_slice()).unwrap();
+    store.commit_new(imported).unwrap();
     let temp = store.temp_dir("step").unwrap();
     write(&temp.diff(), "bin/app", b"the program");
     let tree = store.scan(&temp.diff(), &ScanOptions::default()).unwrap();
@@ -56,15 +60,18 @@ fn build(store: &Store) {
 #[ignore = "a part of other tests"]
 fn child() {
     let Ok(root) = env::var(ROOT) else { return };
-    let options = OpenOptions { failpoint: env::var(FAILPOINT).ok(), ..options() };
+    let options =
+        if env::var(PACKING).is_ok_and(|packing| packing == "true") { packing() } else { options() };
+    let options = OpenOptions { failpoint: env::var(FAILPOINT).ok(), ..options };
     build(&Store::open(Path::new(&root), options).unwrap());
 }
 
-fn start(root: &Path, failpoint: &str) -> Child {
+fn start(root: &Path, failpoint: &str, packing: bool) -> Child {
     Command::new(env::current_exe().unwrap())
         .args(["--exact", "crash::child", "--ignored", "--quiet"])
         .env(ROOT, root)
         .env(FAILPOINT, failpoint)
+        .env(PACKING, packing.to_string())
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap()
@@ -90,8 +97,15 @@ fn check(store: &Store) {
         let tree = layer.tree().unwrap();
         assert_eq!(tree.layer_id(), id);
         if store.has_bytes(&layer) && rustix::process::geteuid().is_root() {
-            let path = store.directory(&layer).unwrap();
-            assert_eq!(store.scan(&path, &ScanOptions::default()).unwrap(), *tree);
+            match store.lower(&layer).unwrap() {
+                Lower::Directory(path) => {
+                    assert_eq!(store.scan(&path, &ScanOptions::default()).unwrap(), *tree);
+                }
+                Lower::Packed(path) => {
+                    let file = fs::File::open(path).unwrap().into_file();
+                    Reader::open(file).unwrap().check(&tree).unwrap();
+                }
+            }
         }
     }
     if let Some(record) = store.record(&key()).unwrap() {
@@ -104,12 +118,22 @@ fn check(store: &Store) {
 
 #[test]
 fn a_kill_at_any_point_costs_nothing() {
+    kill_at_every_point(false);
+}
+
+#[test]
+fn a_kill_at_any_point_costs_nothing_when_layers_are_packed() {
+    kill_at_every_point(true);
+}
+
+fn kill_at_every_point(packed: bool) {
     for point in ["layer-rename", "record-rename", "image", "barrier", "tag"] {
         for point in [point.to_owned(), format!("{point}.done")] {
             let fixture = Fixture::new();
-            let status = start(fixture.store.root(), &point).wait().unwrap();
+            let status = start(fixture.store.root(), &point, packed).wait().unwrap();
             assert!(is_killed(status), "{point}: {status}");
-            let store = fixture.reopened();
+            let options = if packed { packing() } else { options() };
+            let store = Store::open(fixture.store.root(), options).unwrap();
             check(&store);
             let tagged = store.resolve(&tag()).unwrap().is_some();
             assert_eq!(tagged, point == "tag.done", "{point}");
@@ -125,13 +149,14 @@ fn a_kill_at_any_point_costs_nothing() {
 #[test]
 fn processes_that_build_the_same_at_once_agree() {
     let fixture = Fixture::new();
-    let children: Vec<_> = (0..6).map(|_| start(fixture.store.root(), "")).collect();
+    // Half of them pack: whoever is first decides.
+    let children: Vec<_> = (0..6).map(|number| start(fixture.store.root(), "", number % 2 == 0)).collect();
     for mut child in children {
         assert!(child.wait().unwrap().success());
     }
-    let store = fixture.reopened();
+    let store = Store::open(fixture.store.root(), packing()).unwrap();
     check(&store);
-    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 3);
     assert!(store.resolve(&tag()).unwrap().is_some());
     assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 0);
 }
@@ -140,7 +165,7 @@ fn processes_that_build_the_same_at_once_agree() {
 fn a_new_store_is_made_once() {
     let fixture = Fixture::new();
     let root = fixture.dir.path().join("new");
-    let children: Vec<_> = (0..6).map(|_| start(&root, "")).collect();
+    let children: Vec<_> = (0..6).map(|_| start(&root, "", false)).collect();
     for mut child in children {
         assert!(child.wait().unwrap().success());
     }

@@ -4,7 +4,7 @@ use fs_err as fs;
 use galley_store::{ScanOptions, StoreError, UnpackLimits, UnpackOptions};
 use proptest::prelude::*;
 
-use crate::support::{Fixture, TarEntry, is_root, tar};
+use crate::support::{Fixture, TarEntry, is_root, pack_too, tar};
 
 /// Unpacks beside a file and a folder that must stay as they are.
 fn attack(entries: &[TarEntry<'_>]) -> Result<(), StoreError> {
@@ -14,7 +14,9 @@ fn attack(entries: &[TarEntry<'_>]) -> Result<(), StoreError> {
     let before = crate::support::snapshot(&victim);
     let result = {
         let temp = fixture.store.temp_dir("unpack").unwrap();
-        let unpacked = fixture.store.unpack(&mut tar(entries).as_slice(), &temp, &UnpackOptions::plain());
+        let (archive, options) = (tar(entries), UnpackOptions::plain());
+        let unpacked = fixture.store.unpack(&mut archive.as_slice(), &temp, &options);
+        pack_too(&archive, &options, &unpacked);
         let names: Vec<_> =
             fs::read_dir(temp.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["diff"]);
@@ -101,7 +103,9 @@ fn privileged_limits_have_names() {
         let temp = fixture.store.temp_dir("unpack").unwrap();
         let bytes = tar(&[TarEntry::file("a", &[0; 100]), TarEntry::file("b", &[0; 100])]);
         let options = UnpackOptions { limits, ..UnpackOptions::plain() };
-        fixture.store.unpack(&mut bytes.as_slice(), &temp, &options).map(drop)
+        let unpacked = fixture.store.unpack(&mut bytes.as_slice(), &temp, &options);
+        pack_too(&bytes, &options, &unpacked);
+        unpacked.map(drop)
     };
     try_with(UnpackLimits { entries: 2, bytes: 200 }).unwrap();
     let error = try_with(UnpackLimits { entries: 1, bytes: 200 }).unwrap_err();
@@ -125,7 +129,9 @@ fn an_archive_does_not_talk_to_overlayfs() {
     if !is_root() {
         return;
     }
-    let tree = fixture.store.unpack(&mut bytes.as_slice(), &temp, &UnpackOptions::layer()).unwrap();
+    let unpacked = fixture.store.unpack(&mut bytes.as_slice(), &temp, &UnpackOptions::layer());
+    pack_too(&bytes, &UnpackOptions::layer(), &unpacked);
+    let tree = unpacked.unwrap();
     let kept: Vec<_> = tree.get(b"d").unwrap().meta.xattrs.iter().flat_map(|all| all.iter()).collect();
     assert_eq!(kept, [&(b"user.kept".as_slice().into(), b"/secret".as_slice().into())]);
     let mut names = [0; 256];
@@ -147,6 +153,7 @@ fn a_path_as_deep_as_paths_can_be_is_no_reason_to_panic() {
         let bytes = tar(&[header, TarEntry::file("short", b"x")]);
         let temp = fixture.store.temp_dir("unpack").unwrap();
         let unpacked = fixture.store.unpack(&mut bytes.as_slice(), &temp, &UnpackOptions::layer());
+        pack_too(&bytes, &UnpackOptions::layer(), &unpacked);
         match unpacked {
             Ok(tree) => assert_eq!(tree.entries().len(), depth + 2),
             Err(error) => assert!(depth > 8_192, "{error}"),
@@ -161,6 +168,7 @@ fn a_cut_off_archive_is_an_error_and_never_a_layer() {
     for length in [1, 511, 513, 600, 1_023, 1_100, 1_535, 1_600, 2_000] {
         let temp = fixture.store.temp_dir("unpack").unwrap();
         let result = fixture.store.unpack(&mut &whole[..length], &temp, &UnpackOptions::layer());
+        pack_too(&whole[..length], &UnpackOptions::layer(), &result);
         assert!(result.is_err(), "cut to {length}");
     }
 }
@@ -192,7 +200,10 @@ fn any_archive_is_refused_or_true() {
             .collect();
         let options = if layer { UnpackOptions::layer() } else { UnpackOptions::plain() };
         let temp = fixture.store.temp_dir("unpack").unwrap();
-        if let Ok(tree) = fixture.store.unpack(&mut tar(&entries).as_slice(), &temp, &options) {
+        let archive = tar(&entries);
+        let unpacked = fixture.store.unpack(&mut archive.as_slice(), &temp, &options);
+        pack_too(&archive, &options, &unpacked);
+        if let Ok(tree) = unpacked {
             let scanned = fixture.store.scan(&temp.diff(), &ScanOptions::default()).unwrap();
             if is_root() {
                 prop_assert_eq!(scanned.entries(), tree.entries());

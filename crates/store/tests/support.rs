@@ -3,8 +3,8 @@
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
 use fs_err as fs;
-use galley_oci::{Digest, Entry, Kind, Meta, Time, Tree};
-use galley_store::{OpenOptions, Origin, Origins, Store};
+use galley_oci::{Digest, Entry, Kind, Meta, Time, Tree, erofs::Reader};
+use galley_store::{OpenOptions, Origin, Origins, Store, StoreError, UnpackOptions, pack};
 
 /// A store that goes when dropped.
 pub(crate) struct Fixture {
@@ -32,6 +32,27 @@ impl Fixture {
         fs::create_dir_all(&path).unwrap();
         path
     }
+}
+
+/// Packs `archive` and checks every byte of that against its tree, and the tree or the error against what came of
+/// unpacking the same.
+pub(crate) fn pack_too(archive: &[u8], options: &UnpackOptions, unpacked: &Result<Tree, StoreError>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("packed");
+    match (unpacked, pack(&mut &*archive, &path, options)) {
+        (Ok(unpacked), Ok(packed)) => {
+            assert_eq!(unpacked.entries(), packed.entries());
+            Reader::open(fs::File::open(&path).unwrap().into_file()).unwrap().check(&packed).unwrap();
+        }
+        (Err(StoreError::Io { .. }), Err(_)) => {}
+        (Err(unpacked), Err(packed)) => assert_eq!(unpacked.to_string(), packed.to_string()),
+        (unpacked, packed) => panic!("unpacked: {unpacked:?}, packed: {packed:?}"),
+    }
+}
+
+/// A store whose new layers are packed, whether this process may mount them or not.
+pub(crate) fn packing() -> OpenOptions {
+    OpenOptions { mount_trial: Some(|_| Ok(())), ..options() }
 }
 
 /// As this process must open a store: the tests can be run in a user namespace too.

@@ -7,13 +7,16 @@ use galley_oci::{
 };
 use galley_store::{ScanOptions, StoreError, UnpackOptions};
 
-use crate::support::{Fixture, TarEntry, file_kind, is_root, is_root_of_the_machine, tar};
+use crate::support::{Fixture, TarEntry, file_kind, is_root, is_root_of_the_machine, pack_too, tar};
 
 /// Unpacks, and checks that the directory is what the tree says.
 fn unpacked(entries: &[TarEntry<'_>], options: &UnpackOptions) -> Result<Tree, StoreError> {
     let fixture = Fixture::new();
     let temp = fixture.store.temp_dir("unpack").unwrap();
-    let tree = fixture.store.unpack(&mut tar(entries).as_slice(), &temp, options)?;
+    let archive = tar(entries);
+    let unpacked = fixture.store.unpack(&mut archive.as_slice(), &temp, options);
+    pack_too(&archive, options, &unpacked);
+    let tree = unpacked?;
     if is_root() {
         let scanned = fixture.store.scan(&temp.diff(), &ScanOptions::default()).unwrap();
         assert_eq!(scanned.entries(), tree.entries());

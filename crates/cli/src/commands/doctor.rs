@@ -17,6 +17,7 @@ pub(crate) fn execute(context: &Context) -> Outcome {
         Error::new(ErrorKind::Store, "cannot make the directory of the store").because(error)
     })?;
     let mut facts = probe::doctor(&root);
+    facts.push(packed_layers(context));
     facts.push(emulators());
     let mut out = anstream::stdout().lock();
     writeln!(out, "galley works in {}\n", root.display()).map_err(output)?;
@@ -28,6 +29,21 @@ pub(crate) fn execute(context: &Context) -> Outcome {
         Some(Fact { status: Status::Bad, .. }) => Err(Failure::Code(exit::MACHINE)),
         _ => Ok(()),
     }
+}
+
+/// Whether the layers of images are kept as files that the kernel mounts.
+fn packed_layers(context: &Context) -> Fact {
+    let obstacle = match context.store() {
+        Ok(store) => store.packed_obstacle().map(str::to_owned),
+        Err(_) => Some("the store cannot be opened".to_owned()),
+    };
+    let (value, meaning) = match obstacle {
+        None => {
+            ("mounted by the kernel".to_owned(), "a layer that comes from outside is written as one file")
+        }
+        Some(why) => (why, "layers that come from outside are unpacked file by file, which takes longer"),
+    };
+    Fact { name: "packed layers", value, status: Status::Good, meaning: meaning.to_owned(), change: None }
 }
 
 /// For which other machines RUN works.

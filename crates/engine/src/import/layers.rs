@@ -52,9 +52,8 @@ pub fn fetch(fetcher: &Fetcher<'_>, place: &Elsewhere) -> Result<Layer, Error> {
 fn unpack(fetcher: &Fetcher<'_>, place: &Elsewhere) -> Result<Layer, Error> {
     let (store, blob) = (fetcher.store, &place.blob.digest);
     let once = || {
-        let temp = store.temp_dir("import").map_err(store_error)?;
-        let tree = stream::unpack(fetcher, place, &temp)?;
-        store.commit_dir(temp, tree).map_err(store_error)
+        let layer = stream::unpack(fetcher, place)?;
+        store.commit_new(layer).map_err(store_error)
     };
     let known = store.blob_size(blob).is_some();
     let error = match once() {

@@ -10,7 +10,7 @@ use galley_oci::{
     Digest, History, ImageConfig, Platform, Reference, RootFs, RunConfig, TimePolicy,
     compress::{self, PREFIX_BYTES},
 };
-use galley_store::{Layer, UnpackOptions};
+use galley_store::Layer;
 
 use super::{broken, patient::Patient};
 use crate::{
@@ -66,13 +66,12 @@ fn unpack(fetcher: &Fetcher<'_>, source: &str, input: File) -> Result<Layer, Err
         return Err(broken(source, "it is empty"));
     }
     let mut plain = compress::decoder(Box::new(Cursor::new(prefix).chain(input))).map_err(failed)?;
-    let temp = store.temp_dir("import").map_err(store_error)?;
-    let tree = store
-        .unpack(&mut plain, &temp, &UnpackOptions::layer())
+    let layer = store
+        .unpack_layer(&mut plain)
         .map_err(|error| if error.is_machines() { store_error(error) } else { broken(source, error) })?;
     // Whoever writes into a pipe wants to write to the end.
     io::copy(&mut plain, &mut io::sink()).map_err(failed)?;
-    store.commit_dir(temp, tree).map_err(store_error)
+    store.commit_new(layer).map_err(store_error)
 }
 
 fn assemble(

@@ -12,8 +12,8 @@ use std::{
     thread::{self, ScopedJoinHandle},
 };
 
-use galley_oci::{Sha256, Tree, compress};
-use galley_store::{StoreError, TempDir, UnpackOptions};
+use galley_oci::{Sha256, compress};
+use galley_store::{NewLayer, StoreError};
 
 use super::{
     broken,
@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{Error, Fetcher, held::Elsewhere, steps::files::store_error};
 
-/// Fetches the archive at `place` into the store and unpacks it into `temp`. A blob that the store has is not fetched.
-pub(super) fn unpack(fetcher: &Fetcher<'_>, place: &Elsewhere, temp: &TempDir) -> Result<Tree, Error> {
+/// Fetches the archive at `place` into the store and unpacks it. A blob that the store has is not fetched.
+pub(super) fn unpack(fetcher: &Fetcher<'_>, place: &Elsewhere) -> Result<NewLayer, Error> {
     let stream = &Stream { fetcher, place, name: &place.source.name() };
     let buffers = Buffers::new();
     let (received, packed) = buffers.pipe();
@@ -33,13 +33,13 @@ pub(super) fn unpack(fetcher: &Fetcher<'_>, place: &Elsewhere, temp: &TempDir) -
         let receiving = scope.spawn(move || stream.receive(received));
         let decoding = scope.spawn(move || stream.decode(packed, decoded));
         let hashing = scope.spawn(move || stream.hash(plain, hashed));
-        let tree = stream.unpack(checked, temp);
+        let layer = stream.unpack(checked);
         // The first of them that failed knows why. Those after it only miss its bytes, and those before it stopped
         // because nobody took theirs.
         join(receiving)?;
         join(decoding)?;
         join(hashing)?;
-        tree
+        layer
     })
 }
 
@@ -103,8 +103,8 @@ impl Stream<'_> {
         Ok(())
     }
 
-    fn unpack(&self, mut from: Outlet, temp: &TempDir) -> Result<Tree, Error> {
-        let unpacked = self.fetcher.store.unpack(&mut from, temp, &UnpackOptions::layer());
+    fn unpack(&self, mut from: Outlet) -> Result<NewLayer, Error> {
+        let unpacked = self.fetcher.store.unpack_layer(&mut from);
         if matches!(unpacked, Ok(_) | Err(StoreError::BadArchive { .. })) {
             // Whether the digests are right is known at the end. When no end comes, somebody above knows why.
             let _ = io::copy(&mut from, &mut io::sink());

@@ -1,39 +1,29 @@
-//! An archive becomes a directory and its tree.
+//! An archive becomes the files of a layer, as a directory or packed, and their tree.
 //!
-//! The tree grows with the directory and decides where things go: links that an archive made itself are followed in the
+//! The tree grows with the files and decides where things go: links that an archive made itself are followed in the
 //! tree, below the root, and what reaches the kernel is a path without links. So no archive writes outside.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    ffi::CString,
-    fs::File,
-    io::{Read, Write},
+    io::Read,
     num::NonZeroU32,
-    os::fd::{AsFd, BorrowedFd},
-    path::{Path as HostPath, PathBuf},
+    path::Path as HostPath,
     thread,
 };
 
 use galley_oci::{
-    Blake3, Entry, Kind, Meta, Time, Tree,
+    Entry, Kind, Meta, Time, Tree,
     archive::{Item, ItemKind, Reader, Whiteouts},
     tree::compare_paths,
 };
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use super::{
-    Dialect,
-    attributes::{self, Inherited},
-    content,
-    cursor::{Cursor, split},
-    materialise::finish_directory,
-    remove,
-    writers::{Maker, NewFile, SMALL_FILE_BYTES_MAX, Writers},
-    xattrs,
-};
-use crate::{Store, StoreError, TempDir, error::At, origins::path_of};
+use self::{directory::Directory, packed::Packed, target::Target};
+use super::{cursor::split, xattrs};
+use crate::{Store, StoreError, TempDir, origins::path_of};
 
-const EXISTING_FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+mod directory;
+mod packed;
+mod target;
 
 /// As the kernel does; more is a loop.
 const LINKS_MAX: usize = 40;
@@ -86,18 +76,17 @@ impl Store {
         into: &TempDir,
         options: &UnpackOptions,
     ) -> Result<Tree, StoreError> {
-        let root = into.diff();
-        rustix::fs::mkdir(&root, Mode::from_raw_mode(0o777)).at("create", &root)?;
-        let (at, linked) = (Cursor::open(&root)?, Cursor::open(&root)?);
-        let inherited = Inherited::below(at.root()).at("examine", &root)?;
-        let maker = Maker { dialect: self.dialect(), inherited };
         thread::scope(|scope| {
-            let writers = Writers::start(scope, maker);
-            let mut unpacker = Unpacker::new(at, linked, writers, options.limits);
-            unpacker.unpack(reader, options)?;
-            unpacker.finish()
+            let target = Directory::new(&into.diff(), self.dialect(), scope)?;
+            Unpacker::new(target, options.limits).unpack(reader, options)
         })
     }
+}
+
+/// Makes of a plain tar archive the new file `into`, which the kernel can mount, and gives the tree of it: the same as
+/// [`Store::unpack`] gives.
+pub fn pack(reader: &mut dyn Read, into: &HostPath, options: &UnpackOptions) -> Result<Tree, StoreError> {
+    Unpacker::new(Packed::new(into)?, options.limits).unpack(reader, options)
 }
 
 /// A path of a tree.
@@ -119,13 +108,9 @@ impl PartialOrd for Key {
     }
 }
 
-struct Unpacker {
-    at: Cursor,
-    /// For the targets of hard links.
-    linked: Cursor,
-    writers: Writers,
-    dialect: Dialect,
-    /// What is on disk, or will be when the writers have settled, by real path.
+struct Unpacker<T> {
+    target: T,
+    /// What the target has, by real path.
     entries: BTreeMap<Key, (Meta, Kind)>,
     /// Hard-link groups so far.
     groups: u32,
@@ -134,31 +119,26 @@ struct Unpacker {
     /// The directory asked for last and where it really is.
     parent: Option<(Path, Path)>,
     bytes_left: u64,
-    buffer: Vec<u8>,
 }
 
-impl Unpacker {
-    fn new(at: Cursor, linked: Cursor, writers: Writers, limits: UnpackLimits) -> Self {
+impl<T: Target> Unpacker<T> {
+    fn new(target: T, limits: UnpackLimits) -> Self {
         Self {
-            at,
-            linked,
-            dialect: writers.maker().dialect,
-            writers,
+            target,
             entries: BTreeMap::new(),
             groups: 0,
             relabelled: HashMap::new(),
             parent: None,
             bytes_left: limits.bytes,
-            buffer: vec![0; content::BUFFER_BYTES],
         }
     }
 
-    fn unpack(&mut self, input: &mut dyn Read, options: &UnpackOptions) -> Result<(), StoreError> {
+    fn unpack(mut self, input: &mut dyn Read, options: &UnpackOptions) -> Result<Tree, StoreError> {
         let mut reader = Reader::new(input, options.whiteouts);
         let mut count = 0;
         loop {
             let failed = |source| StoreError::BadArchive { entries: count, source: Box::new(source) };
-            let Some(item) = reader.next_item().map_err(failed)? else { return Ok(()) };
+            let Some(item) = reader.next_item().map_err(failed)? else { return self.finish() };
             count += 1;
             if count as u64 > options.limits.entries {
                 let limit = options.limits.entries;
@@ -283,31 +263,16 @@ impl Unpacker {
             _ => false,
         };
         if !path.is_empty() {
-            let host_path = self.make_room(&path)?;
-            let (parent, name) = self.at.parent(&path)?;
-            rustix::fs::mkdirat(parent, &*name, Mode::from_raw_mode(0o700)).at("create", host_path)?;
+            self.make_room(&path)?;
+            self.target.directory(&path)?;
         }
         self.entries.insert(Key(path), (meta, Kind::Directory { opaque }));
         Ok(())
     }
 
     fn file(&mut self, path: Path, meta: Meta, size: u64, input: &mut dyn Read) -> Result<(), StoreError> {
-        let host_path = self.make_room(&path)?;
-        let (directory, name) = self.at.parent_handle(&path)?;
-        let file = NewFile { name, host_path, meta: meta.clone() };
-        let mut hasher = Blake3::new();
-        if size <= SMALL_FILE_BYTES_MAX {
-            let mut content = vec![0; usize::try_from(size).unwrap_or_default()];
-            input.read_exact(&mut content).at("read from the archive", path_of(&path))?;
-            hasher.update(&content);
-            self.writers.add(directory, file, content)?;
-        } else {
-            let (buffer, source) = (&mut self.buffer, path_of(&path));
-            self.writers.maker().make(directory.as_fd(), &file, |out| {
-                copy(input, out, size, buffer, (&source, &file.host_path), &mut hasher)
-            })?;
-        }
-        let digest = *hasher.finish().bytes();
+        self.make_room(&path)?;
+        let digest = self.target.file(&path, &meta, size, input)?;
         self.entries.insert(Key(path), (meta, Kind::File { size, digest, links: None }));
         Ok(())
     }
@@ -337,16 +302,12 @@ impl Unpacker {
             // Two names of a link or device are two of them: nobody can tell.
             _ => {}
         }
-        self.writers.settle()?;
-        let host_path = self.make_room(&path)?;
+        self.make_room(&path)?;
         // Making room may have removed the target, when it was below.
         if !self.entries.contains_key(&Key(target.clone())) {
             return Err(missing());
         }
-        let (from, first_name) = self.linked.parent(&target)?;
-        let (to, name) = self.at.parent(&path)?;
-        rustix::fs::linkat(from, &*first_name, to, &*name, AtFlags::empty())
-            .at("create the hard link", host_path)?;
+        self.target.hard_link(&path, &target)?;
         let meta = relabelled(&old, header, &kind);
         if meta != old {
             self.relabel(&path, &meta, &kind)?;
@@ -360,15 +321,7 @@ impl Unpacker {
 
     /// Gives the file at `path` new attributes; the other names of it get theirs at the end.
     fn relabel(&mut self, path: &[u8], meta: &Meta, kind: &Kind) -> Result<(), StoreError> {
-        let host_path = self.at.host_path(path);
-        let (parent, name) = self.at.parent(path)?;
-        let set = match kind {
-            Kind::File { .. } => rustix::fs::openat(parent, &*name, EXISTING_FILE, Mode::empty())
-                .and_then(|file| attributes::set_open(file.as_fd(), meta)),
-            Kind::Symlink { .. } => attributes::set_link(parent, &name, meta),
-            _ => attributes::set_special(parent, &name, meta),
-        };
-        self.dialect.owned(set, &host_path, meta)?;
+        self.target.relabel(path, meta, kind)?;
         if let Kind::File { links: Some(group), .. } = kind {
             self.relabelled.insert(*group, meta.clone());
         }
@@ -376,15 +329,8 @@ impl Unpacker {
     }
 
     fn special(&mut self, path: Path, meta: Meta, kind: Kind) -> Result<(), StoreError> {
-        let host_path = self.make_room(&path)?;
-        let dialect = self.dialect;
-        let (parent, name) = self.at.parent(&path)?;
-        make_special(dialect, parent, &name, &kind).at("create", &host_path)?;
-        let set = match kind {
-            Kind::Symlink { .. } => attributes::set_link(parent, &name, &meta),
-            _ => attributes::set_special(parent, &name, &meta),
-        };
-        dialect.owned(set, &host_path, &meta)?;
+        self.make_room(&path)?;
+        self.target.special(&path, &meta, &kind)?;
         self.entries.insert(Key(path), (meta, kind));
         Ok(())
     }
@@ -395,10 +341,7 @@ impl Unpacker {
             Some((_, Kind::Directory { opaque })) => *opaque = true,
             Some(_) => {}
             None => {
-                let host_path = self.at.host_path(&path);
-                let dialect = self.dialect;
-                let (parent, name) = self.at.parent(&path)?;
-                dialect.make_whiteout(parent, &name).at("create a whiteout at", host_path)?;
+                self.target.whiteout(&path)?;
                 self.entries.insert(Key(path), (Meta::new(0), Kind::Whiteout));
             }
         }
@@ -415,11 +358,10 @@ impl Unpacker {
         Ok(())
     }
 
-    /// A later entry replaces an earlier one, with everything below it. Gives the host's path.
-    fn make_room(&mut self, path: &[u8]) -> Result<PathBuf, StoreError> {
-        let host_path = self.at.host_path(path);
+    /// A later entry replaces an earlier one, with everything below it.
+    fn make_room(&mut self, path: &[u8]) -> Result<(), StoreError> {
         let key = Key(path.into());
-        let Some((_, kind)) = self.entries.remove(&key) else { return Ok(host_path) };
+        let Some((_, kind)) = self.entries.remove(&key) else { return Ok(()) };
         if let Kind::Directory { .. } = kind {
             let below = |other: &Key| {
                 other.0.len() > path.len() && other.0.starts_with(path) && other.0[path.len()] == b'/'
@@ -428,18 +370,11 @@ impl Unpacker {
                 self.entries.range(key..).map(|(key, _)| key.clone()).take_while(below).collect();
             gone.iter().for_each(|key| drop(self.entries.remove(key)));
         }
-        self.writers.settle()?;
         self.parent = None;
-        self.at.forget();
-        self.linked.forget();
-        let (parent, name) = self.at.parent(path)?;
-        remove::remove_at(parent, &name).at("replace", &host_path)?;
-        Ok(host_path)
+        self.target.remove(path)
     }
 
-    /// Directories get their attributes last, deepest first.
     fn finish(mut self) -> Result<Tree, StoreError> {
-        self.writers.settle()?;
         let first = self.entries.values().next().map_or(Time::default(), |(meta, _)| meta.mtime);
         let root = || (Meta { mtime: first, ..Meta::new(0o755) }, Kind::Directory { opaque: false });
         self.entries.entry(Key(Box::default())).or_insert_with(root);
@@ -450,55 +385,17 @@ impl Unpacker {
                 meta.clone_from(last);
             }
         }
-        let entries: Vec<_> =
-            self.entries.into_iter().map(|(path, (meta, kind))| Entry { path: path.0, meta, kind }).collect();
-        for entry in entries.iter().rev() {
-            if let Kind::Directory { opaque } = entry.kind {
-                finish_directory(&mut self.at, entry, opaque, self.dialect)?;
-            }
-        }
-        Ok(Tree::from_entries(entries))
+        let entries = self.entries.into_iter().map(|(path, (meta, kind))| Entry { path: path.0, meta, kind });
+        let tree = Tree::from_entries(entries.collect());
+        self.target.finish(&tree)?;
+        Ok(tree)
     }
-}
-
-/// Writes `size` bytes of `input`, which is at the first path, to the second.
-fn copy(
-    input: &mut dyn Read,
-    out: &mut File,
-    size: u64,
-    buffer: &mut [u8],
-    (source, target): (&HostPath, &HostPath),
-    hasher: &mut Blake3,
-) -> Result<(), StoreError> {
-    let mut left = size;
-    while left > 0 {
-        let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        let buffer = &mut buffer[..want];
-        input.read_exact(buffer).at("read from the archive", source)?;
-        hasher.update(buffer);
-        out.write_all(buffer).at("write", target)?;
-        left -= want as u64;
-    }
-    Ok(())
 }
 
 /// The attributes of a file after a further name came with a `header`, which may leave extended ones out.
 fn relabelled(old: &Meta, header: Meta, kind: &Kind) -> Meta {
     let mode = if matches!(kind, Kind::Symlink { .. }) { old.mode } else { header.mode };
     Meta { mode, xattrs: header.xattrs.or_else(|| old.xattrs.clone()), ..header }
-}
-
-fn make_special(
-    dialect: Dialect,
-    parent: BorrowedFd<'_>,
-    name: &CString,
-    kind: &Kind,
-) -> Result<(), rustix::io::Errno> {
-    match kind {
-        Kind::Symlink { target } => rustix::fs::symlinkat(&**target, parent, &**name),
-        Kind::Fifo => rustix::fs::mknodat(parent, &**name, FileType::Fifo, Mode::from_raw_mode(0o600), 0),
-        _ => dialect.make_device(parent, name, kind),
-    }
 }
 
 /// The components of a path, last first, without empty ones and `.`.
