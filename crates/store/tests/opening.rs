@@ -39,7 +39,7 @@ fn a_newer_format_and_another_id_map_are_refused() {
     assert!(matches!(&error, StoreError::OtherIdMap { .. }), "{error:?}");
     fs::write(fixture.store.root().join("version"), r#"{"format":3,"what":"ever"}"#).unwrap();
     let error = Store::open(fixture.store.root(), OpenOptions::default()).unwrap_err();
-    assert!(matches!(error, StoreError::NewerFormat { found: 2, known: 1, .. }), "{error:?}");
+    assert!(matches!(error, StoreError::NewerFormat { found: 3, known: 2, .. }), "{error:?}");
     assert!(error.to_string().ends_with("use a newer galley, or another folder with --root"), "{error}");
 }
 

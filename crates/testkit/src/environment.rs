@@ -58,7 +58,7 @@ impl TestEnv {
         fs::write(path, content).expect("the file");
     }
 
-    /// `program`, to be run in `work/` with nothing of the caller's environment but PATH.
+    /// `program`, to be run in `work/` with nothing of the caller's environment but PATH and GALLEY_PACKED.
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
@@ -67,6 +67,8 @@ impl TestEnv {
         command.env("HOME", self.folder.path().join("home"));
         command.env("GALLEY_ROOT", self.store());
         command.env("LC_ALL", "C").env("TZ", "UTC");
+        // All tests can be run with layers in either form.
+        command.envs(std::env::var_os("GALLEY_PACKED").map(|packed| ("GALLEY_PACKED", packed)));
         command
     }
 

@@ -11,6 +11,7 @@ mod faults;
 mod lock;
 mod oracle;
 mod outputs;
+mod packed;
 mod platforms;
 mod questions;
 mod registry;
