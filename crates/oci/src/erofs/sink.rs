@@ -90,6 +90,7 @@ impl<W: Write + Seek> BlockSink<W> {
     }
 }
 
-fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|&byte| byte == 0)
+fn is_zero(piece: &[u8]) -> bool {
+    static ZEROS: [u8; HOLE_BYTES] = [0; HOLE_BYTES];
+    piece == &ZEROS[..piece.len()]
 }
