@@ -11,7 +11,7 @@ use std::{
 use galley_oci::{
     BlobOptions, Digest, Entry, Kind, LayerSink, Meta, Stack, TimePolicy, Tree,
     compress::{Compression, GzipWriter, decoder},
-    media_type, minimal, write_layer,
+    erofs, media_type, minimal, write_layer,
 };
 
 const MIB: usize = 1 << 20;
@@ -183,4 +183,90 @@ fn speed_of_small_files() {
         black_box(sink.finish().unwrap());
     });
     show("diffID of 20,000 empty files", 20_000 * 512, time);
+}
+
+/// Sizes as in the base image of a compiler: many small files, few large ones, `total` bytes together.
+fn sizes(count: usize, total: usize) -> Vec<usize> {
+    let weight = |number: usize| 1.0 / (1.0 - (number as f64 + 0.5) / count as f64);
+    let sum: f64 = (0..count).map(weight).sum();
+    // No order of sizes: large ones come between small ones.
+    let shuffled = |number: usize| number * 7919 % count;
+    (0..count).map(|number| (weight(shuffled(number)) / sum * total as f64) as usize).collect()
+}
+
+fn file_of(path: String, size: u64) -> Entry {
+    let kind = Kind::File { size, digest: [0; 32], links: None };
+    Entry { path: path.into_bytes().into(), meta: Meta::new(0o644), kind }
+}
+
+fn new_file() -> std::fs::File {
+    let path = std::env::temp_dir().join(format!("galley-speed-{}", std::process::id()));
+    let file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
+    std::process::Command::new("rm").arg(&path).status().unwrap();
+    file.unwrap()
+}
+
+#[test]
+#[ignore = "measures"]
+fn speed_of_packing() {
+    const FILES: usize = 20_000;
+    let bytes = programs();
+    let sizes = sizes(FILES, 500 * MIB);
+    let total: usize = sizes.iter().sum();
+    let plain = best(|| {
+        let mut file = new_file();
+        let mut left = total;
+        while left > 0 {
+            let piece = left.min(128 << 10);
+            file.write_all(&bytes[left % MIB..][..piece]).unwrap();
+            left -= piece;
+        }
+    });
+    show("the same bytes into a file", total, plain);
+    let mut entries = vec![directory(String::new())];
+    let path = |number: usize| format!("usr/share/package-{:04}/file-{number:05}.txt", number / 20);
+    entries.extend(["usr".to_owned(), "usr/share".to_owned()].map(directory));
+    entries.extend((0..FILES / 20).map(|number| directory(format!("usr/share/package-{number:04}"))));
+    entries.extend(sizes.iter().enumerate().map(|(number, size)| file_of(path(number), *size as u64)));
+    let tree = Tree::from_entries(entries);
+    let index = |number: usize| tree.position(path(number).as_bytes()).unwrap();
+    let indexes: Vec<usize> = (0..FILES).map(index).collect();
+    let mut length = 0;
+    let packed = best(|| {
+        let mut writer = erofs::Writer::new(new_file()).unwrap();
+        let mut contents = vec![None; tree.entries().len()];
+        for (number, size) in sizes.iter().enumerate() {
+            let mut file = writer.file();
+            let mut left = *size;
+            while left > 0 {
+                let piece = left.min(128 << 10);
+                file.write_all(&bytes[left % MIB..][..piece]).unwrap();
+                left -= piece;
+            }
+            contents[indexes[number]] = Some(file.finish());
+        }
+        length = writer.finish(&tree, |index| contents[index]).unwrap().metadata().unwrap().len();
+    });
+    show("packed", total, packed);
+    println!(
+        "{total} bytes in {FILES} files take {length} bytes, {:.1} % more",
+        (length as f64 / total as f64 - 1.0) * 100.0
+    );
+}
+
+#[test]
+#[ignore = "measures"]
+fn speed_of_packed_metadata() {
+    let tree = many_files(300_000, 0);
+    let pack = || erofs::Writer::new(Cursor::new(Vec::new())).unwrap().finish(&tree, |_| None).unwrap();
+    let packed = pack().into_inner();
+    println!("{} entries take {} bytes", tree.entries().len(), packed.len());
+    show("inodes and directories", packed.len(), best(|| drop(black_box(pack()))));
+    let reader = erofs::Reader::open(&packed[..]).unwrap();
+    let walk = || assert_eq!(reader.walk().filter(|record| record.is_ok()).count(), tree.entries().len());
+    show("all read back", packed.len(), best(walk));
+    let find = || {
+        tree.entries().iter().take(10_000).for_each(|entry| drop(reader.find(&entry.path).unwrap().unwrap()))
+    };
+    show("10,000 found by path", 0, best(find));
 }

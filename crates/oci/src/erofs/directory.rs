@@ -1,5 +1,7 @@
 //! Directories: blocks of sorted names, each block with the numbers first and the names behind them.
 
+use std::cmp::Ordering;
+
 use super::format::{BLOCK_BYTES, DIRENT_BYTES, InodeType, MAX_NAME_BYTES, field};
 
 /// One name of a directory.
@@ -53,45 +55,87 @@ pub(super) fn encode(block: &[Dirent<'_>], into: &mut Vec<u8>) {
     block.iter().for_each(|dirent| into.extend_from_slice(dirent.name));
 }
 
+/// One block that was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Block<'a> {
+    bytes: &'a [u8],
+    count: usize,
+}
+
 /// One name that was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Name {
-    pub(super) name: Box<[u8]>,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Name<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) child: Child,
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Child {
     pub(super) inode: u64,
     kind: u8,
 }
 
-impl Name {
+impl Child {
     /// Whether the directory says about the inode what it is.
-    pub(super) const fn is(&self, kind: InodeType) -> bool {
+    pub(super) const fn is(self, kind: InodeType) -> bool {
         self.kind == kind.dirent()
     }
 }
 
-/// The names of one block, sorted, or what is wrong with it.
-pub(super) fn decode(block: &[u8]) -> Result<Vec<Name>, &'static str> {
-    let offset = |index: usize| usize::from(u16::from_le_bytes(field(block, index * DIRENT_BYTES + 8)));
-    let first = offset(0);
-    let count = first / DIRENT_BYTES;
-    if count == 0 || first % DIRENT_BYTES != 0 || first > block.len() {
-        return Err("its directory has no names where they should be");
+impl<'a> Block<'a> {
+    /// A block has one name at least.
+    pub(super) fn new(bytes: &'a [u8]) -> Result<Self, &'static str> {
+        let names = offset(bytes, 0);
+        match names / DIRENT_BYTES {
+            count if count > 0 && names.is_multiple_of(DIRENT_BYTES) && names <= bytes.len() => {
+                Ok(Self { bytes, count })
+            }
+            _ => Err("its directory has no names where they should be"),
+        }
     }
-    let mut names: Vec<Name> = Vec::with_capacity(count);
-    for index in 0..count {
-        let end = if index + 1 < count { offset(index + 1) } else { block.len() };
-        let mut name =
-            block.get(offset(index)..end).ok_or("its directory has a name outside of its block")?;
-        if index + 1 == count {
+
+    pub(super) const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The name with this index, or what is wrong with it.
+    pub(super) fn get(&self, index: usize) -> Result<Name<'a>, &'static str> {
+        let is_last = index + 1 == self.count;
+        let end = if is_last { self.bytes.len() } else { offset(self.bytes, index + 1) };
+        let name = self.bytes.get(offset(self.bytes, index)..end);
+        let mut name = name.ok_or("its directory has a name outside of its block")?;
+        if is_last {
             name = name.split(|&byte| byte == 0).next().unwrap_or_default();
         }
         if !(1..=MAX_NAME_BYTES).contains(&name.len()) || name.iter().any(|byte| matches!(byte, 0 | b'/')) {
             return Err("its directory has a name that cannot be");
         }
-        if names.last().is_some_and(|last| *last.name >= *name) {
-            return Err("its directory is not sorted");
-        }
-        let inode = u64::from_le_bytes(field(block, index * DIRENT_BYTES));
-        names.push(Name { name: name.into(), inode, kind: block[index * DIRENT_BYTES + 10] });
+        let at = index * DIRENT_BYTES;
+        let [kind] = field(self.bytes, at + 10);
+        Ok(Name { name, child: Child { inode: u64::from_le_bytes(field(self.bytes, at)), kind } })
     }
-    Ok(names)
+
+    /// The index of `name`, or where it would be.
+    pub(super) fn search(&self, name: &[u8]) -> Result<Result<usize, usize>, &'static str> {
+        let (mut low, mut high) = (0, self.count);
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.get(middle)?.name.cmp(name) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Ok(Ok(middle)),
+                Ordering::Greater => high = middle,
+            }
+        }
+        Ok(Err(low))
+    }
+}
+
+/// Where the name with this index begins.
+fn offset(block: &[u8], index: usize) -> usize {
+    u16::from_le_bytes(field(block, index * DIRENT_BYTES + 8)).into()
 }

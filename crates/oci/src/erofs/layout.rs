@@ -27,7 +27,7 @@ pub(super) struct Node {
     pub(super) links: u32,
     /// Where its bytes are: contents that were written before have their blocks already.
     pub(super) place: Place,
-    /// The first block of those bytes.
+    /// The first block of those bytes; zero when no whole block is theirs.
     pub(super) block: u32,
     pub(super) size: u64,
     /// Whether the bytes behind the last whole block are behind the inode.
@@ -140,7 +140,7 @@ impl Layout {
         for (index, node) in self.nodes.iter_mut().enumerate() {
             match node.place {
                 Place::Blocks(block) => node.block = block,
-                _ if node.owner as usize != index => {}
+                _ if node.owner as usize != index || node.outside_blocks() == 0 => {}
                 _ => {
                     // `place` has seen that the end of all fits.
                     node.block = u32::try_from(next).unwrap_or(u32::MAX);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    directory::{self, Name},
+    directory::Block,
     error::ReadErofsError,
     format::{
         BLOCK, BLOCK_BYTES, DataLayout, INODE_BYTES, Inode, InodeType, MAX_TARGET_BYTES, SLOT_BYTES,
@@ -266,20 +266,20 @@ impl<R: ReadAt> Reader<R> {
         }
     }
 
-    /// The names in block `number` of a directory; none behind its last block.
-    pub(super) fn names(
+    /// Block `number` of a directory; none behind its last one.
+    pub(super) fn block<'w>(
         &self,
         directory: &Located,
         number: u64,
-        window: &mut Window,
-    ) -> Result<Vec<Name>, ReadErofsError> {
+        window: &'w mut Window,
+    ) -> Result<Option<Block<'w>>, ReadErofsError> {
         let run = self.runs(directory)?.at(number * BLOCK);
         let length = (run.end - run.start).min(BLOCK) as usize;
         if length == 0 {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let bytes = window.get(self, run.start, length, directory.number)?;
-        directory::decode(bytes).map_err(|what| damaged(directory.number, what))
+        Block::new(bytes).map(Some).map_err(|what| damaged(directory.number, what))
     }
 
     /// The number that `name` has in a directory: first its block, then the name in it.
@@ -289,15 +289,16 @@ impl<R: ReadAt> Reader<R> {
         name: &[u8],
         window: &mut Window,
     ) -> Result<Option<u64>, ReadErofsError> {
+        let wrong = |what| damaged(directory.number, what);
         let (mut low, mut high) = (0, directory.inode.size.div_ceil(BLOCK));
         while low < high {
-            let middle = low + (high - low) / 2;
-            let names = self.names(directory, middle, window)?;
-            match names.binary_search_by(|other| (*other.name).cmp(name)) {
-                Ok(found) => return Ok(Some(names[found].inode)),
+            let middle = low.midpoint(high);
+            let Some(block) = self.block(directory, middle, window)? else { break };
+            match block.search(name).map_err(wrong)? {
+                Ok(found) => return block.get(found).map(|name| Some(name.child.inode)).map_err(wrong),
                 Err(0) => high = middle,
-                Err(at) if at == names.len() => low = middle + 1,
-                Err(_) => return Ok(None),
+                Err(at) if at == block.len() => low = middle + 1,
+                Err(_) => break,
             }
         }
         Ok(None)

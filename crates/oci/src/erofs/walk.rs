@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
-    directory::Name,
+    directory::{Block, Child},
     error::ReadErofsError,
     format::InodeType,
     read_at::ReadAt,
@@ -19,7 +19,9 @@ pub const MAX_XATTR_BYTES: usize = 256 << 20;
 #[derive(Debug)]
 pub struct Walk<'a, R> {
     reader: &'a Reader<R>,
-    window: Window,
+    inodes: Window,
+    /// Of directories.
+    blocks: Window,
     /// The directories above the next file.
     above: Vec<Open>,
     path: Vec<u8>,
@@ -38,9 +40,13 @@ struct Open {
     directory: Located,
     above: u64,
     path_length: usize,
-    block: u64,
-    names: std::vec::IntoIter<Name>,
-    last: Box<[u8]>,
+    /// The block that comes next.
+    next_block: u64,
+    /// The block that is being read, and the index of the name in it that comes next.
+    bytes: Vec<u8>,
+    next: usize,
+    /// The name that came last.
+    name: Vec<u8>,
     dots: u32,
 }
 
@@ -48,7 +54,8 @@ impl<'a, R: ReadAt> Walk<'a, R> {
     pub(super) fn new(reader: &'a Reader<R>) -> Self {
         Self {
             reader,
-            window: Window::large(),
+            inodes: Window::large(),
+            blocks: Window::small(),
             above: Vec::new(),
             path: Vec::new(),
             seen: HashSet::new(),
@@ -62,7 +69,7 @@ impl<'a, R: ReadAt> Walk<'a, R> {
     fn advance(&mut self) -> Result<Option<Record>, ReadErofsError> {
         if !self.started {
             self.started = true;
-            let root = self.reader.inode(self.reader.root(), &mut self.window)?;
+            let root = self.reader.inode(self.reader.root(), &mut self.inodes)?;
             if root.inode.kind != InodeType::Directory {
                 return Err(damaged(root.number, "it is the root, and no directory"));
             }
@@ -70,19 +77,18 @@ impl<'a, R: ReadAt> Walk<'a, R> {
         }
         while let Some(open) = self.above.last_mut() {
             self.path.truncate(open.path_length);
-            let Some(name) = open.next(self.reader, &mut self.window)? else {
-                open.finish()?;
+            let Some(child) = open.next(self.reader, &mut self.blocks)? else {
                 self.above.pop();
                 continue;
             };
-            let found = self.reader.inode(name.inode, &mut self.window)?;
-            if !name.is(found.inode.kind) {
+            let found = self.reader.inode(child.inode, &mut self.inodes)?;
+            if !child.is(found.inode.kind) {
                 return Err(damaged(found.number, "its directory says that it is something else"));
             }
             if !self.path.is_empty() {
                 self.path.push(b'/');
             }
-            self.path.extend_from_slice(&name.name);
+            self.path.extend_from_slice(&open.name);
             return self.visit(found).map(Some);
         }
         Ok(None)
@@ -98,7 +104,7 @@ impl<'a, R: ReadAt> Walk<'a, R> {
         self.path_bytes_left = left.ok_or_else(|| limit("paths", MAX_TREE_PATH_BYTES))?;
         let left = self.xattr_bytes_left.checked_sub(found.inode.xattr_bytes);
         self.xattr_bytes_left = left.ok_or_else(|| limit("attributes", MAX_XATTR_BYTES))?;
-        let record = self.reader.record(&self.path, &found, &mut self.window)?;
+        let record = self.reader.record(&self.path, &found, &mut self.inodes)?;
         if found.inode.kind == InodeType::Directory {
             self.open(found)?;
         }
@@ -118,9 +124,10 @@ impl<'a, R: ReadAt> Walk<'a, R> {
             directory,
             above,
             path_length: self.path.len(),
-            block: 0,
-            names: Vec::new().into_iter(),
-            last: Box::default(),
+            next_block: 0,
+            bytes: Vec::new(),
+            next: 0,
+            name: Vec::new(),
             dots: 0,
         });
         Ok(())
@@ -128,42 +135,53 @@ impl<'a, R: ReadAt> Walk<'a, R> {
 }
 
 impl Open {
-    /// The next name that is no dot.
+    /// What the next name that is no dot stands for.
     fn next<R: ReadAt>(
         &mut self,
         reader: &Reader<R>,
         window: &mut Window,
-    ) -> Result<Option<Name>, ReadErofsError> {
-        loop {
-            for name in self.names.by_ref() {
-                let expected = match &*name.name {
-                    b"." => self.directory.number,
-                    b".." => self.above,
-                    _ => {
-                        self.last.clone_from(&name.name);
-                        return Ok(Some(name));
-                    }
-                };
-                if name.inode != expected || !name.is(InodeType::Directory) {
-                    return Err(damaged(self.directory.number, "its dots lead elsewhere"));
-                }
-                self.dots += 1;
+    ) -> Result<Option<Child>, ReadErofsError> {
+        let number = self.directory.number;
+        while let Some(child) = self.next_name(reader, window)? {
+            let expected = match &*self.name {
+                b"." => number,
+                b".." => self.above,
+                _ => return Ok(Some(child)),
+            };
+            if child.inode != expected || !child.is(InodeType::Directory) {
+                return Err(damaged(number, "its dots lead elsewhere"));
             }
-            let names = reader.names(&self.directory, self.block, window)?;
-            let Some(first) = names.first() else { return Ok(None) };
-            if *first.name <= *self.last {
-                return Err(damaged(self.directory.number, "its directory is not sorted"));
-            }
-            self.block += 1;
-            self.names = names.into_iter();
+            self.dots += 1;
         }
+        if self.dots == 2 { Ok(None) } else { Err(damaged(number, "its directory lacks its dots")) }
     }
 
-    const fn finish(&self) -> Result<(), ReadErofsError> {
-        match self.dots {
-            2 => Ok(()),
-            _ => Err(damaged(self.directory.number, "its directory lacks its dots")),
+    fn next_name<R: ReadAt>(
+        &mut self,
+        reader: &Reader<R>,
+        window: &mut Window,
+    ) -> Result<Option<Child>, ReadErofsError> {
+        let wrong = |what| damaged(self.directory.number, what);
+        if self.bytes.is_empty() {
+            let Some(block) = reader.block(&self.directory, self.next_block, window)? else {
+                return Ok(None);
+            };
+            self.bytes.extend_from_slice(block.bytes());
+            (self.next_block, self.next) = (self.next_block + 1, 0);
         }
+        let block = Block::new(&self.bytes).map_err(wrong)?;
+        let name = block.get(self.next).map_err(wrong)?;
+        if *name.name <= *self.name {
+            return Err(wrong("its directory is not sorted"));
+        }
+        self.name.clear();
+        self.name.extend_from_slice(name.name);
+        self.next += 1;
+        let (child, is_last) = (name.child, self.next == block.len());
+        if is_last {
+            self.bytes.clear();
+        }
+        Ok(Some(child))
     }
 }
 

@@ -75,13 +75,26 @@ impl<W: Write + Seek> Writer<W> {
     pub fn finish(
         mut self,
         tree: &Tree,
-        content: impl FnMut(usize) -> Option<Content>,
+        mut content: impl FnMut(usize) -> Option<Content>,
     ) -> Result<W, WriteErofsError> {
         self.sink.align()?;
         self.sink.end_holes()?;
-        let layout = Layout::new(tree, self.sink.position(), content)?;
+        let own = |index| content(index).filter(|content| self.has(content));
+        let layout = Layout::new(tree, self.sink.position(), own)?;
         metadata::write(&mut self.sink, tree, &layout, &self.held)?;
         Ok(self.sink.finish(&layout.superblock().encode())?)
+    }
+}
+
+impl<W: Write + Seek> Writer<W> {
+    /// Whether `content` is one that this writer can have given.
+    fn has(&self, content: &Content) -> bool {
+        let (start, end) = match content.place {
+            Place::Built => (0, 0),
+            Place::Held(start) => (start.into(), self.held.len() as u64),
+            Place::Blocks(block) => (u64::from(block) * BLOCK, self.sink.position()),
+        };
+        start.checked_add(content.length).is_some_and(|last| last <= end)
     }
 }
 

@@ -22,13 +22,15 @@ const PREFIXES: [(&[u8], u8); 5] = [
 const MAX_ENTRY_BYTES: usize = (u16::MAX as usize - 1) * 4;
 
 /// The attributes of `entry` on disk, empty when it has none. Left out is what a directory of files would not have either:
-/// those of links and devices, names that the kernel knows nothing of and overlayfs' own; and what is longer than 65,535
+/// those of links and devices, names that the kernel knows nothing of, broken lists and overlayfs' own; and what is longer than 65,535
 /// bytes, or 256 KiB together.
 pub(super) fn encode(entry: &Entry) -> Vec<u8> {
-    let mut bytes = vec![0; XATTR_HEADER_BYTES];
+    let mut bytes = Vec::new();
     if let Kind::File { .. } | Kind::Directory { .. } = entry.kind {
         let given = entry.meta.xattrs.iter().flat_map(|xattrs| xattrs.iter());
-        given.filter(|(name, _)| !is_own(name)).for_each(|(name, value)| put(&mut bytes, name, value));
+        given
+            .filter(|(name, value)| !is_own(name) && may_have(entry, name, value))
+            .for_each(|(name, value)| put(&mut bytes, name, value));
     }
     if let Kind::Directory { opaque: true } = entry.kind {
         put(&mut bytes, OPAQUE.0, OPAQUE.1);
@@ -36,7 +38,19 @@ pub(super) fn encode(entry: &Entry) -> Vec<u8> {
     if let Some(value) = special::stand_in(&entry.kind) {
         put(&mut bytes, special::STAND_IN, &value);
     }
-    if bytes.len() == XATTR_HEADER_BYTES { Vec::new() } else { bytes }
+    bytes
+}
+
+/// An access control list that is none would make the kernel refuse every access; only directories have one for new files.
+fn may_have(entry: &Entry, name: &[u8], value: &[u8]) -> bool {
+    const VERSION: [u8; 4] = 2_u32.to_le_bytes();
+    const ENTRY_BYTES: usize = 8;
+    let entries = || value.strip_prefix(&VERSION).is_some_and(|entries| entries.len() % ENTRY_BYTES == 0);
+    match name {
+        b"system.posix_acl_access" => entries(),
+        b"system.posix_acl_default" => entries() && entry.is_directory(),
+        _ => true,
+    }
 }
 
 /// What says something about this layer is none of the image's.
@@ -47,14 +61,15 @@ fn is_own(name: &[u8]) -> bool {
 /// Appends one attribute, unless it cannot be there.
 fn put(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     let Some((name, prefix)) = split(name) else { return };
-    let padded = (4 + name.len() + value.len()).next_multiple_of(4);
-    let end = bytes.len() + padded;
+    let header = if bytes.is_empty() { XATTR_HEADER_BYTES } else { 0 };
+    let end = bytes.len() + header + (4 + name.len() + value.len()).next_multiple_of(4);
     let (Ok(name_length), Ok(value_length)) = (u8::try_from(name.len()), u16::try_from(value.len())) else {
         return;
     };
     if end - XATTR_HEADER_BYTES > MAX_ENTRY_BYTES {
         return;
     }
+    bytes.resize(bytes.len() + header, 0);
     bytes.extend([name_length, prefix]);
     bytes.extend(value_length.to_le_bytes());
     bytes.extend_from_slice(name);
