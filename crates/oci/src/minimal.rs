@@ -15,6 +15,9 @@ use crate::{
     tree::{Entry, Kind, Meta, Tree, compare_paths, gallop, is_within, parent},
 };
 
+/// Changes are looked up one by one when they are at most one in so many of the entries below; else a walk costs less.
+const FEW_CHANGES_SHARE: usize = 16;
+
 /// The attributes of a directory that nobody has made.
 const IMPLIED_DIRECTORY: Meta = Meta::new(0o755);
 
@@ -25,14 +28,44 @@ const IMPLIED_DIRECTORY: Meta = Meta::new(0o755);
 /// rest come from `changes`, else from `below`; the root is always there.
 #[must_use]
 pub fn minimal(changes: Tree, below: &Stack) -> Tree {
-    let lower = below.walk(b"");
-    let mut split = Split { lower: &lower, opaque: None, kept: Vec::new(), idle: Vec::new() };
+    let few = changes.entries().len() <= below.entry_count() / FEW_CHANGES_SHARE;
+    let lower = if few { touched(&changes, below) } else { below.walk(b"") };
+    smallest(changes, &lower)
+}
+
+/// The same, when `lower` is all of what is below, or all of it that the changes have to do with.
+fn smallest(changes: Tree, lower: &[Found<'_>]) -> Tree {
+    let mut split = Split { lower, opaque: None, kept: Vec::new(), idle: Vec::new() };
     for entry in changes.into_entries() {
         split.add(entry);
     }
     split.close_opaque();
     let Split { kept, idle, .. } = split;
-    Tree::from_sorted(with_parents(kept, &idle, &lower))
+    Tree::from_sorted(with_parents(kept, &idle, lower))
+}
+
+/// What stands below at the paths of `changes` and above them, and everything in directories that they empty; sorted. A
+/// step changes little of what it runs on, and looking that little up does not cost more the larger or deeper the stack is.
+fn touched<'a>(changes: &Tree, below: &'a Stack) -> Vec<Found<'a>> {
+    let mut found: Vec<Found<'a>> = below.get(b"").into_iter().collect();
+    let (mut last, mut emptied): (&[u8], Option<&[u8]>) = (b"", None);
+    for entry in changes.entries() {
+        if emptied.is_some_and(|dir| is_within(&entry.path, dir)) {
+            continue;
+        }
+        let ancestors = std::iter::successors(parent(&entry.path), |dir| parent(dir));
+        let new: Vec<_> = ancestors.take_while(|dir| !is_within(last, dir)).collect();
+        found.extend(new.into_iter().rev().filter_map(|dir| below.get(dir)));
+        if entry.kind == (Kind::Directory { opaque: true }) {
+            let all = below.walk(&entry.path);
+            found.extend(all.into_iter().filter(|found| !found.path().is_empty()));
+            emptied = Some(&entry.path);
+        } else if !entry.path.is_empty() {
+            found.extend(below.get(&entry.path));
+        }
+        last = &entry.path;
+    }
+    found
 }
 
 /// The changes divided into those that matter and the rest.

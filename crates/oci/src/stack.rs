@@ -50,6 +50,11 @@ impl Stack {
         &self.layers
     }
 
+    /// How many entries all layers have together, hidden ones too.
+    pub(crate) fn entry_count(&self) -> usize {
+        self.layers.iter().map(|tree| tree.entries().len()).sum()
+    }
+
     /// The entry at exactly `path`; symbolic links are not followed.
     #[must_use]
     pub fn get(&self, path: &[u8]) -> Option<Found<'_>> {

@@ -79,7 +79,7 @@ impl Layer {
         if found != self.0.integrity {
             return Err(damaged(format!("its digest is {found} instead of {}", self.0.integrity)));
         }
-        let tree = Arc::new(Tree::decode(&bytes).map_err(|error| damaged(error.to_string()))?);
+        let tree = Arc::new(Tree::decode_own(&bytes).map_err(|error| damaged(error.to_string()))?);
         Ok(Arc::clone(self.0.tree.get_or_init(|| tree)))
     }
 

@@ -116,6 +116,18 @@ fn a_hard_link_to_a_file_below_is_a_file() {
     assert_eq!(both, tree(&[directory(""), link("b"), link("c")]));
 }
 
+#[test]
+fn a_small_change_of_much_is_looked_up() {
+    let names: Vec<Entry> = (0..100).map(|number| file(&format!("d/{number:03}"), "1")).collect();
+    let mut entries = vec![directory(""), mode(0o711, directory("d"))];
+    entries.extend(names);
+    let stack = below(&entries);
+    let changes = tree(&[file("d/050", "2"), file("d/051", "1"), whiteout("d/052"), whiteout("d/x")]);
+    assert_eq!(touched(&changes, &stack).len(), 5);
+    let wanted = [directory(""), mode(0o711, directory("d")), file("d/050", "2"), whiteout("d/052")];
+    assert_eq!(minimal(changes, &stack), tree(&wanted));
+}
+
 /// What a stack shows, without the times of directories.
 fn view(stack: &Stack) -> Tree {
     let mut entries = stack.merged().into_entries();
@@ -133,6 +145,9 @@ proptest! {
         let changes = layers.pop().unwrap();
         let stack = Stack::new(layers);
         let layer = minimal((*changes).clone(), &stack);
+        let looked_up = smallest((*changes).clone(), &touched(&changes, &stack));
+        prop_assert_eq!(&looked_up, &smallest((*changes).clone(), &stack.walk(b"")));
+        prop_assert_eq!(&looked_up, &layer);
         let (mut with_changes, mut with_layer) = (stack.clone(), stack.clone());
         with_changes.push(changes);
         with_layer.push(Arc::new(layer.clone()));
@@ -144,7 +159,9 @@ proptest! {
         if let Some(root) = anew.first_mut() {
             root.kind = Kind::Directory { opaque: true };
         }
-        prop_assert_eq!(minimal(Tree::from_entries(anew), &stack).layer_id(), layer.layer_id());
+        let anew = Tree::from_entries(anew);
+        prop_assert_eq!(smallest(anew.clone(), &touched(&anew, &stack)).layer_id(), layer.layer_id());
+        prop_assert_eq!(minimal(anew, &stack).layer_id(), layer.layer_id());
         let is_opaque = |entry: &Entry| entry.kind == Kind::Directory { opaque: true };
         prop_assert!(!layer.entries().iter().any(is_opaque));
     }

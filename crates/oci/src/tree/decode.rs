@@ -53,8 +53,15 @@ pub enum DecodeTreeError {
 }
 
 impl Tree {
-    /// Reads what [`Tree::encode`] wrote.
+    /// Reads what [`Tree::encode`] wrote, and nothing else that means the same.
     pub fn decode(encoded: &[u8]) -> Result<Self, DecodeTreeError> {
+        let tree = Self::decode_own(encoded)?;
+        if tree.encode() == encoded { Ok(tree) } else { Err(DecodeTreeError::NotCanonical) }
+    }
+
+    /// The same for bytes that a digest of our own vouches for: they are not encoded again to see whether they are in
+    /// canonical form. Others do no harm either, but two of them may be the same tree.
+    pub fn decode_own(encoded: &[u8]) -> Result<Self, DecodeTreeError> {
         let mut input = Input { bytes: encoded, at: 0 };
         if encoded.get(..MAGIC.len()) != Some(MAGIC) {
             return Err(DecodeTreeError::NotATree);
@@ -67,8 +74,7 @@ impl Tree {
         if input.byte()? != Times::Keep.flag() {
             return Err(DecodeTreeError::NoTimes);
         }
-        let tree = Self::from_sorted(entries(&mut input)?);
-        if tree.encode() == encoded { Ok(tree) } else { Err(DecodeTreeError::NotCanonical) }
+        Ok(Self::from_sorted(entries(&mut input)?))
     }
 }
 
@@ -81,12 +87,12 @@ fn entries(input: &mut Input<'_>) -> Result<Vec<Entry>, DecodeTreeError> {
     let mut path = Vec::new();
     let mut total = 0;
     for _ in 0..count {
-        input.path(&mut path)?;
+        let shared = input.path(&mut path)?;
         total += path.len();
         if total > MAX_TREE_PATH_BYTES {
             return Err(DecodeTreeError::PathTooLong(input.at));
         }
-        if entries.last().is_some_and(|last| compare_paths(&last.path, &path).is_ge()) {
+        if entries.last().is_some_and(|last| compare_paths(&last.path[shared..], &path[shared..]).is_ge()) {
             return Err(DecodeTreeError::BadPath(input.at));
         }
         entries.push(input.entry(path.as_slice().into())?);
@@ -145,8 +151,8 @@ impl<'a> Input<'a> {
         self.take(length).map(Into::into)
     }
 
-    /// Turns the path of the entry before into that of the next one.
-    fn path(&mut self, path: &mut Vec<u8>) -> Result<(), DecodeTreeError> {
+    /// Turns the path of the entry before into that of the next one; gives how many bytes they share.
+    fn path(&mut self, path: &mut Vec<u8>) -> Result<usize, DecodeTreeError> {
         let shared = self.length()?;
         let length = self.length()?;
         if shared > path.len() {
@@ -157,9 +163,11 @@ impl<'a> Input<'a> {
         }
         path.truncate(shared);
         path.extend_from_slice(self.take(length)?);
+        // What comes before the name in which they part was looked at with the entry before.
+        let parting = path[..shared].iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
         let proper = |name: &[u8]| !matches!(name, b"" | b"." | b"..") && !name.contains(&0);
-        if path.is_empty() || path.split(|&byte| byte == b'/').all(proper) {
-            Ok(())
+        if path.is_empty() || path[parting..].split(|&byte| byte == b'/').all(proper) {
+            Ok(shared)
         } else {
             Err(DecodeTreeError::BadPath(self.at))
         }
