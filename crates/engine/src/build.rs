@@ -5,6 +5,9 @@
 //! want it one does it and the others find it. A snapshot is known by the layers it is made of, so a step that is run
 //! again and makes the same layer leaves every key after it as it was: everything after it is still cached.
 
+mod ahead;
+mod written;
+
 use std::{
     collections::HashSet,
     sync::{
@@ -31,6 +34,8 @@ use crate::{
     steps::{files::store_error, mounts, work::Work},
     why::Past,
 };
+
+use ahead::Ahead;
 
 pub use crate::steps::run::StepFailure;
 
@@ -125,11 +130,13 @@ pub fn build(
 ) -> Result<Built, Error> {
     let plan = request.plan;
     events.emit(Event::Planned { steps: plan.steps.iter().map(info).collect() });
-    let builder = Builder::new(request, ports, events);
+    let mut builder = Builder::new(request, ports, events);
     let needs: Vec<Vec<usize>> = plan.steps.iter().map(needs).collect();
+    builder.ahead = ahead::of(&plan.steps, &needs);
     let steps = schedule::run(&needs, request.jobs.max(1), cancel, &|item, done, stop| {
         builder.step(&plan.steps[item], done, stop)
     })?;
+    written::write_back(ports.store, plan, &steps);
     let target = |step: Option<StepId>| match step {
         None => Ok(Snapshot::empty()),
         Some(id) => steps
@@ -202,6 +209,8 @@ pub(crate) struct Builder<'a> {
     pub(crate) epoch: Option<Time>,
     mode: Mode,
     past: Past<'a>,
+    /// By step.
+    ahead: Vec<Ahead>,
     /// Keys that this build executed: good enough even for a step whose records are to be skipped.
     made: Mutex<HashSet<Key>>,
     runs: AtomicUsize,
@@ -234,6 +243,7 @@ impl<'a> Builder<'a> {
             epoch: request.plan.epoch.map(Time::from_seconds),
             mode: request.mode,
             past: Past::new(ports.store, request.plan, request.subject),
+            ahead: Vec::new(),
             made: Mutex::default(),
             runs: AtomicUsize::new(0),
             copies: AtomicUsize::new(0),
@@ -318,6 +328,10 @@ impl<'a> Builder<'a> {
         }
         if self.mode == Mode::LookupOnly {
             return Err(Error::new(ErrorKind::NeedsExecution, format!("{} has to be executed", step.name)));
+        }
+        match self.ahead.get(step.id.0).copied().unwrap_or_default() {
+            Ahead::Nothing => {}
+            ahead => self.runner.0.prepare(ahead == Ahead::WithNetwork),
         }
         let _lock = lock(self.store, &work.key, stop)?;
         if let Some(found) = self.look_up(step, work, began, stop)? {

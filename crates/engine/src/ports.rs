@@ -431,6 +431,9 @@ pub struct RunOutcome {
 
 /// Something that runs a step: the sandbox here, a cluster later, a fake in tests.
 pub trait Runner: Sync {
+    /// Something will run soon, perhaps with a network: what takes a while to make can be begun. It does not wait.
+    fn prepare(&self, _network: bool) {}
+
     /// Runs it to its end. `output` gets what it writes, as it comes.
     fn run(
         &self,

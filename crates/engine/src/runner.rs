@@ -7,7 +7,7 @@ use std::{
         unix::{ffi::OsStrExt, fs::PermissionsExt},
     },
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use fs_err as fs;
@@ -28,6 +28,7 @@ use crate::{
 };
 
 mod foreign;
+mod helpers;
 mod network;
 mod stubs;
 
@@ -37,14 +38,14 @@ pub use galley_sandbox::CgroupParent;
 /// How much output is read at once.
 const OUTPUT_BYTES: usize = 64 << 10;
 
-/// Runs steps with [`galley_sandbox`]: one helper process and one network for all steps, both made when first needed.
+/// Runs steps with [`galley_sandbox`]: one helper process and one network for all steps.
 #[derive(Debug)]
 pub struct SandboxRunner {
     store: Store,
     events: Events,
-    /// Before the helper process that its own helper lives in.
-    network: network::SharedNetwork,
-    spawner: Mutex<Option<Arc<sandbox::Spawner>>>,
+    /// Before what its threads make.
+    early: helpers::Early,
+    helpers: Arc<helpers::Helpers>,
     cgroup_parent: Option<CgroupParent>,
 }
 
@@ -55,8 +56,8 @@ impl SandboxRunner {
         Self {
             store: store.clone(),
             events: events.clone(),
-            network: Default::default(),
-            spawner: Mutex::default(),
+            early: Default::default(),
+            helpers: Arc::default(),
             cgroup_parent: None,
         }
     }
@@ -68,14 +69,9 @@ impl SandboxRunner {
         Self { cgroup_parent, ..self }
     }
 
-    fn spawner(&self) -> Result<Arc<sandbox::Spawner>, Error> {
-        let mut slot = self.spawner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(spawner) = &*slot {
-            return Ok(Arc::clone(spawner));
-        }
-        let spawner = Arc::new(sandbox::Spawner::start().map_err(machine)?);
-        *slot = Some(Arc::clone(&spawner));
-        Ok(spawner)
+    /// Says that the last step has run. The helpers end while the image is put together; nothing runs after this.
+    pub fn rest(&self) {
+        self.early.rest(&self.helpers);
     }
 
     fn spec(&self, request: &RunRequest<'_>, scratch: &Scratch) -> Result<sandbox::Spec, Error> {
@@ -169,6 +165,10 @@ fn environment(request: &RunRequest<'_>) -> Vec<OsString> {
 }
 
 impl Runner for SandboxRunner {
+    fn prepare(&self, network: bool) {
+        self.early.begin(&self.helpers, network);
+    }
+
     fn run(
         &self,
         mut request: RunRequest<'_>,
@@ -178,9 +178,9 @@ impl Runner for SandboxRunner {
         if let Some(platform) = &request.operation.platform {
             foreign::check(platform, request.snapshot)?;
         }
-        let spawner = self.spawner()?;
+        let spawner = self.helpers.spawner()?;
         let scratch = Scratch::new(&self.store, &request)?;
-        let joined = self.network.join(request.network, &spawner, &self.events)?;
+        let joined = self.helpers.network.join(request.network, &spawner, &self.events)?;
         joined.add_files(&mut request);
         let mut spec = self.spec(&request, &scratch)?;
         spec.network = joined.kind;

@@ -90,6 +90,14 @@ impl Spawner {
         self.request(&kind, spec, handles, netns)
     }
 
+    /// Begins to end it, and every sandbox that still runs; dropping it waits for the end.
+    pub fn end(&self) {
+        if let Some(control) = &self.control {
+            // It takes the end of the connection for that of galley.
+            let _ = rustix::net::shutdown(control, rustix::net::Shutdown::Both);
+        }
+    }
+
     /// Runs a program of the host as it is, which dies with the helper process like a sandbox does.
     pub(crate) fn spawn_helper(&self, program: &HelperProgram, handles: Handles<'_>) -> Result<Child, Error> {
         self.request(&[wire::HELPER], program, handles, handles.netns)

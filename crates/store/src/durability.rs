@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashMap,
+    os::fd::OwnedFd,
     path::PathBuf,
     sync::{Mutex, PoisonError, atomic::Ordering},
 };
@@ -71,10 +72,24 @@ impl Store {
         Ok(())
     }
 
+    /// Has the kernel write back on a thread of its own what the next barrier would wait for. It promises nothing: only
+    /// the barrier does.
+    pub fn begin_barrier(&self) {
+        let Ok(folder) = self.open_root() else { return };
+        let write_back = move || {
+            let _ = rustix::fs::syncfs(folder);
+        };
+        // Without a thread the barrier takes longer.
+        drop(std::thread::Builder::new().name("write-back".to_owned()).spawn(write_back));
+    }
+
     fn sync_all(&self) -> Result<(), StoreError> {
+        rustix::fs::syncfs(self.open_root()?).at("write back", self.root())
+    }
+
+    fn open_root(&self) -> Result<OwnedFd, StoreError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = rustix::fs::open(self.root(), flags, Mode::empty()).at("open", self.root())?;
-        rustix::fs::syncfs(folder).at("write back", self.root())
+        rustix::fs::open(self.root(), flags, Mode::empty()).at("open", self.root())
     }
 
     fn write_barrier(&self, stamp: &Stamp) -> Result<(), StoreError> {

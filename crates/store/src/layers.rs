@@ -4,7 +4,10 @@ use std::{
     fmt,
     io::Read,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use fs_err as fs;
@@ -35,6 +38,7 @@ struct Inner {
     integrity: Digest,
     folder: PathBuf,
     tree: OnceLock<Arc<Tree>>,
+    seen_diff: AtomicBool,
     references: OnceLock<Option<Arc<References>>>,
     packed: OnceLock<Packed>,
     /// Origins that only this process knows.
@@ -89,6 +93,7 @@ impl Layer {
             integrity,
             folder,
             tree: OnceLock::new(),
+            seen_diff: AtomicBool::new(false),
             references: OnceLock::new(),
             packed: OnceLock::new(),
             origins: Mutex::new(None),
@@ -99,8 +104,14 @@ impl Layer {
         self.0.folder.join("diff")
     }
 
+    /// A directory that was seen once is there as long as anything uses the layer: a step on five hundred layers must not
+    /// look for each again.
     fn has_diff(&self) -> bool {
-        rustix::fs::lstat(self.diff()).is_ok()
+        let seen = &self.0.seen_diff;
+        if !seen.load(Ordering::Relaxed) {
+            seen.store(rustix::fs::lstat(self.diff()).is_ok(), Ordering::Relaxed);
+        }
+        seen.load(Ordering::Relaxed)
     }
 
     fn packed_path(&self) -> PathBuf {

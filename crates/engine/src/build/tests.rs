@@ -491,3 +491,21 @@ fn bytes_that_are_no_text_are_names() {
     let built = bench.build("FROM scratch\nCOPY . /").unwrap();
     assert!(files(&built).get(b"f\xff\xfe").is_some());
 }
+
+#[test]
+fn what_runs_after_a_step_is_known_before_it() {
+    use super::ahead::{self, Ahead};
+    let bench = Bench::new();
+    bench.write("f", "1");
+    let plan = bench.plan(
+        "FROM scratch AS a\nCOPY f /1\nRUN --network=none x\n\
+         FROM scratch AS b\nCOPY f /2\nRUN y\nCOPY f /3\n\
+         FROM scratch\nCOPY --from=a /1 /\nCOPY --from=b /2 /\n",
+    );
+    let needs: Vec<Vec<usize>> = plan.steps.iter().map(needs).collect();
+    let mut seen: Vec<Ahead> = ahead::of(&plan.steps, &needs);
+    let run = |ahead: &Ahead| *ahead != Ahead::Nothing;
+    assert_eq!(seen.iter().filter(|ahead| run(ahead)).count(), 4, "two copies and what runs on them");
+    seen.sort();
+    assert_eq!(seen[seen.len() - 3..], [Ahead::Processes, Ahead::WithNetwork, Ahead::WithNetwork]);
+}

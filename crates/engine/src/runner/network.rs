@@ -3,7 +3,10 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::{AsFd, BorrowedFd},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use fs_err as fs;
@@ -24,7 +27,11 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// The namespace that all steps of a build share.
 #[derive(Debug, Default)]
-pub(super) struct SharedNetwork(Mutex<Option<Arc<NetNs>>>);
+pub(super) struct SharedNetwork {
+    namespace: Mutex<Option<Arc<NetNs>>>,
+    /// Somebody was told why it is not used.
+    warned: AtomicBool,
+}
 
 /// What one step joins.
 #[derive(Debug)]
@@ -47,7 +54,7 @@ impl SharedNetwork {
                 let resolv_conf = resolv_conf(&host, &alone);
                 return Ok(Joined { kind: sandbox::Network::None, shared: None, resolv_conf });
             }
-            Network::Default => self.connected(spawner, events)?,
+            Network::Default => self.usable(spawner, events)?,
         };
         let Some(namespace) = namespace else {
             return Ok(Joined { kind: sandbox::Network::Host, shared: None, resolv_conf: host });
@@ -56,23 +63,27 @@ impl SharedNetwork {
         Ok(Joined { kind: sandbox::Network::Shared, shared: Some(namespace), resolv_conf })
     }
 
-    /// The namespace of the build, if one can be connected.
-    fn connected(&self, spawner: &Spawner, events: &Events) -> Result<Option<Arc<NetNs>>, Error> {
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let namespace = match &*slot {
-            Some(namespace) => Arc::clone(namespace),
-            None => {
-                let made = NetNs::connected(spawner).map_err(|error| machine(error.into()))?;
-                if let Connectivity::LoopbackOnly { reason } = made.connectivity() {
-                    events.emit(warning(reason));
-                }
-                let made = Arc::new(made);
-                *slot = Some(Arc::clone(&made));
-                made
-            }
-        };
+    /// The namespace of the build, if it is connected.
+    fn usable(&self, spawner: &Spawner, events: &Events) -> Result<Option<Arc<NetNs>>, Error> {
+        let namespace = self.connected(spawner)?;
+        if let Connectivity::LoopbackOnly { reason } = namespace.connectivity()
+            && !self.warned.swap(true, Ordering::Relaxed)
+        {
+            events.emit(warning(reason));
+        }
         let connected = *namespace.connectivity() == Connectivity::Pasta;
         Ok(connected.then_some(namespace))
+    }
+
+    /// The namespace of the build, connected where that is possible. Whoever comes while it is made waits for it.
+    pub(super) fn connected(&self, spawner: &Spawner) -> Result<Arc<NetNs>, Error> {
+        let mut slot = self.namespace.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(namespace) = &*slot {
+            return Ok(Arc::clone(namespace));
+        }
+        let made = Arc::new(NetNs::connected(spawner).map_err(|error| machine(error.into()))?);
+        *slot = Some(Arc::clone(&made));
+        Ok(made)
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Pasta {
 
 /// It needs some 20 ms.
 const START_MAX: Duration = Duration::from_secs(5);
-const POLL: Duration = Duration::from_millis(2);
+const POLL: Duration = Duration::from_millis(1);
 /// Its complaints are a line or two.
 const COMPLAINT_MAX: u64 = 4096;
 

@@ -232,13 +232,10 @@ impl Job<'_> {
         let Remote { remotes, secrets, stop: cancel, .. } = *remote;
         warn(plan, events);
         let parent = self.arguments.cgroup_parent.clone().and_then(|argument| argument.0);
-        let runner = SandboxRunner::new(self.store, events).below_cgroup(parent);
         let mode = if self.may_execute { Mode::Execute } else { Mode::LookupOnly };
         let jobs = self.arguments.jobs.map_or(schedule::DEFAULT_JOBS, usize::from);
         let subject = remembered::subject(self.arguments);
         let caches = self.caches(plan, registries, events)?;
-        let ports =
-            Ports { store: self.store, runner: &runner, secrets, ssh: self.ssh, records: &caches, remotes };
         let fetcher = Fetcher {
             store: self.store,
             may_write: self.may_execute,
@@ -247,8 +244,19 @@ impl Job<'_> {
             records: &caches,
         };
         loop {
+            let runner = SandboxRunner::new(self.store, events).below_cgroup(parent.clone());
+            let ports = Ports {
+                store: self.store,
+                runner: &runner,
+                secrets,
+                ssh: self.ssh,
+                records: &caches,
+                remotes,
+            };
             let request = BuildRequest { plan, mode, jobs, subject: Some(subject) };
-            let made = build::build(&request, &ports, events, cancel).and_then(|built| {
+            let built = build::build(&request, &ports, events, cancel);
+            runner.rest();
+            let made = built.and_then(|built| {
                 caches.lost_something();
                 let made = self.finish(plan, &built, times, registries, &fetcher);
                 made.map_err(|error| caches.blame(error))
