@@ -17,6 +17,7 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use crate::cgroup::{CgroupParent, PATH_MAX, Placement};
 use crate::error::{SetupError, SetupStep};
 use crate::outcome::{Exit, Outcome, Usage};
+use crate::seccomp;
 use crate::setup::{self, Request, step::Step as _};
 use crate::sys::{self, Fork};
 use crate::wire::{self, Status};
@@ -56,6 +57,8 @@ pub(crate) fn run() -> i32 {
         }
     };
     let greeted = wire::send(&control, wire::READY, &[]).is_ok();
+    // What every child would do for itself, before the first is asked for.
+    seccomp::make_usual();
     let mut children = Children::new();
     let failed = !greeted || serve(&control, &deaths, &inherited, &mut children).is_err();
     end_placed(children);

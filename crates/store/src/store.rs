@@ -235,7 +235,8 @@ pub(crate) fn json(value: &impl Serialize) -> Vec<u8> {
 pub(crate) fn read_small(path: &Path, bytes_max: usize) -> Result<Option<Vec<u8>>, StoreError> {
     use std::io::Read;
     let file = match fs::File::open(path) {
-        Ok(file) => file,
+        // The standard type reads into memory that nobody has cleared before.
+        Ok(file) => file.into_file(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).at("open", path),
     };

@@ -9,6 +9,9 @@ mod profile;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
 use crate::capabilities::Capabilities;
 
 /// What the profile says about a system call.
@@ -77,8 +80,23 @@ fn machines() -> Vec<(u32, Column)> {
     }
 }
 
+/// The filter that nearly every sandbox gets: made once in the helper process, and inherited by its children.
+static USUAL: OnceLock<Vec<libc::sock_filter>> = OnceLock::new();
+
+/// Makes the usual filter, while nobody waits for it.
+pub(crate) fn make_usual() {
+    USUAL.get_or_init(|| compiled(Capabilities::docker_default()));
+}
+
 /// The filter for a process with these capabilities.
-pub(crate) fn docker_default(capabilities: Capabilities) -> Vec<libc::sock_filter> {
+pub(crate) fn docker_default(capabilities: Capabilities) -> Cow<'static, [libc::sock_filter]> {
+    match USUAL.get() {
+        Some(usual) if capabilities == Capabilities::docker_default() => Cow::Borrowed(usual),
+        _ => Cow::Owned(compiled(capabilities)),
+    }
+}
+
+fn compiled(capabilities: Capabilities) -> Vec<libc::sock_filter> {
     let sections: Vec<_> =
         machines().into_iter().map(|(arch, column)| (arch, ranges(capabilities, column))).collect();
     compile::program(&sections)

@@ -138,3 +138,14 @@ fn x32_numbers_do_not_exist() {
 fn the_program_fits_the_kernels_limit() {
     assert!(docker_default(Capabilities::docker_default()).len() <= 4096);
 }
+
+#[test]
+fn the_filter_made_beforehand_is_the_one_that_would_be_made() {
+    let rows = |program: &[libc::sock_filter]| -> Vec<_> {
+        program.iter().map(|it| (it.code, it.jt, it.jf, it.k)).collect()
+    };
+    make_usual();
+    for capabilities in [Capabilities::none(), Capabilities::docker_default(), Capabilities::all()] {
+        assert_eq!(rows(&docker_default(capabilities)), rows(&compiled(capabilities)));
+    }
+}
