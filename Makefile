@@ -43,8 +43,9 @@ lint: install-rust install-compiler install-lint ## formats, lints and scripts, 
 fmt: install-rust ## format the sources
 	cargo fmt --all
 
-bench: release install-bench ## print galley's figures beside other builders'
-	bench/run.sh
+bench: release install-bench ## measure galley beside other builders (PEERS=folder of BuildKit's head) and the limits, write docs/performance.md
+	cargo build --release --locked -p galley-sandbox --example limits
+	bench/run.sh --limits $(TARGET)/release/examples/limits --write
 
 release: install-rust install-compiler ## dist/galley: one static binary
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target $(HOST) -p galley
@@ -78,4 +79,4 @@ install-test: install-compiler
 		fsck.erofs=erofs-utils strace valgrind
 
 install-bench: install-test
-	@demo/need buildah curl python3
+	@demo/need buildah runc crun pigz curl /bin/gzip=gzip unshare=util-linux

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# make bench: galley's figures beside those of Debian's buildah, docker, podman, skopeo and umoci, and of BuildKit where $PEERS
-# has its binaries. Everything that is needed is installed by make; the only registry is one of this machine.
+# bench/run.sh [OPTION...]: galley's figures beside those of other builders; --help has the options, `make bench` is the whole
+# run that writes docs/performance.md. The only registry is one of this machine.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-python3 bench/bench.py "$@"
-python3 bench/registry.py "$@"
-# The sandbox alone beside a bare loop of the same system calls: what a trivial RUN step is measured against.
-cargo bench -q --locked -p galley-sandbox --bench spawn
+# Debian's programs first: a docker elsewhere may be another version than the daemon.
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+# Mounts and daemons end with the namespaces, whatever happens. Without root there are neither.
+inside=()
+[[ $EUID -ne 0 ]] || inside=(unshare --mount --pid --fork --kill-child --mount-proc)
+exec "${inside[@]}" python3 -B -m bench "$@"
