@@ -111,7 +111,9 @@ def write_layout(folder, tars):
         packed.rename(blobs / name)
         layers.append({"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": f"sha256:{name}", "size": (blobs / name).stat().st_size})
     root = {"type": "layers", "diff_ids": [f"sha256:{digest(tar)}" for tar in tars]}
-    config = document("config.v1+json", {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": root})
+    # buildah wants a history of as many layers.
+    history = [{"created_by": f"{tar.stem} of the demo"} for tar in tars]
+    config = document("config.v1+json", {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": root, "history": history})
     manifest = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": config, "layers": layers}
     index = {"schemaVersion": 2, "manifests": [document("manifest.v1+json", manifest)]}
     (folder / "index.json").write_text(json.dumps(index))

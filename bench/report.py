@@ -33,7 +33,7 @@ METHOD = """
   second run, and after {patience:.0f} seconds a command is stopped. After {limit:.0f} minutes of a whole run BuildKit takes no part in
   what is still to come, other builders after three quarters of that. The tables say all of this where it happened.
 * CPU seconds are those of the processes that were waited for and of the daemon's processes, peak memory is that of the largest
-  one of them.
+  one of them that still ran when the build ended or that was waited for: for galley, buildah and podman also what a RUN step ran.
 * Old stores are moved aside and not deleted while time is taken: ext4 without a journal makes files slowly for minutes after
   many were deleted.
 * galley, buildah and podman keep images in a store of their own, docker in its daemon. BuildKit without an exporter keeps only its

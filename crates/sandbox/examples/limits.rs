@@ -34,6 +34,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+#[expect(clippy::zombie_processes, reason = "wait4 waits, and says what was used")]
 fn time(file: &OsStr, program: &OsStr, arguments: &[OsString]) -> ExitCode {
     let begin = nanoseconds();
     let child = Command::new(program).args(arguments).spawn().expect("a program to run");
