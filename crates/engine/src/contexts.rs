@@ -297,7 +297,7 @@ impl ContextFilter for Filter<'_> {
     fn decide(&self, path: &[u8], is_directory: bool) -> Decision {
         let Some(dir) = parent(path) else { return Decision::Keep };
         let needed = self.needed.decide(path, is_directory);
-        if needed == Decision::Skip {
+        if needed == Decision::Skip || self.ignore.is_empty() {
             return needed;
         }
         let mut above = self.above.borrow_mut();

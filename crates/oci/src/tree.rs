@@ -111,6 +111,9 @@ impl Tree {
     /// no attributes.
     #[must_use]
     pub fn from_entries(mut entries: Vec<Entry>) -> Self {
+        if is_sorted(&entries) {
+            return Self::from_sorted(entries);
+        }
         entries.sort_by(|a, b| compare_paths(&a.path, &b.path));
         entries.reverse();
         entries.dedup_by(|earlier, later| earlier.path == later.path);
@@ -120,7 +123,7 @@ impl Tree {
 
     /// A tree of `entries` that are sorted already and have unique paths.
     pub(crate) fn from_sorted(mut entries: Vec<Entry>) -> Self {
-        debug_assert!(entries.is_sorted_by(|a, b| compare_paths(&a.path, &b.path).is_lt()));
+        debug_assert!(is_sorted(&entries));
         normal::normalise(&mut entries);
         Self { entries }
     }
@@ -209,6 +212,11 @@ impl Entry {
     pub const fn is_directory(&self) -> bool {
         matches!(self.kind, Kind::Directory { .. })
     }
+}
+
+/// In the order of a tree, with unique paths.
+fn is_sorted(entries: &[Entry]) -> bool {
+    entries.is_sorted_by(|a, b| compare_paths(&a.path, &b.path).is_lt())
 }
 
 /// The order of a tree: component by component, each component by its bytes.

@@ -81,15 +81,14 @@ impl Store {
         let index_path = self.index_path(&root);
         let index = Index::read(&index_path)?;
         let started = Moment::now();
-        let ((entries, mut rows, same), hashed) = hashing(|hasher| {
+        let ((entries, found, mut fresh, same), hashed) = hashing(|hasher| {
             let mut context = Context::new(hasher, filter, &index, self.path_below(&root));
             walk(&root, &mut context)?;
-            Ok((context.entries, context.rows, context.same))
+            Ok((context.entries, context.found, context.fresh, context.same))
         })?;
-        let read = !hashed.is_empty();
-        let tree = finish(entries, &mut rows, same, hashed);
-        if read && index.needs(&rows, started) {
-            self.write_whole(&index_path, &index.updated(rows, started))?;
+        let tree = finish(entries, &mut fresh, same, hashed);
+        if Index::needs(&fresh, started) {
+            self.write_whole(&index_path, &index.updated(&found, fresh, started))?;
         }
         Ok(ContextTree { tree, root })
     }
@@ -115,8 +114,10 @@ struct Context<'a, 'scope, 'env> {
     /// The store's own path, when it is below the context.
     store: Option<Box<[u8]>>,
     entries: Vec<Entry>,
-    /// The row of each file entry that was examined, with its entry's index.
-    rows: Vec<(usize, Row)>,
+    /// Which rows of the index were found as they are.
+    found: Vec<bool>,
+    /// The rows of the files that have to be read, each with its entry's index.
+    fresh: Vec<(usize, Row)>,
     linked: HashMap<(u64, u64), (NonZeroU32, usize)>,
     /// Later names of a file, with the index of the first.
     same: Vec<(usize, usize)>,
@@ -139,7 +140,8 @@ impl<'a, 'scope, 'env> Context<'a, 'scope, 'env> {
             index,
             store,
             entries: Vec::new(),
-            rows: Vec::new(),
+            found: index.marks(),
+            fresh: Vec::new(),
             linked: HashMap::new(),
             same: Vec::new(),
             above: Vec::new(),
@@ -168,29 +170,27 @@ impl<'a, 'scope, 'env> Context<'a, 'scope, 'env> {
             (number, first) = *self.linked.entry(inode).or_insert((next.unwrap_or(NonZeroU32::MAX), index));
             links = Some(number);
         }
-        let mut row = Row::new(inode, stat);
+        let row = Row::new(inode, stat);
         let known = self.index.find(&row, &mut self.hint);
-        row.digest = known.unwrap_or_default();
-        self.push(
-            found,
-            of_root(found.meta()),
-            Kind::File { size: stat.stx_size, digest: row.digest, links },
-        );
+        let digest = known.map(|(_, digest)| digest).unwrap_or_default();
+        self.push(found, of_root(found.meta()), Kind::File { size: stat.stx_size, digest, links });
         if first != index {
             self.same.push((index, first));
             return;
         }
-        self.rows.push((index, row));
-        if known.is_none() {
-            let job = Job {
-                index: self.rows.len() - 1,
-                parent: Arc::clone(parent),
-                name: name.into(),
-                path: found.host_path(),
-                size: stat.stx_size,
-            };
-            self.hasher.add(job);
+        if let Some(mark) = known.and_then(|(at, _)| self.found.get_mut(at)) {
+            *mark = true;
+            return;
         }
+        let job = Job {
+            index: self.fresh.len(),
+            parent: Arc::clone(parent),
+            name: name.into(),
+            path: found.host_path(),
+            size: stat.stx_size,
+        };
+        self.fresh.push((index, row));
+        self.hasher.add(job);
     }
 }
 
@@ -251,15 +251,15 @@ fn of_root(meta: Meta) -> Meta {
     Meta { uid: 0, gid: 0, ..meta }
 }
 
-/// Brings what was read into entries and rows. Rows of files with attributes go: they do not tell those.
+/// Brings what was read into entries and their rows. Rows of files with attributes go: they do not tell those.
 fn finish(
     mut entries: Vec<Entry>,
-    rows: &mut [(usize, Row)],
+    fresh: &mut [(usize, Row)],
     same: Vec<(usize, usize)>,
     hashed: Vec<Hashed>,
 ) -> Tree {
     for hashed in hashed {
-        let (index, row) = &mut rows[hashed.index];
+        let (index, row) = &mut fresh[hashed.index];
         let entry = &mut entries[*index];
         // A file that grew between the look and the reading is as long as what was read; its row must not be kept.
         let changed = hashed.size != row.size;

@@ -242,7 +242,14 @@ pub(crate) fn read_small(path: &Path, bytes_max: usize) -> Result<Option<Vec<u8>
     };
     // Most are small: one read, and one that finds the end.
     let mut bytes = Vec::with_capacity(bytes_max.min(SMALL_BYTES));
-    file.take(bytes_max as u64 + 1).read_to_end(&mut bytes).at("read", path)?;
+    (&file).take(bytes.capacity() as u64).read_to_end(&mut bytes).at("read", path)?;
+    if bytes.len() == bytes.capacity() {
+        let size = file.metadata().at("examine", path)?.len().min(bytes_max as u64 + 1);
+        bytes.reserve_exact(usize::try_from(size).unwrap_or(bytes_max).saturating_sub(bytes.len()) + 1);
+        file.take((bytes_max as u64 + 1).saturating_sub(bytes.len() as u64))
+            .read_to_end(&mut bytes)
+            .at("read", path)?;
+    }
     if bytes.len() > bytes_max {
         return Err(StoreError::Limit { what: "its size", limit: bytes_max as u64, path: path.to_owned() });
     }

@@ -262,16 +262,16 @@ impl Links {
 
 fn hash_entry(hash: &mut Blake3, found: Found<'_>, relative: &[u8], links: &mut Links) {
     let Entry { meta, kind, .. } = found.entry;
-    hash.field(relative).number(meta.mode.into()).number(meta.uid.into()).number(meta.gid.into());
     let xattrs = meta.xattrs.as_deref().map(Vec::as_slice).unwrap_or_default();
-    hash.number(xattrs.len() as u64);
+    let count = xattrs.len() as u64;
+    hash.field(relative).numbers([meta.mode.into(), meta.uid.into(), meta.gid.into(), count]);
     for (name, value) in xattrs {
         hash.field(name).field(value);
     }
     match kind {
         Kind::Directory { .. } => hash.number(1),
         Kind::File { size, digest, .. } => {
-            hash.number(2).number(*size).update(digest).number(links.number(found))
+            hash.numbers([2, *size]).update(digest).number(links.number(found))
         }
         Kind::Symlink { target } => hash.number(3).field(target),
         Kind::CharDevice { major, minor } => hash.number(4).number((*major).into()).number((*minor).into()),

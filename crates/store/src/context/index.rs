@@ -91,7 +91,8 @@ fn nanoseconds(time: Time) -> i128 {
 /// The rows of the last walks, as bytes.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    rows: Vec<u8>,
+    /// The whole file but its checksum.
+    bytes: Vec<u8>,
 }
 
 impl Index {
@@ -110,26 +111,29 @@ impl Index {
             return None;
         }
         bytes.truncate(body);
-        bytes.drain(..HEADER_BYTES);
-        Some(Self { rows: bytes })
+        Some(Self { bytes })
+    }
+
+    fn rows(&self) -> &[u8] {
+        self.bytes.get(HEADER_BYTES..).unwrap_or_default()
     }
 
     fn len(&self) -> usize {
-        self.rows.len() / ROW_BYTES
+        self.rows().len() / ROW_BYTES
     }
 
     fn inode(&self, at: usize) -> Option<(u64, u64)> {
-        Some(inode(self.rows.get(at * ROW_BYTES..)?.first_chunk()?))
+        Some(inode(self.rows().get(at * ROW_BYTES..)?.first_chunk()?))
     }
 
-    /// The digest of the file that `wanted` describes, when nothing about it changed. `hint` is where the last look-up
-    /// ended: files that were made one after the other have rows one after the other.
-    pub(super) fn find(&self, wanted: &Row, hint: &mut usize) -> Option<[u8; 32]> {
+    /// Where the file stands that `wanted` describes, and its digest, when nothing about it changed. `hint` is where the
+    /// last look-up ended: files that were made one after the other have rows one after the other.
+    pub(super) fn find(&self, wanted: &Row, hint: &mut usize) -> Option<(usize, [u8; 32])> {
         let at = if self.inode(*hint) == Some(wanted.inode) { *hint } else { self.position(wanted.inode)? };
         *hint = at + 1;
-        let row = self.rows.get(at * ROW_BYTES..)?.first_chunk::<ROW_BYTES>()?;
+        let row = self.rows().get(at * ROW_BYTES..)?.first_chunk::<ROW_BYTES>()?;
         let same = wanted.encode()[..DIGEST_AT] == row[..DIGEST_AT];
-        same.then_some(*row.last_chunk()?)
+        same.then_some((at, *row.last_chunk()?))
     }
 
     fn position(&self, inode: (u64, u64)) -> Option<usize> {
@@ -141,24 +145,36 @@ impl Index {
         (self.inode(low)? == inode).then_some(low)
     }
 
-    /// Whether a walk has found anything that the index should hold and does not.
-    pub(super) fn needs(&self, rows: &[(usize, Row)], started: Moment) -> bool {
-        let mut hint = 0;
-        rows.iter().any(|(_, row)| {
-            row.keep && !row.is_young(started) && self.find(row, &mut hint) != Some(row.digest)
-        })
+    /// Marks for rows that a walk finds.
+    pub(super) fn marks(&self) -> Vec<bool> {
+        vec![false; self.len()]
     }
 
-    /// The encoding of the index with the rows of a walk in it.
-    pub(super) fn updated(&self, rows: Vec<(usize, Row)>, started: Moment) -> Vec<u8> {
-        let mut used: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
-        used.sort_unstable();
-        let unused_max = used.len() + UNUSED_ROWS_MAX;
-        let fresh = used.iter().filter(|row| row.keep && !row.is_young(started));
-        let mut encoded: Vec<_> = fresh.map(Row::encode).collect();
-        let seen = |inode| used.binary_search_by_key(&inode, |row| row.inode).is_ok();
-        let unused = self.rows.as_chunks::<ROW_BYTES>().0.iter().filter(|row| !seen(inode(row)));
-        encoded.extend(unused.take(unused_max));
+    /// Whether a walk that had to read files has something for the index.
+    pub(super) fn needs(fresh: &[(usize, Row)], started: Moment) -> bool {
+        fresh.iter().any(|(_, row)| row.keep && !row.is_young(started))
+    }
+
+    /// The encoding of the index after a walk: rows of it that the walk has marked as `found`, and those of the files that
+    /// it read.
+    pub(super) fn updated(&self, found: &[bool], fresh: Vec<(usize, Row)>, started: Moment) -> Vec<u8> {
+        let mut read: Vec<_> = fresh.into_iter().map(|(_, row)| row).collect();
+        read.sort_unstable();
+        let found_count = found.iter().filter(|&&found| found).count();
+        let unused_max = read.len() + found_count + UNUSED_ROWS_MAX;
+        let mut encoded: Vec<_> =
+            read.iter().filter(|row| row.keep && !row.is_young(started)).map(Row::encode).collect();
+        let seen = |inode| read.binary_search_by_key(&inode, |row| row.inode).is_ok();
+        let (mut used, mut unused) = (Vec::new(), Vec::new());
+        for (at, row) in self.rows().as_chunks::<ROW_BYTES>().0.iter().enumerate() {
+            let found = found.get(at).is_some_and(|&found| found);
+            // What was read anew stands in a new row, or in none.
+            if !seen(inode(row)) {
+                if found { used.push(*row) } else { unused.push(*row) }
+            }
+        }
+        encoded.extend(used);
+        encoded.extend(unused.into_iter().take(unused_max));
         encoded.sort_unstable_by_key(inode);
         assemble(&encoded)
     }

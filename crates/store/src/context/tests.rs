@@ -12,7 +12,7 @@ fn row(inode: u64, size: u64) -> Row {
 }
 
 fn index(rows: &[Row], before: &Index) -> Vec<u8> {
-    before.updated(rows.iter().copied().enumerate().collect(), OLD)
+    before.updated(&before.marks(), rows.iter().copied().enumerate().collect(), OLD)
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn rows_are_found_in_any_order() {
     let index = Index::decode(index(&rows, &Index::default())).unwrap();
     let mut hint = 0;
     for row in rows.iter().chain(rows.iter().rev()) {
-        assert_eq!(index.find(row, &mut hint), Some(row.digest));
+        assert_eq!(index.find(row, &mut hint).unwrap().1, row.digest);
     }
     assert_eq!(index.find(&row(4, 1), &mut hint), None);
     assert_eq!(index.find(&row(3, 2), &mut hint), None, "another size");
@@ -40,25 +40,37 @@ fn rows_of_other_walks_stay() {
     let changed = Row { digest: [9; 32], ..row(2, 3) };
     let second = Index::decode(index(&[changed], &first)).unwrap();
     let mut hint = 0;
-    assert_eq!(second.find(&row(1, 1), &mut hint), Some(row(1, 1).digest));
-    assert_eq!(second.find(&changed, &mut hint), Some([9; 32]));
+    assert_eq!(second.find(&row(1, 1), &mut hint), Some((0, row(1, 1).digest)));
+    assert_eq!(second.find(&changed, &mut hint), Some((1, [9; 32])));
     assert_eq!(second.find(&row(2, 2), &mut hint), None);
 }
 
 #[test]
+fn of_rows_that_no_walk_found_only_so_many_stay() {
+    let old: Vec<_> = (0..11_000).map(|number| row(number, 1)).collect();
+    let before = Index::decode(index(&old, &Index::default())).unwrap();
+    let mut found = before.marks();
+    found[10_999] = true;
+    let fresh = vec![(0, row(20_000, 1))];
+    let after = Index::decode(before.updated(&found, fresh, OLD)).unwrap();
+    let stays = |number| after.find(&row(number, 1), &mut 0).is_some();
+    assert!(stays(10_999) && stays(20_000), "found, and read");
+    assert!(stays(10_001) && !stays(10_002), "ten thousand, and as many as are used");
+}
+
+#[test]
 fn young_rows_are_not_written() {
-    let empty = Index::default();
     let at = |nanoseconds| vec![(0, Row { ctime: Time { seconds: 3, nanoseconds }, ..row(1, 1) })];
     let started = Moment(3_000_000_000 + 50_000_100);
-    assert!(empty.needs(&at(99), started));
-    assert!(!empty.needs(&at(101), started));
+    assert!(Index::needs(&at(99), started));
+    assert!(!Index::needs(&at(101), started));
     // A file system that keeps whole seconds only.
     let coarse = |seconds| {
         let time = Time { seconds, nanoseconds: 0 };
         vec![(0, Row { mtime: time, ctime: time, ..row(1, 1) })]
     };
-    assert!(!empty.needs(&coarse(2), Moment(4_000_000_000)));
-    assert!(empty.needs(&coarse(1), Moment(4_000_000_000)));
+    assert!(!Index::needs(&coarse(2), Moment(4_000_000_000)));
+    assert!(Index::needs(&coarse(1), Moment(4_000_000_000)));
 }
 
 proptest! {
@@ -72,6 +84,6 @@ proptest! {
         whole.extend_from_slice(Digest::blake3(&whole).bytes());
         let index = Index::decode(whole).unwrap();
         let _ = index.find(&row(inode, 1), &mut 0);
-        let _ = index.updated(vec![(0, row(inode, 1))], OLD);
+        let _ = index.updated(&index.marks(), vec![(0, row(inode, 1))], OLD);
     }
 }

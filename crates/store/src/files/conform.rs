@@ -63,14 +63,14 @@ fn conform_directory(
     let names = listing::sorted(handle.as_fd()).at("list", &host_path)?;
     let mut changed = false;
     let mut wanted = wanted.iter().map(|&index| (index, &tree.entries()[index])).peekable();
-    for name in &names {
-        let found = name.name.to_bytes();
+    for (name, _) in names.iter() {
+        let found = name.to_bytes();
         while let Some((index, entry)) = wanted.next_if(|(_, entry)| entry.name() < found) {
             add(at, index, entry, dialect, touched)?;
             changed = true;
         }
         if wanted.next_if(|(_, entry)| entry.name() == found).is_none() {
-            remove::remove_at(handle.as_fd(), &name.name)
+            remove::remove_at(handle.as_fd(), name)
                 .at("remove", host_path.join(crate::origins::path_of(found)))?;
             changed = true;
         }

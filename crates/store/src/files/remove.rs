@@ -14,7 +14,7 @@ use rustix::{
 use crate::{
     StoreError,
     error::{Absent, At},
-    files::listing::{self, Name},
+    files::listing,
 };
 
 /// Directories deeper than this are moved up first, so that open handles do not run out.
@@ -83,20 +83,20 @@ fn empty(
     if !names.is_empty() {
         make_writable(directory)?;
     }
-    for Name { name, kind } in names {
+    for (name, kind) in names.iter() {
         let unlinked = if kind == FileType::Directory {
             Err(Errno::ISDIR)
         } else {
-            rustix::fs::unlinkat(directory, &*name, AtFlags::empty())
+            rustix::fs::unlinkat(directory, name, AtFlags::empty())
         };
         match unlinked {
             Ok(()) | Err(Errno::NOENT) => {}
-            Err(Errno::ISDIR | Errno::PERM) if depth >= DEPTH_MAX => lift(root, directory, &name, lifted)?,
+            Err(Errno::ISDIR | Errno::PERM) if depth >= DEPTH_MAX => lift(root, directory, name, lifted)?,
             Err(Errno::ISDIR | Errno::PERM) => {
-                let child = open_directory(directory, &*name)?;
+                let child = open_directory(directory, name)?;
                 empty(root, child.as_fd(), depth + 1, lifted)?;
                 // A lifted directory is gone from here already, so this one is empty in any case.
-                rustix::fs::unlinkat(directory, &*name, AtFlags::REMOVEDIR)?;
+                rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR)?;
             }
             Err(error) => return Err(error),
         }

@@ -4,19 +4,16 @@ use std::{
     ffi::CStr,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
+    rc::Rc,
     sync::Arc,
-    vec,
 };
 
 use galley_oci::{Meta, Time, tree::MAX_PATH_BYTES};
-use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, StatxTimestamp},
-    io::Errno,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, StatxTimestamp};
 
 use super::{
     cursor::open_below,
-    listing::{self, Name},
+    listing::{self, Listing},
 };
 use crate::{
     StoreError,
@@ -104,8 +101,10 @@ pub(crate) fn walk(root: &Path, visitor: &mut dyn Visitor) -> Result<(), StoreEr
     let handle = Arc::clone(&walk.handle);
     walk.enter(handle, &stat, Visit::Report, visitor)?;
     while let Some(frame) = walk.frames.last_mut() {
-        match frame.names.next() {
-            Some(name) => walk.step(&name, visitor)?,
+        let (names, number) = (Rc::clone(&frame.names), frame.next);
+        frame.next += 1;
+        match names.get(number) {
+            Some((name, kind)) => walk.step(name, kind, visitor)?,
             None => {
                 walk.frames.pop();
                 visitor.leave();
@@ -127,39 +126,41 @@ struct Walk<'a> {
 struct Frame {
     path_bytes: usize,
     handle: Option<Arc<OwnedFd>>,
-    names: vec::IntoIter<Name>,
+    names: Rc<Listing>,
+    /// The number of the name that comes next.
+    next: usize,
 }
 
 impl Walk<'_> {
-    fn step(&mut self, name: &Name, visitor: &mut dyn Visitor) -> Result<(), StoreError> {
+    fn step(&mut self, name: &CStr, kind: FileType, visitor: &mut dyn Visitor) -> Result<(), StoreError> {
         let parent = self.parent()?;
         if !self.path.is_empty() {
             self.path.push(b'/');
         }
-        self.path.extend_from_slice(name.name.to_bytes());
+        self.path.extend_from_slice(name.to_bytes());
         if self.path.len() > MAX_PATH_BYTES {
             let limit = MAX_PATH_BYTES as u64;
             return Err(StoreError::Limit { what: "the length of a path", limit, path: self.host_path() });
         }
         let mut stat = None;
-        if name.kind == FileType::Unknown {
-            stat = self.stat(&parent, &name.name)?;
+        if kind == FileType::Unknown {
+            stat = self.stat(&parent, name)?;
         }
-        let kind = stat.as_ref().map_or(name.kind, |stat| FileType::from_raw_mode(stat.stx_mode.into()));
+        let kind = stat.as_ref().map_or(kind, |stat| FileType::from_raw_mode(stat.stx_mode.into()));
         let visit = visitor.consider(&self.path, kind == FileType::Directory);
         if visit == Visit::Skip {
             return Ok(());
         }
         if stat.is_none() {
-            stat = self.stat(&parent, &name.name)?;
+            stat = self.stat(&parent, name)?;
         }
         let Some(stat) = stat else { return Ok(()) };
         if FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory {
-            let opened = rustix::fs::openat(&*parent, &*name.name, DIRECTORY, Mode::empty());
+            let opened = rustix::fs::openat(&*parent, name, DIRECTORY, Mode::empty());
             let Some(handle) = opened.absent().at("open", self.host_path())? else { return Ok(()) };
             return self.enter(Arc::new(handle), &stat, visit, visitor);
         }
-        visitor.file(&Found { path: &self.path, stat: &stat, root: self.root }, &parent, &name.name)
+        visitor.file(&Found { path: &self.path, stat: &stat, root: self.root }, &parent, name)
     }
 
     /// The handle of the innermost directory, whose path `self.path` is afterwards.
@@ -184,21 +185,25 @@ impl Walk<'_> {
         visitor: &mut dyn Visitor,
     ) -> Result<(), StoreError> {
         visitor.directory(&Found { path: &self.path, stat, root: self.root }, &handle, visit)?;
-        let names = listing::sorted(handle.as_fd()).at("list", self.host_path())?;
+        let names = listing::sorted(handle.as_fd());
+        let names = names.or_else(|error| Err(error).at("list", self.host_path()))?;
         if self.frames.len() >= OPEN_DEPTH_MAX
             && let Some(frame) = self.frames.last_mut()
         {
             frame.handle = None;
         }
         let path_bytes = self.path.len();
-        self.frames.push(Frame { path_bytes, handle: Some(handle), names: names.into_iter() });
+        self.frames.push(Frame { path_bytes, handle: Some(handle), names: Rc::new(names), next: 0 });
         Ok(())
     }
 
     fn stat(&self, parent: &OwnedFd, name: &CStr) -> Result<Option<Statx>, StoreError> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-        let stat: Result<_, Errno> = rustix::fs::statx(parent, name, flags, StatxFlags::BASIC_STATS);
-        stat.absent().at("examine", self.host_path())
+        match rustix::fs::statx(parent, name, flags, StatxFlags::BASIC_STATS) {
+            Ok(stat) => Ok(Some(stat)),
+            // The path is only made for the message: this is done for each file.
+            Err(error) => Err(error).absent().at("examine", self.host_path()),
+        }
     }
 
     fn host_path(&self) -> PathBuf {
