@@ -7,17 +7,17 @@
 use std::{
     collections::HashMap,
     os::fd::OwnedFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError, atomic::Ordering},
 };
 
-use fs_err as fs;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use crate::{Store, StoreError, error::At, store::read_small};
+use crate::{Store, StoreError, error::At, store::read_small, temp::rename_durably};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+const BOOT_ID_BYTES_MAX: usize = 256;
 const BARRIER_BYTES_MAX: usize = 64;
 
 /// When something was written: under which boot, and how long after it began.
@@ -66,8 +66,7 @@ impl Store {
             return Ok(());
         }
         let stamp = self.stamp();
-        self.sync_all().inspect_err(|_| self.mark_dirty())?;
-        self.commit_point("barrier", || self.write_barrier(&stamp)).inspect_err(|_| self.mark_dirty())?;
+        self.raise_barrier(&stamp).inspect_err(|_| self.mark_dirty())?;
         self.inner.durability.remember(&stamp);
         Ok(())
     }
@@ -83,6 +82,14 @@ impl Store {
         drop(std::thread::Builder::new().name("write-back".to_owned()).spawn(write_back));
     }
 
+    /// The barrier's own bytes are written back with everything else, so that only its name is left to be.
+    fn raise_barrier(&self, stamp: &Stamp) -> Result<(), StoreError> {
+        let temp = self.write_temp(format!("{}\n", stamp.nanoseconds).as_bytes(), false)?;
+        self.sync_all()?;
+        let path = self.inner.durability.folder.join(&stamp.boot);
+        self.commit_point("barrier", || rename_durably(&temp, &path))
+    }
+
     fn sync_all(&self) -> Result<(), StoreError> {
         rustix::fs::syncfs(self.open_root()?).at("write back", self.root())
     }
@@ -90,11 +97,6 @@ impl Store {
     fn open_root(&self) -> Result<OwnedFd, StoreError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::open(self.root(), flags, Mode::empty()).at("open", self.root())
-    }
-
-    fn write_barrier(&self, stamp: &Stamp) -> Result<(), StoreError> {
-        let path = self.inner.durability.folder.join(&stamp.boot);
-        self.write_durably(&path, format!("{}\n", stamp.nanoseconds).as_bytes())
     }
 
     /// What is written now gets this.
@@ -123,7 +125,7 @@ impl Store {
 
     /// Without /proc no stamp ever matches, which costs records but is never wrong.
     fn boot(&self) -> &str {
-        let read = || fs::read_to_string(BOOT_ID).unwrap_or_default().trim_end().to_owned();
-        self.inner.boot.get_or_init(read)
+        let read = || read_small(Path::new(BOOT_ID), BOOT_ID_BYTES_MAX).ok().flatten().unwrap_or_default();
+        self.inner.boot.get_or_init(|| String::from_utf8_lossy(&read()).trim_end().to_owned())
     }
 }

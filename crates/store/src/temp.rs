@@ -114,9 +114,7 @@ impl Store {
     /// Like [`write_whole`](Self::write_whole), and it survives a power cut from here on.
     pub(crate) fn write_durably(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         let temp = self.write_temp(bytes, true)?;
-        rustix::fs::rename(&temp, path).at("rename a temporary file to", path)?;
-        let folder = path.parent().unwrap_or(path);
-        fs::File::open(folder).and_then(|folder| folder.sync_all()).at("write back", folder)
+        rename_durably(&temp, path)
     }
 
     /// Writes the file `path` unless there is one; says whether it did.
@@ -129,7 +127,8 @@ impl Store {
         written
     }
 
-    fn write_temp(&self, bytes: &[u8], durably: bool) -> Result<PathBuf, StoreError> {
+    /// Bytes in a temporary file.
+    pub(crate) fn write_temp(&self, bytes: &[u8], durably: bool) -> Result<PathBuf, StoreError> {
         let path = self.temp_path("file")?;
         let mut file = fs::File::create_new(&path).at("create", &path)?;
         let written = file.write_all(bytes).and_then(|()| if durably { file.sync_data() } else { Ok(()) });
@@ -139,6 +138,13 @@ impl Store {
         written.at("write", &path)?;
         Ok(path)
     }
+}
+
+/// Renames, and the name survives a power cut from here on; what the file holds must be written back already.
+pub(crate) fn rename_durably(from: &Path, to: &Path) -> Result<(), StoreError> {
+    rustix::fs::rename(from, to).at("rename a temporary file to", to)?;
+    let folder = to.parent().unwrap_or(to);
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).at("write back", folder)
 }
 
 /// Renames unless the target exists; says whether it did.
