@@ -20,7 +20,7 @@ pub(crate) fn run() -> ExitCode {
 fn execute(environment: Environment, arguments: &[OsString]) -> Outcome {
     let arguments = args::parse(&environment, arguments)?;
     mention_docker_host(&environment);
-    let context = Context::new(environment, arguments.root, arguments.insecure_registry);
+    let context = Context::new(environment, arguments.global.root, arguments.global.insecure_registry);
     commands::execute(arguments.command, &context)
 }
 

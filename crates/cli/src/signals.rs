@@ -1,7 +1,7 @@
 //! Ctrl-C and SIGTERM: the first asks the build to stop, the second ends galley at once.
 
 use std::{
-    io,
+    io::{self, Read},
     thread::{self, JoinHandle},
 };
 
@@ -13,11 +13,13 @@ use signal_hook::{
 
 use crate::{exit, failure::Outcome};
 
+const STATUS_BYTES_MAX: usize = 8 * 1024;
+
 /// Throws `cancel` at the first signal. The second ends the process; what steps still run ends with it, since their
 /// init watches a pipe from here.
 fn start(cancel: &Cancel) -> io::Result<(Handle, JoinHandle<()>)> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    if !is_ignored(&fs_err::read_to_string("/proc/self/status").unwrap_or_default(), SIGHUP) {
+    if !is_ignored(&status().unwrap_or_default(), SIGHUP) {
         signals.add_signal(SIGHUP)?;
     }
     let (handle, cancel) = (signals.handle(), cancel.clone());
@@ -30,6 +32,14 @@ fn start(cancel: &Cancel) -> io::Result<(Handle, JoinHandle<()>)> {
         }
     })?;
     Ok((handle, thread))
+}
+
+/// What /proc says of this process, read at once: it tells no length, and grows line by line otherwise.
+fn status() -> io::Result<String> {
+    let mut status = String::with_capacity(STATUS_BYTES_MAX);
+    let file = fs_err::File::open("/proc/self/status")?;
+    file.take(STATUS_BYTES_MAX as u64).read_to_string(&mut status)?;
+    Ok(status)
 }
 
 /// Whether whoever started us ignores `signal`, by what /proc says of this process: `nohup` wants builds to go on when the

@@ -17,12 +17,12 @@ mod tests;
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{
-    ArgAction, CommandFactory, FromArgMatches,
+    ArgAction, Args, CommandFactory, FromArgMatches,
     builder::{NonEmptyStringValueParser, OsStringValueParser, TypedValueParser},
 };
 
 use crate::{
-    commands::Commands,
+    commands::{self, Commands},
     environment::{Environment, VARIABLES},
     failure::Failure,
 };
@@ -42,6 +42,15 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
     arg_required_else_help = true
 )]
 pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Commands,
+}
+
+// What may stand before and behind every command.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Global {
     /// The directory of the store
     #[arg(long, global = true, value_name = "DIR", display_order = 1000)]
     pub(crate) root: Option<PathBuf>,
@@ -51,13 +60,20 @@ pub(crate) struct Arguments {
     /// Print the version
     #[arg(id = "print-version", short = 'v', long = "version", action = ArgAction::Version)]
     print_version: Option<bool>,
-    #[command(subcommand)]
-    pub(crate) command: Commands,
 }
 
 /// The whole parser, under the name the program was called by.
 pub(crate) fn parser(environment: &Environment) -> clap::Command {
     last_one_wins(refused::add(named(environment)))
+}
+
+/// The parser of one command alone, for what is typed most: to make the whole one takes longer than a build that changes
+/// nothing.
+fn quick_parser(name: &str) -> Option<clap::Command> {
+    let command = commands::alone(name)?;
+    let parser = Global::augment_args(clap::Command::new("galley")).disable_help_subcommand(true);
+    let parser = parser.disable_version_flag(true).version(VERSION);
+    Some(last_one_wins(refused::add_flags(parser.subcommand(command))))
 }
 
 /// The parser without what is hidden or refused: for completions and man pages, which offer things.
@@ -95,11 +111,17 @@ fn after_help() -> String {
 
 /// Parses what was typed.
 pub(crate) fn parse(environment: &Environment, arguments: &[OsString]) -> Result<Arguments, Failure> {
-    let mut parser = parser(environment);
-    if arguments.iter().any(is_docker_switch) {
-        parser = accept_switch_values(parser);
-    }
-    let matches = parser.try_get_matches_from_mut(arguments)?;
+    let fitted = |parser| match arguments.iter().any(is_docker_switch) {
+        true => accept_switch_values(parser),
+        false => parser,
+    };
+    let quick = arguments.get(1).and_then(|name| quick_parser(name.to_str()?));
+    let matches = quick.and_then(|parser| fitted(parser).try_get_matches_from(arguments).ok());
+    let matches = match matches {
+        Some(matches) => matches,
+        // Errors and help are the whole parser's.
+        None => fitted(parser(environment)).try_get_matches_from(arguments)?,
+    };
     refused::check(&matches)?;
     Ok(Arguments::from_arg_matches(&matches)?)
 }

@@ -342,12 +342,17 @@ fn refused_command(path: &str) -> Option<(&'static str, &'static str)> {
 
 /// Adds everything refused to `command`, hidden, so that the parser knows it.
 pub(crate) fn add(command: Command) -> Command {
+    add_flags(command).subcommands(refused_commands(""))
+}
+
+/// The refused flags alone, of `command` and of all below it.
+pub(super) fn add_flags(command: Command) -> Command {
     let subcommands: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
     let mut command = command.args(flags("galley").iter().map(Flag::argument));
     for name in subcommands {
         command = command.mut_subcommand(&name, |sub| add_below(sub, &name));
     }
-    command.subcommands(refused_commands(""))
+    command
 }
 
 fn add_below(command: Command, path: &str) -> Command {

@@ -32,6 +32,32 @@ fn the_parser_is_consistent() {
 }
 
 #[test]
+fn the_quick_parsers_are_parts_of_the_whole_one() {
+    let mut whole = parser(&named(false));
+    whole.build();
+    let seen = |command: &clap::Command| {
+        // Help is the whole parser's in any case: its text and its order do not matter.
+        let arguments = command.get_arguments().filter(|argument| argument.get_id() != "help");
+        let mut arguments: Vec<_> =
+            arguments.map(|it| format!("{:?}", it.clone().display_order(0))).collect();
+        arguments.sort();
+        arguments
+    };
+    let names: Vec<_> = whole.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    let mut quick = 0;
+    for name in names {
+        let Some(mut alone) = quick_parser(&name) else { continue };
+        alone.build();
+        quick += 1;
+        assert_eq!(seen(&alone), seen(&whole));
+        let (alone, whole) = (alone.find_subcommand(&name).unwrap(), whole.find_subcommand(&name).unwrap());
+        assert_eq!(seen(alone), seen(whole), "{name}");
+        assert_eq!(alone.get_subcommands().count(), whole.get_subcommands().count(), "{name}");
+    }
+    assert_eq!(quick, 14);
+}
+
+#[test]
 fn the_documents_commands_are_accepted_as_typed() {
     let lines = [
         "docker build -t my-service .",

@@ -33,7 +33,7 @@ pub(crate) mod tag;
 pub(crate) mod transfer;
 pub(crate) mod version;
 
-use clap::Subcommand;
+use clap::{Args, Command, Subcommand};
 
 use crate::{context::Context, failure::Outcome};
 
@@ -88,6 +88,28 @@ pub(crate) enum Commands {
     /// Build, as docker's plugin of that name
     #[command(subcommand)]
     Buildx(Builder),
+}
+
+/// The parser of one of [`Commands`] that is typed often; it must be as in the whole parser.
+pub(crate) fn alone(name: &str) -> Option<Command> {
+    let augment = match name {
+        "build" => build::BuildArgs::augment_args,
+        "pull" => pull::PullArgs::augment_args,
+        "push" => push::PushArgs::augment_args,
+        "run" => run::RunArgs::augment_args,
+        "create" => create::CreateArgs::augment_args,
+        "ps" => ps::PsArgs::augment_args,
+        "logs" => logs::LogsArgs::augment_args,
+        "stop" => stop::StopArgs::augment_args,
+        "rm" => rm::RmArgs::augment_args,
+        "images" => images::ImagesArgs::augment_args,
+        "inspect" => inspect::InspectArgs::augment_args,
+        "tag" => tag::TagArgs::augment_args,
+        "version" => version::VersionArgs::augment_args,
+        "__supervise" => run::supervisor::SuperviseArgs::augment_args,
+        _ => return None,
+    };
+    Some(augment(Command::new(name.to_owned())))
 }
 
 /// `galley container …`
