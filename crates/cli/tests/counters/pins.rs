@@ -110,10 +110,12 @@ pub(super) fn compare(scenario: &str, figures: &Figures) {
     if own.is_empty() {
         pins.extend(figures.iter().map(|(counter, value)| Pin::new(scenario, counter, *value)));
     } else {
-        // Only what does not fit: chance would change every line.
+        // Not what chance does, or each time would change every line.
         for pin in &mut own {
             let value = figures.get(pin.counter.as_str());
-            if let Some(value) = value.filter(|value| pin.complaint(**value).is_some()) {
+            let moved = |value: &&u64| pin.seen.abs_diff(**value) > (pin.seen / 50).max(SLACK);
+            let follows = |value: &&u64| moved(value) || pin.complaint(**value).is_some();
+            if let Some(value) = value.filter(follows) {
                 pin.follow(*value);
             }
         }

@@ -49,3 +49,19 @@ fn one_large_layer_and_many() {
         }
     }
 }
+
+#[test]
+#[ignore = "takes a minute"]
+fn fifty_thousand_files() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    kitchen.env.write("Dockerfile", "FROM scratch\nCOPY . /app\n");
+    for number in 0..50_000 {
+        kitchen.env.write(&format!("{:03}/{number:05}", number / 100), number.to_string());
+    }
+    let export = format!("type=oci,dest={}", kitchen.path("oci.tar").display());
+    let builds: [&[&str]; 3] = [&["build", "-t", "x", "."], &["build", "."], &["build", "-o", &export, "."]];
+    for build in builds {
+        let peak = peak(&kitchen, build);
+        assert!(peak <= BYTES_MAX, "{} MiB: {build:?}", peak >> 20);
+    }
+}
