@@ -229,6 +229,62 @@ fn a_check_names_what_differs() {
     assert_eq!(check(&[root, opaque, f, w]), different("/d: it is something else"));
 }
 
+#[test]
+fn damage_is_named() {
+    let files = ["", "a", "a/in", "b"].map(|path| (directory(path), vec![]));
+    let files = [&files[..], &[with_content("f", b"content"), (symlink("s", "to"), vec![])]].concat();
+    let (_, packed) = pack(&files);
+    let reader = Reader::open(&packed[..]).unwrap();
+    let inodes: Vec<u64> = reader.walk().map(|record| record.unwrap().inode).collect();
+    let [root, a, inner, b, f, s] = inodes[..] else { unreachable!() };
+    let start = packed.len() - BLOCK_BYTES;
+    let inode = |number: u64| start + 32 * number as usize;
+    // A directory of four names and two dots: 12 bytes each, then the names, behind the inode.
+    let names = inode(root) + 64;
+    let say = |at: usize, change: &[u8]| {
+        let mut bytes = packed.clone();
+        bytes[at..at + change.len()].copy_from_slice(change);
+        let error = Reader::open(&bytes[..]).unwrap().walk().find_map(Result::err);
+        error.map(|error| error.to_string().replace("the packed layer is damaged: ", "")).unwrap_or_default()
+    };
+    let named = |inode: u64, what: &str| format!("inode {inode}: {what}");
+    assert_eq!(packed[names + 3 * 12..][..8], b.to_le_bytes());
+    for (at, change, expected) in [
+        (names + 3 * 12, &a.to_le_bytes()[..], named(a, "it is a directory with several names")),
+        (inode(a) + 64 + 2 * 12, &root.to_le_bytes(), named(root, "it is a directory with several names")),
+        (names, &a.to_le_bytes(), named(root, "its dots lead elsewhere")),
+        (names + 4 * 12, &[255; 8], named(u64::MAX, "it is outside of the layer")),
+        (names + 3 * 12 + 10, &[1], named(b, "its directory says that it is something else")),
+        (names + 8, &[7], named(root, "its directory has no names where they should be")),
+        (names + 12 + 8, &[255; 2], named(root, "its directory has a name outside of its block")),
+        (names + 6 * 12, b"/", named(root, "its directory has a name that cannot be")),
+        (names + 6 * 12 + 3, b"z", named(root, "its directory is not sorted")),
+        (inode(inner) + 8, &[0], named(inner, "its directory lacks its dots")),
+        (inode(f), &[2], named(f, "its format is unknown")),
+        (inode(f) + 2, &[255; 2], named(f, "its bytes leave its block")),
+        (inode(f) + 4, &[0; 2], named(f, "its type is unknown")),
+        (inode(f) + 8, &[255; 8], named(f, "its bytes are outside of the layer")),
+        (inode(f) + 40, &[255; 4], named(f, "its time is none")),
+        (inode(s) + 64, &[0], named(s, "its target has a zero byte")),
+        (inode(s) + 8, &[0], named(s, "its target has an impossible length")),
+    ] {
+        assert_eq!(say(at, change), expected);
+    }
+}
+
+#[test]
+fn lists_that_are_none_are_left_out() {
+    const LIST: &[u8] = &[2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255];
+    let (access, default) = ("system.posix_acl_access", "system.posix_acl_default");
+    let kept = |mut entry: Entry, name: &str, value: &[u8]| {
+        entry.meta.xattrs = Some(Box::new(vec![(name.as_bytes().into(), value.into())]));
+        !xattrs::encode(&entry).is_empty()
+    };
+    assert!(kept(file("f", ""), access, LIST) && kept(directory("d"), default, LIST));
+    assert!(!kept(file("f", ""), access, &LIST[..5]) && !kept(file("f", ""), access, b"\x01\0\0\0"));
+    assert!(!kept(file("f", ""), default, LIST) && !kept(symlink("s", "t"), "user.a", b""));
+}
+
 const NAMES: [&[u8]; 8] = [b"a", b"b", b"!", b"-", b"...", b"\xff\xfe", &[b'n'; 255], b"some file"];
 const LENGTHS: [usize; 11] = [0, 1, 2047, 2048, 2049, 4031, 4095, 4096, 4097, 9000, 200_000];
 
