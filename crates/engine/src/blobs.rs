@@ -12,6 +12,7 @@ use std::{
 use galley_oci::{
     Blake3, BlobOptions, Descriptor, Digest, LayerBlob, LayerSink, Time, TimePolicy,
     compress::{Compression, decoder, encoder_version},
+    layer::WriteLayerError,
     media_type, write_layer,
 };
 use galley_store::{BlobWriter, Export, ExportBlob, Key, Layer, Store};
@@ -25,6 +26,8 @@ pub struct Wanted {
     pub layer: Layer,
     /// What is done to its times.
     pub times: TimePolicy,
+    /// Its bytes will have to be its own: they become it while they are read, if they are.
+    pub own: bool,
 }
 
 /// How layers are compressed.
@@ -166,14 +169,17 @@ fn write<W: Write + Send + 'static>(
     mut sink: LayerSink<W>,
 ) -> Result<(LayerBlob, Option<W>), Error> {
     let tree = wanted.layer.tree().map_err(store_error)?;
-    let mut contents = store.contents(&wanted.layer).map_err(store_error)?;
-    let mut content = |index| {
-        let content = contents.open(index).map_err(io::Error::other)?;
-        Ok(Box::new(content) as Box<dyn io::Read>)
-    };
-    write_layer(&tree, wanted.times, &mut content, &mut sink).map_err(|error| {
+    let failed = |error: WriteLayerError| {
         Error::new(ErrorKind::Store, format!("cannot write a layer as an archive: {error}")).because(error)
-    })?;
+    };
+    let owning = if wanted.own { store.begin_owning(&wanted.layer).map_err(store_error)? } else { None };
+    if let Some(mut owning) = owning {
+        write_layer(&tree, wanted.times, &mut owning, &mut sink).map_err(failed)?;
+        store.finish_owning(&wanted.layer, owning).map_err(store_error)?;
+    } else {
+        let mut contents = store.contents(&wanted.layer).map_err(store_error)?;
+        write_layer(&tree, wanted.times, &mut contents, &mut sink).map_err(failed)?;
+    }
     sink.finish().map_err(write_error)
 }
 

@@ -76,6 +76,8 @@ pub struct ImageOptions {
     pub times: TimeOptions,
     /// Outputs will want the layers compressed like this: done in the same pass that finds the diffIDs.
     pub pack: Option<Packing>,
+    /// The image will be kept in the store: its layers' bytes become their own in that pass too.
+    pub own: bool,
     /// The config tells which steps made which layers, so that other machines can use the image as a cache.
     pub inline_cache: bool,
 }
@@ -138,7 +140,7 @@ pub fn assemble(
     times.source_date_epoch = times.source_date_epoch.or(plan.epoch);
     let new = new_layers(target, built)?;
     let mut layers = target.base.as_ref().map(|base| base.layers.clone()).unwrap_or_default();
-    layers.extend(described(fetcher, &new, times.policy(), options.pack)?);
+    layers.extend(described(fetcher, &new, times.policy(), options)?);
     let mut history = target.base.as_ref().map(|base| base.config.history.clone()).unwrap_or_default();
     mention_unknown_layers(&mut history, layers.len() - new.len());
     history.extend(new_history(target, built, times.created()));
@@ -222,7 +224,7 @@ fn described(
     fetcher: &Fetcher<'_>,
     layers: &[Held],
     times: TimePolicy,
-    pack: Option<Packing>,
+    options: &ImageOptions,
 ) -> Result<Vec<BaseLayer>, Error> {
     // Looked at once: what others fetch meanwhile must not change which layers are made.
     let places: Vec<Option<&Elsewhere>> =
@@ -230,9 +232,10 @@ fn described(
     let missing = layers.iter().zip(&places).filter(|(_, place)| place.is_none()).map(|(held, _)| held);
     let missing: Vec<&Held> = missing.collect();
     fetcher.fetch(missing.iter().copied())?;
-    let wanted = missing.iter().map(|held| Ok(Wanted { layer: held.layer()?.clone(), times }));
+    let wanted =
+        missing.iter().map(|held| Ok(Wanted { layer: held.layer()?.clone(), times, own: options.own }));
     let wanted: Vec<_> = wanted.collect::<Result<_, Error>>()?;
-    let made = match pack {
+    let made = match options.pack {
         None => blobs::diff_ids(fetcher, &wanted)?,
         Some(packing) => {
             let packed = blobs::pack_all(fetcher, &wanted, packing)?;

@@ -63,18 +63,30 @@ pub enum WriteLayerError {
 /// The attributes of a root directory that is not written.
 const PLAIN_ROOT_MODE: u16 = 0o755;
 
-/// Writes `tree` as a tar archive. `content` gives the bytes of the file entry at an index, once for each group of hard
-/// links. Length and BLAKE3 of every file are checked on the way. The root is written only when it is not 0755 0:0.
+/// Where the contents of a tree's files come from.
+pub trait FileContents {
+    /// The bytes of the file that is the entry `index`.
+    fn open(&mut self, index: usize) -> io::Result<Box<dyn Read + '_>>;
+}
+
+impl<F: FnMut(usize) -> io::Result<Box<dyn Read>>> FileContents for F {
+    fn open(&mut self, index: usize) -> io::Result<Box<dyn Read + '_>> {
+        self(index)
+    }
+}
+
+/// Writes `tree` as a tar archive. `contents` are asked for each file that has bytes in the order of the tree, once for
+/// each group of hard links, and what they give is read to its end. Length and BLAKE3 of every file are checked on the way. The root is written only when it is not 0755 0:0.
 pub fn write_layer(
     tree: &Tree,
     times: TimePolicy,
-    content: &mut dyn FnMut(usize) -> io::Result<Box<dyn Read>>,
+    contents: &mut dyn FileContents,
     out: &mut dyn Write,
 ) -> Result<(), WriteLayerError> {
     let mut layer = LayerWriter { archive: Writer::new(out), times, first_names: HashMap::new() };
     for (index, entry) in tree.entries().iter().enumerate() {
         if !(entry.path.is_empty() && is_plain_root(&entry.meta)) {
-            layer.entry(entry, &mut || content(index))?;
+            layer.entry(entry, index, contents)?;
         }
         if entry.kind == (Kind::Directory { opaque: true }) {
             layer.archive.opaque(&entry.path)?;
@@ -99,7 +111,8 @@ impl<'t, W: Write> LayerWriter<'t, W> {
     fn entry(
         &mut self,
         entry: &'t Entry,
-        open: &mut dyn FnMut() -> io::Result<Box<dyn Read>>,
+        index: usize,
+        contents: &mut dyn FileContents,
     ) -> Result<(), WriteLayerError> {
         let kind = match &entry.kind {
             Kind::Whiteout => return Ok(self.archive.whiteout(&entry.path)?),
@@ -108,7 +121,7 @@ impl<'t, W: Write> LayerWriter<'t, W> {
                     Some(&target) => EntryKind::HardLink { target },
                     None => {
                         self.first_names.extend(links.map(|group| (group, &*entry.path)));
-                        return self.file(entry, *size, digest, open);
+                        return self.file(entry, *size, digest, move || contents.open(index));
                     }
                 }
             }
@@ -121,12 +134,12 @@ impl<'t, W: Write> LayerWriter<'t, W> {
         Ok(self.archive.entry(&self.header(entry, kind), None)?)
     }
 
-    fn file(
+    fn file<'c>(
         &mut self,
         entry: &Entry,
         size: u64,
         digest: &[u8; 32],
-        open: &mut dyn FnMut() -> io::Result<Box<dyn Read>>,
+        open: impl FnOnce() -> io::Result<Box<dyn Read + 'c>>,
     ) -> Result<(), WriteLayerError> {
         let path = || String::from_utf8_lossy(&entry.path).into_owned();
         let header = self.header(entry, EntryKind::File { size });
@@ -160,12 +173,12 @@ impl<'t, W: Write> LayerWriter<'t, W> {
 }
 
 /// Hashes what is read.
-struct Hashing {
-    content: Box<dyn Read>,
+struct Hashing<'c> {
+    content: Box<dyn Read + 'c>,
     hasher: Blake3,
 }
 
-impl Read for Hashing {
+impl Read for Hashing<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.content.read(buffer)?;
         self.hasher.update(&buffer[..read]);

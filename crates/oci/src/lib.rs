@@ -30,7 +30,7 @@ pub mod tree;
 
 pub use digest::{Blake3, Digest, Sha256};
 pub use image::{Descriptor, Healthcheck, History, ImageConfig, Index, Manifest, RootFs, RunConfig};
-pub use layer::{TimePolicy, write_layer};
+pub use layer::{FileContents, TimePolicy, write_layer};
 pub use minimal::minimal;
 pub use platform::Platform;
 pub use reference::Reference;

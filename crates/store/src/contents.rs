@@ -1,13 +1,18 @@
 //! The contents of a layer's files, one after the other: what all of them have in common is looked at once.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    io::{self, Read},
+    path::PathBuf,
+    sync::Arc,
+};
 
-use galley_oci::{Digest, Kind, Tree};
+use galley_oci::{Digest, FileContents, Kind, Tree};
 
 use crate::{
     Content, Layer, Origin, Store, StoreError,
     files::{cursor::Cursor, open},
-    origins::Resolved,
+    origins::{Resolved, path_of},
 };
 
 /// Opens the contents of the files of one layer. Cheapest in the order of its tree.
@@ -23,6 +28,8 @@ pub struct Contents {
 
 #[derive(Debug)]
 enum Place {
+    /// In the one file that the layer is.
+    Packed,
     /// In the layer's own directory.
     Directory(Cursor),
     /// Where only this process knows.
@@ -35,6 +42,7 @@ impl Store {
     /// The contents of `layer`. It must not lose its bytes meanwhile.
     pub fn contents(&self, layer: &Layer) -> Result<Contents, StoreError> {
         let place = match (layer.own_directory(), layer.known_origins()) {
+            _ if layer.is_packed() => Place::Packed,
             (Some(directory), _) => Place::Directory(Cursor::open(&directory)?),
             (None, Some(origins)) => Place::Known(origins),
             (None, None) => Place::Anywhere,
@@ -49,10 +57,9 @@ impl Contents {
     pub fn open(&mut self, index: usize) -> Result<Content, StoreError> {
         let entry = self.tree.entries().get(index);
         let entry = entry.ok_or(StoreError::NoSuchEntry { layer: *self.layer.id(), index })?;
-        if matches!(entry.kind, Kind::File { size: 0, .. }) {
-            return open::empty().map(Content::from);
-        }
+        let Kind::File { size: size @ 1.., .. } = entry.kind else { return open::empty().map(Content::from) };
         match &mut self.place {
+            Place::Packed => self.layer.packed()?.content(&self.layer.packed_path(), &entry.path, size),
             Place::Directory(cursor) => open::below(cursor, &entry.path).map(Content::from),
             Place::Known(origins) => match origins.get(index).cloned() {
                 Some(Origin::Layer { layer, index }) => self.of_other(&layer, index),
@@ -64,6 +71,14 @@ impl Contents {
         }
     }
 
+    /// Where that is, for messages.
+    pub(crate) fn path(&self, index: usize) -> PathBuf {
+        match &self.place {
+            Place::Known(origins) if let Some(Origin::Path(path)) = origins.get(index) => path.clone(),
+            _ => self.tree.entries().get(index).map(|entry| path_of(&entry.path)).unwrap_or_default(),
+        }
+    }
+
     fn of_other(&mut self, layer: &Layer, index: usize) -> Result<Content, StoreError> {
         if !self.others.contains_key(layer.id()) {
             self.others.insert(*layer.id(), self.store.contents(layer)?);
@@ -71,6 +86,15 @@ impl Contents {
         match self.others.get_mut(layer.id()) {
             Some(other) => other.open(index),
             None => self.store.open_file(layer, index),
+        }
+    }
+}
+
+impl FileContents for Contents {
+    fn open(&mut self, index: usize) -> io::Result<Box<dyn Read + '_>> {
+        match Self::open(self, index) {
+            Ok(content) => Ok(Box::new(content)),
+            Err(error) => Err(io::Error::other(error)),
         }
     }
 }

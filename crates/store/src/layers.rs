@@ -114,20 +114,20 @@ impl Layer {
         seen.load(Ordering::Relaxed)
     }
 
-    fn packed_path(&self) -> PathBuf {
+    pub(crate) fn packed_path(&self) -> PathBuf {
         self.0.folder.join("packed")
     }
 
-    fn is_packed(&self) -> bool {
+    pub(crate) fn is_packed(&self) -> bool {
         self.0.packed.get().is_some() || rustix::fs::lstat(self.packed_path()).is_ok()
     }
 
     /// Whether its bytes depend on no other layer and no process.
-    fn owns_bytes(&self) -> bool {
+    pub(crate) fn owns_bytes(&self) -> bool {
         self.is_packed() || self.has_diff()
     }
 
-    fn packed(&self) -> Result<&Packed, StoreError> {
+    pub(crate) fn packed(&self) -> Result<&Packed, StoreError> {
         if let Some(packed) = self.0.packed.get() {
             return Ok(packed);
         }
@@ -138,6 +138,13 @@ impl Layer {
     /// The directory that it has for itself.
     pub(crate) fn own_directory(&self) -> Option<PathBuf> {
         self.has_diff().then(|| self.diff())
+    }
+
+    /// Its bytes are its own now.
+    fn forget_origins(&self) -> Result<(), StoreError> {
+        crate::blobs::remove_present(&self.0.folder.join("refs"))?;
+        *self.0.origins.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(())
     }
 
     pub(crate) fn known_origins(&self) -> Option<Arc<Resolved>> {
@@ -241,6 +248,9 @@ impl Store {
 
     /// Gives `layer` bytes of its own, so that it depends on no other file and no other layer.
     pub fn own_bytes(&self, layer: &Layer) -> Result<(), StoreError> {
+        if !layer.owns_bytes() {
+            self.pack_own(layer)?;
+        }
         if layer.owns_bytes() { Ok(()) } else { self.make_directory(layer) }
     }
 
@@ -255,9 +265,7 @@ impl Store {
             self.open_origin(layer, index)
         })?;
         self.attach_directory(layer, &temp)?;
-        crate::blobs::remove_present(&layer.0.folder.join("refs"))?;
-        *layer.0.origins.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        Ok(())
+        layer.forget_origins()
     }
 
     /// Writes the files of `layer` into the new directory `into`: a copy that may be changed, such as a cache mount
@@ -269,6 +277,7 @@ impl Store {
 
     /// `layer` for an overlay mount; its bytes become its own first.
     pub fn lower(&self, layer: &Layer) -> Result<Lower, StoreError> {
+        self.own_bytes(layer)?;
         if !layer.has_diff() && layer.is_packed() && self.mounts_packed() {
             return Ok(Lower::Packed(layer.packed_path()));
         }
@@ -448,10 +457,7 @@ impl Store {
         let _lock = self.lock_key(layer.id())?;
         let tree = layer.tree()?;
         if twin == &*tree {
-            self.admit_packed()?;
-            self.restamp_info(layer)?;
-            let (from, to) = (temp.packed(), layer.packed_path());
-            return self.commit_point("layer-rename", || rename_new(&from, &to)).map(drop);
+            return self.place_packed(layer, temp);
         }
         let (path, packed) = (temp.packed(), Packed::open(&temp.packed())?);
         materialise::materialise(&tree, &temp.diff(), self.dialect(), &|index| {
@@ -463,6 +469,23 @@ impl Store {
             Ok(Source { content, path: path.clone(), immutable: true })
         })?;
         self.attach_directory(layer, temp)
+    }
+
+    /// Makes the packed layer in `temp` that of `layer`, unless it has got bytes of its own meanwhile.
+    pub(crate) fn attach_packed(&self, layer: &Layer, temp: &TempDir) -> Result<(), StoreError> {
+        let _lock = self.lock_key(layer.id())?;
+        if layer.owns_bytes() {
+            return Ok(());
+        }
+        self.place_packed(layer, temp)?;
+        layer.forget_origins()
+    }
+
+    fn place_packed(&self, layer: &Layer, temp: &TempDir) -> Result<(), StoreError> {
+        self.admit_packed()?;
+        self.restamp_info(layer)?;
+        let (from, to) = (temp.packed(), layer.packed_path());
+        self.commit_point("layer-rename", || rename_new(&from, &to)).map(drop)
     }
 
     fn attach_origins(&self, layer: &Layer, origins: Resolved) -> Result<(), StoreError> {

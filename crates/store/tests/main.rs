@@ -18,6 +18,7 @@ mod images;
 mod layers;
 mod mounts;
 mod opening;
+mod owning;
 mod packed;
 mod records;
 mod remotes;

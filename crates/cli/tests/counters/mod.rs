@@ -15,6 +15,7 @@
 //! [`check_each`]. Only counters that have a line are compared; a line whose counter is of no use is taken out by hand.
 //! Keep a scenario below five seconds: sizes ten times smaller than in `make bench` show the same growth.
 
+mod copy;
 mod measure;
 mod noop;
 mod pins;

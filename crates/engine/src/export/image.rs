@@ -185,8 +185,9 @@ fn make(fetcher: &Fetcher<'_>, layers: &[&BaseLayer], packing: Packing) -> Resul
     let own: Vec<_> =
         layers.iter().zip(&came).filter(|(_, came)| came.is_none()).map(|(layer, _)| layer).collect();
     fetcher.fetch(own.iter().map(|layer| &layer.held))?;
-    let wanted =
-        own.iter().map(|layer| Ok(Wanted { layer: layer.held.layer()?.clone(), times: layer.times }));
+    let wanted = own
+        .iter()
+        .map(|layer| Ok(Wanted { layer: layer.held.layer()?.clone(), times: layer.times, own: false }));
     let mut packed =
         blobs::pack_all(fetcher, &wanted.collect::<Result<Vec<_>, Error>>()?, packing)?.into_iter();
     let made = layers.iter().zip(came).map(|(layer, came)| match came {

@@ -81,7 +81,7 @@ fn assemble(
     layer: Layer,
 ) -> Result<Assembled, Error> {
     let times = TimePolicy::Keep;
-    let wanted = Wanted { layer: layer.clone(), times };
+    let wanted = Wanted { layer: layer.clone(), times, own: false };
     let diff_ids = blobs::diff_ids(fetcher, &[wanted])?;
     let of_layer =
         |diff_id: &Digest| BaseLayer { diff_id: *diff_id, times, blob: None, held: layer.clone().into() };

@@ -109,7 +109,9 @@ enum From {
 impl Wish<'_> {
     fn to_pack(&self) -> Option<Wanted> {
         match self.from {
-            From::Store => Some(Wanted { layer: self.held.at_hand()?.clone(), times: self.times }),
+            From::Store => {
+                Some(Wanted { layer: self.held.at_hand()?.clone(), times: self.times, own: false })
+            }
             From::Place(_) => None,
         }
     }

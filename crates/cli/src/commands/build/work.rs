@@ -359,7 +359,8 @@ impl Job<'_> {
         fetcher: &Fetcher<'_>,
     ) -> Result<Vec<Made>, Error> {
         let pack = self.outputs.packing();
-        let options = ImageOptions { times, pack, inline_cache: cache::is_inline(self.arguments) };
+        let inline_cache = cache::is_inline(self.arguments);
+        let options = ImageOptions { times, pack, own: self.outputs.store, inline_cache };
         let targets = plan.targets.iter().zip(&built.targets).enumerate();
         let made = targets.map(|(number, (target, snapshot))| {
             let image = image::assemble(fetcher, plan, number, built, &options)?;

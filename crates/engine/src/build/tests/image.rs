@@ -96,7 +96,7 @@ fn packed_layers_are_remembered() {
     assert_eq!(assemble(&fetcher(&store), &plan, 0, &built, &plain).unwrap().id, image.id);
     let wanted = image.layers.iter().map(|layer| {
         let (layer, times) = (layer.held.layer().unwrap().clone(), layer.times);
-        Wanted { layer, times }
+        Wanted { layer, times, own: false }
     });
     let packed = pack_all(&fetcher(&store), &wanted.collect::<Vec<_>>(), Packing::default()).unwrap();
     for (layer, packed) in image.layers.iter().zip(packed) {

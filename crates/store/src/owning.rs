@@ -1,0 +1,147 @@
+//! A layer gets bytes of its own while something else reads them: each source is read once for both.
+
+use std::{
+    collections::HashSet,
+    fs::File,
+    io::{self, Read, Write},
+    path::PathBuf,
+};
+
+use galley_oci::{
+    FileContents, Kind,
+    erofs::{self, NewFile, WriteErofsError, Writer},
+};
+
+use crate::{Content, Contents, Layer, Store, StoreError, TempDir, error::At, files::content};
+
+/// Layers that are smaller than both of these become directories: those few files cost less than a mount.
+const PACKED_ENTRIES_MIN: usize = 64;
+const PACKED_BYTES_MIN: u64 = 8 << 20;
+
+/// A layer whose files are copied into one while they are read.
+#[derive(Debug)]
+pub struct Owning {
+    temp: TempDir,
+    path: PathBuf,
+    contents: Contents,
+    writer: Writer<File>,
+    /// What was copied, by the index of the entry; ascending.
+    copied: Vec<(usize, erofs::Content)>,
+    /// It does not go into one file.
+    failed: bool,
+}
+
+impl Store {
+    /// Begins to give `layer` bytes of its own; `None` when it has them, or when they had better be a directory, which
+    /// [`own_bytes`](Self::own_bytes) makes.
+    pub fn begin_owning(&self, layer: &Layer) -> Result<Option<Owning>, StoreError> {
+        if layer.owns_bytes() || !is_worth_it(layer)? || !self.mounts_packed() {
+            return Ok(None);
+        }
+        let (temp, contents) = (self.temp_dir("own")?, self.contents(layer)?);
+        let path = temp.packed();
+        let file = fs_err::File::create_new(&path).at("create", &path)?.into_file();
+        let writer = Writer::new(file).at("write", &path)?;
+        Ok(Some(Owning { temp, path, contents, writer, copied: Vec::new(), failed: false }))
+    }
+
+    /// Makes what was copied the layer's own. Everything must have been read, and found to be what the tree says. When it
+    /// does not go into one file, the layer stays as it was.
+    pub fn finish_owning(&self, layer: &Layer, owning: Owning) -> Result<(), StoreError> {
+        let Owning { temp, path, writer, copied, failed, .. } = owning;
+        if failed {
+            return Ok(());
+        }
+        let content = |index: usize| {
+            let found = copied.binary_search_by_key(&index, |(index, _)| *index).ok()?;
+            Some(copied[found].1)
+        };
+        match writer.finish(&*layer.tree()?, content) {
+            Ok(_) => self.attach_packed(layer, &temp),
+            Err(WriteErofsError::Write(source)) => Err(StoreError::Io { doing: "write", path, source }),
+            // Something in it that the format does not hold.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// The same at once.
+    pub(crate) fn pack_own(&self, layer: &Layer) -> Result<(), StoreError> {
+        let Some(mut owning) = self.begin_owning(layer)? else { return Ok(()) };
+        let mut buffer = vec![0; content::BUFFER_BYTES];
+        let mut linked = HashSet::new();
+        for (index, entry) in layer.tree()?.entries().iter().enumerate() {
+            let Kind::File { size: size @ 1.., digest, links } = &entry.kind else { continue };
+            if links.is_none_or(|group| linked.insert(group)) {
+                let path = owning.contents.path(index);
+                let mut content = owning.open(index)?;
+                let found = content::hash(&mut content, &path, *size, &mut buffer)?;
+                if found != (*digest, *size) {
+                    return Err(StoreError::FileChanged { path });
+                }
+            }
+        }
+        self.finish_owning(layer, owning)
+    }
+}
+
+fn is_worth_it(layer: &Layer) -> Result<bool, StoreError> {
+    let tree = layer.tree()?;
+    let sizes = tree.entries().iter().map(|entry| match entry.kind {
+        Kind::File { size, .. } => size,
+        _ => 0,
+    });
+    Ok(tree.entries().len() >= PACKED_ENTRIES_MIN || sizes.sum::<u64>() >= PACKED_BYTES_MIN)
+}
+
+impl Owning {
+    /// The content of the file that is entry `index` of the layer's tree, which is copied while it is read. Files must be
+    /// read in the order of the tree, each once and to its end; of one with several names the first.
+    pub fn open(&mut self, index: usize) -> Result<Copied<'_>, StoreError> {
+        let content = self.contents.open(index)?;
+        let file = if self.failed { None } else { Some(self.writer.file()) };
+        Ok(Copied { content, index, file, copied: &mut self.copied, failed: &mut self.failed })
+    }
+}
+
+/// A content that is copied while it is read.
+#[derive(Debug)]
+pub struct Copied<'a> {
+    content: Content,
+    index: usize,
+    file: Option<NewFile<'a, File>>,
+    copied: &'a mut Vec<(usize, erofs::Content)>,
+    failed: &'a mut bool,
+}
+
+impl Read for Copied<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.content.read(buffer)?;
+        let Some(file) = &mut self.file else { return Ok(count) };
+        match file.write_all(&buffer[..count]) {
+            Ok(()) => {}
+            // More than the format holds.
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                (self.file, *self.failed) = (None, true);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(count)
+    }
+}
+
+impl Drop for Copied<'_> {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take() {
+            self.copied.push((self.index, file.finish()));
+        }
+    }
+}
+
+impl FileContents for Owning {
+    fn open(&mut self, index: usize) -> io::Result<Box<dyn Read + '_>> {
+        match Self::open(self, index) {
+            Ok(copied) => Ok(Box::new(copied)),
+            Err(error) => Err(io::Error::other(error)),
+        }
+    }
+}
