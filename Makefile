@@ -75,7 +75,7 @@ install-fuzz: install-compiler
 
 install-test: install-compiler
 	@demo/need /bin/busybox=busybox-static newuidmap=uidmap useradd=passwd setpriv=util-linux kill=procps python3 tar xz=xz-utils bzip2 zstd \
-		setcap=libcap2-bin pasta=passt ssh-add=openssh-client skopeo umoci podman dockerd=docker.io docker-registry openssl \
+		setcap=libcap2-bin pasta=passt ssh-add=openssh-client skopeo umoci podman dockerd=docker.io docker-registry openssl chromium chromedriver=chromium-driver \
 		fsck.erofs=erofs-utils strace valgrind
 
 install-bench: install-test

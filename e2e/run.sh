@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The end-to-end tests once more as an ordinary user with ranges of subordinate ids; then one digest for everybody
-# (reproducible.sh), and what other tools read (readers.sh). As an ordinary user there is nothing to repeat:
-# `cargo test` was that already. /dev/fuse and /dev/net/tun are opened to that user in a private mount
+# (reproducible.sh), what other tools read (readers.sh), and pages in a browser (report.sh). As an ordinary user there is
+# nothing to repeat: `cargo test` was that already. /dev/fuse and /dev/net/tun are opened to that user in a private mount
 # namespace, where they are closed; nothing of the machine is changed but for the user that is added.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -48,7 +48,7 @@ unshare --mount --propagation private bash -euo pipefail -c '
     GALLEY_GOLDEN="$folder/golden" "$folder/main" e2e --skip oracle::rows
 ' - "$folder" "$user" || code=$?
 
-for script in reproducible readers archives registry; do
+for script in reproducible readers archives registry report; do
   echo "--- $script"
   GALLEY_UNDER_TEST=$folder/galley "e2e/$script.sh" || code=$?
 done

@@ -16,6 +16,7 @@ mod platforms;
 mod questions;
 mod registry;
 mod remote;
+mod report;
 mod reproducible;
 mod run;
 mod server;

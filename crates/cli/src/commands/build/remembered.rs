@@ -49,8 +49,11 @@ impl Remembered {
         let head = Head {
             program: program.to_owned(),
             began: (context.started.seconds, context.started.nanoseconds),
-            dockerfile: arguments.file.as_ref().map_or_else(|| "Dockerfile".to_owned(), |path| lossy(path)),
-            context: arguments.context.to_string_lossy().into_owned(),
+            dockerfile: arguments
+                .file
+                .as_ref()
+                .map_or_else(|| "Dockerfile".to_owned(), |path| without_password(&lossy(path))),
+            context: without_password(&arguments.context.to_string_lossy()),
             target: arguments.target.clone(),
             names: outputs.names.iter().map(galley_oci::Reference::familiar).collect(),
             ..Head::default()
@@ -120,6 +123,14 @@ fn lossy(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
+/// An address without who asks for it; anything else as it is.
+fn without_password(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let host = host.rsplit('@').next().unwrap_or(host);
+    format!("{scheme}://{host}{path}")
+}
+
 /// What is built, whatever it looks like now: of builds of the same subject each is explained by the one before.
 pub(super) fn subject(arguments: &BuildArgs) -> Digest {
     let whole = |text: &Path| {
@@ -134,4 +145,19 @@ pub(super) fn subject(arguments: &BuildArgs) -> Digest {
         hash.field(platform.as_bytes());
     }
     hash.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_kept_without_passwords() {
+        let kept = without_password("https://me:pass@example.com/a@b.git#main");
+        assert_eq!(kept, "https://example.com/a@b.git#main");
+        assert_eq!(
+            (without_password("."), without_password("git://x")),
+            (".".to_owned(), "git://x".to_owned())
+        );
+    }
 }
