@@ -319,7 +319,11 @@ const COMMANDS: [(&str, &str, &str); 52] = [
     ("buildx stop", ONE_BUILDER, ""),
     ("buildx du", LATER, ""),
     ("buildx prune", LATER, ""),
-    ("buildx history", LATER, "`report --list` shows the builds that are remembered, `report` makes a page of one"),
+    (
+        "buildx history",
+        LATER,
+        "`report --list` shows the builds that are remembered, `report` makes a page of one",
+    ),
     ("buildx imagetools", LATER, "`manifest` looks at manifests and makes lists of them"),
     ("buildx dap", "a build cannot be stopped in its middle", ""),
     ("buildx debug", "a build cannot be stopped in its middle", ""),
