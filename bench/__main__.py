@@ -45,7 +45,7 @@ def builders(options, work):
 
 
 def plan(options, work):
-    """Pairs of a scenario and who takes part."""
+    """The base images, and pairs of a scenario and who takes part."""
     bases = Bases(work)
     limits = Limits(options.limits, lambda: unpacked_go(work, bases.tar("go")))
     building, sending = builders(options, work)
@@ -53,7 +53,7 @@ def plan(options, work):
     if not options.quick:
         pairs += [(scenario, sending) for scenario in transfers(limits, bases)]
     words = options.only.split(",") if options.only else [""]
-    return [(scenario, who) for scenario, who in pairs if any(f"{scenario.key}-".startswith(word) for word in words)]
+    return bases, [(scenario, who) for scenario, who in pairs if any(f"{scenario.key}-".startswith(word) for word in words)]
 
 
 def everyone(pairs):
@@ -70,11 +70,13 @@ def everyone(pairs):
 
 
 def run(options, work):
+    bases, pairs = plan(options, work)
+    if any(scenario.based for scenario, _ in pairs):
+        bases.make()
     begin = time.monotonic()
     # BuildKit's head is the one to beat: it takes part longer than other peers, galley to the end.
     shares = {"galley": float("inf"), "BuildKit head": 1}
     options.until = lambda builder: begin + options.minutes * 60 * shares.get(builder.name, 0.75)
-    pairs = plan(options, work)
     people = everyone(pairs)
     about = machine.describe(work, people)
     print(about.text(), flush=True)
@@ -106,9 +108,12 @@ def main():
     work = Work(parent)
     try:
         if options.list:
-            print("\n".join(f"{scenario.key:<24} {scenario.title}" for scenario, _ in plan(options, work)))
+            print("\n".join(f"{scenario.key:<24} {scenario.title}" for scenario, _ in plan(options, work)[1]))
             return 0
         return int(run(options, work))
+    except Failed as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     finally:

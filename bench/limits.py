@@ -28,13 +28,11 @@ class Limits:
         return Limit("a process", lambda folder, out: Command(["/bin/true"]), "the start of `true`")
 
     def walk(self):
-        words = lambda folder, out: Command([self.program, "walk", folder])
-        return Limit("bare walk", words, "one thread that asks `statx` for each entry, from open directories")
+        return Limit("bare walk", lambda folder, out: Command([self.program, "walk", folder]), "one thread that asks `statx` for each entry, from open directories")
 
     def sandboxes(self, count, at_once=1):
         words = lambda folder, out: [Command([self.program, "sandbox", count]) for _ in range(at_once)]
-        many = f", {at_once} programs of {count} at once" if at_once > 1 else ""
-        what = f"clone3, overlay, /proc, /sys, /dev with its devices, pivot_root, exec of busybox, wait: {count} in turn{many}"
+        what = "clone3, overlay, /proc, /sys, /dev with its devices, pivot_root, exec of busybox, wait; for each RUN step one, for each build a program"
         return Limit("bare sandboxes", words, what)
 
     def copy(self):

@@ -61,7 +61,7 @@ class Participant:
         try:
             run = self.once(-1 if self.warm else number)
         except Failed as error:
-            self.row.note = str(error) if isinstance(error, Late) else f"failed: {error}"
+            self.row.note = reason(error)
             self.left = 0
             return
         if self.warm:
@@ -75,6 +75,15 @@ class Participant:
             self.left = 0
             if len(self.row.runs) == 1:
                 self.row.note = "one run, it takes long"
+
+
+def reason(error):
+    """One line for the tables; all that was said goes to those who look on."""
+    if isinstance(error, Late):
+        return str(error)
+    print(error, file=sys.stderr)
+    lines = str(error).splitlines()
+    return f"failed: {lines[-1].strip()[-200:]}"
 
 
 def compare(scenario, builders, work, options):

@@ -3,8 +3,8 @@
 import math
 from xml.sax.saxutils import escape
 
-WIDTH, HEIGHT = 720, 400
-LEFT, RIGHT, TOP, BOTTOM = 76, 176, 44, 56
+WIDTH, HEIGHT = 780, 400
+LEFT, RIGHT, TOP, BOTTOM = 76, 230, 44, 56
 # Participants keep their colour and mark in all plots; the first colour is for light pages, the second for dark ones.
 LOOKS = {
     "galley": ("#0b62c4", "#6cb0ff", ""),

@@ -6,9 +6,10 @@ from .measure import LONG
 
 HEAD = """# Performance
 
-<!-- Written by `make bench`; what is edited here by hand is lost. -->
+<!-- Written by `make bench`; what is edited here by hand is lost. What a person has to say is in performance/notes.md. -->
 
-Measured on {date} at {commit}, in {minutes:.0f} minutes, with nothing else on the machine that the harness knows of (load when it began: {load}).
+Measured on {date} at {commit}, in {minutes:.0f} minutes. The load of the machine when it began (of 1, 5 and 15 minutes): {load}. It
+tells whether something else ran meanwhile: then times are longer for all, and ratios are what is left to read.
 
 * Machine: {machine}; {system}; {disk}.
 * {versions}
@@ -20,8 +21,7 @@ Measured on {date} at {commit}, in {minutes:.0f} minutes, with nothing else on t
 A figure in brackets is galley's time, then that of the limit. A peer is any other builder of this page.
 """
 
-METHOD = """
-## How it is measured
+METHOD = """## How it is measured
 
 * Whole commands, from the start of the process to its end, as a user calls them. Where a builder has a daemon it is running and
   idle before the time begins, but for the cold start. The harness waits for its children with `wait4`: nothing polls while time
@@ -65,14 +65,21 @@ def write(folder, about, results, goals, options):
     (folder / "performance").mkdir(parents=True, exist_ok=True)
     for name, svg in drawn.items():
         (folder / "performance" / name).write_text(svg)
-    parts = [head(about, goals), overview(results), pictures(drawn), method(about, results, options), details(results)]
-    (folder / "performance.md").write_text("\n".join(parts))
+    parts = [head(about, goals), notes(folder), overview(results), pictures(drawn), method(about, results, options), details(results)]
+    text = "\n\n".join(part.strip() for part in parts if part.strip())
+    (folder / "performance.md").write_text(f"{text}\n")
 
 
 def head(about, goals):
     rows = [[goal.what, goal.goal, goal.figure, goal.answer()] for goal in goals]
     versions = "; ".join(f"{name}: {version}" if name not in version else version for name, version in about.versions.items())
     return HEAD.format(**vars(about) | {"versions": versions}, goals=table(["scenario", "goal", "figure", ""], rows))
+
+
+def notes(folder):
+    """What a person wrote about the goals: it outlives the figures."""
+    path = folder / "performance" / "notes.md"
+    return path.read_text() if path.exists() else ""
 
 
 def table(heads, rows):
@@ -89,7 +96,7 @@ def overview(results):
     names = names_of(results)
     rows = [[result.scenario.title, limit_cell(result), *(cell(result, name) for name in names)] for result in results]
     words = "Medians; in brackets how many times galley's. – is explained in the details below.\n"
-    return f"\n## Overview\n\n{words}\n{table(['scenario', 'limit', *names], rows)}\n"
+    return f"## Overview\n\n{words}\n{table(['scenario', 'limit', *names], rows)}"
 
 
 def limit_cell(result):
@@ -99,26 +106,27 @@ def limit_cell(result):
 def cell(result, name):
     own, value = result.figure(), result.figure(name)
     if value is None:
-        return "failed" if name in result.rows and result.rows[name].note.startswith("failed") else "–"
+        note = result.rows[name].note if name in result.rows else ""
+        return next((word for word in ("failed", "stopped") if note.startswith(word)), "–")
     return f"**{seconds(value)}**" if name == "galley" or not own else f"{seconds(value)} ({value / own:.1f} ×)"
 
 
 def pictures(drawn):
     titles = {name: title for name, title, _, _ in plots.PLOTS}
     lines = [f"![{titles[name.removesuffix('.svg')]}](performance/{name})" for name in drawn]
-    return "\n## How the cost grows\n\nBoth axes are logarithmic: a cost in proportion is a straight line.\n\n" + "\n\n".join(lines) + "\n"
+    return "## How the cost grows\n\nBoth axes are logarithmic: a cost in proportion is a straight line.\n\n" + "\n\n".join(lines)
 
 
 def method(about, results, options):
-    limits = {result.limit.name: result.scenario.limit.what for result in results if result.scenario.limit}
-    words = [[name, what] for name, what in limits.items()]
+    limits = [(result.limit.name, result.scenario.limit.what) for result in results if result.scenario.limit]
+    words = list(dict.fromkeys(limits))
     return METHOD.format(
         budget=options.budget, long=LONG, patience=options.patience, limit=options.minutes, limits=table(["limit", "what it does"], words)
     )
 
 
 def details(results):
-    parts = ["\n## Details\n"]
+    parts = ["## Details\n"]
     for result in results:
         rows = [detail(result, row) for row in [result.limit, *result.rows.values()] if row.runs or row.note]
         heads = ["", "median", "least…greatest", "runs", "× limit", "CPU", "peak memory", ""]

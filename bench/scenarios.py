@@ -25,6 +25,7 @@ class Scenario:
     compression: str = "gzip"
     change: object = None  # (folder, turn), before each run
     short: bool = False  # twins of other peers take part too
+    based: bool = False  # needs the base images
 
     def once(self, builder, folder, turn, work):
         """One run of a builder, and what has to be done before it."""
@@ -124,9 +125,14 @@ def based(limits, bases):
 
     yield Scenario(
         "base", "a Debian base from a registry into an empty store, and one RUN on it", contexts.on_base(debian), limit=limits.unpacking(lambda: bases.layers("debian")),
-        runs=3, warm=False, empty=True,
+        runs=3, warm=False, empty=True, based=True,
     )  # fmt: skip
     # The run that is not counted pulls the base of the two after it.
-    yield Scenario("go-base", "no-op on a base from a registry", contexts.on_base(go), limit=limits.process(), runs=5)
-    yield Scenario("go-cold", "cold build of a Go program", contexts.go_program(go), "go", limits.go_build(cold=True), runs=2, warm=False, change=other_cache)
-    yield Scenario("go-edit", "one line of a Go program edited, with a cache mount", contexts.go_program(go), "go", limits.go_build(cold=False), runs=7, change=edit)
+    yield Scenario("go-base", "no-op on a base from a registry", contexts.on_base(go), limit=limits.process(), runs=5, based=True)
+    program = contexts.go_program(go)
+    yield Scenario(
+        "go-cold", "cold build of a Go program", program, "go", limits.go_build(cold=True), runs=2, warm=False, change=other_cache, based=True,
+    )  # fmt: skip
+    yield Scenario(
+        "go-edit", "one line of a Go program edited, with a cache mount", program, "go", limits.go_build(cold=False), runs=7, change=edit, based=True,
+    )  # fmt: skip

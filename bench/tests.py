@@ -52,7 +52,7 @@ def participate(walls, runs=3, warm=False, fresh=False, budget=20):
         called.append(turn)
         wall = walls[len(called) - 1]
         if wall is None:
-            raise Failed("it broke")
+            raise Failed("`tool`: much\nis said before\nit broke")
         return Run(wall, 0, 0, 0)
 
     scenario = types.SimpleNamespace(runs=runs, warm=warm, fresh=fresh)

@@ -19,6 +19,7 @@ class Transfer:
     empty: bool = False
     fresh: bool = False
     short: bool = True
+    based: bool = True
     output: bool = False
     compression: str = "gzip"
 

@@ -72,8 +72,8 @@ class Work:
         if os.getpid() == 1:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(-1, signal.SIGKILL)
-        unmount_below(self.folder)
         for folder in (self.folder, self.sockets):
+            unmount_below(folder)
             subprocess.run(["rm", "-rf", "--one-file-system", str(folder)], check=False)
 
 
