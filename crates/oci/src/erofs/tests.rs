@@ -1,7 +1,7 @@
 //! What is written is read again, and nothing that is read makes the reader panic.
 
 use std::{
-    io::{Cursor, Read, Write},
+    io::{self, Cursor, Read, Seek, SeekFrom, Write},
     num::NonZeroU32,
 };
 
@@ -86,35 +86,64 @@ fn contents_that_no_file_has_do_no_harm() {
     Reader::open(&packed[..]).unwrap().check(&tree).unwrap();
 }
 
+/// Counts what is written, apart from what is stepped over, and how often.
+#[derive(Default)]
+struct Counting {
+    file: Cursor<Vec<u8>>,
+    bytes: usize,
+    calls: usize,
+}
+
+impl Write for Counting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes += bytes.len();
+        self.calls += 1;
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Counting {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.calls += 1;
+        self.file.seek(to)
+    }
+}
+
 #[test]
 fn zeros_stay_holes() {
-    /// Counts what is written, apart from what is stepped over.
-    struct Counting(Cursor<Vec<u8>>, usize);
-    impl Write for Counting {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.1 += bytes.len();
-            self.0.write(bytes)
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    impl std::io::Seek for Counting {
-        fn seek(&mut self, to: std::io::SeekFrom) -> std::io::Result<u64> {
-            self.0.seek(to)
-        }
-    }
     let mut bytes = vec![0; 10 << 20];
     bytes[5 << 20] = 1;
     let (entry, bytes) = with_content("sparse", &bytes);
     let tree = tree(&[directory(""), entry]);
-    let mut writer = Writer::new(Counting(Cursor::new(Vec::new()), 0)).unwrap();
+    let mut writer = Writer::new(Counting::default()).unwrap();
     let mut file = writer.file();
     file.write_all(&bytes).unwrap();
     let content = file.finish();
-    let Counting(packed, written) = writer.finish(&tree, |_| Some(content)).unwrap();
-    assert!(written < 512 << 10, "{written}");
-    Reader::open(&packed.into_inner()[..]).unwrap().check(&tree).unwrap();
+    let counted = writer.finish(&tree, |_| Some(content)).unwrap();
+    assert!(counted.bytes < 512 << 10, "{}", counted.bytes);
+    Reader::open(&counted.file.into_inner()[..]).unwrap().check(&tree).unwrap();
+}
+
+#[test]
+fn files_cost_no_calls() {
+    let mut writer = Writer::new(Counting::default()).unwrap();
+    let files: Files = (0..2000).map(|number| with_content(&format!("{number}"), &[1; 4000])).collect();
+    let mut contents = Vec::new();
+    for (_, bytes) in &files {
+        let mut file = writer.file();
+        file.write_all(bytes).unwrap();
+        contents.push(file.finish());
+    }
+    let entries =
+        [&[directory("")], &files.iter().map(|(entry, _)| entry.clone()).collect::<Vec<_>>()[..]].concat();
+    let counted = writer.finish(&tree(&entries), |index| Some(contents[index - 1])).unwrap();
+    let pieces = counted.bytes.div_ceil(256 << 10);
+    // The end of the contents, the end of all, and the superblock with its seek.
+    assert!(counted.calls <= pieces + 4, "{} calls for {pieces} pieces", counted.calls);
 }
 
 #[test]
