@@ -31,6 +31,12 @@ pub enum WriteErofsError {
         /// The entry.
         path: String,
     },
+    /// Capabilities that Linux would not have let anybody give to a file.
+    #[error("cannot pack {path}: its capabilities have neither version 2 nor version 3")]
+    BadCapability {
+        /// The entry.
+        path: String,
+    },
     /// The caller has no content for a file, or one of another length.
     #[error("cannot pack {path}: it has {size} bytes, but {given} were written")]
     WrongContent {

@@ -3,7 +3,10 @@
 use super::{
     directory::{self, Dirent},
     error::WriteErofsError,
-    format::{BLOCK, INODE_BYTES, InodeType, MAX_NAME_BYTES, MAX_TARGET_BYTES, SLOT_BYTES, Superblock},
+    format::{
+        BLOCK, INODE_BYTES, InodeType, MAX_NAME_BYTES, MAX_TARGET_BYTES, SLOT_BYTES, Superblock,
+        XATTR_HEADER_BYTES,
+    },
     special::inode_type,
     writer::{Content, Place},
     xattrs,
@@ -120,7 +123,8 @@ impl Layout {
             at = (at + header + if node.inline { tail } else { 0 }).next_multiple_of(SLOT_BYTES);
             outside_blocks += node.outside_blocks();
         }
-        self.outside = self.start + at.next_multiple_of(BLOCK);
+        // fsck.erofs 1.5 reads a header of attributes behind every inode, whether it has some or not.
+        self.outside = self.start + (at + XATTR_HEADER_BYTES as u64).next_multiple_of(BLOCK);
         self.end = self.outside + outside_blocks * BLOCK;
         u32::try_from(self.end / BLOCK).map_err(|_| WriteErofsError::TooLarge)?;
         self.share_inodes();
@@ -215,6 +219,9 @@ fn check(entry: &Entry) -> Result<(), WriteErofsError> {
     match &entry.kind {
         Kind::Symlink { target } if !(1..=MAX_TARGET_BYTES).contains(&target.len()) => {
             Err(WriteErofsError::BadTarget { path: show(entry) })
+        }
+        Kind::File { .. } | Kind::Directory { .. } if !xattrs::may_have_capability(entry) => {
+            Err(WriteErofsError::BadCapability { path: show(entry) })
         }
         _ => Ok(()),
     }

@@ -186,6 +186,8 @@ fn what_cannot_be_packed_is_refused_by_name() {
         writer.finish(&tree(entries), |_| None).unwrap_err().to_string()
     };
     let long = "n".repeat(256);
+    let mut capable = file("c", "");
+    capable.meta.xattrs = Some(Box::new(vec![(b"security.capability".as_slice().into(), [1; 20].into())]));
     let said = [
         refuse(&[]),
         refuse(&[directory(""), file("a/b", "")]),
@@ -194,6 +196,7 @@ fn what_cannot_be_packed_is_refused_by_name() {
         refuse(&[directory(""), symlink("s", "")]),
         refuse(&[directory(""), symlink("s", &"t".repeat(4096))]),
         refuse(&[directory(""), file("f", "four")]),
+        refuse(&[directory(""), capable]),
     ];
     let expected = [
         "cannot pack /: the tree does not have the directory that it is in",
@@ -203,6 +206,7 @@ fn what_cannot_be_packed_is_refused_by_name() {
         "cannot pack /s: the target of a symbolic link must have 1 to 4095 bytes",
         "cannot pack /s: the target of a symbolic link must have 1 to 4095 bytes",
         "cannot pack /f: it has 4 bytes, but 0 were written",
+        "cannot pack /c: its capabilities have neither version 2 nor version 3",
     ];
     assert_eq!(said, expected);
 }
@@ -301,6 +305,17 @@ fn damage_is_named() {
     }
 }
 
+/// `fsck.erofs` 1.5 reads a header of attributes behind every inode.
+#[test]
+fn the_last_inode_is_not_at_the_very_end() {
+    for files in 50..150 {
+        let names = (0..files).map(|number| with_content(&format!("{number:03}"), b""));
+        let (_, packed) = pack(&[(directory(""), vec![])].into_iter().chain(names).collect());
+        let last = Reader::open(&packed[..]).unwrap().walk().last().unwrap().unwrap().inode as usize;
+        assert!(packed.len() >= BLOCK_BYTES + 32 * last + 64 + 12);
+    }
+}
+
 #[test]
 fn lists_that_are_none_are_left_out() {
     const LIST: &[u8] = &[2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255];
@@ -314,6 +329,7 @@ fn lists_that_are_none_are_left_out() {
     assert!(!kept(file("f", ""), default, LIST) && !kept(symlink("s", "t"), "user.a", b""));
 }
 
+const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const NAMES: [&[u8]; 8] = [b"a", b"b", b"!", b"-", b"...", b"\xff\xfe", &[b'n'; 255], b"some file"];
 const LENGTHS: [usize; 11] = [0, 1, 2047, 2048, 2049, 4031, 4095, 4096, 4097, 9000, 200_000];
 
@@ -334,7 +350,11 @@ fn xattrs() -> impl Strategy<Value = Option<Box<Xattrs>>> {
     ]);
     let length = prop::sample::select(vec![0, 1, 20, 3000, 4096, 65_535, 65_536]);
     let one = (name, any::<u8>(), length)
-        .prop_map(|(name, byte, length)| (name.as_bytes().into(), vec![byte; length].into()));
+        .prop_map(|(name, byte, length)| (name.as_bytes().into(), vec![byte; length].into()))
+        .prop_map(|(name, value): (Box<[u8]>, Box<[u8]>)| match &*name {
+            b"security.capability" => (name, CAPABILITY.into()),
+            _ => (name, value),
+        });
     prop::option::weighted(0.3, prop::collection::vec(one, 0..8).prop_map(Box::new))
 }
 

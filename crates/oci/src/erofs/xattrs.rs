@@ -53,6 +53,16 @@ fn may_have(entry: &Entry, name: &[u8], value: &[u8]) -> bool {
     }
 }
 
+/// Capabilities are never left out, so the kernel must be able to read them.
+pub(super) fn may_have_capability(entry: &Entry) -> bool {
+    let mut xattrs = entry.meta.xattrs.iter().flat_map(|xattrs| xattrs.iter());
+    xattrs.all(|(name, value)| {
+        // The version is the last byte of the first number.
+        **name != *b"security.capability"
+            || matches!((value.len(), value.get(3)), (20, Some(2)) | (24, Some(3)))
+    })
+}
+
 /// What says something about this layer is none of the image's.
 fn is_own(name: &[u8]) -> bool {
     name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") || name == special::STAND_IN
