@@ -469,3 +469,16 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn other_tools_accept_what_is_written(files in layers()) {
+        let mut image = tempfile::NamedTempFile::new().unwrap();
+        image.write_all(&pack(&files).1).unwrap();
+        let checked = std::process::Command::new("fsck.erofs").arg("--extract").arg(image.path()).output().unwrap();
+        let said = [checked.stdout, checked.stderr].concat();
+        prop_assert!(checked.status.success(), "{}", String::from_utf8_lossy(&said));
+    }
+}
