@@ -76,8 +76,8 @@ impl Output {
 pub struct Made {
     /// The files.
     pub snapshot: Snapshot,
-    /// The image.
-    pub image: Assembled,
+    /// The image; none where nothing but its files is asked for, which needs no digest of them.
+    pub image: Option<Assembled>,
     /// For whom it is.
     pub platform: Platform,
 }
@@ -101,8 +101,9 @@ impl Exported<'_> {
     /// Packs the images: manifests, configs, compressed layers, the index.
     pub fn pack(&self, options: &PackOptions) -> Result<Packed, Error> {
         let images = self.made.iter().map(|one| {
-            let Made { image, platform, .. } = one;
-            PackedImage::pack(&self.fetcher, image, platform, options)
+            let missing = || Error::new(ErrorKind::Internal, "no image was put together");
+            let image = one.image.as_ref().ok_or_else(missing)?;
+            PackedImage::pack(&self.fetcher, image, &one.platform, options)
         });
         let mut images: Vec<PackedImage> = images.collect::<Result<_, _>>()?;
         match images.pop() {

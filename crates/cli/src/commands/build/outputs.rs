@@ -265,7 +265,9 @@ impl Packer<'_> {
 /// Puts the images into the store and names them.
 pub(super) fn keep(outputs: &Outputs, exported: &Exported<'_>) -> Result<(), Error> {
     let names: Vec<String> = outputs.names.iter().map(Reference::familiar).collect();
-    let ids: Vec<String> = exported.made.iter().map(|one| one.image.id.short()).collect();
+    let made = exported.made.iter().filter_map(|one| Some((one.image.as_ref()?, &one.platform)));
+    let made: Vec<_> = made.collect();
+    let ids: Vec<String> = made.iter().map(|(image, _)| image.id.short()).collect();
     let images = match ids.as_slice() {
         [id] => format!("image {id}"),
         ids => format!("images {}", ids.join(", ")),
@@ -274,7 +276,6 @@ pub(super) fn keep(outputs: &Outputs, exported: &Exported<'_>) -> Result<(), Err
         [] => format!("exporting to {images}"),
         names => format!("exporting to {images} named {}", names.join(", ")),
     };
-    let made: Vec<_> = exported.made.iter().map(|one| (&one.image, &one.platform)).collect();
     timed(exported.fetcher.events, what, || image::keep(&exported.fetcher, &made, &outputs.names))
 }
 
@@ -285,7 +286,7 @@ pub(super) fn id(made: &[Made], packed: Option<&Packed>) -> Option<Digest> {
     }
     let here = Platform::of_this_machine();
     let nearest = made.iter().min_by_key(|one| here.rank(&one.platform).unwrap_or(usize::MAX));
-    nearest.map(|one| one.image.id)
+    nearest.and_then(|one| Some(one.image.as_ref()?.id))
 }
 
 pub(super) fn timed<T>(

@@ -363,11 +363,21 @@ impl Job<'_> {
         let options = ImageOptions { times, pack, own: self.outputs.store, inline_cache };
         let targets = plan.targets.iter().zip(&built.targets).enumerate();
         let made = targets.map(|(number, (target, snapshot))| {
-            let image = image::assemble(fetcher, plan, number, built, &options)?;
-            fetcher.events.emit(image::describe(&image, target, &self.outputs.names));
+            let assemble = || image::assemble(fetcher, plan, number, built, &options);
+            let image = self.needs_image().then(assemble).transpose()?;
+            if let Some(image) = &image {
+                fetcher.events.emit(image::describe(image, target, &self.outputs.names));
+            }
             Ok(Made { snapshot: snapshot.clone(), image, platform: target.platform.clone() })
         });
         made.collect()
+    }
+
+    /// Whether a config or a manifest is wanted, or the digest of one is told. Files alone need neither.
+    fn needs_image(&self) -> bool {
+        let BuildArgs { quiet, iidfile, metadata_file, .. } = self.arguments;
+        let told = *quiet || iidfile.is_some() || metadata_file.is_some();
+        told || self.outputs.store || self.outputs.need_packing() || cache::is_inline(self.arguments)
     }
 
     /// What cannot be read outside may be readable inside.
