@@ -8,7 +8,7 @@ use std::{
 use fs_err as fs;
 use galley_oci::{Digest, Sha256};
 
-use crate::{Store, StoreError, error::At, store::read_small};
+use crate::{Store, StoreError, error::At, records::note_use, store::read_small};
 
 /// The largest blob that is read into memory: manifests and configs. Layers are streamed.
 pub const SMALL_BLOB_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -32,6 +32,7 @@ impl BlobWriter {
         }
         // An older file of this name may be cut off by a power cut, so the new one always replaces it.
         let path = self.store.blob_path(&found);
+        self.store.lease(&found)?;
         rustix::fs::rename(&self.path, &path).at("rename a blob to", &path)?;
         self.store.mark_dirty();
         Ok((found, self.size))
@@ -74,6 +75,7 @@ impl Store {
     /// The size of a blob, `None` when it is not there. One of another size than expected was cut off by a power cut.
     #[must_use]
     pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
+        self.lease(digest).ok()?;
         let stat = rustix::fs::stat(self.blob_path(digest)).ok()?;
         u64::try_from(stat.st_size).ok()
     }
@@ -81,6 +83,7 @@ impl Store {
     /// A small blob, checked against its digest.
     pub fn read_blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.blob_path(digest);
+        self.lease(digest)?;
         let Some(bytes) = read_small(&path, SMALL_BLOB_BYTES_MAX)? else { return Ok(None) };
         let found = Digest::sha256(&bytes);
         if found == *digest {
@@ -92,7 +95,10 @@ impl Store {
 
     /// A blob for streaming, not checked; `None` when it is not there.
     pub fn open_blob(&self, digest: &Digest) -> Result<Option<fs::File>, StoreError> {
-        open_present(&self.blob_path(digest))
+        self.lease(digest)?;
+        let path = self.blob_path(digest);
+        note_use(&path);
+        open_present(&path)
     }
 
     /// Stores small bytes under their SHA-256.

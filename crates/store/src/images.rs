@@ -119,6 +119,12 @@ impl Store {
 
     /// The image with this id.
     pub fn image(&self, id: &Digest) -> Result<Option<Image>, StoreError> {
+        self.lease(id)?;
+        self.read_image(id)
+    }
+
+    /// The same without keeping it.
+    pub(crate) fn read_image(&self, id: &Digest) -> Result<Option<Image>, StoreError> {
         let path = self.image_path(id);
         let Some(bytes) = read_small(&path, IMAGE_BYTES_MAX)? else { return Ok(None) };
         let file: ImageFile =
@@ -142,8 +148,9 @@ impl Store {
 
     /// All images, newest first. One that cannot be read (after a power cut before its barrier) is left out.
     pub fn images(&self) -> Result<Vec<Image>, StoreError> {
-        let mut images: Vec<_> =
-            self.image_ids()?.iter().filter_map(|id| self.image(id).ok().flatten()).collect();
+        self.hold_still()?;
+        let ids = self.image_ids()?;
+        let mut images: Vec<_> = ids.iter().filter_map(|id| self.read_image(id).ok().flatten()).collect();
         images.sort_by(|a, b| b.created.cmp(&a.created).then(a.id.cmp(&b.id)));
         Ok(images)
     }
@@ -168,7 +175,7 @@ impl Store {
         remove_present(&self.image_path(id))
     }
 
-    fn image_ids(&self) -> Result<Vec<Digest>, StoreError> {
+    pub(crate) fn image_ids(&self) -> Result<Vec<Digest>, StoreError> {
         let names = names_in(&self.root().join("images"))?;
         Ok(names.iter().filter_map(|name| format!("sha256:{name}").parse().ok()).collect())
     }

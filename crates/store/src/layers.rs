@@ -1,6 +1,7 @@
 //! Layers: a tree, and its bytes as a directory, packed, by reference to other layers, or known to this process only.
 
 use std::{
+    collections::HashSet,
     fmt,
     io::Read,
     path::{Path, PathBuf},
@@ -16,9 +17,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Content, Store, StoreError, TempDir, UnpackOptions,
+    collect::sizes::disk_usage,
     durability::Stamp,
-    error::At,
+    error::{Absent, At},
     files::{self, conform, content::Source, materialise, open, unpack::pack},
+    images::names_in,
     origins::{Origin, Origins, REFERENCES_BYTES_MAX, References, Resolved, path_of},
     packed::Packed,
     records::read_stamped,
@@ -56,6 +59,43 @@ impl fmt::Debug for Layer {
 struct Info {
     integrity: Digest,
     stamp: Stamp,
+    /// What `diff` takes on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+}
+
+/// What a file takes on disk is counted in these.
+const BLOCK_BYTES: u64 = 4096;
+
+/// What the files of a tree take on disk, each of several names once.
+fn bytes_of(tree: &Tree) -> u64 {
+    let mut groups = HashSet::new();
+    let sizes = tree.entries().iter().map(|entry| match entry.kind {
+        Kind::File { links: Some(group), .. } if !groups.insert(group) => 0,
+        Kind::File { size, .. } => size.next_multiple_of(BLOCK_BYTES),
+        Kind::Directory { .. } => BLOCK_BYTES,
+        _ => 0,
+    });
+    sizes.sum()
+}
+
+/// What the folder of a layer takes on disk, by what it says of itself; none when it is gone.
+pub(crate) fn bytes_in(folder: &Path) -> Result<Option<u64>, StoreError> {
+    if rustix::fs::lstat(folder).absent().at("examine", folder)?.is_none() {
+        return Ok(None);
+    }
+    let mut bytes = 0;
+    for name in names_in(folder)? {
+        let path = folder.join(&name);
+        let Some(stat) = rustix::fs::lstat(&path).absent().at("examine", &path)? else { continue };
+        if name == "diff" {
+            let info = read_stamped::<Info>(&folder.join("info"))?;
+            bytes += info.and_then(|info| info.bytes).unwrap_or_else(|| disk_usage(&path));
+        } else {
+            bytes += u64::try_from(stat.st_size).unwrap_or(0);
+        }
+    }
+    Ok(Some(bytes))
 }
 
 impl Layer {
@@ -222,6 +262,7 @@ impl Store {
         if let Some(layer) = self.cached_layer(id) {
             return Ok(Some(layer));
         }
+        self.lease(id)?;
         let Some((layer, stamp)) = Layer::load(self.layer_path(id), id)? else { return Ok(None) };
         Ok(self.is_whole(&stamp).then(|| self.cache_layer(layer)))
     }
@@ -404,7 +445,7 @@ impl Store {
                 }
             }
         }
-        write("info", &json(&Info { integrity, stamp: self.stamp() }))?;
+        write("info", &json(&Info { integrity, stamp: self.stamp(), bytes: Some(bytes_of(tree)) }))?;
         Ok(integrity)
     }
 
@@ -505,7 +546,8 @@ impl Store {
 
     fn restamp_info(&self, layer: &Layer) -> Result<(), StoreError> {
         self.mark_dirty();
-        let info = Info { integrity: *layer.integrity(), stamp: self.stamp() };
+        let bytes = layer.0.tree.get().map(|tree| bytes_of(tree));
+        let info = Info { integrity: *layer.integrity(), stamp: self.stamp(), bytes };
         self.write_whole(&layer.0.folder.join("info"), &json(&info))
     }
 

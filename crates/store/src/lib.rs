@@ -14,12 +14,14 @@
 //! | the last builds, for people | [`BuildEntry`] |
 //! | images and their tags | [`Image`] |
 //! | what registries and other addresses said | [`Remote`], [`Seen`] |
+//! | removing what nothing needs | [`Policy`], [`Store::collect`] |
 //! | what changes: cache mounts, volumes, containers | [`CacheMount`], [`ContainerDir`] |
 
 #![forbid(unsafe_code)]
 
 mod blobs;
 mod builds;
+mod collect;
 mod containers;
 mod content;
 mod contents;
@@ -30,6 +32,7 @@ mod failpoint;
 mod files;
 mod images;
 mod layers;
+mod leases;
 mod lists;
 mod lock;
 mod mounts;
@@ -45,6 +48,10 @@ mod temp;
 
 pub use blobs::{BlobWriter, SMALL_BLOB_BYTES_MAX};
 pub use builds::{BUILDS_MAX, BuildEntry};
+pub use collect::{
+    Collected, Disk, ImageRow, Inventory, Keep, Kind as ObjectKind, Object, Plan, Policy, RecordRow, Row,
+    Rows, Turn, objects, plan,
+};
 pub use containers::ContainerDir;
 pub use content::Content;
 pub use contents::Contents;

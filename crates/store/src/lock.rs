@@ -7,7 +7,10 @@ use std::{
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use crate::{StoreError, error::At};
+use crate::{
+    StoreError,
+    error::{Absent, At},
+};
 
 /// How a lock is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +24,7 @@ pub enum LockMode {
 /// A held lock on a file; dropped, it is free again.
 #[derive(Debug)]
 pub struct FileLock {
-    _file: OwnedFd,
+    file: OwnedFd,
     remove: Option<PathBuf>,
 }
 
@@ -40,6 +43,28 @@ impl FileLock {
         Self::attempt(path, mode, false)
     }
 
+    /// Takes the lock on a file that must be there already; none when it is not, or when another holds it and this one does
+    /// not wait. Works on a read-only disk.
+    pub(crate) fn existing(path: &Path, mode: LockMode, wait: bool) -> Result<Option<Self>, StoreError> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = rustix::fs::open(path, flags, Mode::empty()).absent().at("open the lock", path)?;
+        let Some(file) = file else { return Ok(None) };
+        match rustix::io::retry_on_intr(|| rustix::fs::flock(&file, operation(mode, wait))) {
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            other => other.at("lock", path).map(|()| Some(Self { file, remove: None })),
+        }
+    }
+
+    /// Writes to the locked file, behind what was written before.
+    pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), rustix::io::Errno> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let count = rustix::io::retry_on_intr(|| rustix::io::write(&self.file, rest))?;
+            rest = rest.get(count..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
     /// The file goes when the lock does: for locks whose names are many.
     pub(crate) fn removed_on_drop(mut self, path: &Path) -> Self {
         self.remove = Some(path.to_owned());
@@ -55,7 +80,7 @@ impl FileLock {
             other => other.at("lock", path)?,
         }
         let removed = rustix::fs::fstat(&file).at("examine the lock", path)?.st_nlink == 0;
-        Ok((!removed).then_some(Self { _file: file, remove: None }))
+        Ok((!removed).then_some(Self { file, remove: None }))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     error::{Absent, At},
     images::names_in,
     lock::{FileLock, LockMode},
+    records::note_use,
     remove_tree,
 };
 
@@ -147,6 +148,7 @@ impl Store {
     /// Makes the mount's folder, and notes its id there for people.
     fn describe_mount(&self, folder: &Path, id: &str) -> Result<(), StoreError> {
         if folder.join("id").exists() {
+            note_use(&folder.join("id"));
             return Ok(());
         }
         fs::create_dir_all(folder).at("create", folder)?;

@@ -5,12 +5,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use galley_oci::{Digest, Time};
+use galley_oci::{Digest, Time, digest::Algorithm};
 use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    Store, StoreError,
+    RecordRow, Store, StoreError,
+    collect::inventory::digest,
     durability::Stamp,
     error::At,
     lock::{FileLock, LockMode},
@@ -124,6 +125,9 @@ impl Store {
             return Ok(None);
         }
         note_use(&path);
+        if let Some(blob) = &file.blob {
+            self.lease(&blob.digest)?;
+        }
         Ok(Some(Export { diff_id: file.diff_id, blob: file.blob }))
     }
 
@@ -153,6 +157,22 @@ impl Store {
     }
 }
 
+/// What a collector wants to know of a record.
+pub(crate) fn read_row(path: &Path) -> Result<Option<RecordRow>, StoreError> {
+    let file = read_stamped::<RecordFile>(path)?;
+    Ok(file.map(|RecordFile { layer, created: (seconds, nanoseconds), log, .. }| {
+        let log = log.as_deref().and_then(|log| log.strip_prefix("history/")?.strip_suffix(".log"));
+        let log = log.and_then(|name| digest(Algorithm::Blake3, name));
+        RecordRow { layer, created: Time { seconds, nanoseconds }, log }
+    }))
+}
+
+/// The blob that an export leads to.
+pub(crate) fn read_export_row(path: &Path) -> Result<Option<Option<Digest>>, StoreError> {
+    let file = read_stamped::<ExportFile>(path)?;
+    Ok(file.map(|file| file.blob.map(|blob| blob.digest)))
+}
+
 /// A file that is only worth something when it is whole: one that cannot be understood counts as missing.
 pub(crate) fn read_stamped<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
     let bytes = read_small(path, RECORD_BYTES_MAX)?;
@@ -160,7 +180,7 @@ pub(crate) fn read_stamped<T: DeserializeOwned>(path: &Path) -> Result<Option<T>
 }
 
 /// A record's time of use is its file's mtime. Best effort: a store on a read-only disk can still be looked at.
-fn note_use(path: &Path) {
+pub(crate) fn note_use(path: &Path) {
     let modified = fs_err::metadata(path).and_then(|metadata| metadata.modified());
     let age = modified.ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
     if age.is_some_and(|age| age > USE_RESOLUTION) {

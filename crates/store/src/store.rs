@@ -16,7 +16,8 @@ use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Layer, MountTrial, StoreError, durability::Durability, error::At, images::names_in, temp::Session,
+    Layer, MountTrial, StoreError, durability::Durability, error::At, images::names_in, leases::Leases,
+    temp::Session,
 };
 
 /// The newest format that this program reads and writes.
@@ -25,7 +26,7 @@ pub const FORMAT: u32 = 2;
 /// What a store begins with: programs that know no other can use it as long as it has nothing that they would misread.
 const FIRST_FORMAT: u32 = 1;
 
-/// Since when there are packed layers.
+/// Since when there are packed layers, and processes note what they use.
 const PACKED_FORMAT: u32 = 2;
 
 /// The largest version file that is read.
@@ -35,10 +36,11 @@ const VERSION_BYTES_MAX: usize = 64 * 1024;
 const SMALL_BYTES: usize = 8 * 1024;
 
 /// The folders of a store, all made when it is.
-const FOLDERS: [&str; 18] = [
+const FOLDERS: [&str; 19] = [
     "barriers",
     "blobs",
     "blobs/sha256",
+    "collector",
     "containers",
     "containers/names",
     "contexts",
@@ -82,6 +84,8 @@ pub(crate) struct Inner {
     pub(crate) dirty: AtomicBool,
     pub(crate) session: Mutex<Option<Session>>,
     pub(crate) temp_count: AtomicU64,
+    // Behind the session: the lock on its file goes when nobody has it any more, the folder beside it before.
+    pub(crate) leases: Leases,
     pub(crate) layers: Mutex<HashMap<Digest, Layer>>,
     pub(crate) boot: OnceLock<String>,
     /// Why packed layers cannot be mounted.
@@ -216,6 +220,7 @@ impl Inner {
             dirty: AtomicBool::new(false),
             session: Mutex::new(None),
             temp_count: AtomicU64::new(0),
+            leases: Leases::default(),
             layers: Mutex::new(HashMap::new()),
             boot: OnceLock::new(),
             packed_obstacle: OnceLock::new(),

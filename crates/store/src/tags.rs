@@ -123,7 +123,7 @@ fn tagged(reference: &Reference) -> Reference {
 }
 
 /// A tag that cannot be understood names nothing, as one that a power cut took.
-fn read_tag(path: &Path) -> Result<Option<Tag>, StoreError> {
+pub(crate) fn read_tag(path: &Path) -> Result<Option<Tag>, StoreError> {
     let Some(bytes) = read_small(path, TAG_BYTES_MAX)? else { return Ok(None) };
     let file = serde_json::from_slice::<TagFile>(&bytes).ok();
     Ok(file.and_then(|TagFile { reference, image, platforms }| {

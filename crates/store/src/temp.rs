@@ -8,7 +8,7 @@ use std::{
     io::Write,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    sync::{PoisonError, atomic::Ordering},
+    sync::{Arc, PoisonError, atomic::Ordering},
 };
 
 use fs_err as fs;
@@ -28,7 +28,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Session {
     folder: PathBuf,
-    _lock: FileLock,
+    /// What the file holds: see [`crate::leases`].
+    lock: Arc<FileLock>,
 }
 
 impl Session {
@@ -37,7 +38,7 @@ impl Session {
         let lock_path = folder.with_extension("lock");
         let lock = FileLock::wait(&lock_path, LockMode::Exclusive)?.removed_on_drop(&lock_path);
         rustix::fs::mkdir(&folder, Mode::from_raw_mode(0o700)).at("create", &folder)?;
-        Ok(Self { folder, _lock: lock })
+        Ok(Self { folder, lock: Arc::new(lock) })
     }
 }
 
@@ -92,17 +93,23 @@ impl Store {
 
     /// A path under `tmp/` that nothing has yet.
     pub(crate) fn temp_path(&self, purpose: &str) -> Result<PathBuf, StoreError> {
-        let mut session = self.inner.session.lock().unwrap_or_else(PoisonError::into_inner);
         let number = self.inner.temp_count.fetch_add(1, Ordering::Relaxed);
+        Ok(self.begin_session()?.join(format!("{purpose}-{number}")))
+    }
+
+    /// The folder of this process, made when it is first needed.
+    pub(crate) fn begin_session(&self) -> Result<PathBuf, StoreError> {
+        let mut session = self.inner.session.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(session) = &*session {
-            return Ok(session.folder.join(format!("{purpose}-{number}")));
+            return Ok(session.folder.clone());
         }
         let tmp = self.root().join("tmp");
         let begun = Session::begin(&tmp)?;
+        self.settle_leases(&begun.lock)?;
         sweep(&tmp)?;
-        let path = begun.folder.join(format!("{purpose}-{number}"));
+        let folder = begun.folder.clone();
         *session = Some(begun);
-        Ok(path)
+        Ok(folder)
     }
 
     /// Writes the file `path` whole or not at all, replacing what was there.

@@ -9,6 +9,7 @@
 )]
 
 mod blobs;
+mod collect;
 mod containers;
 mod contexts;
 mod crash;
