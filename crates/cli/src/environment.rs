@@ -6,12 +6,13 @@ use std::{
 };
 
 /// Every variable that means something to galley, with what it means (part of `galley --help`).
-pub(crate) const VARIABLES: [(&str, &str); 10] = [
+pub(crate) const VARIABLES: [(&str, &str); 11] = [
     ("GALLEY_ROOT", "the directory of the store, unless --root says"),
     (
         "GALLEY_PACKED",
         "`0`: layers of images are unpacked to directories, even where Linux mounts them as files",
     ),
+    ("GALLEY_STORE_LIMIT", "the size that the store is kept to: 20GB, or none"),
     ("XDG_DATA_HOME, HOME", "where an ordinary user's store is"),
     ("SOURCE_DATE_EPOCH", "the time of the image, in seconds since 1970"),
     ("BUILDKIT_PROGRESS", "as --progress"),

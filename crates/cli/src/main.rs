@@ -4,6 +4,7 @@
 
 mod app;
 mod args;
+mod collect;
 mod commands;
 mod context;
 mod diff;

@@ -27,6 +27,7 @@ pub mod images;
 pub mod import;
 pub mod plan;
 pub mod ports;
+pub mod prune;
 pub mod remote;
 pub mod runner;
 pub mod schedule;

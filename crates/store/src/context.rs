@@ -39,6 +39,11 @@ pub enum Decision {
     SkipButLookInside,
 }
 
+/// Whether these bytes are an index that is whole.
+pub(crate) fn is_index(bytes: Vec<u8>) -> bool {
+    Index::decode(bytes).is_some()
+}
+
 /// Says what of a directory is the context: the ignore file, and what the plan needs.
 pub trait ContextFilter {
     /// Of `path`, relative to the context. Directories come before what they hold.

@@ -140,13 +140,13 @@ impl Layer {
         }))
     }
 
-    fn diff(&self) -> PathBuf {
+    pub(crate) fn diff(&self) -> PathBuf {
         self.0.folder.join("diff")
     }
 
     /// A directory that was seen once is there as long as anything uses the layer: a step on five hundred layers must not
     /// look for each again.
-    fn has_diff(&self) -> bool {
+    pub(crate) fn has_diff(&self) -> bool {
         let seen = &self.0.seen_diff;
         if !seen.load(Ordering::Relaxed) {
             seen.store(rustix::fs::lstat(self.diff()).is_ok(), Ordering::Relaxed);
@@ -192,7 +192,7 @@ impl Layer {
     }
 
     /// The references on disk. They never change once they are there, but may come later and may go for a directory.
-    fn references(&self) -> Result<Option<Arc<References>>, StoreError> {
+    pub(crate) fn references(&self) -> Result<Option<Arc<References>>, StoreError> {
         if let Some(Some(references)) = self.0.references.get() {
             return Ok(Some(Arc::clone(references)));
         }
@@ -207,7 +207,7 @@ impl Layer {
     }
 
     /// Reads a layer's `info`; the stamp is for the caller to judge.
-    fn load(folder: PathBuf, id: &Digest) -> Result<Option<(Self, Stamp)>, StoreError> {
+    pub(crate) fn load(folder: PathBuf, id: &Digest) -> Result<Option<(Self, Stamp)>, StoreError> {
         let info = read_stamped::<Info>(&folder.join("info"))?;
         Ok(info.map(|info| (Self::new(folder, *id, info.integrity), info.stamp)))
     }

@@ -38,7 +38,7 @@ pub(crate) struct Leases {
 struct State {
     used: HashSet<Digest>,
     hold: Hold,
-    /// Kept for good when a note could not be written: on a full disk, say.
+    /// Held for good when a note could not be written (on a full disk, say): that keeps everything.
     kept: Option<FileLock>,
 }
 
@@ -49,9 +49,9 @@ enum Hold {
     #[default]
     Nothing,
     /// By `collector/use`; none where that can neither be opened nor made.
-    Shared { _lock: Option<FileLock> },
-    /// By notes in the file that this process keeps locked.
-    Noted(Arc<FileLock>),
+    Shared(Option<FileLock>),
+    /// By notes in a file that this process keeps locked; `collector/use` is locked while one is written.
+    Noted { notes: Arc<FileLock>, door: Option<FileLock> },
 }
 
 impl Leases {
@@ -61,10 +61,13 @@ impl Leases {
 }
 
 impl State {
-    fn note(&mut self, file: &FileLock, guard: Option<FileLock>, bytes: &[u8]) {
-        if file.write(bytes).is_err() {
-            self.kept = guard;
+    /// Writes a note while the door is held, and lets go of that.
+    fn note(&mut self, notes: Arc<FileLock>, mut door: Option<FileLock>, bytes: &[u8]) {
+        let written = notes.write(bytes);
+        if written.and_then(|()| door.as_ref().map_or(Ok(()), FileLock::unlock)).is_err() {
+            self.kept = self.kept.take().or(door.take());
         }
+        self.hold = Hold::Noted { notes, door };
     }
 }
 
@@ -72,18 +75,20 @@ impl Store {
     /// What `digest` names (a layer, a blob, an image) is there as long as this process is, if it is there after this.
     pub(crate) fn lease(&self, digest: &Digest) -> Result<(), StoreError> {
         let mut state = self.inner.leases.lock();
-        if !state.used.insert(*digest) {
+        if state.used.contains(digest) {
             return Ok(());
         }
-        match &state.hold {
-            Hold::Nothing => state.hold = Hold::Shared { _lock: self.enter()? },
-            Hold::Shared { .. } => {}
-            Hold::Noted(file) => {
-                let file = Arc::clone(file);
-                let guard = self.enter()?;
-                state.note(&file, guard, digest.bytes());
+        match std::mem::take(&mut state.hold) {
+            Hold::Nothing => state.hold = Hold::Shared(self.enter()?),
+            Hold::Shared(door) => state.hold = Hold::Shared(door),
+            Hold::Noted { notes, door } => {
+                // Not to be had is as good as not to be noted.
+                let locked = door.as_ref().map_or(Ok(()), |door| door.lock_again(LockMode::Shared));
+                state.note(notes, door, digest.bytes());
+                locked.at("lock", self.root().join("collector/use"))?;
             }
         }
+        state.used.insert(*digest);
         Ok(())
     }
 
@@ -91,20 +96,20 @@ impl Store {
     pub(crate) fn hold_still(&self) -> Result<(), StoreError> {
         let mut state = self.inner.leases.lock();
         if matches!(state.hold, Hold::Nothing) {
-            state.hold = Hold::Shared { _lock: self.enter()? };
+            state.hold = Hold::Shared(self.enter()?);
         }
         Ok(())
     }
 
     /// This process will last: notes what it uses in `file`, which it keeps locked, and stops keeping collectors out.
-    pub(crate) fn settle_leases(&self, file: &Arc<FileLock>) -> Result<(), StoreError> {
+    pub(crate) fn settle_leases(&self, notes: &Arc<FileLock>) -> Result<(), StoreError> {
         let mut state = self.inner.leases.lock();
-        let held = match std::mem::replace(&mut state.hold, Hold::Noted(Arc::clone(file))) {
-            Hold::Shared { _lock: held } => held,
-            Hold::Nothing | Hold::Noted(_) => self.enter()?,
+        let door = match std::mem::take(&mut state.hold) {
+            Hold::Shared(door) => door,
+            Hold::Nothing | Hold::Noted { .. } => self.enter()?,
         };
         let used: Vec<u8> = state.used.iter().flat_map(|digest| *digest.bytes()).collect();
-        state.note(file, held, &used);
+        state.note(Arc::clone(notes), door, &used);
         Ok(())
     }
 
@@ -117,7 +122,7 @@ impl Store {
     /// Forgets everything that this process has used, unless it has begun to write: another process goes on in its place.
     pub fn let_go(&self) {
         let mut state = self.inner.leases.lock();
-        if !matches!(state.hold, Hold::Noted(_)) {
+        if !matches!(state.hold, Hold::Noted { .. }) {
             *state = State::default();
             self.inner.layers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }

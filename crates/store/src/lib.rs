@@ -15,12 +15,14 @@
 //! | images and their tags | [`Image`] |
 //! | what registries and other addresses said | [`Remote`], [`Seen`] |
 //! | removing what nothing needs | [`Policy`], [`Store::collect`] |
+//! | recomputing everything | [`Store::check`], [`Finding`] |
 //! | what changes: cache mounts, volumes, containers | [`CacheMount`], [`ContainerDir`] |
 
 #![forbid(unsafe_code)]
 
 mod blobs;
 mod builds;
+mod check;
 mod collect;
 mod containers;
 mod content;
@@ -48,6 +50,7 @@ mod temp;
 
 pub use blobs::{BlobWriter, SMALL_BLOB_BYTES_MAX};
 pub use builds::{BUILDS_MAX, BuildEntry};
+pub use check::{Checked, Finding, Progress, Repaired, Severity, Thing};
 pub use collect::{
     Collected, Disk, ImageRow, Inventory, Keep, Kind as ObjectKind, Object, Plan, Policy, RecordRow, Row,
     Rows, Turn, objects, plan,

@@ -17,8 +17,8 @@ use crate::{
 const LIST_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 #[derive(Deserialize, Serialize)]
-struct ListFile {
-    reference: String,
+pub(crate) struct ListFile {
+    pub(crate) reference: String,
     list: String,
 }
 
@@ -67,7 +67,7 @@ fn canonical(reference: &Reference) -> String {
     Reference { digest: None, ..reference.clone() }.with_default_tag().canonical()
 }
 
-fn read_list(path: &Path) -> Result<Option<ListFile>, StoreError> {
+pub(crate) fn read_list(path: &Path) -> Result<Option<ListFile>, StoreError> {
     let Some(bytes) = read_small(path, LIST_BYTES_MAX)? else { return Ok(None) };
     let file = serde_json::from_slice(&bytes);
     file.map(Some).map_err(|error| StoreError::damaged("the manifest list", path, error))

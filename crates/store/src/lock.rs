@@ -55,6 +55,16 @@ impl FileLock {
         }
     }
 
+    /// Takes a lock that was [let go](Self::unlock) again, waiting for it.
+    pub(crate) fn lock_again(&self, mode: LockMode) -> Result<(), rustix::io::Errno> {
+        rustix::io::retry_on_intr(|| rustix::fs::flock(&self.file, operation(mode, true)))
+    }
+
+    /// Lets go of the lock and keeps the file.
+    pub(crate) fn unlock(&self) -> Result<(), rustix::io::Errno> {
+        rustix::fs::flock(&self.file, FlockOperation::Unlock)
+    }
+
     /// Writes to the locked file, behind what was written before.
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), rustix::io::Errno> {
         let mut rest = bytes;

@@ -159,18 +159,28 @@ impl Store {
 
 /// What a collector wants to know of a record.
 pub(crate) fn read_row(path: &Path) -> Result<Option<RecordRow>, StoreError> {
+    Ok(read_stamped_row(path)?.map(|(row, _)| row))
+}
+
+/// The same, and what vouches for it.
+pub(crate) fn read_stamped_row(path: &Path) -> Result<Option<(RecordRow, Stamp)>, StoreError> {
     let file = read_stamped::<RecordFile>(path)?;
-    Ok(file.map(|RecordFile { layer, created: (seconds, nanoseconds), log, .. }| {
+    Ok(file.map(|RecordFile { layer, created: (seconds, nanoseconds), log, stamp, .. }| {
         let log = log.as_deref().and_then(|log| log.strip_prefix("history/")?.strip_suffix(".log"));
         let log = log.and_then(|name| digest(Algorithm::Blake3, name));
-        RecordRow { layer, created: Time { seconds, nanoseconds }, log }
+        (RecordRow { layer, created: Time { seconds, nanoseconds }, log }, stamp)
     }))
 }
 
 /// The blob that an export leads to.
 pub(crate) fn read_export_row(path: &Path) -> Result<Option<Option<Digest>>, StoreError> {
+    Ok(read_stamped_export(path)?.map(|(blob, _)| blob.map(|blob| blob.digest)))
+}
+
+/// The same, and what vouches for it.
+pub(crate) fn read_stamped_export(path: &Path) -> Result<Option<(Option<ExportBlob>, Stamp)>, StoreError> {
     let file = read_stamped::<ExportFile>(path)?;
-    Ok(file.map(|file| file.blob.map(|blob| blob.digest)))
+    Ok(file.map(|file| (file.blob, file.stamp)))
 }
 
 /// A file that is only worth something when it is whole: one that cannot be understood counts as missing.

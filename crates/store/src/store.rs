@@ -116,7 +116,7 @@ impl Store {
             Some(bytes) => bytes,
             None => store.create(&path)?,
         };
-        store.check(&path, &version)?;
+        store.check_version(&path, &version)?;
         Ok(store)
     }
 
@@ -191,7 +191,7 @@ impl Store {
         Ok(())
     }
 
-    fn check(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    fn check_version(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         let damaged = |error: serde_json::Error| StoreError::damaged("the version file", path, error);
         let value: serde_json::Value = serde_json::from_slice(bytes).map_err(damaged)?;
         let found = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);

@@ -9,6 +9,7 @@
 )]
 
 mod blobs;
+mod check;
 mod collect;
 mod containers;
 mod contexts;

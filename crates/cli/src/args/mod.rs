@@ -7,6 +7,7 @@ pub(crate) mod cgroup;
 pub(crate) mod csv;
 pub(crate) mod output;
 pub(crate) mod platform;
+pub(crate) mod prune_filter;
 mod refused;
 pub(crate) mod size;
 pub(crate) mod ssh;

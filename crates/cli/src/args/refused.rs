@@ -220,6 +220,24 @@ const STOP: [Flag; 1] = [value("signal", "`stop` sends the image's STOPSIGNAL").
 const RM: [Flag; 1] = [switch("link", NO_NETWORKS).short('l')];
 const RMI: [Flag; 2] = [value("platform", NO_PART), switch("no-prune", LEGACY)];
 
+const NO_DRIVERS: &str = "volumes are directories of the store";
+const VOLUME_CREATE: [Flag; 11] = [
+    value("driver", NO_DRIVERS).short('d').unless(&["local"]),
+    value("opt", NO_DRIVERS).short('o'),
+    value("label", "volumes have no labels"),
+    value("availability", "there is no cluster"),
+    value("group", "there is no cluster"),
+    value("limit-bytes", "there is no cluster"),
+    value("required-bytes", "there is no cluster"),
+    value("scope", "there is no cluster"),
+    value("secret", "there is no cluster"),
+    value("sharing", "there is no cluster"),
+    value("topology-preferred", "there is no cluster"),
+];
+const VOLUME_LS: [Flag; 2] =
+    [value("filter", NO_FILTERS).short('f'), switch("cluster", "there is no cluster")];
+const BUILDX_PRUNE: [Flag; 1] = [value("timeout", NO_DAEMON)];
+
 const PULL: [Flag; 2] = [
     switch("all-tags", "every tag of a repository is rarely what one wants: name them").short('a'),
     switch("disable-content-trust", NO_TRUST).unless(&["true"]),
@@ -257,6 +275,9 @@ fn flags(command: &str) -> &'static [Flag] {
         "stop" => &STOP,
         "rm" => &RM,
         "rmi" | "image rm" => &RMI,
+        "volume create" => &VOLUME_CREATE,
+        "volume ls" => &VOLUME_LS,
+        "buildx prune" | "buildx du" => &BUILDX_PRUNE,
         "pull" => &PULL,
         "push" => &PUSH,
         "buildx" => &BUILDX,
@@ -269,7 +290,7 @@ const LATER: &str = "it comes later";
 const ONE_BUILDER: &str = "there is one builder, this program";
 
 /// Commands of docker that are not there, with the reason and what to do instead.
-const COMMANDS: [(&str, &str, &str); 52] = [
+const COMMANDS: [(&str, &str, &str); 47] = [
     (
         "search",
         "the OCI distribution specification has no search, only Docker Hub's own interface",
@@ -293,9 +314,9 @@ const COMMANDS: [(&str, &str, &str); 52] = [
     ("commit", LATER, "write a Dockerfile"),
     ("cp", LATER, "`export CONTAINER | tar x PATH` takes files out"),
     ("events", "there is no daemon that could tell", ""),
-    ("volume", LATER, "`run -v NAME:PATH` makes a volume"),
     ("network", "containers have a network of their own each", ""),
-    ("system", LATER, ""),
+    ("system events", "there is no daemon that could tell", ""),
+    ("volume update", "there is no cluster", ""),
     ("plugin", "there are no plugins", ""),
     ("trust", NO_TRUST, ""),
     ("checkpoint", LATER, ""),
@@ -307,9 +328,6 @@ const COMMANDS: [(&str, &str, &str); 52] = [
     ("secret", "there is no cluster", "secrets of a build are given with `build --secret`"),
     ("scout", "galley does not look for known holes in images", ""),
     ("sbom", "galley writes no attestations", ""),
-    ("image prune", LATER, "`rmi` removes images by name"),
-    ("container prune", LATER, "`rm` removes containers by name"),
-    ("builder prune", LATER, ""),
     ("buildx bake", LATER, ""),
     ("buildx create", ONE_BUILDER, ""),
     ("buildx use", ONE_BUILDER, ""),
@@ -317,8 +335,6 @@ const COMMANDS: [(&str, &str, &str); 52] = [
     ("buildx inspect", ONE_BUILDER, "`info` says what this galley works with"),
     ("buildx rm", ONE_BUILDER, ""),
     ("buildx stop", ONE_BUILDER, ""),
-    ("buildx du", LATER, ""),
-    ("buildx prune", LATER, ""),
     (
         "buildx history",
         LATER,
@@ -382,8 +398,9 @@ fn key(path: &str) -> &str {
     match path {
         "image ls" | "container ls" | "image inspect" | "image rm" => path,
         "container inspect" => "inspect",
+        "buildx prune" | "buildx du" => path,
         // Those have flags of their own.
-        path if path.starts_with("manifest ") => path,
+        path if path.starts_with("manifest ") || path.starts_with("volume ") => path,
         _ => path.rsplit(' ').next().unwrap_or(path),
     }
 }

@@ -224,6 +224,8 @@ fn every_command_of_docker_is_known() {
         ("image", "build history import inspect load ls prune pull push rm save tag"),
         ("manifest", "annotate create inspect push rm"),
         ("builder", "build prune"),
+        ("system", "df events info prune"),
+        ("volume", "create inspect ls prune rm update"),
         (
             "buildx",
             "bake build create dap debug du history imagetools inspect install ls policy prune rm stop uninstall use \

@@ -4,9 +4,11 @@ use serde_json::{Value, json};
 
 use crate::{
     args::{DOCKER_VERSION, VERSION},
+    collect,
     commands::listing,
     context::Context,
     failure::Outcome,
+    human,
 };
 
 /// Print what this galley works with
@@ -22,9 +24,11 @@ pub(crate) fn execute(arguments: &InfoArgs, context: &Context) -> Outcome {
     let store = context.store()?;
     let containers = container::list(&store)?;
     let running = containers.iter().filter(|container| container.is_running()).count();
+    let limit = collect::limit(context, &store)?;
     let data = json!({
         "ServerVersion": if context.environment.as_docker { DOCKER_VERSION } else { VERSION },
         "GalleyVersion": VERSION,
+        "StoreLimit": limit.map_or_else(|| "none".to_owned(), human::size),
         "DockerRootDir": store.root().display().to_string(),
         "Driver": "overlay",
         "OSType": "linux",

@@ -51,7 +51,9 @@ pub(crate) fn execute(arguments: &LoadArgs, context: &Context) -> Outcome {
     let loaded = show.show(context, (&store, true), &stop, |fetcher| {
         archive::load(fetcher, archive, arguments.platform.as_ref())
     })?;
-    print(&loaded).map_err(output)
+    let printed = print(&loaded).map_err(output);
+    crate::collect::afterwards(context, &store);
+    printed
 }
 
 fn open(store: &Store, input: Option<&Path>, stop: &Cancel) -> Result<Archive, Error> {

@@ -1,6 +1,8 @@
 //! One file a command: what can be typed, and the thin way from there to the engine.
 
 pub(crate) mod build;
+pub(crate) mod builder_prune;
+pub(crate) mod check;
 pub(crate) mod completion;
 pub(crate) mod context;
 pub(crate) mod create;
@@ -20,6 +22,7 @@ pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod manifest;
 pub(crate) mod parse;
+pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod pull;
 pub(crate) mod push;
@@ -29,9 +32,11 @@ pub(crate) mod rmi;
 pub(crate) mod run;
 pub(crate) mod save;
 pub(crate) mod stop;
+pub(crate) mod system;
 pub(crate) mod tag;
 pub(crate) mod transfer;
 pub(crate) mod version;
+pub(crate) mod volume;
 
 use clap::{Args, Command, Subcommand};
 
@@ -87,7 +92,13 @@ pub(crate) enum Commands {
     Builder(Builder),
     /// Build, as docker's plugin of that name
     #[command(subcommand)]
-    Buildx(Builder),
+    Buildx(Buildx),
+    /// Manage the store
+    #[command(subcommand)]
+    System(system::System),
+    /// Manage volumes
+    #[command(subcommand)]
+    Volume(volume::Volume),
 }
 
 /// The parser of one of [`Commands`] that is typed often; it must be as in the whole parser.
@@ -123,6 +134,7 @@ pub(crate) enum Container {
     Stop(stop::StopArgs),
     Inspect(inspect::OneKindArgs),
     Export(export::ExportArgs),
+    Prune(prune::ContainerPruneArgs),
     #[command(alias = "remove")]
     Rm(rm::RmArgs),
 }
@@ -138,6 +150,7 @@ pub(crate) enum Image {
     Inspect(inspect::OneKindArgs),
     History(history::HistoryArgs),
     Tag(tag::TagArgs),
+    Prune(prune::ImagePruneArgs),
     #[command(alias = "remove")]
     Rm(rmi::RmiArgs),
     Import(import::ImportArgs),
@@ -145,11 +158,22 @@ pub(crate) enum Image {
     Load(load::LoadArgs),
 }
 
-/// `galley builder …`, `galley buildx …`
+/// `galley builder …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum Builder {
     #[command(alias = "b")]
     Build(Box<build::BuildArgs>),
+    Prune(builder_prune::BuilderPruneArgs),
+    Version(version::VersionArgs),
+}
+
+/// `galley buildx …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Buildx {
+    #[command(alias = "b")]
+    Build(Box<build::BuildArgs>),
+    Du(builder_prune::DuArgs),
+    Prune(builder_prune::BuilderPruneArgs),
     Version(version::VersionArgs),
 }
 
@@ -190,10 +214,29 @@ pub(crate) fn execute(command: Commands, context: &Context) -> Outcome {
         Commands::Container(command) => execute_container(command, context),
         Commands::Image(command) => execute_image(command, context),
         Commands::Manifest(command) => manifest::execute(&command, context),
-        Commands::Builder(command) | Commands::Buildx(command) => match command {
-            Builder::Build(arguments) => build::execute(*arguments, context),
-            Builder::Version(arguments) => version::execute(&arguments, context),
-        },
+        Commands::Builder(command) => execute_builder(command, context),
+        Commands::Buildx(command) => execute_buildx(command, context),
+        Commands::System(command) => system::execute(&command, context),
+        Commands::Volume(command) => volume::execute(&command, context),
+    }
+}
+
+fn execute_builder(command: Builder, context: &Context) -> Outcome {
+    match command {
+        Builder::Build(arguments) => build::execute(*arguments, context),
+        Builder::Prune(arguments) => {
+            builder_prune::execute(&arguments, builder_prune::Style::Docker, context)
+        }
+        Builder::Version(arguments) => version::execute(&arguments, context),
+    }
+}
+
+fn execute_buildx(command: Buildx, context: &Context) -> Outcome {
+    match command {
+        Buildx::Build(arguments) => build::execute(*arguments, context),
+        Buildx::Du(arguments) => builder_prune::du(&arguments, context),
+        Buildx::Prune(arguments) => builder_prune::execute(&arguments, builder_prune::Style::Buildx, context),
+        Buildx::Version(arguments) => version::execute(&arguments, context),
     }
 }
 
@@ -206,6 +249,7 @@ fn execute_container(command: Container, context: &Context) -> Outcome {
         Container::Stop(arguments) => stop::execute(&arguments, context),
         Container::Inspect(arguments) => inspect::execute(&arguments.of(inspect::Kind::Container), context),
         Container::Export(arguments) => export::execute(&arguments, context),
+        Container::Prune(arguments) => prune::containers(&arguments, context),
         Container::Rm(arguments) => rm::execute(&arguments, context),
     }
 }
@@ -219,6 +263,7 @@ fn execute_image(command: Image, context: &Context) -> Outcome {
         Image::Inspect(arguments) => inspect::execute(&arguments.of(inspect::Kind::Image), context),
         Image::History(arguments) => history::execute(&arguments, context),
         Image::Tag(arguments) => tag::execute(&arguments, context),
+        Image::Prune(arguments) => prune::images(&arguments, context),
         Image::Rm(arguments) => rmi::execute(&arguments, context),
         Image::Import(arguments) => import::execute(&arguments, context),
         Image::Save(arguments) => save::execute(&arguments, context),

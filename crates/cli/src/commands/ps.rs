@@ -78,7 +78,7 @@ fn row(container: &Container, whole: bool) -> Value {
     })
 }
 
-fn command(words: &str, whole: bool) -> String {
+pub(super) fn command(words: &str, whole: bool) -> String {
     let shown = if whole || words.chars().count() <= COMMAND_CHARACTERS {
         words.to_owned()
     } else {
@@ -87,7 +87,7 @@ fn command(words: &str, whole: bool) -> String {
     Value::String(shown).to_string()
 }
 
-fn status(status: &Status) -> String {
+pub(super) fn status(status: &Status) -> String {
     let ago = |time: Option<Time>| time.map_or_else(String::new, |time| format!(" {}", human::since(time)));
     match status {
         Status::Created => "Created".to_owned(),
@@ -122,7 +122,7 @@ fn network(container: &Container) -> &'static str {
 }
 
 /// What is mounted, and how many of that are volumes.
-fn mounts(container: &Container) -> (String, usize) {
+pub(super) fn mounts(container: &Container) -> (String, usize) {
     let mounts = &container.config.mounts;
     let name = |source: &MountFrom| match source {
         MountFrom::Path(path) => path.display().to_string(),

@@ -44,6 +44,7 @@ pub(crate) fn execute(arguments: &PullArgs, context: &Context) -> Outcome {
         let pulled = pull.fetch(wanted)?;
         pull.end(wanted, &pulled)?;
     }
+    crate::collect::afterwards(context, &pull.store);
     Ok(())
 }
 

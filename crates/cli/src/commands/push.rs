@@ -40,6 +40,7 @@ pub(crate) struct PushArgs {
 pub(crate) fn execute(arguments: &PushArgs, context: &Context) -> Outcome {
     namespace::enter_unless_root(context)?;
     let store = context.store()?;
+    store.settle();
     let stop = signals::listen()?;
     let push = Push { arguments, context, store: &store, registries: Registries::new(context, &stop), stop };
     for name in &arguments.images {

@@ -43,6 +43,7 @@ fn killed_at_any_named_point_the_next_build_equals_the_clean_one() {
         );
         assert!(!kitchen.env.work().join("out.tar").exists(), "half an output after {point}");
         assert_eq!(leftovers(&kitchen), Vec::<String>::new(), "after {point}");
+        super::keep::assert_sound(&kitchen, point);
         assert!(build_and_digest(&kitchen) == expected, "another image after a kill at {point}");
     }
 }

@@ -8,6 +8,7 @@ mod contexts;
 mod crash;
 mod errors;
 mod faults;
+mod keep;
 mod lock;
 mod oracle;
 mod outputs;

@@ -11,6 +11,7 @@ use crate::{Error, ErrorKind};
 
 /// Writes the files of `container` to `out`.
 pub fn export(store: &Store, container: &Container, out: &mut dyn io::Write) -> Result<(), Error> {
+    store.settle();
     let snapshot = snapshot_of(store, &container.config)?;
     let changes =
         Arc::new(store.scan(&container.folder.upper(), &ScanOptions::default()).map_err(store_failed)?);

@@ -117,6 +117,7 @@ impl Exported<'_> {
 
     /// Writes one output. `packed` is used by those that need an image; its blobs must be at hand.
     pub fn write(&self, output: &Output, packed: Option<&Packed>) -> Result<(), Error> {
+        self.fetcher.store.settle();
         if output.needs_image() {
             return self.write_image(output, packed);
         }

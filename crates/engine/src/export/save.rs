@@ -88,6 +88,7 @@ pub fn pack(fetcher: &Fetcher<'_>, images: &[Image], options: &PackOptions) -> R
 
 /// Writes `images` as one archive or folder. Layers are as they came, those made here compressed with gzip.
 pub fn save(fetcher: &Fetcher<'_>, images: &[Chosen], output: &Output) -> Result<(), Error> {
+    fetcher.store.settle();
     let options = PackOptions { keep_plain: true, ..PackOptions::default() };
     let packed = images.iter().map(|chosen| {
         let mut packed = pack(fetcher, &chosen.images, &options)?;

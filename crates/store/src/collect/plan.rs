@@ -86,16 +86,28 @@ pub struct Policy {
     pub kinds: Vec<Kind>,
     /// Only ids that begin like this.
     pub id: Option<String>,
+    /// These go in any case, unless something that stays needs them.
+    pub given_up: BTreeSet<Digest>,
 }
 
 impl Policy {
     /// Removes what nothing leads to.
     #[must_use]
     pub const fn new(keep: Keep) -> Self {
-        Self { keep, unused_since: None, images: false, all: false, kinds: Vec::new(), id: None }
+        Self {
+            keep,
+            unused_since: None,
+            images: false,
+            all: false,
+            kinds: Vec::new(),
+            id: None,
+            given_up: BTreeSet::new(),
+        }
     }
 
-    fn wants(&self, object: &Object) -> bool {
+    /// Whether `object` is among what may go, whatever keeps it.
+    #[must_use]
+    pub fn wants(&self, object: &Object) -> bool {
         let kind = self.kinds.is_empty() || self.kinds.contains(&object.kind);
         let id = self.id.as_ref().is_none_or(|prefix| object.id.hex().starts_with(prefix));
         let old = self.unused_since.is_none_or(|since| object.used.is_none_or(|used| used < since));
@@ -120,7 +132,7 @@ pub struct Plan {
 pub fn plan(inventory: &Inventory, policy: &Policy) -> Plan {
     let graph = Graph::new(inventory, policy.images);
     let mut objects = graph.objects();
-    objects.sort_by(|one, other| order(inventory, one).cmp(&order(inventory, other)));
+    objects.sort_by_cached_key(|object| order(inventory, object));
     let free: u64 = objects.iter().filter(|object| !object.kept).map(|object| object.bytes).sum();
     let mut excess = match policy.keep {
         Keep::Reachable => 0,
@@ -133,7 +145,8 @@ pub fn plan(inventory: &Inventory, policy: &Policy) -> Plan {
     let mut plan = Plan::default();
     let mut gone: BTreeSet<(Kind, Digest)> = BTreeSet::new();
     for object in objects.into_iter().filter(|object| !object.kept && policy.wants(object)) {
-        if (object.used.is_some() && excess == 0 && !everything) || graph.is_held(&object, &gone) {
+        let stays = object.used.is_some() && !policy.given_up.contains(&object.id) && excess == 0;
+        if (stays && !everything) || graph.is_held(&object, &gone) {
             continue;
         }
         excess = excess.saturating_sub(object.bytes);

@@ -1,7 +1,7 @@
 //! What is remembered of sizes, so that nobody counts 300,000 files at the end of each build. It can be lost: then it is
 //! counted anew.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::PoisonError};
 
 use galley_oci::Time;
 use rustix::fs::{FileType, StatVfs};
@@ -51,6 +51,18 @@ pub struct Disk {
 }
 
 impl Store {
+    /// What the files below a directory take on disk: a container's, a volume's.
+    #[must_use]
+    pub fn disk_usage(&self, path: &Path) -> u64 {
+        disk_usage(path)
+    }
+
+    /// Whether this process has written to the store.
+    #[must_use]
+    pub fn was_written(&self) -> bool {
+        self.inner.session.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Sizes of the file system.
     pub fn disk(&self) -> Result<Disk, StoreError> {
         let StatVfs { f_frsize, f_blocks, f_bfree, f_bavail, .. } =
@@ -141,8 +153,7 @@ fn usage_below(directory: &rustix::fd::OwnedFd, depth: usize) -> u64 {
         let stat = rustix::fs::statat(directory, &*entry.name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
         let Ok(stat) = stat else { continue };
         // Each of several names has its part.
-        bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512
-            / u64::try_from(stat.st_nlink).unwrap_or(1).max(1);
+        bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512 / stat.st_nlink.max(1);
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory && depth < DEPTH_MAX {
             let below = rustix::fs::openat(directory, &*entry.name, flags, rustix::fs::Mode::empty());
             bytes += below.map_or(0, |below| usage_below(&below, depth + 1));

@@ -34,6 +34,7 @@ use super::{
 };
 use crate::{
     args::{VERSION, ssh},
+    collect,
     context::Context,
     display::{self, Progress, Show},
     failure::{Outcome, of_stream},
@@ -61,8 +62,12 @@ pub(super) fn execute(arguments: BuildArgs, context: &Context) -> Outcome {
         true => job.run(&signals::listen()?),
         false => signals::while_listening(|stop| Ok(job.run(&stop)))?,
     };
+    if may_execute {
+        collect::afterwards(context, &store);
+    }
     match done {
         Err(error) if !may_execute && matches!(error.kind, ErrorKind::NeedsExecution) => {
+            store.let_go();
             namespace::enter(context)
         }
         other if outputs.to_stream() => other.map_err(of_stream),

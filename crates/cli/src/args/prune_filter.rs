@@ -1,0 +1,145 @@
+//! `--filter` of prune and du: `until=24h`, `label=NAME=VALUE`, `label!=NAME`, `type=…`, `id=…`.
+
+use std::time::SystemTime;
+
+use galley_engine::{
+    Error, ErrorKind,
+    prune::{CacheKind, Filter},
+};
+use galley_oci::Time;
+use galley_store::{ObjectKind, Policy};
+
+/// What the build cache is filtered by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CacheFilter {
+    /// Only what was not used since.
+    pub(crate) unused_since: Option<Time>,
+    /// Only these kinds.
+    pub(crate) kinds: Vec<ObjectKind>,
+    /// Only ids that begin so.
+    pub(crate) id: Option<String>,
+}
+
+impl CacheFilter {
+    /// Adds it to what a collection does.
+    pub(crate) fn apply(self, policy: Policy) -> Policy {
+        Policy { unused_since: self.unused_since, kinds: self.kinds, id: self.id, ..policy }
+    }
+}
+
+/// Of images, containers and volumes.
+pub(crate) fn things(given: &[String]) -> Result<Filter, Error> {
+    let mut filter = Filter::default();
+    for one in given.iter().filter(|one| !one.is_empty()) {
+        match split(one)? {
+            ("until", value) => filter.until = Some(moment(value)?),
+            ("label", value) => filter.labels.push(label(value)),
+            ("label!", value) => filter.without.push(label(value)),
+            // What prune does in any case, and docker's clients send.
+            ("dangling" | "all", "true" | "1") => {}
+            (name, _) => return Err(unknown(name, "until, label, label!")),
+        }
+    }
+    Ok(filter)
+}
+
+/// Of the build cache.
+pub(crate) fn cache(given: &[String]) -> Result<CacheFilter, Error> {
+    let mut filter = CacheFilter::default();
+    for one in given.iter().filter(|one| !one.is_empty()) {
+        match split(one)? {
+            ("until" | "unused-for", value) => filter.unused_since = Some(moment(value)?),
+            ("type", value) => {
+                let value = value.trim_start_matches('=');
+                let unknown = || {
+                    let known = "regular, source.local, exec.cachemount, internal";
+                    Error::new(ErrorKind::Usage, format!("there is no cache of the type {value:?}"))
+                        .help(format!("there are: {known}"))
+                };
+                filter.kinds = CacheKind::of_name(value).ok_or_else(unknown)?;
+            }
+            ("id", value) => filter.id = Some(value.trim_start_matches(['=', '~']).to_owned()),
+            (name, _) => return Err(unknown(name, "until, type, id")),
+        }
+    }
+    Ok(filter)
+}
+
+fn split(one: &str) -> Result<(&str, &str), Error> {
+    one.split_once('=').map(|(name, value)| (name.trim(), value.trim())).ok_or_else(|| {
+        Error::new(ErrorKind::Usage, format!("the filter {one:?} has no value"))
+            .help("write NAME=VALUE, as in until=24h")
+    })
+}
+
+fn label(text: &str) -> (String, Option<String>) {
+    match text.split_once('=') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (text.to_owned(), None),
+    }
+}
+
+fn unknown(name: &str, known: &str) -> Error {
+    let message = format!("the filter {name:?} is not supported here");
+    Error::new(ErrorKind::Usage, message).help(format!("there are: {known}"))
+}
+
+/// A time: so long ago, `24h`, or a date.
+fn moment(text: &str) -> Result<Time, Error> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let ago = seconds(text).map(|seconds| now.saturating_sub(seconds));
+    let time = ago.or_else(|| text.parse().ok()).map(Time::from_seconds);
+    let time = time.or_else(|| Time::parse_rfc3339(text));
+    let time = time.or_else(|| Time::parse_rfc3339(&format!("{text}Z")));
+    time.or_else(|| Time::parse_rfc3339(&format!("{text}T00:00:00Z"))).ok_or_else(|| {
+        Error::new(ErrorKind::Usage, format!("{text:?} is neither a duration nor a time"))
+            .help("write 24h, 10m, 1h30m, a date as 2026-11-21, or seconds since 1970")
+    })
+}
+
+/// Go's durations, in whole seconds.
+fn seconds(text: &str) -> Option<i64> {
+    let (mut rest, mut sum) = (text, 0.0);
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest.get(..end)?.parse().ok()?;
+        let units = [("ms", 0.001), ("us", 1e-6), ("ns", 1e-9), ("h", 3600.0), ("m", 60.0), ("s", 1.0)];
+        let after = rest.get(end..)?;
+        let (unit, scale) = units.into_iter().find(|(unit, _)| after.starts_with(unit))?;
+        sum += number * scale;
+        rest = after.get(unit.len()..)?;
+    }
+    (!text.is_empty() && sum < 1e12).then_some(sum as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_gos() {
+        for (text, expected) in [("24h", 86_400), ("1h30m", 5400), ("1.5h", 5400), ("90s", 90), ("1500ms", 1)]
+        {
+            assert_eq!(seconds(text), Some(expected), "{text}");
+        }
+        for text in ["", "h", "24", "1d", "-1h", "1h x"] {
+            assert_eq!(seconds(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn filters_are_understood_or_named() {
+        let given = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+        let filter = things(&given(&["until=2026-01-01", "label=a=b", "label!=c", ""])).unwrap();
+        assert_eq!(filter.until, Some(Time::from_seconds(1_767_225_600)));
+        assert_eq!(filter.labels, [("a".to_owned(), Some("b".to_owned()))]);
+        assert_eq!(filter.without, [("c".to_owned(), None)]);
+        let filter = cache(&given(&["type==exec.cachemount", "id~=ab"])).unwrap();
+        assert_eq!((filter.kinds, filter.id.as_deref()), (vec![ObjectKind::Mount], Some("ab")));
+        for bad in ["until", "until=soon", "size=1", "label"] {
+            assert!(things(&given(&[bad])).is_err(), "{bad}");
+        }
+        assert!(cache(&given(&["type=frontend"])).is_err() && cache(&given(&["label=x"])).is_err());
+    }
+}

@@ -1,0 +1,52 @@
+//! Collecting by itself: after a command that wrote to the store and made it larger than it should be.
+
+use std::time::Duration;
+
+use galley_engine::{Error, ErrorKind};
+use galley_store::{Keep, Policy, Store};
+
+use crate::{args::size, context::Context, failure::Failure};
+
+/// The size that a store is kept to: a size as docker writes them, or `none`.
+pub(crate) const LIMIT: &str = "GALLEY_STORE_LIMIT";
+
+/// A collection by itself takes no longer, but for the removal of one large thing.
+const TIME: Duration = Duration::from_secs(5);
+/// Room is made for the next builds: a tenth of the limit.
+const ROOM: u64 = 10;
+/// So much of the cache stays, a tenth of the limit, however large the images are.
+const RESERVED: u64 = 10;
+/// How much others come before this.
+const NICENESS: i32 = 10;
+
+/// The limit that was asked for, or the usual one; none when there is none.
+pub(crate) fn limit(context: &Context, store: &Store) -> Result<Option<u64>, Failure> {
+    let default = || store.default_limit().map(Some).map_err(crate::failure::store_error);
+    let Some(text) = context.environment.text(LIMIT).filter(|text| !text.is_empty()) else {
+        return Ok(default()?);
+    };
+    if text == "none" {
+        return Ok(None);
+    }
+    let wrong = |why: String| Error::new(ErrorKind::Usage, format!("{LIMIT}: {why}, or none"));
+    Ok(Some(size::parse(&text).map_err(wrong)?))
+}
+
+/// Brings the store below its limit when this command has written to it and it may be above. What goes wrong here is not
+/// the command's failure, and the next one tries again.
+pub(crate) fn afterwards(context: &Context, store: &Store) {
+    if !store.was_written() {
+        return;
+    }
+    let Ok(Some(limit)) = limit(context, store) else { return };
+    if !store.may_exceed(limit).unwrap_or(false) {
+        return;
+    }
+    let _ = rustix::process::nice(NICENESS);
+    // Counted first: most of the time what grew was somebody else's.
+    if store.inventory().is_ok_and(|inventory| inventory.bytes() <= limit) {
+        return;
+    }
+    let keep = Keep::Total { limit: limit - limit / ROOM, reserved: limit / RESERVED };
+    let _ = store.collect_in(&Policy { images: true, ..Policy::new(keep) }, TIME);
+}

@@ -1,0 +1,186 @@
+//! `volume`: directories that outlive containers.
+
+use std::io::{self, Write};
+
+use galley_engine::{
+    Error, ErrorKind,
+    prune::{Volume as Found, volumes_in_store},
+};
+use galley_store::Store;
+use serde_json::{Value, json};
+
+use super::{
+    listing::{self, ListArgs, Listing},
+    prune,
+};
+use crate::{
+    context::Context,
+    failure::{Outcome, keep_first, output, store_error},
+    human, namespace,
+};
+
+/// `galley volume …`
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Volume {
+    Create(CreateArgs),
+    Inspect(InspectArgs),
+    #[command(alias = "list")]
+    Ls(LsArgs),
+    Prune(prune::VolumePruneArgs),
+    #[command(alias = "remove")]
+    Rm(RmArgs),
+}
+
+/// Make a volume
+#[derive(Debug, clap::Args)]
+pub(crate) struct CreateArgs {
+    /// Its name; one that nobody has without it
+    #[arg(value_name = "VOLUME")]
+    name: Option<String>,
+}
+
+/// Describe volumes
+#[derive(Debug, clap::Args)]
+pub(crate) struct InspectArgs {
+    /// A Go template
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
+    /// Their names
+    #[arg(value_name = "VOLUME", required = true)]
+    names: Vec<String>,
+}
+
+/// List volumes
+#[derive(Debug, clap::Args)]
+pub(crate) struct LsArgs {
+    #[command(flatten)]
+    list: ListArgs,
+}
+
+/// Remove volumes
+#[derive(Debug, clap::Args)]
+pub(crate) struct RmArgs {
+    /// Those that are not there are no error
+    #[arg(short, long)]
+    force: bool,
+    /// Their names
+    #[arg(value_name = "VOLUME", required = true)]
+    names: Vec<String>,
+}
+
+/// Does what was asked for.
+pub(crate) fn execute(command: &Volume, context: &Context) -> Outcome {
+    match command {
+        Volume::Create(arguments) => create(arguments, context),
+        Volume::Inspect(arguments) => inspect(arguments, context),
+        Volume::Ls(arguments) => ls(arguments, context),
+        Volume::Prune(arguments) => prune::volumes(arguments, context),
+        Volume::Rm(arguments) => rm(arguments, context),
+    }
+}
+
+fn create(arguments: &CreateArgs, context: &Context) -> Outcome {
+    namespace::enter_unless_root(context)?;
+    let store = context.store()?;
+    let name = arguments.name.clone().map_or_else(random_name, Ok)?;
+    store.volume(&name, true).map_err(store_error)?;
+    writeln!(io::stdout().lock(), "{name}").map_err(output)
+}
+
+fn random_name() -> Result<String, Error> {
+    let mut bytes = [0_u8; 32];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| Error::new(ErrorKind::Machine, "there are no random numbers").because(error))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn find(store: &Store, name: &str) -> Result<Found, Error> {
+    let missing = || {
+        let error = Error::new(ErrorKind::NotFound, format!("no such volume: {name}"));
+        error.help("`galley volume ls` lists all of them")
+    };
+    volumes_in_store(store)?.into_iter().find(|volume| volume.name == name).ok_or_else(missing)
+}
+
+fn inspect(arguments: &InspectArgs, context: &Context) -> Outcome {
+    let store = context.store()?;
+    let mut all = Vec::new();
+    for name in &arguments.names {
+        let volume = find(&store, name)?;
+        all.push(json!({
+            "CreatedAt": volume.created.map(galley_oci::Time::rfc3339).unwrap_or_default(),
+            "Driver": "local",
+            "Labels": Value::Null,
+            "Mountpoint": volume.path.display().to_string(),
+            "Name": volume.name,
+            "Options": Value::Null,
+            "Scope": "local",
+        }));
+    }
+    if let Some(format) = &arguments.format {
+        return all.iter().try_for_each(|one| listing::print_one(one, Some(format), Value::to_string));
+    }
+    let text = serde_json::to_string_pretty(&all).unwrap_or_default(); // ok: names and paths as text
+    writeln!(io::stdout().lock(), "{text}").map_err(output)
+}
+
+const HEADINGS: [(&str, &str); 11] = [
+    ("ID", "ID"),
+    ("Name", "VOLUME NAME"),
+    ("Group", "GROUP"),
+    ("Driver", "DRIVER"),
+    ("Scope", "SCOPE"),
+    ("Availability", "AVAILABILITY"),
+    ("Mountpoint", "MOUNTPOINT"),
+    ("Labels", "LABELS"),
+    ("Links", "LINKS"),
+    ("Size", "SIZE"),
+    ("Status", "STATUS"),
+];
+
+fn ls(arguments: &LsArgs, context: &Context) -> Outcome {
+    let store = context.store()?;
+    let rows = volumes_in_store(&store)?.iter().map(|volume| row(volume, None)).collect();
+    Listing { headings: &HEADINGS, table: "{{.Driver}}\t{{.Name}}", rows }.print(&arguments.list)
+}
+
+/// A volume as a row; sizes are counted by `system df` alone.
+pub(super) fn row(volume: &Found, size: Option<u64>) -> Value {
+    let counted = |text: String| size.map_or_else(|| "N/A".to_owned(), |_| text);
+    json!({
+        "ID": volume.name,
+        "Name": volume.name,
+        "Group": "N/A",
+        "Driver": "local",
+        "Scope": "local",
+        "Availability": "N/A",
+        "Mountpoint": volume.path.display().to_string(),
+        "Labels": "",
+        "Links": counted(volume.links.to_string()),
+        "Size": counted(human::size(size.unwrap_or_default())),
+        "Status": "N/A",
+    })
+}
+
+/// Removes each and prints its name; one that a container uses stays.
+fn rm(arguments: &RmArgs, context: &Context) -> Outcome {
+    namespace::enter_unless_root(context)?;
+    let store = context.store()?;
+    let mut outcome = Ok(());
+    for name in &arguments.names {
+        match remove(&store, name) {
+            Ok(()) => writeln!(io::stdout().lock(), "{name}").map_err(output)?,
+            Err(error) if error.kind == ErrorKind::NotFound && arguments.force => {}
+            Err(error) => keep_first(&mut outcome, error.into()),
+        }
+    }
+    outcome
+}
+
+fn remove(store: &Store, name: &str) -> Result<(), Error> {
+    if find(store, name)?.links > 0 {
+        return Err(Error::new(ErrorKind::Usage, format!("volume {name} is in use"))
+            .help("remove the containers that use it first: `galley ps -a`"));
+    }
+    store.remove_volume(name).map_err(store_error)
+}
