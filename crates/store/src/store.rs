@@ -16,8 +16,8 @@ use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Layer, MountTrial, StoreError, durability::Durability, error::At, images::names_in, leases::Leases,
-    temp::Session,
+    Layer, MountTrial, StoreError, collect::sizes::Sizes, durability::Durability, error::At, images::names_in,
+    leases::Leases, temp::Session,
 };
 
 /// The newest format that this program reads and writes.
@@ -155,6 +155,8 @@ impl Store {
             let folder = self.root().join(folder);
             fs::create_dir_all(&folder).at("create", &folder)?;
         }
+        // Nothing has to be counted until it has grown.
+        Sizes::default().store(self, 0)?;
         let version = Version { format: FIRST_FORMAT, id_map: self.inner.options.id_map.clone() };
         self.write_new(path, &json(&version))?;
         let written = read_small(path, VERSION_BYTES_MAX)?;
