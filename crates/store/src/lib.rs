@@ -50,7 +50,7 @@ mod temp;
 
 pub use blobs::{BlobWriter, SMALL_BLOB_BYTES_MAX};
 pub use builds::{BUILDS_MAX, BuildEntry};
-pub use check::{Checked, Finding, Progress, Repaired, Severity, Thing};
+pub use check::{Checked, Counts, Finding, Progress, Repaired, Severity, Thing};
 pub use collect::{
     Collected, Disk, ImageRow, Inventory, Keep, Kind as ObjectKind, Object, Plan, Policy, RecordRow, Row,
     Rows, Turn, objects, plan,

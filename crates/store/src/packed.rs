@@ -1,10 +1,20 @@
 //! Packed layers: all of a layer's files in one that the kernel mounts.
 
-use std::{fs::File, io, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read},
+    num::NonZeroU32,
+    path::Path,
+    sync::Arc,
+};
 
-use galley_oci::erofs::{Reader, RecordKind, Writer};
+use galley_oci::{
+    Blake3, Entry, Kind, Tree,
+    erofs::{Reader, RecordKind, Writer},
+};
 
-use crate::{Content, Store, StoreError, error::At};
+use crate::{Content, Store, StoreError, error::At, files::content::BUFFER_BYTES};
 
 /// Tries to mount the packed layer in a file; nothing stays mounted.
 pub type MountTrial = fn(&Path) -> io::Result<()>;
@@ -38,6 +48,40 @@ impl Packed {
     }
 }
 
+impl Packed {
+    /// Everything in it, with the digests of what the files hold: for a check.
+    pub(crate) fn scan(&self, path: &Path) -> Result<Tree, StoreError> {
+        let damaged = |error: &dyn ToString| StoreError::damaged("the packed layer", path, error.to_string());
+        let (mut entries, mut groups) = (Vec::new(), HashMap::new());
+        for record in self.reader.walk() {
+            let record = record.map_err(|error| damaged(&error))?;
+            let kind = match record.kind {
+                RecordKind::Directory { opaque } => Kind::Directory { opaque },
+                RecordKind::Other(kind) => kind,
+                RecordKind::File(runs) => {
+                    let mut content = Content::parts(Arc::clone(&self.file), runs.iter());
+                    let mut hasher = Blake3::new();
+                    let mut buffer = vec![0; BUFFER_BYTES];
+                    loop {
+                        let count = content.read(&mut buffer).at("read", path)?;
+                        if count == 0 {
+                            break;
+                        }
+                        hasher.update(&buffer[..count]);
+                    }
+                    let next =
+                        u32::try_from(groups.len()).ok().and_then(|count| NonZeroU32::MIN.checked_add(count));
+                    let next = next.unwrap_or(NonZeroU32::MAX);
+                    let links = (record.links > 1).then(|| *groups.entry(record.inode).or_insert(next));
+                    Kind::File { size: runs.len(), digest: *hasher.finish().bytes(), links }
+                }
+            };
+            entries.push(Entry { path: record.path, meta: record.meta, kind });
+        }
+        Ok(Tree::from_entries(entries))
+    }
+}
+
 impl Store {
     /// Why packed layers cannot be mounted here; `None` when they can. Asked of the kernel, once in a process: it costs less
     /// than to read what was found out before.
@@ -58,12 +102,12 @@ impl Store {
         let temp = self.temp_dir("trial")?;
         let path = temp.path().join("packed");
         let file = fs_err::File::create_new(&path).at("create", &path)?.into_file();
-        let root = galley_oci::Entry {
+        let root = Entry {
             path: Box::default(),
             meta: galley_oci::Meta::new(0o755),
-            kind: galley_oci::Kind::Directory { opaque: false },
+            kind: Kind::Directory { opaque: false },
         };
-        let tree = galley_oci::Tree::from_entries(vec![root]);
+        let tree = Tree::from_entries(vec![root]);
         Writer::new(file)?.finish(&tree, |_| None).map_err(io::Error::other)?;
         Ok(trial(&path)?)
     }

@@ -16,8 +16,8 @@ use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Layer, MountTrial, StoreError, collect::sizes::Sizes, durability::Durability, error::At, images::names_in,
-    leases::Leases, temp::Session,
+    Layer, MountTrial, StoreError, collect::sizes::Sizes, durability::Durability, error::At,
+    images::names_in, leases::Leases, temp::Session,
 };
 
 /// The newest format that this program reads and writes.

@@ -30,7 +30,14 @@ fn fill(store: &Store) {
         let log = format!("history/{}.log", key.hex());
         fs::write(store.root().join(&log), "said\n").unwrap();
         let layer = *layer.id();
-        let record = Record { layer, created: Time::default(), duration_ms: 1, log: Some(log), boot: None };
+        let record = Record {
+            layer,
+            created: Time::default(),
+            duration_ms: 1,
+            log: Some(log),
+            boot: None,
+            made_of: None,
+        };
         store.put_record(&key, &record).unwrap();
     }
     let digest = store.put_blob(b"an archive").unwrap();
@@ -123,6 +130,10 @@ fn whatever_file_is_damaged_is_named_and_repaired() {
         let own = match relative.split_once('/') {
             Some(("containers", _)) => {
                 fixture.reopened().container("box").unwrap().unwrap().path().join("config.json")
+            }
+            // Named by the path of the folder.
+            Some(("contexts", _)) => {
+                fs::read_dir(fixture.store.root().join("contexts")).unwrap().next().unwrap().unwrap().path()
             }
             _ => fixture.store.root().join(&relative),
         };

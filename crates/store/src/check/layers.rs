@@ -9,6 +9,7 @@ use crate::{
     Layer, ScanOptions, StoreError,
     error::{Absent, At},
     origins::path_of,
+    packed::Packed,
 };
 
 /// Differences that are told of one layer.
@@ -70,6 +71,15 @@ impl Check<'_> {
     }
 
     fn bytes_problem(&self, layer: &Layer, tree: &Tree) -> Result<Option<String>, StoreError> {
+        if layer.is_packed() {
+            let path = layer.packed_path();
+            let scanned = Packed::open(&path)?.scan(&path)?;
+            self.hashed(tree.entries().iter().map(bytes).sum());
+            let problem = differences(tree, &scanned, false);
+            if problem.is_some() || !layer.has_diff() {
+                return Ok(problem.map(|problem| format!("packed: {problem}")));
+            }
+        }
         if layer.has_diff() {
             let scanned = self.store.scan(&layer.diff(), &ScanOptions::default())?;
             self.hashed(tree.entries().iter().map(bytes).sum());
