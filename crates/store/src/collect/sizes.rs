@@ -149,13 +149,13 @@ fn usage_below(directory: &rustix::fd::OwnedFd, depth: usize) -> u64 {
         | rustix::fs::OFlags::NOFOLLOW
         | rustix::fs::OFlags::CLOEXEC;
     let mut bytes = 0;
-    for entry in listing::names(directory.as_fd()).unwrap_or_default() {
-        let stat = rustix::fs::statat(directory, &*entry.name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+    for (name, _) in listing::names(directory.as_fd()).unwrap_or_default().iter() {
+        let stat = rustix::fs::statat(directory, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
         let Ok(stat) = stat else { continue };
         // Each of several names has its part.
         bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512 / stat.st_nlink.max(1);
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory && depth < DEPTH_MAX {
-            let below = rustix::fs::openat(directory, &*entry.name, flags, rustix::fs::Mode::empty());
+            let below = rustix::fs::openat(directory, name, flags, rustix::fs::Mode::empty());
             bytes += below.map_or(0, |below| usage_below(&below, depth + 1));
         }
     }
