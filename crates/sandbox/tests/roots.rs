@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
 use galley_sandbox::{
-    Handles, Layers, Mount, MountPointKind, Network, Root, Source, Spec, TtySize, Writable,
+    Handles, Layers, Lower, Mount, MountPointKind, Network, Root, Source, Spec, TtySize, Writable,
 };
 
 use crate::fixture::{Kitchen, leaked_mounts, output, run, spawner, start};
@@ -15,6 +15,7 @@ crate::tests![
     privileged_changes_go_to_the_upper_directory,
     privileged_roots_of_every_kind,
     privileged_three_hundred_lowers,
+    privileged_packed_lowers,
     privileged_long_and_strange_paths,
     privileged_made_mount_points_are_told,
     privileged_mounts_of_every_kind,
@@ -80,6 +81,53 @@ fn privileged_three_hundred_lowers() {
     let writable = Writable { upper: kitchen.path("upper"), work: kitchen.path("work") };
     spec.root = layers(lowers, Some(writable));
     assert_eq!(output(&spec), "300\n");
+}
+
+/// Layers that are a file each, above and below one that is a directory.
+fn privileged_packed_lowers() {
+    let kitchen = Kitchen::new();
+    for (layer, file) in [("low", "who"), ("low", "low"), ("high", "who")] {
+        fs_err::create_dir_all(kitchen.path(layer)).unwrap();
+        fs_err::write(kitchen.path(layer).join(file), format!("{layer}\n")).unwrap();
+    }
+    for directory in ["proc", "dev", "sys"] {
+        fs_err::create_dir(kitchen.path("low").join(directory)).unwrap();
+    }
+    let pack = |name: &str| {
+        let packed = kitchen.path(&format!("{name}.erofs"));
+        let made = std::process::Command::new("mkfs.erofs").arg(&packed).arg(kitchen.path(name)).output();
+        made.is_ok_and(|made| made.status.success()).then_some(packed)
+    };
+    let (Some(low), Some(high)) = (pack("low"), pack("high")) else {
+        println!("SKIPPED: mkfs.erofs is not installed; `make test` installs it");
+        return;
+    };
+    if let Err(error) = galley_sandbox::probe::mounts_packed(&low) {
+        println!("SKIPPED: this machine does not mount packed layers: {error}");
+        return;
+    }
+    let lowers =
+        || vec![Lower::Packed(high.clone()), kitchen.path("base").into(), Lower::Packed(low.clone())];
+    let writable = || Some(Writable { upper: kitchen.path("upper"), work: kitchen.path("work") });
+    // Twice, as a container that starts again: nothing is left of the first time.
+    for (number, script) in ["cat /who /low; rm /who; echo new >/low", "cat /low; ls /who"].iter().enumerate()
+    {
+        let mut spec = kitchen.shell(script);
+        spec.root = Root::Layers(Layers { lowers: lowers(), writable: writable() });
+        let said = run(&spec).1;
+        let expected = ["high\nlow\n", "new\nls: /who: No such file or directory\n"];
+        assert_eq!(said, expected[number]);
+    }
+    // One file system to whoever asks, and one layer alone is a root too.
+    let mut spec = kitchen.shell("stat -c %d /low /bin/busybox /who; stat -c %d /");
+    spec.root = Root::Layers(Layers { lowers: lowers(), writable: None });
+    let devices = output(&spec);
+    assert!(devices.lines().all(|device| Some(device) == devices.lines().next()), "{devices}");
+    spec.root = Root::Layers(Layers { lowers: vec![Lower::Packed(low.clone())], writable: None });
+    spec.args = vec!["/who".into()];
+    let error = start(&spec).unwrap_err().to_string();
+    assert!(error.contains("permission denied") || error.contains("not executable"), "{error}");
+    assert_eq!(leaked_mounts(), Vec::<String>::new());
 }
 
 fn privileged_long_and_strange_paths() {

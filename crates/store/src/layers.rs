@@ -158,13 +158,18 @@ impl Layer {
         self.0.folder.join("packed")
     }
 
+    /// Whether files of it were read already, from the packed one.
+    fn is_open_packed(&self) -> bool {
+        self.0.packed.get().is_some()
+    }
+
     pub(crate) fn is_packed(&self) -> bool {
-        self.0.packed.get().is_some() || rustix::fs::lstat(self.packed_path()).is_ok()
+        self.is_open_packed() || rustix::fs::lstat(self.packed_path()).is_ok()
     }
 
     /// Whether its bytes depend on no other layer and no process.
     pub(crate) fn owns_bytes(&self) -> bool {
-        self.is_packed() || self.has_diff()
+        self.has_diff() || self.is_packed()
     }
 
     pub(crate) fn packed(&self) -> Result<&Packed, StoreError> {
@@ -339,16 +344,13 @@ impl Store {
         let unknown = StoreError::NoSuchEntry { layer: *layer.id(), index };
         let entry = tree.entries().get(index).ok_or(unknown)?;
         match entry.kind {
-            Kind::File { size: 0, .. } => return open::empty().map(Content::from),
+            Kind::File { size: 0, .. } => open::empty().map(Content::from),
+            _ if !layer.is_open_packed() && layer.has_diff() => open::inside(&layer.diff(), &entry.path).map(Content::from),
             Kind::File { size, .. } if layer.is_packed() => {
-                return layer.packed()?.content(&layer.packed_path(), &entry.path, size);
+                layer.packed()?.content(&layer.packed_path(), &entry.path, size)
             }
-            _ => {}
+            _ => Ok(self.open_origin(layer, index)?.content),
         }
-        if layer.has_diff() {
-            return open::inside(&layer.diff(), &entry.path).map(Content::from);
-        }
-        Ok(self.open_origin(layer, index)?.content)
     }
 
     fn open_origin(&self, layer: &Layer, index: usize) -> Result<Source, StoreError> {

@@ -122,6 +122,6 @@ enum Obstacle {
     UserNamespace,
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("this kernel does not mount them without a loop device: {0}")]
+    #[error("the kernel does not mount files of this file system: {0}")]
     Kernel(#[from] io::Error),
 }

@@ -188,7 +188,7 @@ fn the_kernel_is_asked_once_and_the_reason_is_told() {
     assert_eq!(with(None).packed_obstacle(), Some("it is switched off"));
     if options().id_map.is_empty() {
         let store = with(Some(|_| Err(std::io::Error::other("no such file system"))));
-        let why = "this kernel does not mount them without a loop device: no such file system";
+        let why = "the kernel does not mount files of this file system: no such file system";
         assert_eq!(store.packed_obstacle(), Some(why));
         let layer = layer(&store);
         assert_eq!(names(&store, &layer), ["diff", "info", "tree"]);

@@ -1,6 +1,6 @@
 //! A base whose layers are one file each is the base whose layers are directories.
 
-use std::io::Read;
+use std::{io::Read, process::Command};
 
 use fs_err as fs;
 use galley_testkit::{busybox_rootfs, write_layout};
@@ -204,6 +204,20 @@ impl Forms {
         packed
     }
 
+    /// Another program finds nothing wrong with what was packed.
+    fn check_files(&self, store: &str) {
+        for layer in fs::read_dir(self.kitchen.path(store).join("layers")).unwrap() {
+            let packed = layer.unwrap().path().join("packed");
+            if !packed.exists() {
+                continue;
+            }
+            match Command::new("fsck.erofs").arg(&packed).output() {
+                Err(_) => eprintln!("SKIPPED: fsck.erofs is not installed; `make test` installs it"),
+                Ok(output) => drop(succeeded(output)),
+            }
+        }
+    }
+
     /// How many layers of the store have this name in them.
     fn layers_with(&self, store: &str, name: &str) -> usize {
         let layers = fs::read_dir(self.kitchen.path(store).join("layers")).unwrap();
@@ -219,6 +233,7 @@ fn a_build_on_a_packed_base_is_the_build_on_an_unpacked_one() {
     let id = forms.same(&["build", "-q", "--reproducible", "-t", "made"]);
     assert_eq!((forms.layers_with("1", "packed"), forms.layers_with("0", "packed")), (3, 0));
     assert!(!id.is_empty());
+    forms.check_files("1");
     let listed = String::from_utf8_lossy(&content(&seen, "seen/files")).into_owned();
     assert!(listed.contains("/linked/one 81ff 0:0 6 3 0:0 1500000000"), "{listed}");
     // The whole base again: its own files, unpacked from what it was packed to.

@@ -164,7 +164,8 @@ fn forget_layers_with_blobs(kitchen: &Kitchen) {
     let (mut removed, layers) = (0, kitchen.env.store().join("layers"));
     for entry in fs::read_dir(layers).unwrap() {
         let path = entry.unwrap().path();
-        if path.join("diff/bin/busybox").exists() || path.join("diff/version").exists() {
+        let of_base = ["packed", "diff/bin/busybox", "diff/version"];
+        if of_base.iter().any(|file| path.join(file).exists()) {
             kitchen.env.run("rm", &["-rf", path.to_str().unwrap()]);
             removed += 1;
         }
