@@ -345,7 +345,9 @@ impl Store {
         let entry = tree.entries().get(index).ok_or(unknown)?;
         match entry.kind {
             Kind::File { size: 0, .. } => open::empty().map(Content::from),
-            _ if !layer.is_open_packed() && layer.has_diff() => open::inside(&layer.diff(), &entry.path).map(Content::from),
+            _ if !layer.is_open_packed() && layer.has_diff() => {
+                open::inside(&layer.diff(), &entry.path).map(Content::from)
+            }
             Kind::File { size, .. } if layer.is_packed() => {
                 layer.packed()?.content(&layer.packed_path(), &entry.path, size)
             }
