@@ -1,17 +1,20 @@
 //! Everything that happens during a build, as one typed stream that every display reads.
 
+mod parse;
+
 use std::{
     borrow::Cow,
     time::{Duration, Instant},
 };
 
 use crossbeam_channel::Sender;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::{plan::StepId, why::Why};
 
 /// Which of a process's two outputs.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
     /// Standard output.
@@ -21,8 +24,7 @@ pub enum Stream {
 }
 
 /// A step as displays know it.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StepInfo {
     /// Its number in the plan.
     pub id: StepId,
@@ -39,7 +41,7 @@ pub struct StepInfo {
 }
 
 /// What a step does.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepKind {
     /// A base image.
@@ -56,8 +58,7 @@ pub enum StepKind {
 }
 
 /// A layer of an image, with the step that made it.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LayerInfo {
     /// SHA-256 of its archive.
     pub diff_id: String,
@@ -68,7 +69,7 @@ pub struct LayerInfo {
 }
 
 /// A part of a build that is no step.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// From the Dockerfile to steps, with what bases are.
@@ -78,7 +79,7 @@ pub enum Phase {
 }
 
 /// Something that happened.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// The plan is known: these steps will be looked up or executed, in no particular order.
@@ -95,7 +96,7 @@ pub enum Event {
         /// Their bytes.
         bytes: u64,
         /// How long the walk took.
-        #[serde(with = "seconds", default)]
+        #[serde(serialize_with = "seconds")]
         took: Duration,
     },
     /// Something that is no step was done.
@@ -103,7 +104,7 @@ pub enum Event {
         /// What.
         phase: Phase,
         /// How long it took.
-        #[serde(with = "seconds")]
+        #[serde(serialize_with = "seconds")]
         took: Duration,
     },
     /// A step is being executed (not only looked up).
@@ -111,13 +112,13 @@ pub enum Event {
         /// Which.
         step: StepId,
         /// Its key, when it is known before.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[serde(skip_serializing_if = "Option::is_none")]
         key: Option<String>,
         /// Why nothing was found.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[serde(skip_serializing_if = "Option::is_none")]
         why: Option<Why>,
         /// How long was looked for it.
-        #[serde(with = "seconds", default)]
+        #[serde(serialize_with = "seconds")]
         looked: Duration,
     },
     /// A step's process wrote something.
@@ -127,10 +128,10 @@ pub enum Event {
         /// Where to.
         stream: Stream,
         /// What, as it came.
-        #[serde(with = "lossy")]
+        #[serde(serialize_with = "lossy")]
         bytes: Vec<u8>,
         /// How many bytes before these are left out: never of a build that goes on, but of one that is remembered.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[serde(skip_serializing_if = "Option::is_none")]
         skipped: Option<u64>,
     },
     /// A step's result was found, in the store or in the records of another machine.
@@ -138,16 +139,16 @@ pub enum Event {
         /// Which.
         step: StepId,
         /// Whose record it was, when it was not the store's.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[serde(skip_serializing_if = "Option::is_none")]
         from: Option<String>,
         /// Its key; none for a base.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[serde(skip_serializing_if = "Option::is_none")]
         key: Option<String>,
         /// The layer that it made; none for a base.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[serde(skip_serializing_if = "Option::is_none")]
         layer: Option<String>,
         /// How long was looked for it.
-        #[serde(with = "seconds", default)]
+        #[serde(serialize_with = "seconds")]
         looked: Duration,
     },
     /// Bytes are on their way. Told when it begins, a few times a second, and when it is over.
@@ -170,16 +171,14 @@ pub enum Event {
         /// Which.
         step: StepId,
         /// How long it took.
-        #[serde(with = "seconds")]
+        #[serde(serialize_with = "seconds")]
         took: Duration,
         /// The layer that it made.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[serde(skip_serializing_if = "Option::is_none")]
         layer: Option<String>,
         /// Files in that layer.
-        #[serde(default)]
         files: u64,
         /// Their bytes.
-        #[serde(default)]
         bytes: u64,
     },
     /// A step failed.
@@ -199,7 +198,7 @@ pub enum Event {
         /// As in [`Event::Exporting`].
         what: String,
         /// How long it took.
-        #[serde(with = "seconds")]
+        #[serde(serialize_with = "seconds")]
         took: Duration,
     },
     /// An image was put together.
@@ -216,7 +215,7 @@ pub enum Event {
     /// Something the person should know; the build goes on.
     Warning {
         /// The rule that found it, if one did.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[serde(skip_serializing_if = "Option::is_none")]
         rule: Option<Cow<'static, str>>,
         /// Lower case, no full stop.
         message: String,
@@ -228,7 +227,7 @@ pub enum Event {
 }
 
 /// Where bytes go.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// To this machine.
@@ -238,7 +237,7 @@ pub enum Direction {
 }
 
 /// How a transfer stands.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TransferState {
     /// Bytes flow.
@@ -251,33 +250,20 @@ pub enum TransferState {
     Mounted,
 }
 
-/// Bytes as the text that they most likely are.
-mod lossy {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&String::from_utf8_lossy(bytes))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        String::deserialize(deserializer).map(String::into_bytes)
+impl Event {
+    /// What was written as this JSON; none when nothing that is known was.
+    #[must_use]
+    pub fn from_json(value: &Value) -> Option<Self> {
+        parse::event(value)
     }
 }
 
-/// Durations as seconds; what is no duration is none.
-mod seconds {
-    use std::time::Duration;
+fn lossy<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&String::from_utf8_lossy(bytes))
+}
 
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(duration.as_secs_f64())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let seconds = f64::deserialize(deserializer)?;
-        Ok(Duration::try_from_secs_f64(seconds).unwrap_or_default())
-    }
+fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
 }
 
 /// An event and when it happened, counted from the beginning of what is told.

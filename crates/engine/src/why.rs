@@ -12,7 +12,8 @@ use std::{
 
 use galley_oci::{Blake3, Digest};
 use galley_store::Store;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::plan::{CopyOp, Plan, RunOp, Step, WorkdirOp};
 
@@ -25,7 +26,7 @@ const BELOW: &str = "the files below it";
 const INSTRUCTION: &str = "the instruction";
 
 /// Why nothing was found for a step.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 pub enum Why {
     /// `--no-cache`: nothing was looked for.
@@ -41,10 +42,10 @@ pub enum Why {
         /// What, in words: `variable VERSION`, `the files below it`.
         parts: Vec<String>,
         /// The instruction then, when that is what changed.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[serde(skip_serializing_if = "Option::is_none")]
         before: Option<String>,
         /// The layer that the step made then.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[serde(skip_serializing_if = "Option::is_none")]
         layer: Option<String>,
     },
     /// The last build had it, and nothing tells what went into its key then.
@@ -175,22 +176,25 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The steps of an earlier build, as they are remembered of it.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(default)]
-pub struct PastSteps {
-    /// In the order of its plan.
-    pub steps: Vec<PastStep>,
-}
-
 /// A step of an earlier build.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PastStep {
     /// Its name.
     pub name: String,
     /// Its key then.
     pub key: Option<String>,
+}
+
+impl PastStep {
+    /// Those in the first line of what is remembered of a build.
+    #[must_use]
+    pub fn all(head: &Value) -> Vec<Self> {
+        let text = |step: &Value, name: &str| step.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
+        let steps = head.get("steps").and_then(Value::as_array).into_iter().flatten();
+        steps
+            .map(|step| Self { name: text(step, "name").unwrap_or_default(), key: text(step, "key") })
+            .collect()
+    }
 }
 
 /// The last build of the same thing, read when a step is first missed.
@@ -236,9 +240,9 @@ impl<'a> Past<'a> {
     fn read(&self) -> Option<Vec<Option<PastStep>>> {
         let build = self.store.last_build(self.subject.as_ref()?).ok()??;
         let head = self.store.build_head(&build).ok()??;
-        let past: PastSteps = serde_json::from_slice(&head).ok()?;
+        let past = PastStep::all(&serde_json::from_slice(&head).ok()?);
         let now: Vec<&str> = self.plan.steps.iter().map(|step| step.name.as_str()).collect();
-        Some(matched(&now, &past.steps))
+        Some(matched(&now, &past))
     }
 }
 

@@ -2,19 +2,15 @@
 
 use std::time::Duration;
 
-use galley_engine::{
-    Event, Stamped,
-    why::{PastStep, PastSteps},
-};
-use serde::{Deserialize, Serialize};
+use galley_engine::{Event, Stamped, why::PastStep};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{Model, Story, Way};
 use crate::display::rawjson;
 
 /// What there is to say about a build as a whole. The first line of a remembered one.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Head {
     /// `galley 0.1.0`.
     pub(crate) program: String,
@@ -37,8 +33,7 @@ pub(crate) struct Head {
     /// How many were found.
     pub(crate) cached: usize,
     /// The steps with their keys, for the build after this one.
-    #[serde(flatten)]
-    pub(crate) past: PastSteps,
+    pub(crate) steps: Vec<PastStep>,
 }
 
 impl Head {
@@ -50,7 +45,7 @@ impl Head {
         self.took = model.took.as_secs_f64();
         let steps = model.steps.iter();
         let steps = steps.map(|step| PastStep { name: step.info.name.clone(), key: step.key.clone() });
-        self.past = PastSteps { steps: steps.collect() };
+        self.steps = steps.collect();
         self
     }
 
@@ -76,7 +71,33 @@ fn line(value: Value) -> String {
 
 /// The first line of a remembered build.
 pub(crate) fn read_head(line: &[u8]) -> Option<Head> {
-    serde_json::from_slice(line).ok()
+    serde_json::from_slice(line).ok().map(|value| head(&value))
+}
+
+fn head(value: &Value) -> Head {
+    let text = |name: &str| value.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
+    let number = |name: &str| {
+        let number = value.get(name).and_then(Value::as_u64).unwrap_or_default();
+        usize::try_from(number).unwrap_or_default()
+    };
+    let names = value.get("names").and_then(Value::as_array).into_iter().flatten();
+    let began = |index: usize| value.get("began")?.get(index)?.as_i64();
+    Head {
+        program: text("program").unwrap_or_default(),
+        began: (
+            began(0).unwrap_or_default(),
+            began(1).and_then(|number| u32::try_from(number).ok()).unwrap_or_default(),
+        ),
+        took: value.get("took").and_then(Value::as_f64).unwrap_or_default(),
+        dockerfile: text("dockerfile").unwrap_or_default(),
+        context: text("context").unwrap_or_default(),
+        target: text("target"),
+        names: names.filter_map(|name| name.as_str().map(ToOwned::to_owned)).collect(),
+        error: text("error"),
+        executed: number("executed"),
+        cached: number("cached"),
+        steps: PastStep::all(value),
+    }
 }
 
 /// What `text` tells: a remembered build, or the log of one. Lines that are no event are left out; none if there is no event.
@@ -88,13 +109,13 @@ pub(crate) fn read(text: &[u8]) -> Option<(Head, Story)> {
         let at = value.get("at").and_then(Value::as_f64).unwrap_or_default();
         let at = Duration::try_from_secs_f64(at).unwrap_or(took);
         match value.get("event").and_then(Value::as_str) {
-            None if number == 0 => head = serde_json::from_value(value).unwrap_or_default(),
+            None if number == 0 => head = self::head(&value),
             Some("log-start") => {
                 head.program = value.get("program").and_then(Value::as_str).unwrap_or_default().to_owned();
             }
             Some("log-end") => took = at,
             _ => {
-                let Ok(event) = serde_json::from_value::<Event>(value) else { continue };
+                let Some(event) = Event::from_json(&value) else { continue };
                 took = took.max(at);
                 story.add(Stamped { at, event });
             }

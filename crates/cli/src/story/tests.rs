@@ -126,7 +126,7 @@ fn a_build_comes_back_from_its_text() {
     let story = story(events("RUN short", b"caf\xc3\xa9 \xff\n"));
     let model = Model::new(&story);
     let head = head().completed(&model);
-    assert_eq!((head.executed, head.cached, head.past.steps.len()), (4, 0, 5));
+    assert_eq!((head.executed, head.cached, head.steps.len()), (4, 0, 5));
     let text = write(&head, &story);
     let (head_again, story_again) = read(&text).unwrap();
     assert_eq!(head_again, head);
@@ -136,6 +136,17 @@ fn a_build_comes_back_from_its_text() {
     assert_eq!(again.steps[1].log.pieces, [(None, "caf\u{e9} \u{fffd}\n".as_bytes().to_vec())]);
     assert_eq!(again.transfers.len(), 1);
     assert_eq!((again.transfers[0].bytes, again.transfers[0].state), (100, TransferState::Done));
+}
+
+#[test]
+fn every_event_comes_back_from_its_json() {
+    let event = |step| Event::Failed { step, message: "m".to_owned() };
+    let more = [Why::NoCache, Why::Gone, Why::Unknown].map(|why| (0.0, started(1, Some(why))));
+    let all = events("RUN x", b"y\n").into_iter().chain(more).chain([(0.0, event(StepId(3)))]);
+    for (_, event) in all {
+        let json = serde_json::to_value(&event).unwrap();
+        assert_eq!(Event::from_json(&json), Some(event), "{json}");
+    }
 }
 
 #[test]

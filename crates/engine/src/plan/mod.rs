@@ -34,7 +34,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use galley_dockerfile::mode::ModeSpec;
 use galley_oci::{ImageConfig, Platform};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub use galley_dockerfile::{
     Node as SyntaxNode,
@@ -54,7 +54,7 @@ pub use self::surroundings::{Resource, Surroundings, Ulimit};
 use crate::{context::Kept, error::Place, ports::BaseImage, remote::Address};
 
 /// The number of a step: its index in [`Plan::steps`].
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct StepId(pub usize);
 
