@@ -150,14 +150,8 @@ impl<R: ReadAt> Reader<R> {
 
     /// How many bytes all of it has.
     #[must_use]
-    pub fn len(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         u64::from(self.superblock.blocks) * BLOCK
-    }
-
-    /// Never: it has a superblock.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        false
     }
 
     pub(super) fn root(&self) -> u64 {
@@ -167,7 +161,7 @@ impl<R: ReadAt> Reader<R> {
     /// Reads what must be in the layer, for `inode`.
     pub(super) fn read(&self, buffer: &mut [u8], offset: u64, inode: u64) -> Result<(), ReadErofsError> {
         let end = offset.checked_add(buffer.len() as u64);
-        if end.is_none_or(|end| end > self.len()) {
+        if end.is_none_or(|end| end > self.bytes()) {
             return Err(damaged(inode, "it is outside of the layer"));
         }
         match self.input.read_exact_at(buffer, offset) {
@@ -200,9 +194,9 @@ impl<R: ReadAt> Reader<R> {
         }
         let tail = if inode.layout == DataLayout::Inline { inode.size % BLOCK } else { 0 };
         let (start, behind) = (u64::from(inode.place) * BLOCK, located.behind());
-        let end = start.checked_add(inode.size - tail).filter(|&end| end <= self.len());
+        let end = start.checked_add(inode.size - tail).filter(|&end| end <= self.bytes());
         let end = end.ok_or_else(|| damaged(*number, "its bytes are outside of the layer"))?;
-        if behind % BLOCK + tail > BLOCK || behind + tail > self.len() {
+        if behind % BLOCK + tail > BLOCK || behind + tail > self.bytes() {
             return Err(damaged(*number, "its bytes leave its block"));
         }
         Ok(Runs { blocks: start..end, tail: behind..behind + tail })

@@ -59,7 +59,7 @@ impl<'a, R: ReadAt> Walk<'a, R> {
             above: Vec::new(),
             path: Vec::new(),
             seen: HashSet::new(),
-            directory_bytes_left: reader.len(),
+            directory_bytes_left: reader.bytes(),
             xattr_bytes_left: MAX_XATTR_BYTES,
             path_bytes_left: MAX_TREE_PATH_BYTES,
             started: false,

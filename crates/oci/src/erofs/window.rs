@@ -32,9 +32,9 @@ impl Window {
         let wanted = offset..offset.saturating_add(length as u64);
         if wanted.start < self.start || wanted.end > self.start + self.bytes.len() as u64 {
             self.start = wanted.start - wanted.start % BLOCK;
-            let end = wanted.end.max((self.start + self.step).min(reader.len()));
+            let end = wanted.end.max((self.start + self.step).min(reader.bytes()));
             self.bytes.clear();
-            if end > reader.len() {
+            if end > reader.bytes() {
                 return Err(super::reader::damaged(inode, "it is outside of the layer"));
             }
             let mut bytes = std::mem::take(&mut self.bytes);

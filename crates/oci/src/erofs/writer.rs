@@ -84,9 +84,7 @@ impl<W: Write + Seek> Writer<W> {
         metadata::write(&mut self.sink, tree, &layout, &self.held)?;
         Ok(self.sink.finish(&layout.superblock().encode())?)
     }
-}
 
-impl<W: Write + Seek> Writer<W> {
     /// Whether `content` is one that this writer can have given.
     fn has(&self, content: &Content) -> bool {
         let (start, end) = match content.place {
