@@ -17,6 +17,7 @@ use crate::support::{Fixture, files, options};
 
 const ROOT: &str = "GALLEY_TEST_STORE";
 const FAILPOINT: &str = "GALLEY_TEST_FAILPOINT";
+const COLLECTS: &str = "GALLEY_TEST_COLLECTS";
 
 fn everything() -> Policy {
     Policy { images: true, all: true, ..Policy::new(Keep::Cache(0)) }
@@ -179,13 +180,15 @@ fn child() {
         drop(open().collect(&everything()));
         return;
     }
-    let end = Instant::now() + Duration::from_secs(2);
-    let pid = std::process::id();
+    // `make soak` takes longer.
+    let seconds = env::var("GALLEY_SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let (pid, collects) = (std::process::id(), env::var(COLLECTS).is_ok());
     let mut round = 0;
     while Instant::now() < end {
         round += 1;
         build(&open(), (pid as usize + round) % 5);
-        if pid.is_multiple_of(3) {
+        if collects {
             open().collect(&everything()).unwrap();
         }
     }
@@ -228,9 +231,12 @@ fn step(store: &Store, name: &str) -> Layer {
     layer
 }
 
-fn start(root: &Path, failpoint: Option<&str>) -> Child {
+fn start(root: &Path, failpoint: Option<&str>, collects: bool) -> Child {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", "collect::child", "--ignored", "--quiet", "--nocapture"]).env(ROOT, root);
+    if collects {
+        command.env(COLLECTS, "1");
+    }
     if let Some(point) = failpoint {
         command.env(FAILPOINT, point);
     }
@@ -255,7 +261,7 @@ fn check(store: &Store) {
 #[test]
 fn builds_and_collections_at_once_harm_nobody() {
     let fixture = Fixture::new();
-    let children: Vec<Child> = (0..6).map(|_| start(fixture.store.root(), None)).collect();
+    let children: Vec<Child> = (0..8).map(|number| start(fixture.store.root(), None, number < 2)).collect();
     for mut child in children {
         assert!(child.wait().unwrap().success());
     }
@@ -278,7 +284,7 @@ fn a_collection_that_is_killed_leaves_everything_whole() {
             };
             drop(store.cache_mount("idle", Sharing::Shared, fill).unwrap());
         }
-        let status = start(fixture.store.root(), Some(&point)).wait().unwrap();
+        let status = start(fixture.store.root(), Some(&point), false).wait().unwrap();
         use std::os::unix::process::ExitStatusExt;
         assert_eq!(status.signal(), Some(9), "{point}");
         // The gate that it left closed is opened by the next one.
