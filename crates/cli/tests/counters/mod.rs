@@ -19,6 +19,7 @@ mod copy;
 mod measure;
 mod noop;
 mod pins;
+mod steps;
 
 use std::process::Command;
 
