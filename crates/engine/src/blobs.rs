@@ -67,17 +67,29 @@ pub fn pack_all(
 
 /// The diffIDs of several layers, side by side; in the order given. No archive is kept.
 pub fn diff_ids(fetcher: &Fetcher<'_>, wanted: &[Wanted]) -> Result<Vec<Digest>, Error> {
-    on_all_cores(wanted, fetcher.stop, |one, _| diff_id(fetcher.store, one))
+    // To look one up takes less than to start a thread.
+    let known: Vec<_> =
+        wanted.iter().map(|one| known_diff_id(fetcher.store, one)).collect::<Result<_, _>>()?;
+    let unknown = wanted.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(one, _)| one);
+    let unknown: Vec<_> = unknown.collect();
+    let found = on_all_cores(&unknown, fetcher.stop, |one, _| diff_id(fetcher.store, one))?;
+    let mut found = found.into_iter();
+    // One was found for each that was not known.
+    Ok(known.into_iter().filter_map(|known| known.or_else(|| found.next())).collect())
 }
 
-fn diff_id(store: &Store, wanted: &Wanted) -> Result<Digest, Error> {
+fn known_diff_id(store: &Store, wanted: &Wanted) -> Result<Option<Digest>, Error> {
     // The tar of a blob is the same tar.
     for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
         let packing = Packing { compression, level: None };
         if let Some(export) = store.export(&export_key(wanted, packing)).map_err(store_error)? {
-            return Ok(export.diff_id);
+            return Ok(Some(export.diff_id));
         }
     }
+    Ok(None)
+}
+
+fn diff_id(store: &Store, wanted: &Wanted) -> Result<Digest, Error> {
     let sink = LayerSink::diff_id().map_err(write_error)?;
     let (made, _) = write(store, wanted, sink)?;
     let export = Export { diff_id: made.diff_id, blob: None };

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use galley_oci::{Descriptor, Digest, History, ImageConfig, Platform, Reference, RootFs, Time, TimePolicy};
-use galley_store::{Image, ImageLayer, Store};
+use galley_store::{Image, ImageLayer, Layer, Store};
 
 use crate::{
     Error, ErrorKind, Event, Events, Fetcher, Held,
@@ -116,11 +116,18 @@ impl Assembled {
     /// The same with every layer in the store, its bytes its own.
     pub fn settle(&self, fetcher: &Fetcher<'_>) -> Result<Image, Error> {
         fetcher.fetch(self.layers.iter().map(|layer| &layer.held))?;
-        let layers = blobs::on_all_cores(&self.layers, fetcher.stop, |layer, _| {
+        let settled = |layer: &BaseLayer| {
             let id = *fetcher.own(&layer.held)?.id();
             let (diff_id, times, blob) = (layer.diff_id, layer.times, layer.blob.clone());
             Ok(ImageLayer { layer: id, diff_id, times, blob })
-        })?;
+        };
+        let is_own = |layer: &BaseLayer| layer.held.at_hand().is_some_and(Layer::owns_bytes);
+        let layers = if self.layers.iter().all(is_own) {
+            // Only looked at, which takes less than to start a thread.
+            self.layers.iter().map(settled).collect::<Result<_, Error>>()?
+        } else {
+            blobs::on_all_cores(&self.layers, fetcher.stop, |layer, _| settled(layer))?
+        };
         let (config, manifest) = (self.config.clone(), self.manifest.clone());
         Ok(Image { id: self.id, config, layers, manifest, created: self.created })
     }

@@ -168,7 +168,8 @@ impl Layer {
     }
 
     /// Whether its bytes depend on no other layer and no process.
-    pub(crate) fn owns_bytes(&self) -> bool {
+    #[must_use]
+    pub fn owns_bytes(&self) -> bool {
         self.has_diff() || self.is_packed()
     }
 

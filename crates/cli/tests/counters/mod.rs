@@ -13,6 +13,7 @@
 //!
 //! The command runs once for each tool, so it must do the same each time: a no-op does; a cold build gets a fresh store from
 //! [`check_each`]. Only counters that have a line are compared; a line whose counter is of no use is taken out by hand.
+//! What the store can do depends on its file system: bless with `TMPDIR` on a disk, as in CI, and not on a tmpfs.
 //! Keep a scenario below five seconds: sizes ten times smaller than in `make bench` show the same growth.
 
 mod copy;
