@@ -26,8 +26,8 @@ def arguments():
     parser.add_argument("--list", action="store_true", help="name the scenarios and end")
     parser.add_argument("--runs", type=int, help="counted runs of every scenario, instead of its own number")
     parser.add_argument("--budget", type=float, default=20, help="seconds that one builder has for one scenario; one run it has in any case")
-    parser.add_argument("--patience", type=float, default=100, help="seconds after which a command is stopped")
-    parser.add_argument("--minutes", type=float, default=22, help="after these BuildKit takes no part in what is still to come, after three quarters of them no other peer")
+    parser.add_argument("--patience", type=float, default=100, help="seconds after which BuildKit is stopped, other peers after 60 %% of them")
+    parser.add_argument("--minutes", type=float, default=23, help="after these BuildKit takes no part in what is still to come, after 85 %% of them no other peer")
     parser.add_argument("--quick", action="store_true", help="one run of everything that needs no base image, a hundredth of its size")
     parser.add_argument("--peers", help="other builders, with commas between: buildkit,buildah,docker,podman,skopeo; none for galley alone")
     parser.add_argument("--write", type=pathlib.Path, nargs="?", const=TOP / "docs", help="write performance.md and its plots to this folder, docs/ by default")
@@ -51,7 +51,9 @@ def plan(options, work):
     building, sending = builders(options, work)
     pairs = [(scenario, building) for scenario in all_scenarios(limits, bases, 100 if options.quick else 1)]
     if not options.quick:
-        pairs += [(scenario, sending) for scenario in transfers(limits, bases)]
+        # After the builds on the same bases, before what fills the disk.
+        place = max(index for index, (scenario, _) in enumerate(pairs) if scenario.based) + 1
+        pairs[place:place] = [(scenario, sending) for scenario in transfers(limits, bases)]
     words = options.only.split(",") if options.only else [""]
     return bases, [(scenario, who) for scenario, who in pairs if any(f"{scenario.key}-".startswith(word) for word in words)]
 
@@ -76,7 +78,7 @@ def run(options, work):
     begin = time.monotonic()
     # BuildKit's head is the one to beat: it takes part longer than other peers, galley to the end.
     shares = {"galley": float("inf"), "BuildKit head": 1}
-    options.until = lambda builder: begin + options.minutes * 60 * shares.get(builder.name, 0.75)
+    options.until = lambda builder: begin + options.minutes * 60 * shares.get(builder.name, 0.85)
     people = everyone(pairs)
     about = machine.describe(work, people)
     print(about.text(), flush=True)
@@ -104,7 +106,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if not options.limits.exists():
         sys.exit(f"{options.limits} is not there: cargo build --release -p galley-sandbox --example limits makes it, --limits names it")
-    Stopwatch.program, Stopwatch.seconds = options.limits, options.patience
+    Stopwatch.program = options.limits
     work = Work(parent)
     try:
         if options.list:

@@ -42,7 +42,7 @@ class Stopwatch:
     """Starts commands by `limits time`, a small program: a process inherits the peak memory of the one that started it."""
 
     program = None
-    # Who takes longer is killed.
+    # Who takes longer is stopped.
     seconds = 100
 
     def __init__(self, command, folder, number):
@@ -67,7 +67,7 @@ class Stopwatch:
             code = self.child.wait()
             self.late.cancel()
             if code == -signal.SIGKILL:
-                raise Late(f"stopped after {self.seconds} s")
+                raise Late(f"stopped after {self.seconds:.0f} s")
             if code != 0:
                 self.said.seek(0)
                 raise Failed(f"{line_of(self.command.words)}: {self.said.read().decode(errors='replace').strip()[-1500:]}")
