@@ -58,7 +58,7 @@ pub(crate) fn cache(given: &[String]) -> Result<CacheFilter, Error> {
                 };
                 filter.kinds = CacheKind::of_name(value).ok_or_else(unknown)?;
             }
-            ("id", value) => filter.id = Some(value.trim_start_matches(['=', '~']).to_owned()),
+            ("id" | "id~", value) => filter.id = Some(value.trim_start_matches(['=', '~']).to_owned()),
             (name, _) => return Err(unknown(name, "until, type, id")),
         }
     }
