@@ -21,6 +21,9 @@ class Work:
         self.sockets = pathlib.Path(tempfile.mkdtemp(prefix="galley-bench-", dir="/tmp"))
         self.trash = self.folder / "trash"
         self.trash.mkdir()
+        # What is stopped leaves its temporary folders behind: they are ours, too.
+        (self.folder / "tmp").mkdir()
+        os.environ["TMPDIR"] = tempfile.tempdir = str(self.folder / "tmp")
         self.daemons = []
         self.count = 0
         self.spare = shutil.disk_usage(self.folder).free / 2
