@@ -236,11 +236,14 @@ fn no_file_is_forgotten() {
         let parents = ["lib.rs", "main.rs", "mod.rs"].map(|name| folder.join(name));
         let parents =
             parents.into_iter().chain([folder.with_extension("rs")]).filter(|parent| files.contains(parent));
+        // Each bench is a program of its own, and may have modules.
+        let benches =
+            files.iter().filter(|other| folder.ends_with("benches") && other.parent() == Some(folder));
         let declares = |parent: PathBuf| {
             let text = fs::read_to_string(root().join(parent)).unwrap();
             text.lines().any(|line| line.trim_start().ends_with(&format!("mod {stem};")))
         };
-        if !parents.into_iter().any(declares) {
+        if !parents.chain(benches.cloned()).any(declares) {
             faults.push(format!("{}: no module declares it", file.display()));
         }
     }
