@@ -46,8 +46,11 @@ impl Page<'_> {
         if nodes.len() < 2 || nodes.len() > NODES_MAX {
             return;
         }
-        let note = "An arrow leads from what is needed to what needs it; what is needed through others has none. A dot is a step. <span class=\"key run\">executed</span> <span class=\"key found\">found</span> <span class=\"key base\">base</span>";
-        self.section("stages", "Stages", note);
+        let keys = self.legend(&[("run", "executed"), ("found", "found"), ("base", "base")]);
+        let note = format!(
+            "An arrow leads from what is needed to what needs it; what is needed through others has none. A dot is a step.{keys}"
+        );
+        self.section("stages", "Stages", &note);
         let extent = |last: usize, size: i64, gap: i64| (last as i64 + 1) * (size + gap) - gap + 2 * MARGIN;
         let last = |part: fn(&Node) -> usize| nodes.iter().map(part).max().unwrap_or_default();
         let width = extent(last(|node| node.column), WIDTH, ACROSS);

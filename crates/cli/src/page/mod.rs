@@ -20,7 +20,7 @@ use galley_oci::Digest;
 use galley_store::Store;
 
 use self::text::{Html, escape};
-use crate::story::{CriticalPath, Head, Model};
+use crate::story::{CriticalPath, Head, Model, Way};
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -91,6 +91,15 @@ impl Page<'_> {
     /// Whether a step was executed on the critical path.
     fn is_waited_for(&self, step: usize) -> bool {
         self.path.has(step) && self.model.steps.get(step).is_some_and(|step| step.ran.is_some())
+    }
+
+    /// What colours mean: class and word of each; failures only where there is one.
+    fn legend(&self, colours: &[(&str, &str)]) -> String {
+        let failed = self.model.steps.iter().any(|step| matches!(step.way, Way::Failed(_)));
+        let bad = failed.then_some(("bad", "failed"));
+        let key = |(class, word): (&str, &str)| format!(" <span class=\"key {class}\">{word}</span>");
+        let keys: String = colours.iter().copied().chain(bad).map(key).collect();
+        format!("<span class=\"legend\">{keys}</span>")
     }
 
     fn section(&mut self, id: &str, heading: &str, note: &str) {

@@ -36,8 +36,11 @@ impl Page<'_> {
             return;
         }
         let markup: String = rows.iter().map(|row| self.row(row)).collect();
-        let note = "What took time, in the order in which it began. <b class=\"crit\">The critical path</b> is what the build waited for: only what is faster there makes the build faster. <span class=\"key look\">looking</span> <span class=\"key run\">executing</span> <span class=\"key other\">all else</span>";
-        self.section("timeline", "Time line", note);
+        let keys = self.legend(&[("look", "looking"), ("run", "executing"), ("other", "all else")]);
+        let note = format!(
+            "What took time, in the order in which it began. <b class=\"crit\">The critical path</b> is what the build waited for: only what is faster there makes the build faster.{keys}"
+        );
+        self.section("timeline", "Time line", &note);
         let quarters = (1..=4).map(|quarter| time(self.model.took * quarter / 4));
         let axis: String = quarters.map(|text| format!("<span>{text}</span>")).collect();
         let axis = format!("<span>0</span>{axis}");

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-/// `430 ms`, `3.25 s`, `12.5 s`, `2 min 5 s`.
+/// `1.5 ms`, `430 ms`, `3.25 s`, `12.5 s`, `2 min 5 s`.
 pub(super) fn time(duration: Duration) -> String {
     let millis = duration.as_secs_f64() * 1e3;
     match millis {
-        _ if millis < 0.95 => format!("{millis:.1} ms"),
+        _ if millis < 9.95 => format!("{millis:.1} ms"),
         _ if millis < 1000.0 => format!("{millis:.0} ms"),
         _ if millis < 10_000.0 => format!("{:.2} s", millis / 1e3),
         _ if millis < 60_000.0 => format!("{:.1} s", millis / 1e3),
@@ -35,8 +35,15 @@ mod tests {
 
     #[test]
     fn times_have_three_digits_at_most() {
-        let cases =
-            [(0.0, "0.0 ms"), (0.43, "430 ms"), (3.254, "3.25 s"), (12.54, "12.5 s"), (125.0, "2 min 5 s")];
+        let cases = [
+            (0.0, "0.0 ms"),
+            (0.0015, "1.5 ms"),
+            (0.00996, "10 ms"),
+            (0.43, "430 ms"),
+            (3.254, "3.25 s"),
+            (12.54, "12.5 s"),
+            (125.0, "2 min 5 s"),
+        ];
         for (seconds, expected) in cases {
             assert_eq!(time(Duration::from_secs_f64(seconds)), expected);
         }

@@ -45,10 +45,7 @@ impl Story {
     /// Takes in one event.
     pub(crate) fn add(&mut self, stamped: Stamped) {
         match &stamped.event {
-            Event::Log { step, bytes, .. } => {
-                let (step, length) = (*step, bytes.len());
-                self.log(step, length, stamped);
-            }
+            Event::Log { .. } => self.log(stamped),
             Event::Transfer { name, blob, direction, state, .. } => {
                 let key = (name.clone(), blob.clone(), *direction == Direction::Pull);
                 // Of those that go on the beginning is enough.
@@ -67,16 +64,29 @@ impl Story {
         }
     }
 
-    fn log(&mut self, step: StepId, length: usize, stamped: Stamped) {
-        let log = self.logs.entry(step).or_default();
-        self.log_bytes += length;
+    fn log(&mut self, mut stamped: Stamped) {
+        let Event::Log { step, bytes, .. } = &mut stamped.event else { return };
+        let log = self.logs.entry(*step).or_default();
+        self.log_bytes += bytes.len();
         let full = self.log_bytes > LOGS_BYTES_MAX;
-        if log.tail.is_empty() && log.head + length <= HEAD_BYTES_MAX && !full {
-            log.head += length;
+        let room = if log.tail.is_empty() && !full { HEAD_BYTES_MAX.saturating_sub(log.head) } else { 0 };
+        if bytes.len() <= room {
+            log.head += bytes.len();
             self.events.push(stamped);
             return;
         }
-        log.tail_bytes += length;
+        // What comes in one piece is beginning and end too.
+        let rest = bytes.split_off(whole_lines(bytes, room));
+        let head = std::mem::replace(bytes, rest);
+        log.tail_bytes += bytes.len();
+        if !head.is_empty() {
+            log.head += head.len();
+            let mut first = stamped.clone();
+            if let Event::Log { bytes, .. } = &mut first.event {
+                *bytes = head;
+            }
+            self.events.push(first);
+        }
         log.tail.push_back(stamped);
         let max = if full { SHORT_TAIL_BYTES_MAX } else { TAIL_BYTES_MAX };
         while log.tail_bytes > max && log.tail.len() > 1 {
@@ -108,4 +118,10 @@ impl Story {
         let news = |stamped: &Stamped| matches!(stamped.event, Event::Started { .. } | Event::Failed { .. });
         self.events.iter().any(news)
     }
+}
+
+/// How many bytes whole lines take within the first `room`.
+fn whole_lines(bytes: &[u8], room: usize) -> usize {
+    let part = bytes.get(..room).unwrap_or(bytes);
+    part.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1)
 }

@@ -181,6 +181,22 @@ fn what_a_step_writes_without_end_is_cut_in_its_middle() {
 }
 
 #[test]
+fn what_comes_in_large_pieces_keeps_its_beginning() {
+    let mut events = events("RUN short", b"");
+    for letter in ["c", "b", "a"] {
+        events.insert(10, (0.6, log(1, format!("{letter}\n").repeat(30_000).as_bytes())));
+    }
+    let story = story(events);
+    let model = Model::new(&story);
+    let pieces = &model.steps[1].log.pieces;
+    let kept: Vec<u8> = pieces.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
+    let skipped: u64 = pieces.iter().filter_map(|(skipped, _)| *skipped).sum();
+    assert!(kept.starts_with(&b"a\n".repeat(16_000)), "the beginning is lost");
+    assert!(kept.ends_with(&b"c\n".repeat(16_000)), "the end is lost");
+    assert_eq!(kept.len() as u64 + skipped, 180_000);
+}
+
+#[test]
 fn a_step_that_never_ended_was_cut_off() {
     let mut events = events("RUN short", b"");
     events.truncate(10);
