@@ -5,7 +5,7 @@ use std::time::Duration;
 use galley_engine::{Error, ErrorKind};
 use galley_store::{Keep, Policy, Store};
 
-use crate::{args::size, context::Context, failure::Failure};
+use crate::{args::size, context::Context, report};
 
 /// The size that a store is kept to: a size as docker writes them, or `none`.
 pub(crate) const LIMIT: &str = "GALLEY_STORE_LIMIT";
@@ -20,16 +20,16 @@ const RESERVED: u64 = 10;
 const NICENESS: i32 = 10;
 
 /// The limit that was asked for, or the usual one; none when there is none.
-pub(crate) fn limit(context: &Context, store: &Store) -> Result<Option<u64>, Failure> {
+pub(crate) fn limit(context: &Context, store: &Store) -> Result<Option<u64>, Error> {
     let default = || store.default_limit().map(Some).map_err(crate::failure::store_error);
     let Some(text) = context.environment.text(LIMIT).filter(|text| !text.is_empty()) else {
-        return Ok(default()?);
+        return default();
     };
     if text == "none" {
         return Ok(None);
     }
     let wrong = |why: String| Error::new(ErrorKind::Usage, format!("{LIMIT}: {why}, or none"));
-    Ok(Some(size::parse(&text).map_err(wrong)?))
+    size::parse(&text).map(Some).map_err(wrong)
 }
 
 /// Brings the store below its limit when this command has written to it and it may be above. What goes wrong here is not
@@ -38,7 +38,11 @@ pub(crate) fn afterwards(context: &Context, store: &Store) {
     if !store.was_written() {
         return;
     }
-    let Ok(Some(limit)) = limit(context, store) else { return };
+    let limit = match limit(context, store) {
+        Ok(Some(limit)) => limit,
+        Ok(None) => return,
+        Err(error) => return report::warn(&error.message, Some("nothing is collected by itself")),
+    };
     if !store.may_exceed(limit).unwrap_or(false) {
         return;
     }

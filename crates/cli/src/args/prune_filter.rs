@@ -1,4 +1,4 @@
-//! `--filter` of prune and du: `until=24h`, `label=NAME=VALUE`, `label!=NAME`, `type=…`, `id=…`.
+//! `--filter` of prune, du and `volume ls`: `until=24h`, `label=NAME=VALUE`, `label!=NAME`, `type=…`, `id=…`, `dangling=true`.
 
 use std::time::SystemTime;
 
@@ -27,6 +27,40 @@ impl CacheFilter {
     }
 }
 
+/// Of volumes that are removed: docker's clients say with a filter that those with a name go too.
+pub(crate) fn volumes(given: &[String]) -> Result<(bool, Filter), Error> {
+    let (mut all, mut others) = (false, Vec::new());
+    for one in given {
+        match one.split_once('=') {
+            Some(("all", value)) => all = truth("all", value)?,
+            _ => others.push(one.clone()),
+        }
+    }
+    Ok((all, things(&others)?))
+}
+
+/// Of volumes that are listed: whether they are those that nothing uses, or the others.
+pub(crate) fn dangling(given: &[String]) -> Result<Option<bool>, Error> {
+    let mut wanted = None;
+    for one in given.iter().filter(|one| !one.is_empty()) {
+        match split(one)? {
+            ("dangling", value) => wanted = Some(truth("dangling", value)?),
+            (name, _) => return Err(unknown(name, "dangling")),
+        }
+    }
+    Ok(wanted)
+}
+
+fn truth(name: &str, value: &str) -> Result<bool, Error> {
+    match value {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => {
+            Err(Error::new(ErrorKind::Usage, format!("the filter {name:?} is true or false, not {value:?}")))
+        }
+    }
+}
+
 /// Of images, containers and volumes.
 pub(crate) fn things(given: &[String]) -> Result<Filter, Error> {
     let mut filter = Filter::default();
@@ -36,7 +70,7 @@ pub(crate) fn things(given: &[String]) -> Result<Filter, Error> {
             ("label", value) => filter.labels.push(label(value)),
             ("label!", value) => filter.without.push(label(value)),
             // What prune does in any case, and docker's clients send.
-            ("dangling" | "all", "true" | "1") => {}
+            ("dangling", "true" | "1") => {}
             (name, _) => return Err(unknown(name, "until, label, label!")),
         }
     }
@@ -126,6 +160,21 @@ mod tests {
         for text in ["", "h", "24", "1d", "-1h", "1h x"] {
             assert_eq!(seconds(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn volumes_have_filters_of_their_own() {
+        let given = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+        let all = |one: &str| volumes(&given(&[one])).map(|(all, _)| all).ok();
+        assert_eq!([all("all=1"), all("all=false"), all("label=a")], [Some(true), Some(false), Some(false)]);
+        assert_eq!([all("all=yes"), all("all"), all("size=1")], [None; 3]);
+        assert!(things(&given(&["all=1"])).is_err());
+        let dangling = |one: &str| dangling(&given(&[one])).ok();
+        assert_eq!(
+            [dangling("dangling=true"), dangling("dangling=0")],
+            [Some(Some(true)), Some(Some(false))]
+        );
+        assert_eq!([dangling(""), dangling("dangling=2"), dangling("name=a")], [Some(None), None, None]);
     }
 
     #[test]

@@ -234,8 +234,7 @@ const VOLUME_CREATE: [Flag; 11] = [
     value("sharing", "there is no cluster"),
     value("topology-preferred", "there is no cluster"),
 ];
-const VOLUME_LS: [Flag; 2] =
-    [value("filter", NO_FILTERS).short('f'), switch("cluster", "there is no cluster")];
+const VOLUME_LS: [Flag; 1] = [switch("cluster", "there is no cluster")];
 const BUILDX_PRUNE: [Flag; 1] = [value("timeout", NO_DAEMON)];
 
 const PULL: [Flag; 2] = [

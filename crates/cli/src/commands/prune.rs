@@ -82,8 +82,11 @@ pub(super) fn confirmed(force: bool, question: &str, context: &Context) -> Outco
     let mut out = io::stdout().lock();
     write!(out, "{question} [y/N] ").and_then(|()| out.flush()).map_err(output)?;
     let mut answer = String::new();
-    // No answer is none.
+    // No answer is none, and leaves its line open.
     drop(io::stdin().lock().read_line(&mut answer));
+    if !answer.ends_with('\n') {
+        writeln!(out).map_err(output)?;
+    }
     Ok(answer.trim().eq_ignore_ascii_case("y"))
 }
 
@@ -159,10 +162,11 @@ const fn which_volumes(all: bool) -> &'static str {
 
 /// `volume prune`.
 pub(crate) fn volumes(arguments: &VolumePruneArgs, context: &Context) -> Outcome {
-    let filter = arguments.common.things()?;
-    let question = format!("WARNING! This will remove {}.\n{SURE}", which_volumes(arguments.all));
+    let (named, filter) = prune_filter::volumes(&arguments.common.filter)?;
+    let all = arguments.all || named;
+    let question = format!("WARNING! This will remove {}.\n{SURE}", which_volumes(all));
     let Some(store) = begin(arguments.common.force, &question, context)? else { return Ok(()) };
-    total(prune_volumes(&store, arguments.all, &filter)?)
+    total(prune_volumes(&store, all, &filter)?)
 }
 
 fn prune_volumes(store: &Store, all: bool, filter: &Filter) -> Outcome<u64> {

@@ -6,7 +6,7 @@ use galley_engine::{
     Error, ErrorKind,
     prune::{Volume as Found, volumes_in_store},
 };
-use galley_store::Store;
+use galley_store::{Store, StoreError};
 use serde_json::{Value, json};
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
     prune,
 };
 use crate::{
+    args::prune_filter,
     context::Context,
     failure::{Outcome, keep_first, output, store_error},
     human, namespace,
@@ -55,6 +56,9 @@ pub(crate) struct InspectArgs {
 pub(crate) struct LsArgs {
     #[command(flatten)]
     list: ListArgs,
+    /// Only some: dangling=true are those that no container uses
+    #[arg(short, long, value_name = "FILTER")]
+    filter: Vec<String>,
 }
 
 /// Remove volumes
@@ -82,9 +86,18 @@ pub(crate) fn execute(command: &Volume, context: &Context) -> Outcome {
 fn create(arguments: &CreateArgs, context: &Context) -> Outcome {
     namespace::enter_unless_root(context)?;
     let store = context.store()?;
-    let name = arguments.name.clone().map_or_else(random_name, Ok)?;
-    store.volume(&name, true).map_err(store_error)?;
+    // An empty name, from a variable of a script that is not set, is none, as in docker.
+    let name = arguments.name.clone().filter(|name| !name.is_empty()).map_or_else(random_name, Ok)?;
+    store.volume(&name, true).map_err(refused)?;
     writeln!(io::stdout().lock(), "{name}").map_err(output)
+}
+
+/// A name that cannot be one is a wrong argument, not a fault of the store.
+fn refused(error: StoreError) -> Error {
+    match error {
+        StoreError::BadName { .. } => Error::new(ErrorKind::Usage, "cannot make the volume").because(error),
+        error => store_error(error),
+    }
 }
 
 fn random_name() -> Result<String, Error> {
@@ -139,8 +152,11 @@ const HEADINGS: [(&str, &str); 11] = [
 ];
 
 fn ls(arguments: &LsArgs, context: &Context) -> Outcome {
+    let dangling = prune_filter::dangling(&arguments.filter)?;
     let store = context.store()?;
-    let rows = volumes_in_store(&store)?.iter().map(|volume| row(volume, None)).collect();
+    let mut volumes = volumes_in_store(&store)?;
+    volumes.retain(|volume| dangling.is_none_or(|dangling| dangling == (volume.links == 0)));
+    let rows = volumes.iter().map(|volume| row(volume, None)).collect();
     Listing { headings: &HEADINGS, table: "{{.Driver}}\t{{.Name}}", rows }.print(&arguments.list)
 }
 

@@ -88,7 +88,7 @@ fn docker_is_asked_before_anything_goes() {
     assert_eq!(
         ask(&["image", "prune", "-a"], ""),
         "WARNING! This will remove all images without at least one container associated to them.\n\
-         Are you sure you want to continue? [y/N] "
+         Are you sure you want to continue? [y/N] \n"
     );
     let pruned = ask(&["image", "prune"], "y\n");
     assert!(pruned.ends_with("[y/N] Total reclaimed space: 0B\n"), "{pruned}");
@@ -142,6 +142,9 @@ fn a_store_stays_below_its_limit_by_itself() {
     assert_sound(&kitchen, "after collections");
     let output = kitchen.build_command(&["."]).env("GALLEY_STORE_LIMIT", "many").output().unwrap();
     assert!(output.status.success(), "a wrong limit does not keep a build: {}", text(&output));
+    kitchen.dockerfile("FROM busybox\nRUN echo news > /news\n");
+    let output = kitchen.build_command(&["."]).env("GALLEY_STORE_LIMIT", "many").output().unwrap();
+    assert!(text(&output).contains("warning: GALLEY_STORE_LIMIT: \"many\" is no size"), "{}", text(&output));
     let info =
         kitchen.command(&["info", "--format", "{{.StoreLimit}}"]).env("GALLEY_STORE_LIMIT", "2GB").output();
     assert_eq!(String::from_utf8(info.unwrap().stdout).unwrap(), "2.15GB\n");
@@ -192,8 +195,14 @@ fn volumes_come_and_go() {
     assert_eq!(said(&kitchen, &["volume", "ls"]), "DRIVER    VOLUME NAME\nlocal     data\n");
     let inspected = said(&kitchen, &["volume", "inspect", "--format", "{{.Name}} {{.Driver}}", "data"]);
     assert_eq!(inspected, "data local\n");
-    assert_eq!(said(&kitchen, &["volume", "prune", "-f"]), "Total reclaimed space: 0B\n");
-    let pruned = said(&kitchen, &["volume", "prune", "-af"]);
+    assert_eq!(said(&kitchen, &["volume", "ls", "-qf", "dangling=true"]), "data\n");
+    assert_eq!(said(&kitchen, &["volume", "ls", "-qf", "dangling=false"]), "");
+    assert_eq!(said(&kitchen, &["volume", "create", ""]).len(), 65);
+    let output = kitchen.command(&["volume", "create", "../x"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(125), "{}", text(&output));
+    let pruned = said(&kitchen, &["volume", "prune", "-f"]);
+    assert!(pruned.starts_with("Deleted Volumes:\n") && !pruned.contains("data"), "{pruned}");
+    let pruned = said(&kitchen, &["volume", "prune", "-f", "--filter", "all=1"]);
     assert!(pruned.starts_with("Deleted Volumes:\ndata\n\nTotal reclaimed space: "), "{pruned}");
     let output = kitchen.command(&["volume", "rm", "data"]).output().unwrap();
     assert_eq!(output.status.code(), Some(5), "{}", text(&output));
