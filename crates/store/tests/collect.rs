@@ -10,7 +10,8 @@ use std::{
 use fs_err as fs;
 use galley_oci::{Digest, Reference, Time, TimePolicy};
 use galley_store::{
-    Image, ImageLayer, Keep, Layer, ObjectKind, OpenOptions, Policy, Record, Sharing, Store, StoreError,
+    Checked, Finding, Image, ImageLayer, Keep, Layer, ObjectKind, OpenOptions, Policy, Record, Severity,
+    Sharing, Store, StoreError, Thing,
 };
 
 use crate::support::{Fixture, files, options};
@@ -310,4 +311,25 @@ fn a_store_of_an_older_format_is_collected_under_the_new_one() {
     fixture.reopened().collect(&everything()).unwrap();
     let raised = new.replace("\"format\":1", "\"format\":2");
     assert!(raised != new && fs::read_to_string(&version).unwrap() == raised);
+}
+
+/// Two prunes at once: the second has looked at the images already when it waits for the first, which waits to be alone.
+#[test]
+fn who_waits_for_its_turn_keeps_nobody_waiting() {
+    let fixture = Fixture::new();
+    let waiting = fixture.reopened();
+    let turn = fixture.store.collector_turn().unwrap();
+    waiting.images().unwrap();
+    let problem = String::new();
+    let path = "tmp/nothing".into();
+    let nothing = Finding { thing: Thing::Temporary, path, problem, severity: Severity::Leftover };
+    let checked = Checked { findings: vec![nothing], ..Checked::default() };
+    std::thread::scope(|scope| {
+        scope.spawn(|| drop(waiting.collector_turn().unwrap()));
+        // It waits until nobody looks anything up, ten seconds each time.
+        let is_alone = |_: &u32| fixture.store.repair(&checked).unwrap().left.is_empty();
+        let tries = (0..6).find(is_alone);
+        drop(turn);
+        assert!(tries.is_some(), "the store is busy");
+    });
 }

@@ -69,6 +69,8 @@ impl Store {
     /// Waits until no other process collects.
     pub fn collector_turn(&self) -> Result<Turn, StoreError> {
         self.later_folder("collector")?;
+        // The one that collects wants to be alone: who waits for it must not be what it waits for.
+        self.settle();
         Ok(Turn { _lock: FileLock::wait(&self.root().join("collector/turn"), LockMode::Exclusive)? })
     }
 
