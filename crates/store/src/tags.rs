@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Store, StoreError,
     blobs::remove_present,
+    error::{Absent, At},
     images::names_in,
     store::{json, read_small},
+    temp::rename_new,
 };
 
 const TAG_BYTES_MAX: usize = 64 * 1024;
@@ -70,6 +72,21 @@ impl Store {
     /// Removes a tag, not the image; says whether it was there.
     pub fn untag(&self, reference: &Reference) -> Result<bool, StoreError> {
         remove_present(&self.tag_path(&tagged(reference)))
+    }
+
+    /// Removes `tag` unless the name was given to another image meanwhile, which keeps it; says whether it did.
+    pub fn untag_if(&self, tag: &Tag) -> Result<bool, StoreError> {
+        let (path, taken) = (self.tag_path(&tagged(&tag.reference)), self.temp_path("tag")?);
+        // Out of everybody's reach first: between a look at the file and its removal it could be replaced.
+        if rustix::fs::rename(&path, &taken).absent().at("remove", &path)?.is_none() {
+            return Ok(false);
+        }
+        let is_other = read_tag(&taken)?.is_some_and(|found| found != *tag);
+        if is_other {
+            rename_new(&taken, &path)?;
+        }
+        remove_present(&taken)?;
+        Ok(!is_other)
     }
 
     /// The id of the image that `reference` names: by its digest (of the manifest, or of the config) when it has one,

@@ -62,6 +62,22 @@ fn tags_move_and_go() {
     assert_eq!(fixture.store.image(&first.id).unwrap(), None);
 }
 
+/// A prune that decided on an old tag must not take the name of an image that was built meanwhile.
+#[test]
+fn a_tag_that_moved_meanwhile_stays() {
+    let fixture = Fixture::new();
+    let (first, second) = (image("{}"), image("[]"));
+    fixture.store.tag(&name("app:1"), &first.id).unwrap();
+    let seen = fixture.store.find_tag(&name("app:1")).unwrap().unwrap();
+    fixture.store.tag(&name("app:1"), &second.id).unwrap();
+    assert!(!fixture.store.untag_if(&seen).unwrap());
+    assert_eq!(fixture.store.resolve(&name("app:1")).unwrap(), Some(second.id));
+    fixture.store.tag(&name("app:1"), &first.id).unwrap();
+    assert!(fixture.store.untag_if(&seen).unwrap());
+    assert_eq!(fixture.store.resolve(&name("app:1")).unwrap(), None);
+    assert!(!fixture.store.untag_if(&seen).unwrap());
+}
+
 #[test]
 fn the_longest_name_fits() {
     let fixture = Fixture::new();

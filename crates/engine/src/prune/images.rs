@@ -36,8 +36,10 @@ pub fn images(store: &Store, all: bool, filter: &Filter) -> Result<PrunedImages,
     let ids: BTreeSet<Digest> = doomed.iter().map(|image| image.id).collect();
     let mut pruned = PrunedImages::default();
     for tag in tags.iter().filter(|tag| goes(tag, &ids)) {
-        store.untag(&tag.reference).map_err(failed)?;
-        pruned.removed.push(Removed::Untagged(tag.reference.clone()));
+        // A build that ends just now may have given the name to another image.
+        if store.untag_if(tag).map_err(failed)? {
+            pruned.removed.push(Removed::Untagged(tag.reference.clone()));
+        }
     }
     if ids.is_empty() {
         return Ok(pruned);
