@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -34,10 +35,13 @@ pub struct ContainerDir {
     store: Store,
     id: String,
     path: PathBuf,
+    /// The lock that it is born with: who made it is about to run it, and nobody may remove it before.
+    born: Arc<Mutex<Option<FileLock>>>,
 }
 
 impl Store {
-    /// Makes a container with this config and a new id; `name` must be free. Its `upper` has mode 0755, as a root has.
+    /// Makes a container with this config and a new id; `name` must be free. Its `upper` has mode 0755, as a root has. It is
+    /// locked, for whoever asks the answer's [`try_lock`](ContainerDir::try_lock) first or until that is dropped.
     pub fn create_container(&self, name: &str, config: &[u8]) -> Result<ContainerDir, StoreError> {
         check_name(name)?;
         let _lock = self.lock_names()?;
@@ -58,10 +62,11 @@ impl Store {
             let file = folder.join(file);
             fs::write(&file, bytes).at("write", &file)?;
         }
+        let lock = FileLock::wait(&folder.join("lock"), LockMode::Exclusive)?;
         // The name last: what it names is whole.
         rustix::fs::rename(&folder, &path).at("rename a folder to", &path)?;
         self.write_whole(&self.name_path(name), id.as_bytes())?;
-        Ok(ContainerDir { store: self.clone(), id, path })
+        Ok(ContainerDir { born: Arc::new(Mutex::new(Some(lock))), ..self.container_dir(id) })
     }
 
     /// The container with this name, this id, or the only one whose id begins with this.
@@ -87,7 +92,12 @@ impl Store {
     pub fn containers(&self) -> Result<Vec<ContainerDir>, StoreError> {
         let folder = self.root().join("containers");
         let ids = names_in(&folder)?.into_iter().filter(|name| is_id(name.as_bytes()));
-        Ok(ids.map(|id| ContainerDir { store: self.clone(), path: folder.join(&id), id }).collect())
+        Ok(ids.map(|id| self.container_dir(id)).collect())
+    }
+
+    fn container_dir(&self, id: String) -> ContainerDir {
+        let path = self.root().join("containers").join(&id);
+        ContainerDir { store: self.clone(), id, path, born: Arc::default() }
     }
 
     /// A name whose container is gone (a process died between the two) is free.
@@ -95,8 +105,8 @@ impl Store {
         let Some(id) = read_small(&self.name_path(name), ID_DIGITS)? else { return Ok(None) };
         let plain = is_id(&id);
         let id = String::from_utf8(id).unwrap_or_default();
-        let path = self.root().join("containers").join(&id);
-        Ok((plain && path.exists()).then(|| ContainerDir { store: self.clone(), id, path }))
+        let container = self.container_dir(id);
+        Ok((plain && container.path.exists()).then_some(container))
     }
 
     fn name_path(&self, name: &str) -> PathBuf {
@@ -164,6 +174,9 @@ impl ContainerDir {
 
     /// Takes the lock that the process which runs the container holds; `None` when one does.
     pub fn try_lock(&self) -> Result<Option<FileLock>, StoreError> {
+        if let Some(lock) = self.born_lock() {
+            return Ok(Some(lock));
+        }
         for _ in 0..LOCK_TRIES {
             if let Some(lock) = FileLock::attempt_now(&self.path.join("lock"), LockMode::Exclusive)? {
                 return Ok(Some(lock));
@@ -172,6 +185,15 @@ impl ContainerDir {
             std::thread::sleep(LOCK_PAUSE);
         }
         Ok(None)
+    }
+
+    /// Leaves a new container to another process, or to nobody.
+    pub fn hand_over(&self) {
+        drop(self.born_lock());
+    }
+
+    fn born_lock(&self) -> Option<FileLock> {
+        self.born.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Whether a process runs the container; one that was removed meanwhile runs no more. A kernel lock cannot be looked

@@ -50,6 +50,27 @@ fn the_lock_tells_whether_it_runs() {
     assert!(!other.is_held().unwrap(), "what is gone does not run");
 }
 
+/// Who prunes must not take a container between its making and its start.
+#[test]
+fn a_new_container_is_held_until_it_ran_or_is_handed_over() {
+    let fixture = Fixture::new();
+    let first = fixture.store.create_container("first", b"{}").unwrap();
+    let found = fixture.reopened().container("first").unwrap().unwrap();
+    assert!(found.is_held().unwrap() && found.try_lock().unwrap().is_none());
+    let running = first.try_lock().unwrap();
+    assert!(running.is_some() && found.is_held().unwrap());
+    drop(running);
+    assert!(!found.is_held().unwrap());
+    let second = fixture.store.create_container("second", b"{}").unwrap();
+    second.hand_over();
+    assert!(!second.is_held().unwrap());
+    let third = fixture.store.create_container("third", b"{}").unwrap();
+    let path = third.path().to_owned();
+    drop(third);
+    let found = fixture.store.containers().unwrap().into_iter().find(|found| found.path() == path).unwrap();
+    assert!(!found.is_held().unwrap(), "who made it is gone");
+}
+
 #[test]
 fn who_looks_keeps_no_container_from_running() {
     let fixture = Fixture::new();

@@ -41,6 +41,7 @@ pub(super) fn start(store: &Store, container: Container) -> Outcome {
     let failed = |error| {
         Error::new(ErrorKind::Machine, "cannot start the process that watches the container").because(error)
     };
+    container.folder.hand_over();
     let mut child = Command::new("/proc/self/exe")
         .arg0("galley")
         .arg("--root")
