@@ -192,8 +192,9 @@ pub(crate) fn read_stamped<T: DeserializeOwned>(path: &Path) -> Result<Option<T>
 /// A record's time of use is its file's mtime. Best effort: a store on a read-only disk can still be looked at.
 pub(crate) fn note_use(path: &Path) {
     let modified = fs_err::metadata(path).and_then(|metadata| metadata.modified());
-    let age = modified.ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
-    if age.is_some_and(|age| age > USE_RESOLUTION) {
+    // A time to come is one of before the clock was set back: it would be the youngest for ever.
+    let off = |modified| SystemTime::now().duration_since(modified).unwrap_or_else(|ahead| ahead.duration());
+    if modified.is_ok_and(|modified| off(modified) > USE_RESOLUTION) {
         let set = |nanoseconds| Timespec { tv_sec: 0, tv_nsec: nanoseconds };
         let times = Timestamps { last_access: set(UTIME_OMIT), last_modification: set(UTIME_NOW) };
         let _ = rustix::fs::utimensat(rustix::fs::CWD, path, &times, AtFlags::empty()).at("touch", path);

@@ -1,3 +1,5 @@
+use std::time::{Duration, SystemTime};
+
 use fs_err as fs;
 use galley_oci::{Digest, Time};
 use galley_store::{Export, ExportBlob, Record, Store};
@@ -71,6 +73,20 @@ fn a_barrier_is_made_by_whoever_uses_what_none_covers() {
     assert_eq!(snapshot(fixture.store.root()), before, "a build that found everything wrote something");
 }
 
+/// After the clock was set back a record would be the last to be collected until it has caught up.
+#[test]
+fn a_time_of_use_that_is_to_come_is_set_right() {
+    let fixture = Fixture::new();
+    let key = Digest::blake3(b"key");
+    fixture.store.put_record(&key, &record()).unwrap();
+    let path = fixture.store.root().join("records").join(key.hex());
+    let far = SystemTime::now() + Duration::from_secs(1 << 20);
+    fs::File::options().write(true).open(&path).unwrap().set_modified(far).unwrap();
+    assert!(fixture.reopened().record(&key).unwrap().is_some());
+    let used = fs::metadata(&path).unwrap().modified().unwrap();
+    assert!(used < far - Duration::from_secs(1 << 19), "{used:?}");
+}
+
 #[test]
 fn garbage_is_no_record() {
     let fixture = Fixture::new();
@@ -106,7 +122,7 @@ fn one_holds_a_key_and_the_others_wait() {
     let other = fixture.reopened();
     assert!(other.try_lock_key(&key).unwrap().is_none());
     let waiting = std::thread::spawn(move || other.lock_key(&key).map(drop));
-    std::thread::sleep(std::time::Duration::from_millis(20));
+    std::thread::sleep(Duration::from_millis(20));
     assert!(!waiting.is_finished());
     drop(held);
     waiting.join().unwrap().unwrap();
