@@ -8,7 +8,7 @@ use galley_engine::{Error, ErrorKind, Place};
 use crate::{display::text, failure::Failure};
 
 const REPORT: &str = "this is a bug of galley: please report it with the command and the Dockerfile";
-const FULL: &str = "free some space (`galley rmi`, `galley rm`), or give another directory with --root";
+const FULL: &str = "free some space (`galley system prune`), or give another directory with --root";
 /// Longer chains repeat themselves.
 const CAUSES_MAX: usize = 8;
 

@@ -88,6 +88,12 @@ impl Error {
                 "an ordinary user cannot raise a hard limit, and nobody can open more files than /proc/sys/fs/nr_open: give a smaller number"
                     .to_owned(),
             ),
+            Self::Setup(SetupError {
+                step: SetupStep::MountPacked, errno: libc::EUCLEAN | libc::EINVAL, ..
+            }) => Some(
+                "the file is damaged: `galley system check --repair` removes the layer, so that it is made or fetched again"
+                    .to_owned(),
+            ),
             Self::Setup(SetupError { step: SetupStep::FindCgroups, .. }) => Some(
                 "a parent cgroup needs cgroups that are mounted and can be written to, as on the machine itself; most containers have none"
                     .to_owned(),
