@@ -195,6 +195,12 @@ impl StoreError {
         matches!(self, Self::Io { source, .. } if own(source))
     }
 
+    /// Whether there is no room on the disk, or in what this user may have of it.
+    pub(crate) fn is_full(&self) -> bool {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        matches!(self, Self::Io { source, .. } if full.contains(&source.kind()))
+    }
+
     pub(crate) fn damaged(what: &'static str, path: &Path, reason: impl ToString) -> Self {
         Self::Damaged { what, path: path.to_owned(), reason: reason.to_string() }
     }

@@ -96,7 +96,9 @@ fn begin(force: bool, question: &str, context: &Context) -> Outcome<Option<Store
         return Ok(None);
     }
     namespace::enter_unless_root(context)?;
-    context.store().map(Some)
+    let store = context.store()?;
+    store.make_room().map_err(store_error)?;
+    Ok(Some(store))
 }
 
 fn say(text: &str) -> Outcome {

@@ -6,11 +6,13 @@
 //! | [`inventory`] | what there is, and what leads to what |
 //! | [`plan`](mod@plan) | what is to go: a function of the inventory |
 //! | [`remove`] | out of sight by renames, while nobody looks; then from the disk |
+//! | [`room`] | on a full disk: the few blocks that a collection needs |
 //! | [`sizes`] | whether there is anything to do |
 
 pub(crate) mod inventory;
 pub(crate) mod plan;
 mod remove;
+mod room;
 pub(crate) mod sizes;
 #[cfg(test)]
 mod tests;
@@ -94,6 +96,7 @@ impl Store {
 
     /// Removes what `policy` says. Waits for its turn.
     pub fn collect(&self, policy: &Policy) -> Result<Collected, StoreError> {
+        self.make_room()?;
         let _turn = self.collector_turn()?;
         let mut collector = Collector::new(self, policy, None)?;
         for _ in 0..ATTEMPTS_MAX {

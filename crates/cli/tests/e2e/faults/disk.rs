@@ -181,3 +181,18 @@ fn a_login() {
     let after = fs::read_to_string(&file).unwrap();
     assert!(after.contains("example.com") && after.contains(&host));
 }
+
+/// Who cleans up needs a little room for that, and a store that was never collected some for its version.
+#[test]
+fn a_prune() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    let Some(disk) = SmallDisk::at(kitchen.env.store(), "100m") else { return };
+    kitchen.dockerfile("FROM busybox\nCOPY Dockerfile /\nRUN echo made > /by-a-step\n");
+    let old = [("GALLEY_PACKED", "0"), ("GALLEY_STORE_LIMIT", "none")];
+    succeeded(kitchen.build_command(&["-q", "."]).envs(old).output().unwrap());
+    disk.fill();
+    succeeded(kitchen.command(&["builder", "prune", "-af"]).envs(old).output().unwrap());
+    fs::remove_file(kitchen.env.store().join("filler")).unwrap();
+    kitchen.galley(&["system", "check"]);
+    nothing_is_left(&kitchen);
+}
