@@ -86,8 +86,11 @@ impl Page<'_> {
         if known.areas.is_empty() {
             return;
         }
-        let picture = picture(&known.areas);
-        self.out.raw(picture).raw("<ol class=\"largest\">\n");
+        // Of one file the line below says all.
+        if known.areas.len() > 1 {
+            self.out.raw(picture(&known.areas));
+        }
+        self.out.raw("<ol class=\"largest\">\n");
         for area in known.areas.iter().take(LARGEST_MAX) {
             self.out
                 .raw("<li><code>")
