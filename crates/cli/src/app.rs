@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-use crate::{args, commands, context::Context, environment::Environment, failure::Outcome, report};
+use crate::{args, commands, context::Context, environment::Environment, failure::Outcome, message};
 
 /// Does what was typed, prints what went wrong, once, and says how it ended.
 pub(crate) fn run() -> ExitCode {
@@ -11,7 +11,7 @@ pub(crate) fn run() -> ExitCode {
     match execute(environment, &arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            report::print(&failure);
+            message::print(&failure);
             ExitCode::from(failure.code())
         }
     }
@@ -33,7 +33,7 @@ fn mention_docker_host(environment: &Environment) {
         if let Some(value) = value {
             let message =
                 format!("{name}={} is not used: galley has no daemon and works here", value.display());
-            report::warn(&message, Some(&format!("unset {name} to be rid of this")));
+            message::warn(&message, Some(&format!("unset {name} to be rid of this")));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use galley_engine::{Error, ErrorKind};
 use galley_store::{Keep, Policy, Store};
 
-use crate::{args::size, context::Context, report};
+use crate::{args::size, context::Context, message};
 
 /// The size that a store is kept to: a size as docker writes them, or `none`.
 pub(crate) const LIMIT: &str = "GALLEY_STORE_LIMIT";
@@ -41,7 +41,7 @@ pub(crate) fn afterwards(context: &Context, store: &Store) {
     let limit = match limit(context, store) {
         Ok(Some(limit)) => limit,
         Ok(None) => return,
-        Err(error) => return report::warn(&error.message, Some("nothing is collected by itself")),
+        Err(error) => return message::warn(&error.message, Some("nothing is collected by itself")),
     };
     if !store.may_exceed(limit).unwrap_or(false) {
         return;

@@ -155,7 +155,7 @@ pub(crate) fn file(what: &str, error: io::Error) -> Failure {
 pub(crate) fn keep_first(outcome: &mut Outcome, failure: Failure) {
     match outcome {
         Ok(()) => *outcome = Err(failure),
-        Err(_) => crate::report::print(&failure),
+        Err(_) => crate::message::print(&failure),
     }
 }
 

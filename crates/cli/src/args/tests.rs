@@ -17,7 +17,7 @@ fn parsed(line: &str) -> Result<Arguments, Failure> {
 fn said(line: &str) -> String {
     match parsed(line) {
         Ok(_) => "accepted".to_owned(),
-        Err(Failure::Error(error)) => crate::report::draw(&error, &annotate_snippets::Renderer::plain()),
+        Err(Failure::Error(error)) => crate::message::draw(&error, &annotate_snippets::Renderer::plain()),
         Err(Failure::Arguments(error)) => error.render().to_string(),
         Err(other) => format!("{other:?}"),
     }

@@ -17,7 +17,7 @@ use crate::{
     diff::{self, Kind},
     display::text::clean,
     failure::{Failure, Outcome, output},
-    report,
+    message,
 };
 
 /// The longest answer that is read.
@@ -110,7 +110,7 @@ fn tell_of_error(fixed: &Fixed) {
     let Some(error) = &fixed.error else { return };
     let place = error.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
     let message = format!("{place}{}", error.message);
-    report::warn(
+    message::warn(
         &message,
         Some("`galley build --check` tells more; what stands behind this may not be fixed"),
     );

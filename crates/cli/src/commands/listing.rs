@@ -116,7 +116,7 @@ mod tests {
         let arguments = ListArgs { format: format.map(str::to_owned), quiet, ..ListArgs::default() };
         match listing.text(&arguments) {
             Ok(text) => text,
-            Err(Failure::Error(error)) => crate::report::draw(&error, &annotate_snippets::Renderer::plain()),
+            Err(Failure::Error(error)) => crate::message::draw(&error, &annotate_snippets::Renderer::plain()),
             Err(other) => format!("{other:?}"),
         }
     }

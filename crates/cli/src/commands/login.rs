@@ -11,8 +11,9 @@ use rustix::{
 use crate::{
     context::Context,
     failure::{Failure, Outcome, output},
+    message,
     registry::{Registries, failed, settings},
-    report, signals,
+    signals,
 };
 
 /// No password or token is longer.
@@ -75,7 +76,7 @@ pub(crate) fn log_out(arguments: &LogoutArgs, context: &Context) -> Outcome {
     }
     if forgotten.others_remain {
         let message = format!("another file still has credentials for {name}, which are used from now on");
-        report::warn(&message, Some("the places are listed in docs/registries.md"));
+        message::warn(&message, Some("the places are listed in docs/registries.md"));
     }
     Ok(())
 }
@@ -102,7 +103,7 @@ impl LoginArgs {
         }
         if self.password.is_some() {
             // Docker's words.
-            report::warn("Using --password via the CLI is insecure. Use --password-stdin.", None);
+            message::warn("Using --password via the CLI is insecure. Use --password-stdin.", None);
         }
         Ok(())
     }
@@ -134,7 +135,7 @@ impl Login<'_> {
         let kept = self.credentials.login(&self.registry, user, password, token.as_ref());
         if let Kept::File(path) = kept.map_err(|error| self.failed(error))? {
             let message = format!("your credentials are stored unencrypted in {}", path.display());
-            report::warn(
+            message::warn(
                 &message,
                 Some("a credential helper, named as credsStore in that file, keeps them safely"),
             );

@@ -9,9 +9,9 @@ use crate::{
     commands::transfer::ShowArgs,
     context::Context,
     failure::{Outcome, output, store_error},
-    namespace,
+    message, namespace,
     registry::{Found, Registries, RemoteImages},
-    report, signals,
+    signals,
 };
 
 /// Fetch images from registries
@@ -201,7 +201,7 @@ impl<'a> Pull<'a> {
         if is_known && self.platform.rank(&own).is_none() {
             let name = wanted.reference.familiar();
             let message = format!("the image {name} is for {own}, not for {}", self.platform);
-            report::warn(&message, Some("its programs will not run here"));
+            message::warn(&message, Some("its programs will not run here"));
         }
     }
 

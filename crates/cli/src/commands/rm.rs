@@ -5,7 +5,7 @@ use galley_engine::{ErrorKind, container};
 use crate::{
     context::Context,
     failure::{Outcome, keep_first, output},
-    namespace, report,
+    message, namespace,
 };
 
 /// Remove containers
@@ -33,7 +33,7 @@ pub(crate) fn execute(arguments: &RmArgs, context: &Context) -> Outcome {
         match removed {
             Ok(()) => writeln!(io::stdout().lock(), "{name}").map_err(output)?,
             Err(error) if error.kind == ErrorKind::NotFound && arguments.force => {
-                report::warn(&error.message, None)
+                message::warn(&error.message, None)
             }
             Err(error) => keep_first(&mut outcome, error.into()),
         }

@@ -15,7 +15,7 @@ use galley_registry::{
     RegistryError, Stop,
 };
 
-use crate::{args::VERSION, context::Context, environment::Environment, namespace, report};
+use crate::{args::VERSION, context::Context, environment::Environment, message, namespace};
 
 /// Where registries are asked. The client is made when the first one is: a build that asks none reads no settings.
 #[derive(Clone)]
@@ -130,7 +130,7 @@ impl Registries {
 /// Files with passwords that others may read. Those that cannot be read are somebody else's error.
 fn warn_of_modes(credentials: &Credentials) {
     for file in credentials.readable_by_others().unwrap_or_default() {
-        report::warn(&file.to_string(), None);
+        message::warn(&file.to_string(), None);
     }
 }
 

@@ -219,7 +219,7 @@ impl Job<'_> {
             (Ok(made), kept) => Ok((made, kept)),
             (Err(error), kept) => {
                 if let Err(second) = kept {
-                    crate::report::print(&second.into());
+                    crate::message::print(&second.into());
                 }
                 Err(error)
             }

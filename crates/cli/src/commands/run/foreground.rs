@@ -21,7 +21,7 @@ use signal_hook::{
 use super::terminal;
 use crate::{
     failure::{Failure, Outcome},
-    report,
+    message,
 };
 
 /// What is passed on to the container's first process.
@@ -45,7 +45,7 @@ pub(super) fn run(store: &Store, container: Container) -> Outcome {
             stdin: interactive.then(|| stdin.as_fd()),
             tty_size: terminal::size(),
             output: &write,
-            warn: &|message| report::warn(message, None),
+            warn: &|message| message::warn(message, None),
             started: &|running| signals.started(running, interactive),
         },
     );

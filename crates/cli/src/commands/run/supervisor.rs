@@ -21,7 +21,7 @@ use super::foreground;
 use crate::{
     context::Context,
     failure::{Failure, Outcome, output},
-    report,
+    message,
 };
 
 /// The line that says the program runs.
@@ -77,7 +77,7 @@ pub(crate) fn execute(arguments: &SuperviseArgs, context: &Context) -> Outcome {
             stdin: None,
             tty_size: TTY_SIZE,
             output: &|_, _| (),
-            warn: &|message| report::warn(message, None),
+            warn: &|message| message::warn(message, None),
             started: &|_| let_go(),
         },
     );

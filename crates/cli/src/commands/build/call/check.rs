@@ -19,7 +19,7 @@ use crate::{
     display::text::clean,
     exit,
     failure::{Failure, Outcome, output},
-    report,
+    message,
 };
 
 /// Checks. Findings end with the exit code of a failed build.
@@ -37,7 +37,7 @@ pub(super) fn execute(
     }
     let findings = findings(&checked);
     for warning in checked.warnings.iter().filter(|warning| warning.rule.is_none()) {
-        report::warn_at(&warning.message, warning.place.as_ref(), warning.help.as_deref());
+        message::warn_at(&warning.message, warning.place.as_ref(), warning.help.as_deref());
     }
     if call.json {
         print_json(&Answer::new(options, &findings, checked.error.as_ref()))?;
@@ -87,7 +87,7 @@ fn text(findings: &[Finding<'_>], is_complete: bool) -> String {
 }
 
 fn drawn(place: &Place, help: Option<&str>) -> String {
-    report::draw_place(place, help, &Renderer::styled())
+    message::draw_place(place, help, &Renderer::styled())
 }
 
 /// As BuildKit's `result.json`.
