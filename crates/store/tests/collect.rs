@@ -333,3 +333,16 @@ fn who_waits_for_its_turn_keeps_nobody_waiting() {
         assert!(tries.is_some(), "the store is busy");
     });
 }
+
+/// Somebody else removes a lot from the disk while the store grows.
+#[test]
+fn a_disk_of_which_less_is_in_use_tells_nothing_of_the_store() {
+    let fixture = Fixture::new();
+    fixture.store.inventory().unwrap();
+    assert!(!fixture.store.may_exceed(1 << 60).unwrap() || fixture.store.disk().unwrap().used == 0);
+    let path = fixture.store.root().join("collector/sizes");
+    let mut sizes: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    sizes["disk"] = (1_u64 << 60).into();
+    fs::write(&path, sizes.to_string()).unwrap();
+    assert!(fixture.store.may_exceed(1 << 60).unwrap());
+}

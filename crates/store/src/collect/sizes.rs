@@ -84,8 +84,13 @@ impl Store {
         if !(0..TRUSTED_SECONDS).contains(&age) {
             return Ok(true);
         }
-        // Who else writes to the disk counts too: it only makes us count too early.
-        let grown = self.disk()?.used.saturating_sub(sizes.disk);
+        // Who else writes to the disk counts too: it only makes us count too early. Who else removes something hides what was
+        // written here: when much less is in use than then, nothing is known.
+        let used = self.disk()?.used;
+        if sizes.disk.saturating_sub(used) > limit / 10 {
+            return Ok(true);
+        }
+        let grown = used.saturating_sub(sizes.disk);
         // What could not go last time will not go now.
         let stuck = if sizes.bytes > limit { sizes.bytes + limit / 10 } else { limit };
         Ok(sizes.bytes.saturating_add(grown) > stuck)
