@@ -104,7 +104,7 @@ def compare(scenario, builders, work, options):
     ]
     limit = Row(scenario.limit.name if scenario.limit else "")
     if scenario.limit:
-        people.append(Participant(limit, lambda turn: limit_once(scenario, folder, work), scenario, options))
+        people.append(Participant(limit, lambda turn: limit_once(scenario, folder, turn, work), scenario, options))
     for turn in range((options.runs or scenario.runs) + 1):
         # Nobody is always behind the same one.
         shift = turn % len(people)
@@ -130,7 +130,10 @@ def absence(builder, scenario, options):
     return builder.refuses(scenario)
 
 
-def limit_once(scenario, folder, work):
+def limit_once(scenario, folder, turn, work):
+    """One run of the same work, after the same change: what is already done costs nothing."""
+    if scenario.change:
+        scenario.change(folder, turn)
     out = work.fresh("limit")
     if scenario.empty:
         work.settle()
