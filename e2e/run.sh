@@ -43,6 +43,8 @@ unshare --mount --propagation private bash -euo pipefail -c '
     mount --bind "$folder/dev/$name" "/dev/$name"
   done
   mkdir -p "$folder/tmp" && chmod 1777 "$folder/tmp"
+  # The checkout may be where that user may not look.
+  cd "$folder"
   exec setpriv --reuid "$user" --regid "$user" --init-groups --inh-caps=-all \
     env -i PATH="$PATH" HOME="/home/$user" USER="$user" TMPDIR="$folder/tmp" GALLEY_UNDER_TEST="$folder/galley" \
     GALLEY_GOLDEN="$folder/golden" "$folder/main" e2e --skip oracle::rows

@@ -236,6 +236,8 @@ impl Shared {
             return Ok(Page { status: 401, ..Page::new("") }.with("WWW-Authenticate", "Basic realm=\"git\""));
         }
         let mut command = Command::new("git");
+        // Git wants to know where it is, even if it has no business there.
+        command.current_dir(&folder);
         command.arg("http-backend").env("GIT_PROJECT_ROOT", folder).env("GIT_HTTP_EXPORT_ALL", "1");
         command.env("PATH_INFO", format!("/{path}")).env("REQUEST_METHOD", &asked.method);
         command.env("QUERY_STRING", asked.target.split_once('?').map_or("", |(_, query)| query));
