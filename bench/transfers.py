@@ -21,6 +21,7 @@ class Transfer:
     short: bool = True
     based: bool = True
     output: bool = False
+    change: object = None
     compression: str = "gzip"
 
     def prepare(self, folder):
