@@ -23,6 +23,7 @@ pub mod platform;
 pub mod reference;
 pub mod sink;
 pub mod stack;
+pub mod stand_in;
 #[cfg(test)]
 mod testing;
 pub mod time;

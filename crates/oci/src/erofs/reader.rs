@@ -18,7 +18,7 @@ use super::{
     window::Window,
     xattrs,
 };
-use crate::{Kind, Meta, tree::Xattrs};
+use crate::{Kind, Meta, stand_in, tree::Xattrs};
 
 /// Where the bytes of a file are: at most two pieces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -214,7 +214,7 @@ impl<R: ReadAt> Reader<R> {
         let kind = match inode.kind {
             InodeType::File => match take(&mut xattrs, special::STAND_IN) {
                 Some(value) if inode.size == 0 => RecordKind::Other(
-                    special::stands_for(&value)
+                    stand_in::device(&value)
                         .ok_or_else(|| damaged(located.number, "it stands for no device"))?,
                 ),
                 _ => RecordKind::File(self.runs(located)?),

@@ -2,10 +2,10 @@
 //! that number, or of one that Linux has not, is an empty file that says so.
 
 use super::format::{InodeType, device};
-use crate::Kind;
+use crate::{Kind, stand_in};
 
 /// The attribute of an empty file that stands in for a device.
-pub(super) const STAND_IN: &[u8] = b"user.galley.device";
+pub(super) const STAND_IN: &[u8] = stand_in::ATTRIBUTE.as_bytes();
 
 pub(super) fn inode_type(kind: &Kind) -> InodeType {
     match kind {
@@ -32,22 +32,6 @@ pub(super) fn device_number(kind: &Kind) -> Option<u32> {
 
 /// What the attribute says, of a device that cannot be one on disk.
 pub(super) fn stand_in(kind: &Kind) -> Option<Vec<u8>> {
-    let (letter, major, minor) = match *kind {
-        Kind::CharDevice { major, minor } => ('c', major, minor),
-        Kind::BlockDevice { major, minor } => ('b', major, minor),
-        _ => return None,
-    };
-    device_number(kind).is_none().then(|| format!("{letter} {major}:{minor}").into_bytes())
-}
-
-/// What the value of the attribute stands for.
-pub(super) fn stands_for(value: &[u8]) -> Option<Kind> {
-    let (letter, numbers) = std::str::from_utf8(value).ok()?.split_once(' ')?;
-    let (major, minor) = numbers.split_once(':')?;
-    let (major, minor) = (major.parse().ok()?, minor.parse().ok()?);
-    match letter {
-        "c" => Some(Kind::CharDevice { major, minor }),
-        "b" => Some(Kind::BlockDevice { major, minor }),
-        _ => None,
-    }
+    let text = stand_in::text(kind).filter(|_| device_number(kind).is_none());
+    text.map(String::into_bytes)
 }

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use galley_oci::{Kind, Meta, tree::Xattrs};
+use galley_oci::{Kind, Meta, stand_in, tree::Xattrs};
 use rustix::{
     fs::{FileType, Mode, OFlags, XattrFlags},
     io::Errno,
@@ -22,7 +22,7 @@ const USER_PREFIX: &str = "user.overlay.";
 
 /// What an empty file says that stands in for a device, so that it is one still when a step moved it or gave it to
 /// somebody else. Not an attribute of overlayfs' own, which it would not copy.
-const DEVICE: &str = "user.galley.device";
+const DEVICE: &str = stand_in::ATTRIBUTE;
 
 /// Which of the two ways this store uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Dialect {
         match allowed.then(|| rustix::fs::mknodat(directory, name, file_type, mode, device)) {
             Some(Err(Errno::PERM)) | None => {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-                stand_in(rustix::fs::openat(directory, name, flags, mode)?.as_fd(), kind)
+                mark(rustix::fs::openat(directory, name, flags, mode)?.as_fd(), kind)
             }
             Some(made) => made,
         }
@@ -100,12 +100,8 @@ impl Dialect {
 }
 
 /// Marks an empty file as a device. Where the file system has no such attributes, the tree alone knows.
-fn stand_in(file: BorrowedFd<'_>, kind: &Kind) -> Result<(), Errno> {
-    let value = match kind {
-        Kind::CharDevice { major, minor } => format!("c {major}:{minor}"),
-        Kind::BlockDevice { major, minor } => format!("b {major}:{minor}"),
-        _ => return Ok(()),
-    };
+fn mark(file: BorrowedFd<'_>, kind: &Kind) -> Result<(), Errno> {
+    let Some(value) = stand_in::text(kind) else { return Ok(()) };
     match rustix::fs::fsetxattr(file, DEVICE, value.as_bytes(), XattrFlags::empty()) {
         Err(Errno::NOTSUP) => Ok(()),
         set => set,
@@ -115,14 +111,7 @@ fn stand_in(file: BorrowedFd<'_>, kind: &Kind) -> Result<(), Errno> {
 /// The device that an empty file with these attributes stands in for.
 pub(crate) fn stands_in_for(attributes: &Xattrs) -> Option<Kind> {
     let (_, value) = attributes.iter().find(|(name, _)| **name == *DEVICE.as_bytes())?;
-    let (letter, numbers) = std::str::from_utf8(value).ok()?.split_once(' ')?;
-    let (major, minor) = numbers.split_once(':')?;
-    let (major, minor) = (major.parse().ok()?, minor.parse().ok()?);
-    match letter {
-        "c" => Some(Kind::CharDevice { major, minor }),
-        "b" => Some(Kind::BlockDevice { major, minor }),
-        _ => None,
-    }
+    stand_in::device(value)
 }
 
 /// Whether an attribute is how this store writes something down, and none of the image's.
