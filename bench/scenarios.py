@@ -50,7 +50,9 @@ def all_scenarios(limits, bases, tenth):
     """`tenth` makes large things smaller: 1 for a whole run, 100 for a quick one."""
     files, megabytes = max(50_000 // tenth, 500), max(1000 // tenth, 10)
     images = based(limits, bases) if tenth == 1 else []
-    return list(itertools.chain(small(limits, tenth), images, many_files(limits, files), many_bytes(limits, megabytes)))
+    many_files = copies("files", "files", contexts.many_files, [files // 100, files // 10, files], True, limits)
+    many_bytes = copies("bytes", "MB", contexts.many_bytes, [megabytes // 10, megabytes], False, limits)
+    return list(itertools.chain(small(limits, tenth), images, many_files, many_bytes))
 
 
 def small(limits, tenth):
@@ -75,32 +77,19 @@ def small(limits, tenth):
     yield Scenario("start", "cold start to the first finished build", contexts.two_stages, limit=limits.sandboxes(1), first=True, warm=False)
 
 
-def many_files(limits, files):
-    """The counts of the plots, each with its own folder; the largest is also exported, and built again."""
-    for count in [files // 100, files // 10, files]:
-        folder, largest = f"files-{count}", count == files
-        prepare = contexts.many_files(count)
+def copies(kind, unit, prepare, sizes, every_noop, limits):
+    """The sizes of the plots, each with its own folder; the largest is also exported, and built again."""
+    for size in sizes:
+        name, words, largest = f"{kind}-{size}", f"{size:,} {unit}", size == sizes[-1]
+        work = (prepare(size), name)
         if largest:
-            yield from exports(f"files-{count}", f"{count:,} files", prepare, folder, limits)
+            yield from exports(name, words, *work, limits)
         yield Scenario(
-            f"copy-files-{count}", f"cold COPY of {count:,} files into the local store", prepare, folder, limits.copy(),
+            f"copy-{name}", f"cold COPY of {words} into the local store", *work, limits.copy(),
             runs=3, warm=False, empty=True,
         )  # fmt: skip
-        yield Scenario(f"noop-files-{count}", f"no-op, {count:,} files", prepare, folder, limits.walk(), runs=7)
-
-
-def many_bytes(limits, megabytes):
-    for size in [megabytes // 10, megabytes]:
-        folder, largest = f"bytes-{size}", size == megabytes
-        prepare = contexts.many_bytes(size)
-        if largest:
-            yield from exports(f"bytes-{size}", f"{size:,} MB", prepare, folder, limits)
-        yield Scenario(
-            f"copy-bytes-{size}", f"cold COPY of {size:,} MB into the local store", prepare, folder, limits.copy(),
-            runs=3, warm=False, empty=True,
-        )  # fmt: skip
-        if largest:
-            yield Scenario(f"noop-bytes-{size}", f"no-op, {size:,} MB", prepare, folder, limits.walk(), runs=7)
+        if largest or every_noop:
+            yield Scenario(f"noop-{name}", f"no-op, {words}", *work, limits.walk(), runs=7)
 
 
 def exports(kind, words, prepare, folder, limits):
