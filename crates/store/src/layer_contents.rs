@@ -17,13 +17,13 @@ use crate::{
 
 /// Opens the contents of the files of one layer. Cheapest in the order of its tree.
 #[derive(Debug)]
-pub struct Contents {
+pub struct LayerContents {
     store: Store,
     layer: Layer,
     tree: Arc<Tree>,
     place: Place,
     /// Of the layers that have bytes of this one.
-    others: HashMap<Digest, Contents>,
+    others: HashMap<Digest, LayerContents>,
 }
 
 #[derive(Debug)]
@@ -40,7 +40,7 @@ enum Place {
 
 impl Store {
     /// The contents of `layer`. It must not lose its bytes meanwhile.
-    pub fn contents(&self, layer: &Layer) -> Result<Contents, StoreError> {
+    pub fn contents(&self, layer: &Layer) -> Result<LayerContents, StoreError> {
         let place = match (layer.own_directory(), layer.known_origins()) {
             _ if layer.is_packed() => Place::Packed,
             (Some(directory), _) => Place::Directory(Cursor::open(&directory)?),
@@ -48,11 +48,11 @@ impl Store {
             (None, None) => Place::Anywhere,
         };
         let (store, layer, tree) = (self.clone(), layer.clone(), layer.tree()?);
-        Ok(Contents { store, layer, tree, place, others: HashMap::new() })
+        Ok(LayerContents { store, layer, tree, place, others: HashMap::new() })
     }
 }
 
-impl Contents {
+impl LayerContents {
     /// The content of the file that is entry `index` of the layer's tree.
     pub fn open(&mut self, index: usize) -> Result<Content, StoreError> {
         let entry = self.tree.entries().get(index);
@@ -90,7 +90,7 @@ impl Contents {
     }
 }
 
-impl FileContents for Contents {
+impl FileContents for LayerContents {
     fn open(&mut self, index: usize) -> io::Result<Box<dyn Read + '_>> {
         match Self::open(self, index) {
             Ok(content) => Ok(Box::new(content)),

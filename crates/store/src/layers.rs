@@ -20,7 +20,7 @@ use crate::{
     collect::sizes::disk_usage,
     durability::Stamp,
     error::{Absent, At},
-    files::{self, conform, content::Source, materialise, open, unpack::pack},
+    files::{self, conform, copier::Source, materialise, open, unpack::pack},
     images::names_in,
     origins::{Origin, Origins, REFERENCES_BYTES_MAX, References, Resolved, path_of},
     packed::Packed,

@@ -26,13 +26,13 @@ mod check;
 mod collect;
 mod containers;
 mod content;
-mod contents;
 mod context;
 mod durability;
 mod error;
 mod failpoint;
 mod files;
 mod images;
+mod layer_contents;
 mod layers;
 mod leases;
 mod lists;
@@ -57,7 +57,6 @@ pub use collect::{
 };
 pub use containers::ContainerDir;
 pub use content::Content;
-pub use contents::Contents;
 pub use context::{ContextFilter, ContextTree, Decision, KeepAll};
 pub use error::StoreError;
 pub use files::{
@@ -66,6 +65,7 @@ pub use files::{
     unpack::{UnpackLimits, UnpackOptions, pack},
 };
 pub use images::{Image, ImageLayer};
+pub use layer_contents::LayerContents;
 pub use layers::{Layer, Lower, NewLayer};
 pub use lock::{FileLock, LockMode};
 pub use mounts::{CacheMount, Sharing};

@@ -12,7 +12,7 @@ use galley_oci::{
     erofs::{self, NewFile, WriteErofsError, Writer},
 };
 
-use crate::{Content, Contents, Layer, Store, StoreError, TempDir, error::At, files::content};
+use crate::{Content, Layer, LayerContents, Store, StoreError, TempDir, error::At, files::copier};
 
 /// Layers that are smaller than both of these become directories: those few files cost less than a mount.
 const PACKED_ENTRIES_MIN: usize = 64;
@@ -23,7 +23,7 @@ const PACKED_BYTES_MIN: u64 = 8 << 20;
 pub struct Owning {
     temp: TempDir,
     path: PathBuf,
-    contents: Contents,
+    contents: LayerContents,
     writer: Writer<File>,
     /// What was copied, by the index of the entry; ascending.
     copied: Vec<(usize, erofs::Content)>,
@@ -67,14 +67,14 @@ impl Store {
     /// The same at once.
     pub(crate) fn pack_own(&self, layer: &Layer) -> Result<(), StoreError> {
         let Some(mut owning) = self.begin_owning(layer)? else { return Ok(()) };
-        let mut buffer = vec![0; content::BUFFER_BYTES];
+        let mut buffer = vec![0; copier::BUFFER_BYTES];
         let mut linked = HashSet::new();
         for (index, entry) in layer.tree()?.entries().iter().enumerate() {
             let Kind::File { size: size @ 1.., digest, links } = &entry.kind else { continue };
             if links.is_none_or(|group| linked.insert(group)) {
                 let path = owning.contents.path(index);
                 let mut content = owning.open(index)?;
-                let found = content::hash(&mut content, &path, *size, &mut buffer)?;
+                let found = copier::hash(&mut content, &path, *size, &mut buffer)?;
                 if found != (*digest, *size) {
                     return Err(StoreError::FileChanged { path });
                 }

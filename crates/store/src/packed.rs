@@ -14,7 +14,7 @@ use galley_oci::{
     erofs::{Reader, RecordKind, Writer},
 };
 
-use crate::{Content, Store, StoreError, error::At, files::content::BUFFER_BYTES};
+use crate::{Content, Store, StoreError, error::At, files::copier::BUFFER_BYTES};
 
 /// Tries to mount the packed layer in a file; nothing stays mounted.
 pub type MountTrial = fn(&Path) -> io::Result<()>;

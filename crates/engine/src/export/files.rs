@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::HashMap, num::NonZeroU32};
 
 use galley_oci::{Entry, Kind, Meta, Platform, Tree, tree::join};
-use galley_store::{Content, Contents, Store};
+use galley_store::{Content, LayerContents, Store};
 
 use super::Made;
 use crate::{Error, ErrorKind, Snapshot};
@@ -20,7 +20,7 @@ pub(super) struct Files {
 /// Where the content of the tree's entries is.
 enum Source {
     /// In layers; for each entry of the tree: the layer it came from, and its index there.
-    Layers { layers: RefCell<Vec<Contents>>, origins: Vec<(usize, usize)> },
+    Layers { layers: RefCell<Vec<LayerContents>>, origins: Vec<(usize, usize)> },
     /// In the trees of several snapshots, each below a folder, which may be the root.
     Parts(Vec<(Vec<u8>, Files)>),
 }

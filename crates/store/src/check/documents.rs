@@ -11,7 +11,7 @@ use crate::{
     StoreError,
     context::is_index,
     error::{Absent, At},
-    files::content::BUFFER_BYTES,
+    files::copier::BUFFER_BYTES,
     images::names_in,
     leases::{Found, look},
     lists::read_list,

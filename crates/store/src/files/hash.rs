@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender};
 use galley_oci::tree::Xattrs;
 use rustix::fs::Mode;
 
-use super::{content, open, xattrs};
+use super::{copier, open, xattrs};
 use crate::{StoreError, error::At};
 
 /// More threads than this only compete for the disk.
@@ -132,7 +132,7 @@ fn hash(job: Job, buffer: &mut Vec<u8>) -> Result<Hashed, StoreError> {
     let handle =
         rustix::fs::openat(&*job.parent, &*job.name, open::READ, Mode::empty()).at("open", &job.path)?;
     let xattrs = xattrs::read(handle.as_fd()).at("read the extended attributes of", &job.path)?;
-    buffer.resize(content::BUFFER_BYTES, 0);
-    let (digest, size) = content::hash(&mut File::from(handle), &job.path, job.size, buffer)?;
+    buffer.resize(copier::BUFFER_BYTES, 0);
+    let (digest, size) = copier::hash(&mut File::from(handle), &job.path, job.size, buffer)?;
     Ok(Hashed { index: job.index, digest, size, xattrs })
 }

@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use super::{
     Dialect, attributes,
-    content::{Copier, Source},
+    copier::{Copier, Source},
     cursor::Cursor,
 };
 use crate::{StoreError, error::At};

@@ -4,13 +4,13 @@
 //! |---|---|
 //! | [`cursor`] | opens directories below a root |
 //! | [`attributes`], [`xattrs`] | mode, owner, time, extended attributes |
-//! | [`content`] | the bytes of one file |
+//! | [`copier`] | the bytes of one file: sharing, copying, checking |
 //! | [`materialise`], [`conform`], [`unpack`], [`writers`] | tree or archive to files |
 //! | [`scan`], [`walk`], [`hash`] | files to tree |
 
 pub(crate) mod attributes;
 pub(crate) mod conform;
-pub(crate) mod content;
+pub(crate) mod copier;
 pub(crate) mod cursor;
 pub(crate) mod dialect;
 pub(crate) mod hash;

@@ -19,7 +19,7 @@ use crate::{
     files::{
         Dialect,
         attributes::{self, Inherited},
-        content,
+        copier,
         cursor::Cursor,
         materialise::finish_directory,
         remove,
@@ -50,7 +50,7 @@ impl Directory {
         let (at, linked) = (Cursor::open(root)?, Cursor::open(root)?);
         let inherited = Inherited::below(at.root()).at("examine", root)?;
         let writers = Writers::start(scope, Maker { dialect, inherited });
-        Ok(Self { at, linked, writers, dialect, buffer: vec![0; content::BUFFER_BYTES] })
+        Ok(Self { at, linked, writers, dialect, buffer: vec![0; copier::BUFFER_BYTES] })
     }
 }
 

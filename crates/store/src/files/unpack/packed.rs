@@ -13,7 +13,7 @@ use galley_oci::{
 };
 
 use super::{directory::each_chunk, target::Target};
-use crate::{StoreError, error::At, files::content};
+use crate::{StoreError, error::At, files::copier};
 
 pub(super) struct Packed {
     writer: erofs::Writer<File>,
@@ -29,7 +29,7 @@ impl Packed {
     pub(super) fn new(path: &Path) -> Result<Self, StoreError> {
         let file = fs_err::File::create_new(path).at("create", path)?.into_file();
         let writer = erofs::Writer::new(file).at("write", path)?;
-        let buffer = vec![0; content::BUFFER_BYTES];
+        let buffer = vec![0; copier::BUFFER_BYTES];
         Ok(Self { writer, path: path.to_owned(), contents: HashMap::new(), buffer })
     }
 }
