@@ -18,6 +18,8 @@ use crate::wire::{self, Setup, Status};
 /// All methods may be called from several threads. Dropping it kills the sandbox if it still runs.
 #[derive(Debug)]
 pub struct Child {
+    /// Its process id for the helper process.
+    number: i32,
     pidfd: OwnedFd,
     status: OwnedFd,
     made: Vec<MadeMountPoint>,
@@ -34,14 +36,19 @@ impl Child {
     /// Reads what the helper process and the child report until the program runs.
     pub(crate) fn await_start(setup: OwnedFd, status: OwnedFd) -> Result<Self, Error> {
         let mut files = Vec::new();
-        let pidfd = match receive_status(&status, &mut files)? {
-            Status::Started => files.pop().ok_or_else(|| lost("waiting for its pidfd"))?,
+        let (number, pidfd) = match receive_status(&status, &mut files)? {
+            Status::Started { number } => (number, files.pop().ok_or_else(|| lost("waiting for its pidfd"))?),
             Status::NotStarted(error) => return Err(error.into()),
             Status::Ended(_) => return Err(lost("waiting for the start of a sandbox")),
         };
         let (made, terminal) = await_exec(&setup)?;
         let pty = terminal.map(Pty::from_master);
-        Ok(Self { pidfd, status, made, pty, outcome: Mutex::new(None) })
+        Ok(Self { number, pidfd, status, made, pty, outcome: Mutex::new(None) })
+    }
+
+    /// Its number for the helper process.
+    pub(crate) const fn number(&self) -> i32 {
+        self.number
     }
 
     /// The process id of the first process, as galley sees it; `None` once it is gone.

@@ -36,6 +36,9 @@ pub enum Error {
     /// The spec cannot be carried out as it stands.
     #[error("invalid sandbox: {0}")]
     Spec(&'static str),
+    /// The limits that were asked for cannot be had.
+    #[error("cannot limit what the sandbox uses: {0}")]
+    Limits(#[from] Refusal),
     /// A signal could not be sent to a sandbox.
     #[error("cannot send signal {signal} to the sandbox: {source}")]
     Signal {
@@ -73,6 +76,14 @@ impl Error {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Exec(error) => error.help(),
+            Self::Limits(refusal) => Some(refusal.help()),
+            Self::Setup(SetupError { step: SetupStep::LimitCgroup, errno: libc::ENOENT, .. }) => Some(
+                "the kernel of this machine does not count that (swap needs `swapaccount=1` on its command line): leave the limit out"
+                    .to_owned(),
+            ),
+            Self::Setup(SetupError { step: SetupStep::LimitCgroup, .. }) => Some(
+                "the kernel refuses this value, or the cgroup above allows less: give another one".to_owned(),
+            ),
             Self::Setup(SetupError {
                 step: SetupStep::Attach, errno: libc::EINVAL | libc::ENOTDIR, ..
             }) => {
@@ -99,7 +110,7 @@ impl Error {
                     .to_owned(),
             ),
             Self::Setup(SetupError {
-                step: SetupStep::MakeCgroup | SetupStep::EnterCgroup,
+                step: SetupStep::MakeCgroup | SetupStep::EnterCgroup | SetupStep::EnableControllers,
                 errno: libc::EACCES | libc::EPERM | libc::EROFS,
                 ..
             }) => Some(
@@ -121,6 +132,61 @@ impl Error {
             Self::Exec(error) => error.exit_code(),
             _ => 125,
         }
+    }
+}
+
+/// Why a sandbox cannot have limits, found before anything is made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There are no cgroups here.
+    #[error("no cgroups are mounted that can be written to")]
+    NoHierarchy,
+    /// The kernel, or an outer container, has not got it.
+    #[error("there is no cgroup controller {controller:?} on this machine")]
+    NoController {
+        /// `memory`, `cpu`, `cpuset` or `pids`.
+        controller: &'static str,
+    },
+    /// The tree that is mounted is not the one that galley is in.
+    #[error("galley's own cgroup of the controller {controller:?} is not in the tree that is mounted")]
+    Elsewhere {
+        /// `memory`, `cpu`, `cpuset` or `pids`.
+        controller: &'static str,
+    },
+    /// It is somebody else's.
+    #[error("the cgroup {} cannot be written to", dir.display())]
+    ReadOnly {
+        /// Which.
+        dir: PathBuf,
+    },
+    /// An ordinary user in a session like any other.
+    #[error("the cgroup {} of galley may have no others with the controller {controller:?} below it", own.display())]
+    NotDelegated {
+        /// Where galley is.
+        own: PathBuf,
+        /// `memory`, `cpu`, `cpuset` or `pids`.
+        controller: &'static str,
+    },
+}
+
+impl Refusal {
+    fn help(&self) -> String {
+        match self {
+            Self::NoHierarchy => "an outer container has to give cgroups, read-write; else leave the limits out",
+            Self::NoController { controller: "memory" } => {
+                "the kernel may need `cgroup_enable=memory` on its command line; else leave the limit out"
+            }
+            Self::NoController { .. } => "the kernel was built without it, or an outer container keeps it: leave the limit out",
+            Self::Elsewhere { .. } => "name the place: --cgroup-parent PATH",
+            Self::ReadOnly { .. } => {
+                "cgroups of version 1 are root's: run galley as root, or switch the machine to version 2 (systemd.unified_cgroup_hierarchy=1)"
+            }
+            Self::NotDelegated { .. } => {
+                "a cgroup has to be delegated to galley: `systemd-run --user --scope -p Delegate=yes galley run …`, or `Delegate=yes` in its unit; \
+                 processors need https://systemd.io/CGROUP_DELEGATION (user@.service.d: Delegate=cpu cpuset memory pids)"
+            }
+        }
+        .to_owned()
     }
 }
 
@@ -149,10 +215,13 @@ impl SetupError {
 pub enum SetupStep {
     FindCgroups,
     MakeCgroup,
+    EnableControllers,
+    LimitCgroup,
     CloneProcess,
     ReadSpec,
     CloseFiles,
     EnterCgroup,
+    JoinSandbox,
     NewCgroupNamespace,
     NewSession,
     JoinNetwork,
@@ -202,9 +271,12 @@ impl std::fmt::Display for SetupStep {
         f.write_str(match self {
             Self::FindCgroups => "find cgroups that can be written to in",
             Self::MakeCgroup => "make the cgroup",
+            Self::EnableControllers => "switch controllers on in",
+            Self::LimitCgroup => "set the limit",
             Self::CloneProcess => "clone the process into new namespaces",
             Self::ReadSpec => "read the sandbox description",
             Self::CloseFiles => "close inherited files",
+            Self::JoinSandbox => "join the namespaces of the sandbox",
             Self::EnterCgroup => "move the process into the cgroup",
             Self::NewCgroupNamespace => "make a cgroup namespace",
             Self::NewSession => "start a session",

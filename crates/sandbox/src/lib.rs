@@ -34,9 +34,9 @@ pub mod probe;
 pub mod userns;
 
 pub use capabilities::Capabilities;
-pub use cgroup::CgroupParent;
+pub use cgroup::{CgroupParent, Limits, Plan as CgroupPlan};
 pub use child::Child;
-pub use error::{Error, ExecCause, ExecError, Obstacle, SetupError, SetupStep};
+pub use error::{Error, ExecCause, ExecError, Obstacle, Refusal, SetupError, SetupStep};
 pub use init::init;
 pub use outcome::{Exit, MadeMountPoint, MountPointKind, Outcome, Usage};
 pub use pty::Pty;

@@ -14,6 +14,9 @@ pub struct Outcome {
     pub exit: Exit,
     /// What its first process and the children it waited for used.
     pub usage: Usage,
+    /// Whether the kernel ended one of its processes because the memory of its cgroup was used up.
+    #[serde(default)]
+    pub oom_killed: bool,
 }
 
 /// How a process ended.

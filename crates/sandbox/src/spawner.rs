@@ -83,11 +83,25 @@ impl Spawner {
             (Network::Shared, netns) => netns,
             (Network::Host | Network::None, _) => None,
         };
-        let kind = match &spec.cgroup_parent {
-            Some(parent) => [&[wire::PLACED], parent.as_bytes()].concat(),
-            None => vec![wire::SANDBOX],
+        let kind = match (&spec.cgroup, &spec.cgroup_parent) {
+            (Some(plan), _) => [&[wire::PLANNED], plan.to_bytes().as_slice()].concat(),
+            (None, Some(parent)) => [&[wire::PLACED], parent.as_bytes()].concat(),
+            (None, None) => vec![wire::SANDBOX],
         };
+        if kind.len() > wire::REQUEST_MAX {
+            return Err(Error::Spec("the paths of the cgroups are too long"));
+        }
         self.request(&kind, spec, handles, netns)
+    }
+
+    /// Runs another program in the sandbox of `child`, which has to be one of this spawner's. Of `spec` counts what is about
+    /// the process; root, mounts, network and host name are the sandbox's. It ends with the sandbox at the latest.
+    pub fn join(&self, child: &Child, spec: &Spec, handles: Handles<'_>) -> Result<Child, Error> {
+        if spec.args.is_empty() {
+            return Err(Error::Spec("there is no program to run"));
+        }
+        let kind = [&[wire::JOIN], child.number().to_ne_bytes().as_slice()].concat();
+        self.request(&kind, spec, Handles { netns: None, ..handles }, None)
     }
 
     /// Begins to end it, and every sandbox that still runs; dropping it waits for the end.

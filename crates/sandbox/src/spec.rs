@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::capabilities::Capabilities;
-use crate::cgroup::CgroupParent;
+use crate::cgroup::{CgroupParent, Plan};
 use crate::raw;
 
 /// One sandbox: its root, what is mounted in it, and the process that runs as its pid 1.
@@ -64,6 +64,12 @@ pub struct Spec {
     /// because it is made before the sandbox.
     #[serde(skip)]
     pub cgroup_parent: Option<CgroupParent>,
+    /// A cgroup of its own with limits, which wins over the parent. It travels like that.
+    #[serde(skip)]
+    pub cgroup: Option<Plan>,
+    /// Whether a small first process starts the program, passes signals on to it and reaps what others leave behind.
+    #[serde(default)]
+    pub init: bool,
 }
 
 /// Size of /dev/shm unless asked otherwise, as in Docker.
@@ -113,6 +119,8 @@ impl Spec {
             shm_size: DEFAULT_SHM_SIZE,
             oom_score_adj: None,
             cgroup_parent: None,
+            cgroup: None,
+            init: false,
         }
     }
 

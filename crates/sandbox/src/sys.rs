@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 /// Both sides of a fork.
@@ -69,6 +69,42 @@ pub(crate) unsafe fn fork_into(namespaces: u64) -> io::Result<Fork> {
     Ok(Fork::Parent { pid: pid as i32, pidfd })
 }
 
+/// Forks a process whose filter of system calls does not know `clone3`; gives the child's number in the parent.
+///
+/// # Safety
+///
+/// As for [`fork_into`].
+pub(crate) unsafe fn fork_filtered() -> io::Result<Option<i32>> {
+    // SAFETY: the caller promises to respect what a fork of threads leaves usable.
+    let pid = check(unsafe { libc::fork() }.into())?;
+    Ok((pid > 0).then_some(pid as i32))
+}
+
+/// Has children that are forked from now on be in the pid namespace of this process's, until [`children_stay`]; gives what
+/// that needs.
+pub(crate) fn children_go_to(process: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let own = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty())?;
+    set_namespaces(process, libc::CLONE_NEWPID)?;
+    Ok(own)
+}
+
+/// Has children be in this process's own pid namespace again.
+pub(crate) fn children_stay(own: &OwnedFd) -> io::Result<()> {
+    set_namespaces(own.as_fd(), libc::CLONE_NEWPID)
+}
+
+/// Moves this process, which has one thread, into the namespaces of the sandbox whose first process this is.
+pub(crate) fn join_sandbox(process: BorrowedFd<'_>, network: bool) -> io::Result<()> {
+    let all = libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
+    set_namespaces(process, if network { all | libc::CLONE_NEWNET } else { all })
+}
+
+fn set_namespaces(process: BorrowedFd<'_>, namespaces: libc::c_int) -> io::Result<()> {
+    // SAFETY: plain numbers; no memory of this process depends on a namespace.
+    check(unsafe { libc::setns(process.as_raw_fd(), namespaces) }.into())?;
+    Ok(())
+}
+
 /// A list of C strings as the array of pointers that execve wants.
 ///
 /// Made before a fork, used after it: the child must not allocate.
@@ -112,6 +148,12 @@ pub(crate) fn exec_file(file: BorrowedFd<'_>, args: &CStringArray, env: &CString
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: _exit has no preconditions.
     unsafe { libc::_exit(code) }
+}
+
+/// Closes every file descriptor from `first` on. Only for a process that never uses an owner of one again.
+pub(crate) fn close_from(first: u32) {
+    // SAFETY: plain numbers; the caller promises about the owners.
+    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
 }
 
 /// Marks every file descriptor from `first` on to be closed by the next exec.

@@ -19,20 +19,30 @@ pub(crate) const CONTROL: i32 = 3;
 /// Open files in one message: the spec, two sockets, three streams, the network namespace.
 pub(crate) const FILES_MAX: usize = 7;
 
+/// The longest request, without its files.
+pub(crate) const REQUEST_MAX: usize = 1 + crate::cgroup::PLAN_MAX;
+
 /// The helper process's first message, when it is ready; any other is the text of an error.
 pub(crate) const READY: &[u8] = b"ready";
 /// The first byte of a request: run a sandbox.
 pub(crate) const SANDBOX: u8 = b'S';
 /// The first byte of a request: run a sandbox in a cgroup of its own, below the one whose path follows.
 pub(crate) const PLACED: u8 = b'P';
+/// The first byte of a request: run a sandbox in the cgroup whose plan follows.
+pub(crate) const PLANNED: u8 = b'L';
+/// The first byte of a request: run another process in the sandbox whose number follows.
+pub(crate) const JOIN: u8 = b'J';
 /// The first byte of a request: run a program of the host beside the sandboxes.
 pub(crate) const HELPER: u8 = b'H';
 
 /// What the helper process reports about one child over its status socket.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Status {
-    /// It exists; its pidfd comes along.
-    Started,
+    /// It exists, with this number for the helper process; its pidfd comes along.
+    Started {
+        /// The process id there.
+        number: i32,
+    },
     /// It could not even be cloned, or its cgroup not be made.
     NotStarted(SetupError),
     /// It has ended.

@@ -14,7 +14,7 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-use crate::cgroup::{CgroupParent, PATH_MAX, Placement};
+use crate::cgroup::{CgroupParent, Placement, Plan};
 use crate::error::{SetupError, SetupStep};
 use crate::outcome::{Exit, Outcome, Usage};
 use crate::seccomp;
@@ -38,8 +38,10 @@ pub(crate) struct Inherited {
 struct Running {
     /// Where its end is reported.
     status: OwnedFd,
-    /// Removed after its end.
+    /// Removed after its end; none of its own for a process that has joined another's sandbox.
     placement: Option<Placement>,
+    /// Stands for it when others join its sandbox.
+    pidfd: OwnedFd,
 }
 
 /// All children, by process id.
@@ -135,7 +137,8 @@ fn serve(
 fn reap(deaths: &OwnedFd, children: &mut Children) {
     while sys::read_signal(deaths.as_fd()).is_some() {}
     while let Some(ended) = sys::reap_any() {
-        let Some(Running { status, placement }) = children.remove(&ended.pid) else { continue };
+        let Some(Running { status, placement, .. }) = children.remove(&ended.pid) else { continue };
+        let oom_killed = placement.as_ref().is_some_and(Placement::oom_killed);
         // Before the end is known: who waits for it finds nothing left.
         drop(placement);
         let usage = Usage {
@@ -143,44 +146,76 @@ fn reap(deaths: &OwnedFd, children: &mut Children) {
             user_time: ended.user_time,
             system_time: ended.system_time,
         };
-        let outcome = Outcome { exit: Exit::from_wait_status(ended.status), usage };
+        let outcome = Outcome { exit: Exit::from_wait_status(ended.status), usage, oom_killed };
         report(&status, &Status::Ended(outcome), &[]);
     }
 }
 
 /// Takes one request; `false` when galley is gone.
 fn accept(control: &OwnedFd, inherited: &Inherited, children: &mut Children) -> io::Result<bool> {
-    let (mut message, mut files) = ([0; 1 + PATH_MAX], Vec::new());
+    let (mut message, mut files) = (vec![0; wire::REQUEST_MAX], Vec::new());
     let length = wire::receive(control, &mut message, &mut files)?;
-    let Some((&kind, parent)) = message[..length].split_first() else { return Ok(false) };
+    let Some((&kind, argument)) = message[..length].split_first() else { return Ok(false) };
     let Some(request) = Request::from_files(kind, files) else { return Ok(true) };
-    let placement = match (kind == wire::PLACED).then(|| place(parent)).transpose() {
-        Ok(placement) => placement,
-        Err(error) => {
-            report(&request.status, &Status::NotStarted(error), &[]);
-            return Ok(true);
+    match start(kind, argument, &request, inherited, children) {
+        Ok((pid, running)) => {
+            report(&request.status, &Status::Started { number: pid }, &[running.pidfd.as_fd()]);
+            children.insert(pid, Running { status: request.status, ..running });
         }
-    };
-    // SAFETY: this process has one thread, so the child may do what it likes.
-    match unsafe { sys::fork_into(request.namespaces()) } {
-        Ok(Fork::Child) => setup::run(request, placement.as_ref(), inherited),
-        Ok(Fork::Parent { pid, pidfd }) => {
-            report(&request.status, &Status::Started, &[pidfd.as_fd()]);
-            children.insert(pid, Running { status: request.status, placement });
-        }
-        Err(error) => {
-            let errno = error.raw_os_error().unwrap_or_default();
-            let error = SetupError { step: SetupStep::CloneProcess, path: None, errno };
-            report(&request.status, &Status::NotStarted(error), &[]);
-        }
+        Err(error) => report(&request.status, &Status::NotStarted(error), &[]),
     }
     Ok(true)
 }
 
-/// Makes the cgroup of a sandbox.
-fn place(parent: &[u8]) -> Result<Placement, SetupError> {
-    let parent = CgroupParent::from_bytes(parent).map_err(|_| Errno::INVAL).step(SetupStep::MakeCgroup)?;
-    Placement::make(&parent)
+/// Forks the child of a request.
+fn start(
+    kind: u8,
+    argument: &[u8],
+    request: &Request,
+    inherited: &Inherited,
+    children: &Children,
+) -> Result<(i32, Running), SetupError> {
+    let placement = place(kind, argument)?;
+    let host = if kind == wire::JOIN { Some(joined(argument, children)?) } else { None };
+    let entered = placement.as_ref().or(host.and_then(|host| host.placement.as_ref()));
+    let home = host.map(|host| sys::children_go_to(host.pidfd.as_fd())).transpose();
+    let home = home.step(SetupStep::JoinSandbox)?;
+    // SAFETY: this process has one thread, so the child may do what it likes.
+    let fork = unsafe { sys::fork_into(request.namespaces()) };
+    if matches!(fork, Ok(Fork::Child)) {
+        setup::run(request, entered, host.map(|host| host.pidfd.as_fd()), inherited);
+    }
+    home.map_or(Ok(()), |home| sys::children_stay(&home)).step(SetupStep::JoinSandbox)?;
+    match fork.step(SetupStep::CloneProcess)? {
+        Fork::Parent { pid, pidfd } => {
+            let status = request.status.try_clone().step(SetupStep::CloneProcess)?;
+            Ok((pid, Running { status, placement, pidfd }))
+        }
+        Fork::Child => sys::exit_now(1),
+    }
+}
+
+/// Makes the cgroup of a sandbox, where the request has one.
+fn place(kind: u8, argument: &[u8]) -> Result<Option<Placement>, SetupError> {
+    let invalid = || Errno::INVAL;
+    match kind {
+        wire::PLACED => {
+            let parent =
+                CgroupParent::from_bytes(argument).map_err(|_| invalid()).step(SetupStep::MakeCgroup)?;
+            Placement::make(&parent).map(Some)
+        }
+        wire::PLANNED => {
+            let plan = Plan::from_bytes(argument).ok_or_else(invalid).step(SetupStep::MakeCgroup)?;
+            Placement::carry_out(&plan).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The sandbox that a process is to join. It has not been reaped, so its number is still its own.
+fn joined<'a>(argument: &[u8], children: &'a Children) -> Result<&'a Running, SetupError> {
+    let number = argument.try_into().map(i32::from_ne_bytes).ok();
+    number.and_then(|pid| children.get(&pid)).ok_or(Errno::SRCH).step(SetupStep::JoinSandbox)
 }
 
 fn report(socket: &OwnedFd, status: &Status, files: &[std::os::fd::BorrowedFd<'_>]) {

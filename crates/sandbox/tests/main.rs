@@ -18,6 +18,7 @@ mod net;
 mod process;
 mod roots;
 mod runner;
+mod service;
 mod user;
 
 fn main() -> std::process::ExitCode {
@@ -33,6 +34,7 @@ fn main() -> std::process::ExitCode {
         crash::TESTS,
         cgroup::TESTS,
         chroot::TESTS,
+        service::TESTS,
         user::TESTS,
     ])
 }

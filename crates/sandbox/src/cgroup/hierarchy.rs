@@ -17,8 +17,12 @@ const MOUNTS_MAX: usize = 64 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Hierarchy {
     pub(super) point: PathBuf,
+    /// Which of its cgroups is mounted there.
+    pub(super) root: PathBuf,
     /// Whether it is one of version 1.
     pub(super) legacy: bool,
+    /// Options of the file system; those of version 1 name the controllers.
+    pub(super) options: Vec<String>,
 }
 
 /// A line of the mounts that is about cgroups.
@@ -71,7 +75,8 @@ fn row(line: &[u8]) -> Option<Row> {
     let mut fields = line.split(|&byte| byte == b' ');
     let device = std::str::from_utf8(fields.nth(2)?).ok()?;
     let (major, minor) = device.split_once(':')?;
-    let point = unescape(fields.nth(1)?);
+    let root = unescape(fields.next()?);
+    let point = unescape(fields.next()?);
     let options = fields.next()?;
     let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
     let legacy = match rest.next()? {
@@ -79,9 +84,17 @@ fn row(line: &[u8]) -> Option<Row> {
         b"cgroup2" => false,
         _ => return None,
     };
-    let readonly =
-        [options, rest.nth(1)?].iter().any(|options| options.split(|&byte| byte == b',').any(|o| o == b"ro"));
-    let hierarchy = Hierarchy { point: OsString::from_vec(point).into(), legacy };
+    let of_file_system = rest.nth(1)?;
+    let split = |options: &[u8]| String::from_utf8_lossy(options).split(',').map(str::to_owned).collect();
+    let readonly = [options, of_file_system]
+        .iter()
+        .any(|options| options.split(|&byte| byte == b',').any(|o| o == b"ro"));
+    let hierarchy = Hierarchy {
+        point: OsString::from_vec(point).into(),
+        root: OsString::from_vec(root).into(),
+        legacy,
+        options: split(of_file_system),
+    };
     Some(Row { device: (major.parse().ok()?, minor.parse().ok()?), hierarchy, readonly })
 }
 
@@ -111,8 +124,11 @@ mod tests {
 
     use super::*;
 
-    fn found(device: (u32, u32), point: &str, legacy: bool, readonly: bool) -> Option<Row> {
-        Some(Row { device, hierarchy: Hierarchy { point: point.into(), legacy }, readonly })
+    fn found(device: (u32, u32), point: &str, legacy: bool, options: &str) -> Option<Row> {
+        let readonly = options.starts_with("ro");
+        let options = options.trim_start_matches("ro;").split(',').map(str::to_owned).collect();
+        let hierarchy = Hierarchy { point: point.into(), root: "/".into(), legacy, options };
+        Some(Row { device, hierarchy, readonly })
     }
 
     #[test]
@@ -120,14 +136,14 @@ mod tests {
         for (line, expected) in [
             (
                 "32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu",
-                found((0, 29), "/sys/fs/cgroup/cpu", true, false),
+                found((0, 29), "/sys/fs/cgroup/cpu", true, "rw,cpu"),
             ),
             (
                 "41 31 0:38 / /a\\040b rw,nosuid shared:9 master:1 - cgroup2 cgroup2 rw,nsdelegate",
-                found((0, 38), "/a b", false, false),
+                found((0, 38), "/a b", false, "rw,nsdelegate"),
             ),
-            ("41 31 0:38 / /c ro,nosuid - cgroup2 cgroup2 rw", found((0, 38), "/c", false, true)),
-            ("41 31 0:38 / /c rw - cgroup2 cgroup2 ro,x", found((0, 38), "/c", false, true)),
+            ("41 31 0:38 / /c ro,nosuid - cgroup2 cgroup2 rw", found((0, 38), "/c", false, "ro;rw")),
+            ("41 31 0:38 / /c rw - cgroup2 cgroup2 ro,x", found((0, 38), "/c", false, "ro,x")),
             ("31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw", None),
             ("31 23 0:28 / /sys/fs/cgroup rw - cgroup2", None),
             ("", None),
@@ -139,7 +155,7 @@ mod tests {
     #[test]
     fn a_hierarchy_counts_once() {
         let rows = [("/a", 1), ("/b", 2), ("/c", 1)];
-        let rows = rows.iter().filter_map(|(point, minor)| found((0, *minor), point, true, false)).collect();
+        let rows = rows.iter().filter_map(|(point, minor)| found((0, *minor), point, true, "rw")).collect();
         let points: Vec<PathBuf> = each_once(rows).into_iter().map(|hierarchy| hierarchy.point).collect();
         assert_eq!(points, [PathBuf::from("/a"), PathBuf::from("/b")]);
     }

@@ -1,10 +1,13 @@
-//! A cgroup of its own for each sandbox that asks for one, below a parent that the person names.
+//! A cgroup of its own for each sandbox that asks for one: below a parent that the person names, or with [`Limits`].
 //!
 //! The helper process makes it, because it outlives both the sandbox and galley; the child enters it, and makes its
-//! cgroup namespace only then, so that it sees it as `/`. Nothing is limited here: limits are the parent's.
+//! cgroup namespace only then, so that it sees it as `/`. Where one with limits is made is decided before, by galley:
+//! see [`Plan`].
 
 mod hierarchy;
+mod limits;
 mod parent;
+mod plan;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,8 +20,11 @@ use crate::error::{SetupError, SetupStep};
 use crate::setup::step::Step as _;
 
 use self::hierarchy::Hierarchy;
+pub use self::limits::Limits;
 pub use self::parent::CgroupParent;
-pub(crate) use self::parent::PATH_MAX;
+use self::plan::Leaf;
+pub(crate) use self::plan::PLAN_MAX;
+pub use self::plan::Plan;
 
 /// The kernel may still be busy with a process that was waited for already.
 const REMOVAL_TRIES: u32 = 50;
@@ -46,6 +52,34 @@ impl Placement {
         Ok(Self { leaves: leaves? })
     }
 
+    /// Makes what `plan` says. What a failure leaves is removed, but for what others may share.
+    pub(crate) fn carry_out(plan: &Plan) -> Result<Self, SetupError> {
+        for (file, controllers) in &plan.enable {
+            let dir = file.parent().unwrap_or(file);
+            make_all(dir, false, &mut Vec::new())?;
+            write(file, controllers.as_bytes()).step_at(SetupStep::EnableControllers, file)?;
+        }
+        let mut made = Self { leaves: Vec::new() };
+        for leaf in &plan.leaves {
+            make_all(&leaf.dir, leaf.legacy, &mut Vec::new())?;
+            made.leaves.push(leaf.dir.clone());
+            limit(leaf)?;
+        }
+        Ok(made)
+    }
+
+    /// Whether the kernel has ended a process here because there was no memory left.
+    pub(crate) fn oom_killed(&self) -> bool {
+        let killed = |text: &[u8]| {
+            let text = String::from_utf8_lossy(text);
+            let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+            count.is_some_and(|count| count.trim() != "0")
+        };
+        let files =
+            self.leaves.iter().flat_map(|leaf| [leaf.join("memory.oom_control"), leaf.join("memory.events")]);
+        files.filter_map(|file| read(&file).ok()).any(|text| killed(&text))
+    }
+
     /// Moves the calling process there.
     pub(crate) fn enter(&self) -> Result<(), SetupError> {
         self.leaves.iter().try_for_each(|leaf| {
@@ -67,9 +101,35 @@ fn unique_name() -> Result<String, SetupError> {
     Ok(format!("galley-{:016x}", u64::from_ne_bytes(bytes)))
 }
 
+/// Writes the limits of a new cgroup.
+fn limit(leaf: &Leaf) -> Result<(), SetupError> {
+    for wanted in &leaf.writes {
+        let file = leaf.dir.join(&wanted.file);
+        match write(&file, wanted.value.as_bytes()) {
+            Err(_) if wanted.optional => {}
+            written => {
+                written.step_at(SetupStep::LimitCgroup, format!("{}={}", wanted.file, wanted.value))?
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes `dir` with all that leads to it, below the first directory that is there.
+fn make_all(dir: &Path, legacy: bool, made: &mut Vec<PathBuf>) -> Result<(), SetupError> {
+    let there = |dir: &&Path| rustix::fs::stat(*dir).is_ok();
+    let point = dir.ancestors().find(there).unwrap_or(Path::new("/")).to_owned();
+    let Ok(path) = dir.strip_prefix(&point) else { return Ok(()) };
+    make_in(&point, legacy, path, made).map(drop)
+}
+
 /// Makes `path` with all that leads to it, and notes what was not there.
 fn make_below(hierarchy: &Hierarchy, path: &Path, made: &mut Vec<PathBuf>) -> Result<PathBuf, SetupError> {
-    let mut dir = hierarchy.point.clone();
+    make_in(&hierarchy.point, hierarchy.legacy, path, made)
+}
+
+fn make_in(point: &Path, legacy: bool, path: &Path, made: &mut Vec<PathBuf>) -> Result<PathBuf, SetupError> {
+    let mut dir = point.to_owned();
     for name in path {
         let above = dir.clone();
         dir.push(name);
@@ -78,7 +138,7 @@ fn make_below(hierarchy: &Hierarchy, path: &Path, made: &mut Vec<PathBuf>) -> Re
             Err(Errno::EXIST) => {}
             Err(error) => return Err(error).step_at(SetupStep::MakeCgroup, &dir),
         }
-        if hierarchy.legacy {
+        if legacy {
             inherit_cpuset(&above, &dir).step_at(SetupStep::MakeCgroup, &dir)?;
         }
     }
@@ -148,7 +208,8 @@ mod tests {
     fn what_leads_there_is_made_and_noted() {
         let dir = tempfile::tempdir().unwrap();
         rustix::fs::mkdir(dir.path().join("there"), Mode::RWXU).unwrap();
-        let hierarchy = Hierarchy { point: dir.path().to_owned(), legacy: true };
+        let point = dir.path().to_owned();
+        let hierarchy = Hierarchy { point, root: "/".into(), legacy: true, options: Vec::new() };
         let mut made = Vec::new();
         let leaf = make_below(&hierarchy, Path::new("there/new/leaf"), &mut made).unwrap();
         assert_eq!(leaf, dir.path().join("there/new/leaf"));
@@ -156,6 +217,22 @@ mod tests {
         made.iter().rev().for_each(|dir| remove(dir));
         assert_eq!(below(&dir.path().join("there")), Vec::<PathBuf>::new());
         assert_eq!(below(dir.path()), [dir.path().join("there")]);
+    }
+
+    #[test]
+    fn the_kernels_count_of_ended_processes_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let placement = Placement { leaves: vec![dir.path().to_owned()] };
+        assert!(!placement.oom_killed());
+        for (file, text, expected) in [
+            ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n", false),
+            ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n", true),
+            ("memory.oom_control", "", false),
+            ("memory.events", "max 3\noom 1\noom_kill 1\noom_group_kill 0\n", true),
+        ] {
+            fs_err::write(dir.path().join(file), text).unwrap();
+            assert_eq!(placement.oom_killed(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! which exec closes.
 
 mod exec;
+mod init;
 mod kernel_fs;
 mod layers;
 mod mounts;
@@ -36,7 +37,7 @@ use self::step::Step as _;
 
 /// One request with its open files.
 pub(crate) struct Request {
-    helper: bool,
+    kind: u8,
     description: OwnedFd,
     setup: OwnedFd,
     /// Where the helper process reports the end of the child.
@@ -50,7 +51,7 @@ impl Request {
     pub(crate) fn from_files(kind: u8, files: Vec<OwnedFd>) -> Option<Self> {
         let mut files = files.into_iter();
         Some(Self {
-            helper: kind == wire::HELPER,
+            kind,
             description: files.next()?,
             setup: files.next()?,
             status: files.next()?,
@@ -63,7 +64,7 @@ impl Request {
     /// namespace is made where the child is by then.
     pub(crate) fn namespaces(&self) -> u64 {
         let all = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-        if self.helper { 0 } else { all as u64 }
+        if matches!(self.kind, wire::HELPER | wire::JOIN) { 0 } else { all as u64 }
     }
 
     fn describe<T: DeserializeOwned>(&self) -> Result<T, SetupError> {
@@ -85,12 +86,19 @@ impl Request {
     }
 }
 
-/// Becomes the child of a request.
-pub(crate) fn run(request: Request, placement: Option<&Placement>, inherited: &Inherited) -> ! {
-    let result = if request.helper {
-        helper(&request, inherited)
-    } else {
-        enter_cgroup(placement).and_then(|()| sandbox(&request, inherited))
+/// Becomes the child of a request; `host` is the first process of the sandbox that it joins.
+pub(crate) fn run(
+    request: &Request,
+    placement: Option<&Placement>,
+    host: Option<BorrowedFd<'_>>,
+    inherited: &Inherited,
+) -> ! {
+    let result = match host {
+        _ if request.kind == wire::HELPER => helper(request, inherited),
+        Some(host) => {
+            placement.map_or(Ok(()), Placement::enter).and_then(|()| join(request, host, inherited))
+        }
+        None => enter_cgroup(placement).and_then(|()| sandbox(request, inherited)),
     };
     let code = match result {
         Ok(error) => {
@@ -129,6 +137,24 @@ fn sandbox(request: &Request, inherited: &Inherited) -> Result<ExecError, SetupE
     let program = exec::Program::new(&spec.args, &spec.env)?;
     let master: Vec<BorrowedFd<'_>> = terminal.iter().map(|terminal| terminal.master.as_fd()).collect();
     request.report(&Setup::Ready { made }, &master);
+    terminal::connect(terminal.as_ref(), &request.streams, &spec.user)?;
+    process::restrict(&spec, inherited)?;
+    if spec.init {
+        return init::run(program, terminal.is_some());
+    }
+    Ok(program.exec())
+}
+
+/// Another process of a sandbox that stands; returns only why exec did not happen.
+fn join(request: &Request, host: BorrowedFd<'_>, inherited: &Inherited) -> Result<ExecError, SetupError> {
+    let spec: Spec = request.describe()?;
+    rustix::process::setsid().step(SetupStep::NewSession)?;
+    sys::join_new_session_keyring();
+    sys::join_sandbox(host, spec.network != Network::Host).step(SetupStep::JoinSandbox)?;
+    let terminal = spec.tty.map(|size| terminal::open_further(size, spec.user.uid)).transpose()?;
+    let program = exec::Program::new(&spec.args, &spec.env)?;
+    let master: Vec<BorrowedFd<'_>> = terminal.iter().map(|terminal| terminal.master.as_fd()).collect();
+    request.report(&Setup::Ready { made: Vec::new() }, &master);
     terminal::connect(terminal.as_ref(), &request.streams, &spec.user)?;
     process::restrict(&spec, inherited)?;
     Ok(program.exec())

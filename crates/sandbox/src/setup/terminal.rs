@@ -20,6 +20,15 @@ pub(crate) struct Terminal {
 
 /// Opens the first terminal of the sandbox, after pivot_root, and shows it as /dev/console.
 pub(crate) fn open(size: TtySize, uid: u32) -> Result<Terminal, SetupError> {
+    let terminal = open_further(size, uid)?;
+    let console =
+        super::staging::clone_mount(rustix::fs::CWD, "/dev/pts/0", false).step(SetupStep::OpenTerminal)?;
+    super::staging::attach(console.as_fd(), rustix::fs::CWD, "/dev/console").step(SetupStep::OpenTerminal)?;
+    Ok(terminal)
+}
+
+/// Opens a terminal of the sandbox.
+pub(crate) fn open_further(size: TtySize, uid: u32) -> Result<Terminal, SetupError> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let master = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty()).step(SetupStep::OpenTerminal)?;
     unlockpt(&master).step(SetupStep::OpenTerminal)?;
@@ -27,9 +36,6 @@ pub(crate) fn open(size: TtySize, uid: u32) -> Result<Terminal, SetupError> {
     let slave = ioctl_tiocgptpeer(&master, peer).step(SetupStep::OpenTerminal)?;
     pty::set_size(slave.as_fd(), size).step(SetupStep::OpenTerminal)?;
     fchown(&slave, Some(Uid::from_raw(uid)), None).step(SetupStep::OpenTerminal)?;
-    let console =
-        super::staging::clone_mount(rustix::fs::CWD, "/dev/pts/0", false).step(SetupStep::OpenTerminal)?;
-    super::staging::attach(console.as_fd(), rustix::fs::CWD, "/dev/console").step(SetupStep::OpenTerminal)?;
     Ok(Terminal { master, slave })
 }
 

@@ -1,0 +1,351 @@
+//! Where the cgroup of a sandbox with limits is made, decided before anything is made.
+//!
+//! Version 1 has a tree for each controller, and processes may be anywhere in it: the cgroup is made below galley's own.
+//! In version 2 a cgroup with processes can have no controllers for those below it. So the place is looked for: root takes
+//! `/galley` at the top; an ordinary user the nearest cgroup above galley's own that was delegated to them and has no
+//! processes itself, or their own one, when nothing but galley is in it and can be moved down.
+
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Access;
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::hierarchy::{self, Hierarchy};
+use super::limits::Write;
+use super::{CgroupParent, FILE_MAX, Limits, read, unique_name, write};
+use crate::error::Refusal;
+
+/// The cgroup below the top in which those of root's containers are.
+const TOP: &str = "galley";
+/// Where galley itself goes when it has to make room for cgroups below its own.
+const SUPERVISOR: &str = "galley-supervisor";
+
+/// The longest description of a plan that is sent.
+pub(crate) const PLAN_MAX: usize = 64 << 10;
+
+/// Everything that is made for one sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Files `cgroup.subtree_control`, the topmost first, and what is switched on; their directories are made.
+    pub(super) enable: Vec<(PathBuf, String)>,
+    pub(super) leaves: Vec<Leaf>,
+}
+
+/// The cgroup in one hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Leaf {
+    pub(super) dir: PathBuf,
+    pub(super) legacy: bool,
+    pub(super) writes: Vec<Write>,
+}
+
+impl Plan {
+    /// Finds a place for a cgroup with these limits, below `parent` when that is given. This process may be moved down in
+    /// its hierarchy.
+    pub fn make(limits: &Limits, parent: Option<&CgroupParent>) -> Result<Self, Refusal> {
+        let hierarchies = hierarchy::writable().map_err(|_| Refusal::NoHierarchy)?;
+        let membership = fs_err::read_to_string("/proc/self/cgroup").map_err(|_| Refusal::NoHierarchy)?;
+        let machine = Machine {
+            hierarchies,
+            membership: parse_membership(&membership),
+            at_top: !crate::userns::in_user_namespace(),
+        };
+        let name = unique_name().map_err(|_| Refusal::NoHierarchy)?;
+        machine.plan(limits, parent, &name)
+    }
+
+    /// As it is sent to the helper process.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// What was sent.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+}
+
+/// What there is.
+struct Machine {
+    hierarchies: Vec<Hierarchy>,
+    /// Controllers (none for version 2) and the path of this process.
+    membership: Vec<(String, PathBuf)>,
+    /// Whether the top of version 2 is preferred.
+    at_top: bool,
+}
+
+impl Machine {
+    fn plan(&self, limits: &Limits, parent: Option<&CgroupParent>, name: &str) -> Result<Plan, Refusal> {
+        let mut plan = Plan { enable: Vec::new(), leaves: Vec::new() };
+        let mut unified: Vec<(&'static str, Vec<Write>)> = Vec::new();
+        for (controller, writes) in limits.writes(|name| self.legacy(name).is_some()) {
+            match self.legacy(controller) {
+                Some(hierarchy) => {
+                    let base = match parent {
+                        Some(parent) => hierarchy.point.join(parent.path()),
+                        None => self.own(hierarchy).ok_or(Refusal::Elsewhere { controller })?,
+                    };
+                    add_leaf(&mut plan, base.join(name), writes)?;
+                }
+                None => unified.push((controller, writes)),
+            }
+        }
+        if let Some((first, _)) = unified.first() {
+            let hierarchy = self.unified().ok_or(Refusal::NoController { controller: first })?;
+            let controllers: Vec<&'static str> = unified.iter().map(|(controller, _)| *controller).collect();
+            let base = self.place(hierarchy, &controllers, parent)?;
+            plan.enable = enabling(&hierarchy.point, &base, &controllers);
+            let writes = unified.into_iter().flat_map(|(_, writes)| writes).collect();
+            plan.leaves.push(Leaf { dir: base.join(name), legacy: false, writes });
+        }
+        Ok(plan)
+    }
+
+    fn legacy(&self, controller: &str) -> Option<&Hierarchy> {
+        self.hierarchies.iter().find(|it| it.legacy && it.options.iter().any(|option| option == controller))
+    }
+
+    fn unified(&self) -> Option<&Hierarchy> {
+        self.hierarchies.iter().find(|it| !it.legacy)
+    }
+
+    /// The directory of this process's own cgroup; none where another part of the tree is mounted.
+    fn own(&self, hierarchy: &Hierarchy) -> Option<PathBuf> {
+        let of_this = |known: &str| match hierarchy.legacy {
+            true => {
+                !known.is_empty() && known.split(',').all(|one| hierarchy.options.iter().any(|it| it == one))
+            }
+            false => known.is_empty(),
+        };
+        let (_, path) = self.membership.iter().find(|(known, _)| of_this(known))?;
+        let below = path.strip_prefix(&hierarchy.root).ok()?;
+        let dir = hierarchy.point.join(below);
+        is_directory(&dir).then_some(dir)
+    }
+
+    /// Where in version 2.
+    fn place(
+        &self,
+        hierarchy: &Hierarchy,
+        controllers: &[&'static str],
+        parent: Option<&CgroupParent>,
+    ) -> Result<PathBuf, Refusal> {
+        let top = &hierarchy.point;
+        let there = words(&top.join("cgroup.controllers"));
+        if let Some(missing) = controllers.iter().find(|name| !there.iter().any(|it| it == *name)) {
+            return Err(Refusal::NoController { controller: missing });
+        }
+        if let Some(parent) = parent {
+            return Ok(top.join(parent.path()));
+        }
+        if self.at_top && is_real_top(top) && may_write(top) {
+            return Ok(top.join(TOP));
+        }
+        let own = self.own(hierarchy).ok_or(Refusal::Elsewhere { controller: controllers[0] })?; // ok: not empty
+        let delegated = |dir: &Path| {
+            let there = words(&dir.join("cgroup.controllers"));
+            may_write(dir) && controllers.iter().all(|name| there.iter().any(|it| it == name))
+        };
+        if delegated(&own) && (words(&own.join("cgroup.procs")).is_empty() || moved_down(&own)) {
+            return Ok(own);
+        }
+        let above = own.ancestors().skip(1).take_while(|dir| dir.starts_with(top));
+        let mut free = above.filter(|dir| delegated(dir) && words(&dir.join("cgroup.procs")).is_empty());
+        let found = free.next().map(Path::to_owned);
+        found.ok_or(Refusal::NotDelegated { own, controller: controllers[0] }) // ok: not empty
+    }
+}
+
+/// Several controllers may share a hierarchy of version 1.
+fn add_leaf(plan: &mut Plan, dir: PathBuf, writes: Vec<Write>) -> Result<(), Refusal> {
+    if let Some(leaf) = plan.leaves.iter_mut().find(|leaf| leaf.dir == dir) {
+        leaf.writes.extend(writes);
+        return Ok(());
+    }
+    let there = dir.ancestors().skip(1).find(|dir| is_directory(dir)).unwrap_or(Path::new("/"));
+    if !may_write(there) {
+        return Err(Refusal::ReadOnly { dir: there.to_owned() });
+    }
+    plan.leaves.push(Leaf { dir, legacy: true, writes });
+    Ok(())
+}
+
+/// What has to be switched on from the top down to `base`, so that cgroups below `base` have these controllers.
+fn enabling(top: &Path, base: &Path, controllers: &[&str]) -> Vec<(PathBuf, String)> {
+    let mut dirs: Vec<&Path> = base.ancestors().take_while(|dir| dir.starts_with(top)).collect();
+    dirs.reverse();
+    let missing = |dir: &Path| {
+        let on = words(&dir.join("cgroup.subtree_control"));
+        let missing = controllers.iter().filter(|name| !on.iter().any(|it| it == *name));
+        missing.map(|name| format!("+{name}")).collect::<Vec<_>>().join(" ")
+    };
+    let rows = dirs.into_iter().map(|dir| (dir.join("cgroup.subtree_control"), missing(dir)));
+    rows.filter(|(_, missing)| !missing.is_empty()).collect()
+}
+
+/// Moves this process, and the galley that waits for it, from `own` to a cgroup below, so that `own` is free; not when
+/// anybody else is there.
+fn moved_down(own: &Path) -> bool {
+    let program = |pid: &str| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let processes = words(&own.join("cgroup.procs"));
+    let ours = program("self");
+    if ours.is_none() || processes.iter().any(|pid| program(pid) != ours) {
+        return false;
+    }
+    let below = own.join(SUPERVISOR);
+    let made = rustix::fs::mkdir(&below, rustix::fs::Mode::from_raw_mode(0o755));
+    if !matches!(made, Ok(()) | Err(Errno::EXIST)) {
+        return false;
+    }
+    processes.iter().all(|pid| write(&below.join("cgroup.procs"), pid.as_bytes()).is_ok())
+}
+
+/// The real top has processes and yet controllers for those below it. Inside of a cgroup namespace another cgroup is shown
+/// as the top, and has the files of one.
+fn is_real_top(dir: &Path) -> bool {
+    matches!(rustix::fs::stat(dir.join("cgroup.events")), Err(Errno::NOENT))
+}
+
+fn is_directory(dir: &Path) -> bool {
+    rustix::fs::stat(dir).is_ok_and(|found| rustix::fs::FileType::from_raw_mode(found.st_mode).is_dir())
+}
+
+fn may_write(dir: &Path) -> bool {
+    rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+}
+
+/// The words of a file; none when it cannot be read. A list that is cut is not empty, which is what matters.
+fn words(path: &Path) -> Vec<String> {
+    let text = read(path).unwrap_or_default();
+    debug_assert!(text.len() <= FILE_MAX);
+    String::from_utf8_lossy(&text).split_whitespace().map(str::to_owned).collect()
+}
+
+/// `4:memory:/x` and `0::/y`.
+fn parse_membership(text: &str) -> Vec<(String, PathBuf)> {
+    let row = |line: &str| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        Some((controllers.to_owned(), PathBuf::from(path)))
+    };
+    text.lines().filter_map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use fs_err as fs;
+
+    use super::*;
+
+    /// A directory that looks like a tree of version 2 to who only reads it.
+    struct Tree(tempfile::TempDir);
+
+    impl Tree {
+        fn new() -> Self {
+            let tree = Self(tempfile::tempdir().unwrap());
+            tree.cgroup("", "cpu memory pids", "", "1\n");
+            tree
+        }
+
+        fn cgroup(&self, path: &str, controllers: &str, on: &str, processes: &str) -> PathBuf {
+            let dir = self.0.path().join(path);
+            fs::create_dir_all(&dir).unwrap();
+            let files = [("controllers", controllers), ("subtree_control", on), ("procs", processes)];
+            for (name, text) in files {
+                fs::write(dir.join(format!("cgroup.{name}")), text).unwrap();
+            }
+            dir
+        }
+
+        fn machine(&self, own: &str, at_top: bool) -> Machine {
+            let point = self.0.path().to_owned();
+            let unified = Hierarchy { point, root: "/".into(), legacy: false, options: Vec::new() };
+            let membership = parse_membership(&format!("0::{own}\n"));
+            Machine { hierarchies: vec![unified], membership, at_top }
+        }
+
+        fn path(&self, path: &str) -> PathBuf {
+            self.0.path().join(path)
+        }
+    }
+
+    fn memory() -> Limits {
+        Limits { memory: Some(1 << 20), pids: Some(5), ..Limits::default() }
+    }
+
+    #[test]
+    fn root_makes_its_cgroups_at_the_top_of_version_2() {
+        let tree = Tree::new();
+        let plan = tree.machine("/", true).plan(&memory(), None, "x").unwrap();
+        let on = "+memory +pids".to_owned();
+        assert_eq!(
+            plan.enable,
+            [
+                (tree.path("cgroup.subtree_control"), on.clone()),
+                (tree.path("galley/cgroup.subtree_control"), on)
+            ]
+        );
+        assert_eq!(plan.leaves.len(), 1);
+        assert_eq!(plan.leaves[0].dir, tree.path("galley/x"));
+        assert_eq!(plan.leaves[0].writes.len(), 3);
+        assert_eq!(Plan::from_bytes(&plan.to_bytes()), Some(plan));
+    }
+
+    #[test]
+    fn a_user_gets_the_nearest_delegated_cgroup_without_processes() {
+        let tree = Tree::new();
+        tree.cgroup("user", "cpu memory pids", "memory pids", "");
+        tree.cgroup("user/app", "memory pids", "memory pids", "");
+        tree.cgroup("user/app/shell", "memory pids", "", "1\n2\n");
+        let plan = tree.machine("/user/app/shell", false).plan(&memory(), None, "x").unwrap();
+        assert_eq!(plan.leaves[0].dir, tree.path("user/app/x"));
+        // Somebody has switched the controllers on there already; above it is not looked at by who delegates.
+        assert!(plan.enable.iter().all(|(file, _)| !file.starts_with(tree.path("user/app"))));
+        // The processor is only there one further up.
+        let cpu = Limits { cpu_shares: Some(2), ..Limits::default() };
+        let plan = tree.machine("/user/app/shell", false).plan(&cpu, None, "x").unwrap();
+        assert_eq!(plan.leaves[0].dir, tree.path("user/x"));
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_refused() {
+        let tree = Tree::new();
+        tree.cgroup("session", "memory pids", "", "1\n2\n");
+        let refused = |limits: &Limits| tree.machine("/session", false).plan(limits, None, "x").unwrap_err();
+        assert!(matches!(refused(&memory()), Refusal::NotDelegated { .. }));
+        let cpuset = Limits { cpuset_cpus: Some("0".into()), ..Limits::default() };
+        assert!(matches!(refused(&cpuset), Refusal::NoController { controller: "cpuset" }));
+        let nothing = Machine { hierarchies: Vec::new(), membership: Vec::new(), at_top: true };
+        assert!(matches!(nothing.plan(&memory(), None, "x"), Err(Refusal::NoController { .. })));
+        assert!(matches!(
+            tree.machine("/elsewhere", false).plan(&memory(), None, "x"),
+            Err(Refusal::Elsewhere { .. })
+        ));
+    }
+
+    #[test]
+    fn version_1_has_a_tree_for_each_controller_below_ones_own() {
+        let tree = Tree::new();
+        let own = tree.cgroup("mem/own", "", "", "");
+        tree.cgroup("both", "", "", "");
+        let legacy = |path: &str, options: &str| Hierarchy {
+            point: tree.path(path),
+            root: "/".into(),
+            legacy: true,
+            options: options.split(',').map(str::to_owned).collect(),
+        };
+        let machine = Machine {
+            hierarchies: vec![legacy("mem", "rw,memory"), legacy("both", "rw,cpu,pids")],
+            membership: parse_membership("4:memory:/own\n3:cpu,pids:/\n"),
+            at_top: true,
+        };
+        let limits = Limits { cpu_shares: Some(2), ..memory() };
+        let plan = machine.plan(&limits, None, "x").unwrap();
+        let dirs: Vec<&PathBuf> = plan.leaves.iter().map(|leaf| &leaf.dir).collect();
+        assert_eq!(dirs, [&own.join("x"), &tree.path("both/x")]);
+        assert_eq!(plan.leaves[1].writes.len(), 2, "one cgroup for both controllers");
+        let parent = CgroupParent::new(Path::new("/batch")).unwrap();
+        let plan = machine.plan(&limits, Some(&parent), "x").unwrap();
+        assert_eq!(plan.leaves[0].dir, tree.path("mem/batch/x"));
+    }
+}
