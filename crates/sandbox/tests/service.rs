@@ -40,7 +40,7 @@ fn leaves() -> usize {
         .collect();
     let paths: Vec<&str> = own.lines().filter_map(|line| line.splitn(3, ':').nth(2)).collect();
     let dirs = points.iter().flat_map(|point| paths.iter().map(move |path| format!("{point}{path}")));
-    let names = dirs.filter_map(|dir| std::fs::read_dir(dir).ok()).flatten().flatten();
+    let names = dirs.filter_map(|dir| fs_err::read_dir(dir).ok()).flatten().flatten();
     names.filter(|entry| entry.file_name().to_string_lossy().starts_with("galley-")).count()
 }
 
@@ -113,7 +113,7 @@ fn privileged_a_first_process_reaps_and_passes_signals_on() {
 /// Children of a process that nobody has waited for.
 fn zombies(parent: u32) -> usize {
     let stats = fs_err::read_dir("/proc").unwrap().flatten();
-    let stats = stats.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+    let stats = stats.filter_map(|entry| fs_err::read_to_string(entry.path().join("stat")).ok());
     stats
         .filter(|stat| {
             let fields = stat.rsplit_once(") ").map(|(_, rest)| rest.to_owned()).unwrap_or_default();
@@ -146,7 +146,7 @@ fn privileged_another_process_joins() {
     drop(writer);
     let mut text = String::new();
     output.read_to_string(&mut text).unwrap();
-    assert_eq!(text, "sleep\060\0galley\n7\n");
+    assert_eq!(text, "sleep\x0060\0galley\n7\n");
     assert_eq!(joined.wait().unwrap().exit, Exit::Code(5));
     assert!(!kitchen.path("upper/tmp/joined").exists(), "/tmp is root's");
     other.args = vec!["nothing".into()];

@@ -187,7 +187,7 @@ fn enabling(top: &Path, base: &Path, controllers: &[&str]) -> Vec<(PathBuf, Stri
 /// Moves this process, and the galley that waits for it, from `own` to a cgroup below, so that `own` is free; not when
 /// anybody else is there.
 fn moved_down(own: &Path) -> bool {
-    let program = |pid: &str| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let program = |pid: &str| fs_err::read_link(format!("/proc/{pid}/exe")).ok();
     let processes = words(&own.join("cgroup.procs"));
     let ours = program("self");
     if ours.is_none() || processes.iter().any(|pid| program(pid) != ours) {
