@@ -78,7 +78,7 @@ pub(crate) fn enter(context: &Context) -> Outcome {
 }
 
 fn maps() -> Result<IdMaps, Error> {
-    IdMaps::for_current_user().map_err(refused)
+    IdMaps::best().map_err(refused)
 }
 
 fn refused(error: userns::UserNsError) -> Error {

@@ -19,6 +19,7 @@ mod exe;
 mod exec_error;
 mod init;
 mod outcome;
+mod owners;
 mod pty;
 mod raw;
 mod seccomp;

@@ -17,10 +17,10 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use crate::cgroup::{CgroupParent, Placement, Plan};
 use crate::error::{SetupError, SetupStep};
 use crate::outcome::{Exit, Outcome, Usage};
-use crate::seccomp;
 use crate::setup::{self, Request, step::Step as _};
 use crate::sys::{self, Fork};
 use crate::wire::{self, Status};
+use crate::{owners, seccomp};
 
 /// Why the kernel calls / invalid.
 const PLAIN_ROOT: &str = "/ is not a mount point, as in a chroot to a plain directory; bind it to itself first: \
@@ -32,6 +32,8 @@ pub(crate) struct Inherited {
     pub(crate) open_files: Rlimit,
     /// Whether device files can be made: not in a user namespace.
     pub(crate) may_make_devices: bool,
+    /// Whether the kernel knows one user only, so that owners have to be told by a supervisor.
+    pub(crate) one_id: bool,
 }
 
 /// A child that runs.
@@ -88,7 +90,8 @@ fn prepare(control: &OwnedFd) -> io::Result<(Inherited, OwnedFd)> {
     let raised = Rlimit { current: open_files.maximum, ..open_files };
     rustix::process::setrlimit(Resource::Nofile, raised)?;
     let may_make_devices = !crate::userns::in_user_namespace();
-    Ok((Inherited { open_files, may_make_devices }, deaths))
+    let one_id = crate::userns::has_one_id();
+    Ok((Inherited { open_files, may_make_devices, one_id }, deaths))
 }
 
 /// Mounts that appear on the host later are still seen here; nothing done here is seen on the host.
@@ -156,7 +159,11 @@ fn accept(control: &OwnedFd, inherited: &Inherited, children: &mut Children) -> 
     let (mut message, mut files) = (vec![0; wire::REQUEST_MAX], Vec::new());
     let length = wire::receive(control, &mut message, &mut files)?;
     let Some((&kind, argument)) = message[..length].split_first() else { return Ok(false) };
-    let Some(request) = Request::from_files(kind, files) else { return Ok(true) };
+    let Some(mut request) = Request::from_files(kind, files) else { return Ok(true) };
+    if let Err(error) = supervise(&mut request, inherited) {
+        report(&request.status, &Status::NotStarted(error), &[]);
+        return Ok(true);
+    }
     match start(kind, argument, &request, inherited, children) {
         Ok((pid, running)) => {
             report(&request.status, &Status::Started { number: pid }, &[running.pidfd.as_fd()]);
@@ -165,6 +172,14 @@ fn accept(control: &OwnedFd, inherited: &Inherited, children: &mut Children) -> 
         Err(error) => report(&request.status, &Status::NotStarted(error), &[]),
     }
     Ok(true)
+}
+
+/// Starts the process that answers for owners, where the kernel cannot.
+fn supervise(request: &mut Request, inherited: &Inherited) -> Result<(), SetupError> {
+    if inherited.one_id && !request.is_helper() {
+        request.supervisor = Some(owners::start().step(SetupStep::HandOver)?);
+    }
+    Ok(())
 }
 
 /// Forks the child of a request.

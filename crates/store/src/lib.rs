@@ -59,6 +59,7 @@ pub use containers::ContainerDir;
 pub use content::Content;
 pub use context::{ContextFilter, ContextTree, Decision, KeepAll};
 pub use error::StoreError;
+pub use files::owner::give;
 pub use files::{
     remove::remove_tree,
     scan::ScanOptions,

@@ -5,7 +5,7 @@ use std::{
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::{
-            fs::{PermissionsExt, chown},
+            fs::PermissionsExt,
             net::{UnixListener, UnixStream},
         },
     },
@@ -110,7 +110,7 @@ fn listen(directory: &OwnedFd) -> io::Result<UnixListener> {
 
 fn give(socket: &Path, owner: Owner) -> Result<(), Error> {
     let Owner { mode, uid, gid } = owner;
-    chown(socket, Some(uid), Some(gid)).map_err(|error| {
+    galley_store::give(socket, uid, gid).map_err(|error| {
         let message = format!("cannot give the socket of an SSH agent to {uid}:{gid}");
         Error::new(ErrorKind::Machine, message).because(error)
     })?;

@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
 /// Gives the directory `path` owner, mode and time of `meta`.
 pub(crate) fn set(path: &Path, meta: &Meta) -> io::Result<()> {
     if (meta.uid, meta.gid) != (0, 0) {
-        std::os::unix::fs::chown(path, Some(meta.uid), Some(meta.gid))?;
+        galley_store::give(path, meta.uid, meta.gid)?;
     }
     fs::set_permissions(path, std::fs::Permissions::from_mode(meta.mode.into()))?;
     let time = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };

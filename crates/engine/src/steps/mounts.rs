@@ -329,7 +329,7 @@ const fn store_sharing(sharing: Sharing) -> galley_store::Sharing {
 /// Gives a new cache mount its directory's attributes; set-id and sticky bits are not among them.
 fn set_attributes(dir: &Path, CacheOwner { mode, uid, gid }: CacheOwner) -> Result<(), Failed> {
     if (uid, gid) != (0, 0) {
-        std::os::unix::fs::chown(dir, Some(uid), Some(gid)).map_err(prepare_error)?;
+        galley_store::give(dir, uid, gid).map_err(prepare_error)?;
     }
     let mode = std::fs::Permissions::from_mode(mode & 0o777);
     fs::set_permissions(dir, mode).map_err(prepare_error)

@@ -71,13 +71,22 @@ fn rung(store: &Path) -> Fact {
             "in a user namespace",
             "steps run as root over this user's ranges of ids",
         ),
+        Some(Rung::SingleId) => Fact::new(
+            NAME,
+            Status::Limited,
+            "in a user namespace with one id",
+            format!(
+                "steps run as this user alone, who is root inside; other owners of files are told, not enforced, and each \
+                 question about them costs some 10 us; for more: {}",
+                why.join("; ")
+            ),
+        ),
         None => Fact::new(
             NAME,
             Status::Bad,
             "none",
             format!(
-                "RUN and `galley run` do not work here: {}; running without mounts or with a single id is not \
-                 supported yet",
+                "RUN and `galley run` do not work here: {}; running without mounts is not supported yet",
                 why.join("; ")
             ),
         )
@@ -193,8 +202,10 @@ fn ranges() -> Vec<Fact> {
                 Fact::new(NAME, Status::Good, value, "enough for any image")
             }
         }
-        Err(error @ UserNsError::NoRange { .. }) => Fact::new(NAME, Status::Bad, "none", error.to_string())
-            .change("usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER"),
+        Err(error @ UserNsError::NoRange { .. }) => {
+            Fact::new(NAME, Status::Limited, "none", error.to_string())
+                .change("usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER")
+        }
         Err(error) => Fact::new(NAME, Status::Bad, "unknown", error.to_string()),
     };
     vec![fact]
@@ -213,7 +224,7 @@ fn helper(name: &'static str) -> Fact {
         Some(path) => Fact::new(name, Status::Good, path.display().to_string(), "writes the map of ids"),
         None => Fact::new(
             name,
-            Status::Bad,
+            Status::Limited,
             "not in PATH",
             "only it may map a range of ids for an ordinary user",
         )

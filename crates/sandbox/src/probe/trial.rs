@@ -20,6 +20,8 @@ pub enum Rung {
     Root,
     /// In a user namespace with the user's ranges of ids.
     UserRange,
+    /// In a user namespace with this user alone; owners of files are told by a supervisor.
+    SingleId,
 }
 
 /// The result of a trial.
@@ -49,7 +51,9 @@ const PROGRAM: &str = "/galley-trial";
 /// Takes some 10 ms; the result holds until the next boot.
 pub fn trial(folder: &Path) -> Result<Trial, Error> {
     let mut obstacles = Vec::new();
-    for (rung, attempt) in [(Rung::Root, here as fn(&Path) -> _), (Rung::UserRange, in_user_namespace)] {
+    let rungs: [(Rung, fn(&Path) -> Result<(), String>); 3] =
+        [(Rung::Root, here), (Rung::UserRange, with_ranges), (Rung::SingleId, alone)];
+    for (rung, attempt) in rungs {
         let directory = Scratch::new(folder)?;
         match attempt(&directory.0) {
             Ok(()) => return Ok(Trial { rung: Some(rung), obstacles }),
@@ -111,16 +115,24 @@ fn attempt(layers: Layers) -> Result<(), String> {
     }
 }
 
+fn with_ranges(directory: &Path) -> Result<(), String> {
+    let maps = IdMaps::for_current_user().map_err(|error| error.to_string())?;
+    in_user_namespace(directory, &maps)
+}
+
+fn alone(directory: &Path) -> Result<(), String> {
+    in_user_namespace(directory, &IdMaps::alone())
+}
+
 /// Tries again as root of a user namespace, in a process of its own.
-fn in_user_namespace(directory: &Path) -> Result<(), String> {
+fn in_user_namespace(directory: &Path, maps: &IdMaps) -> Result<(), String> {
     if rustix::process::geteuid().is_root() {
         return Err("not tried: this user is root already".to_owned());
     }
-    let maps = IdMaps::for_current_user().map_err(|error| error.to_string())?;
     let role = OsString::from(init::PROBE.to_str().unwrap_or_default());
     let args = ["galley".into(), role, directory.as_os_str().to_owned()];
     let path = std::env::var_os("PATH").map(|value| ("PATH".into(), value));
-    userns::enter_and_reexec(&maps, args, path).map_err(|error| error.to_string())?;
+    userns::enter_and_reexec(maps, args, path).map_err(|error| error.to_string())?;
     match fs_err::read_to_string(directory.join(RESULT)) {
         Ok(text) if text.is_empty() => Ok(()),
         Ok(text) => Err(text),

@@ -1,7 +1,8 @@
 //! Ranges of system call numbers to a program of the kernel's classic BPF.
 
 use libc::{
-    BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter,
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W,
+    sock_filter,
 };
 
 use super::Action;
@@ -15,6 +16,9 @@ const ARGUMENT: (u32, u32) = (16, 20);
 const KILL_PROCESS: u32 = 0x8000_0000;
 const ERRNO: u32 = 0x0005_0000;
 const ALLOW: u32 = 0x7fff_0000;
+const NOTIFY: u32 = 0x7fc0_0000;
+/// O_CREAT, and what O_TMPFILE has beyond O_DIRECTORY.
+const CREATION: u32 = (libc::O_CREAT | libc::O_TMPFILE & !libc::O_DIRECTORY) as u32;
 
 /// Every CLONE_NEW* that `clone` takes.
 const NEW_NAMESPACES: u32 = 0x7e02_0000;
@@ -99,6 +103,13 @@ fn leaf(action: Action) -> Vec<sock_filter> {
             fail(libc::EPERM),
         ],
         Action::CheckPersonality => personality(),
+        Action::Notify => vec![give(NOTIFY)],
+        Action::NotifyCreation(argument) => vec![
+            load(ARGUMENT.0 + 8 * u32::from(argument)),
+            jump(BPF_JSET, CREATION, 0, 1),
+            give(NOTIFY),
+            give(ALLOW),
+        ],
     }
 }
 

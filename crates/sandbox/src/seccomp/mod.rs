@@ -43,6 +43,10 @@ pub(crate) enum Action {
     CheckSocket,
     /// Looks at the value.
     CheckPersonality,
+    /// Goes to the supervisor.
+    Notify,
+    /// Goes to the supervisor when the flags, which are this argument, say that a file may be made.
+    NotifyCreation(u8),
 }
 
 impl Rule {
@@ -94,6 +98,72 @@ pub(crate) fn docker_default(capabilities: Capabilities) -> Cow<'static, [libc::
         Some(usual) if capabilities == Capabilities::docker_default() => Cow::Borrowed(usual),
         _ => Cow::Owned(compiled(capabilities)),
     }
+}
+
+/// The calls that are about owners of files and identities of processes.
+const ABOUT_OWNERS: [&str; 37] = [
+    "chown",
+    "chroot",
+    "creat",
+    "execve",
+    "fchown",
+    "fchownat",
+    "fstat",
+    "getegid",
+    "geteuid",
+    "getgid",
+    "getgroups",
+    "getresgid",
+    "getresuid",
+    "getuid",
+    "lchown",
+    "lstat",
+    "mkdir",
+    "mkdirat",
+    "mknod",
+    "mknodat",
+    "newfstatat",
+    "open",
+    "openat",
+    "openat2",
+    "setfsgid",
+    "setfsuid",
+    "setgid",
+    "setgroups",
+    "setregid",
+    "setresgid",
+    "setresuid",
+    "setreuid",
+    "setuid",
+    "stat",
+    "statx",
+    "symlink",
+    "symlinkat",
+];
+
+/// The filter that hands the calls of this machine about owners over (crate::owners). Those of 32-bit programs go to the
+/// kernel, as does everything else.
+pub(crate) fn owners() -> Vec<libc::sock_filter> {
+    let native = |index| if index == 0 { owners_ranges(machines()[0].1) } else { vec![(0, Action::Allow)] };
+    let sections: Vec<_> =
+        machines().into_iter().enumerate().map(|(index, (arch, _))| (arch, native(index))).collect();
+    compile::program(&sections)
+}
+
+fn owners_ranges(column: Column) -> Vec<(u32, Action)> {
+    let mut actions = vec![Action::Allow; profile::LAST_KNOWN as usize + 2];
+    for row in profile::PROFILE.iter().filter(|row| ABOUT_OWNERS.contains(&row.0)) {
+        if let Some(action) = actions.get_mut(column(row) as usize) {
+            *action = match row.0 {
+                "open" => Action::NotifyCreation(1),
+                "openat" => Action::NotifyCreation(2),
+                _ => Action::Notify,
+            };
+        }
+    }
+    let mut ranges: Vec<(u32, Action)> = (0..).zip(actions).collect();
+    ranges.dedup_by_key(|range| range.1);
+    ranges
 }
 
 fn compiled(capabilities: Capabilities) -> Vec<libc::sock_filter> {

@@ -16,6 +16,8 @@ mod staging;
 pub(crate) mod step;
 mod terminal;
 
+pub(crate) use staging::new_mount;
+
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -44,9 +46,16 @@ pub(crate) struct Request {
     pub(crate) status: OwnedFd,
     streams: [OwnedFd; 3],
     extra: Option<OwnedFd>,
+    /// Leads to the process that answers for owners, where there has to be one.
+    pub(crate) supervisor: Option<OwnedFd>,
 }
 
 impl Request {
+    /// Whether it asks for a program of the host.
+    pub(crate) const fn is_helper(&self) -> bool {
+        self.kind == wire::HELPER
+    }
+
     /// Sorts the files of a message; `None` when they are not what a request has.
     pub(crate) fn from_files(kind: u8, files: Vec<OwnedFd>) -> Option<Self> {
         let mut files = files.into_iter();
@@ -57,6 +66,7 @@ impl Request {
             status: files.next()?,
             streams: [files.next()?, files.next()?, files.next()?],
             extra: files.next(),
+            supervisor: None,
         })
     }
 
@@ -138,7 +148,7 @@ fn sandbox(request: &Request, inherited: &Inherited) -> Result<ExecError, SetupE
     let master: Vec<BorrowedFd<'_>> = terminal.iter().map(|terminal| terminal.master.as_fd()).collect();
     request.report(&Setup::Ready { made }, &master);
     terminal::connect(terminal.as_ref(), &request.streams, &spec.user)?;
-    process::restrict(&spec, inherited)?;
+    process::restrict(&spec, inherited, request.supervisor.as_ref())?;
     if spec.init {
         return init::run(program, terminal.is_some());
     }
@@ -156,7 +166,7 @@ fn join(request: &Request, host: BorrowedFd<'_>, inherited: &Inherited) -> Resul
     let master: Vec<BorrowedFd<'_>> = terminal.iter().map(|terminal| terminal.master.as_fd()).collect();
     request.report(&Setup::Ready { made: Vec::new() }, &master);
     terminal::connect(terminal.as_ref(), &request.streams, &spec.user)?;
-    process::restrict(&spec, inherited)?;
+    process::restrict(&spec, inherited, request.supervisor.as_ref())?;
     Ok(program.exec())
 }
 
@@ -180,7 +190,7 @@ fn show_namespace(netns: &OwnedFd, directory: &str) -> Result<(), SetupError> {
     // SAFETY: one thread, and a new mount namespace invalidates no descriptor.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.step(SetupStep::MountStaging)?;
     let step = SetupStep::MountStaging;
-    let files = staging::new_mount("tmpfs", &[("mode", "0755")], rustix::mount::MountAttrFlags::empty());
+    let files = new_mount("tmpfs", &[("mode", "0755")], rustix::mount::MountAttrFlags::empty());
     let files = files.step_at(step, directory)?;
     staging::attach(files.as_fd(), rustix::fs::CWD, directory).step_at(step, directory)?;
     let mode = rustix::fs::Mode::from_raw_mode(0o644);

@@ -1,14 +1,16 @@
 //! The process itself: directory, limits, filter, identity.
 
+use std::os::fd::OwnedFd;
+
 use rustix::fs::Mode;
 use rustix::process::{Resource as Limit, setrlimit};
 
 use super::step::Step as _;
 use crate::error::{SetupError, SetupStep};
-use crate::seccomp;
 use crate::spec::{Resource, Seccomp, Spec, Ulimit};
-use crate::sys;
 use crate::zygote::Inherited;
+use crate::{owners, seccomp};
+use crate::{sys, userns};
 
 /// The mask of new files' permissions, as in Docker.
 const UMASK: u32 = 0o022;
@@ -17,7 +19,11 @@ const CAPABILITIES_MAX: usize = 64;
 
 /// Takes everything away that the program should not have. The order matters: the filter needs rights that go next,
 /// and changing the user comes after everything that only root may do.
-pub(crate) fn restrict(spec: &Spec, inherited: &Inherited) -> Result<(), SetupError> {
+pub(crate) fn restrict(
+    spec: &Spec,
+    inherited: &Inherited,
+    supervisor: Option<&OwnedFd>,
+) -> Result<(), SetupError> {
     reset(inherited)?;
     limits(spec)?;
     // Root may enter any directory; a user may own one that root of a user namespace cannot enter.
@@ -27,6 +33,9 @@ pub(crate) fn restrict(spec: &Spec, inherited: &Inherited) -> Result<(), SetupEr
     }
     if spec.seccomp == Seccomp::Default {
         sys::load_filter(&seccomp::docker_default(spec.capabilities)).step(SetupStep::LoadSeccomp)?;
+    }
+    if let Some(supervisor) = supervisor {
+        owners::hand_over(supervisor, spec.insecure).step(SetupStep::HandOver)?;
     }
     identity(spec)?;
     if early.is_err() {
@@ -43,7 +52,9 @@ pub(crate) fn reset(inherited: &Inherited) -> Result<(), SetupError> {
 }
 
 fn limits(spec: &Spec) -> Result<(), SetupError> {
-    for limit in &spec.ulimits {
+    // Where the kernel knows one user only, this one says who a process is (owners/ids.rs).
+    let ours = |resource: Resource| resource == Resource::Locks && userns::has_one_id();
+    for limit in spec.ulimits.iter().filter(|limit| !ours(limit.resource)) {
         let Ulimit { resource, soft, hard } = *limit;
         sys::set_limit(kernel_number(resource), soft, hard).step_at(SetupStep::SetLimits, resource.name())?;
     }

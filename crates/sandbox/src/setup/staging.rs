@@ -65,11 +65,7 @@ impl Staging {
         let file = rustix::fs::openat(&self.root, &name, flags, Mode::from_raw_mode(0o600))?;
         let mut file = std::fs::File::from(file);
         file.write_all(content)?;
-        rustix::fs::fchown(
-            &file,
-            Some(rustix::fs::Uid::from_raw(owner.0)),
-            Some(rustix::fs::Gid::from_raw(owner.1)),
-        )?;
+        crate::owners::give(&file, owner.0, owner.1)?;
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
         clone_mount(self.root.as_fd(), name, false)
     }

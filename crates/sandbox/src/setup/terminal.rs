@@ -10,7 +10,7 @@ use super::step::Step as _;
 use crate::error::{SetupError, SetupStep};
 use crate::pty;
 use crate::spec::{TtySize, User};
-use crate::sys;
+use crate::{sys, userns};
 
 /// Both sides of a terminal.
 pub(crate) struct Terminal {
@@ -35,7 +35,9 @@ pub(crate) fn open_further(size: TtySize, uid: u32) -> Result<Terminal, SetupErr
     let peer = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = ioctl_tiocgptpeer(&master, peer).step(SetupStep::OpenTerminal)?;
     pty::set_size(slave.as_fd(), size).step(SetupStep::OpenTerminal)?;
-    fchown(&slave, Some(Uid::from_raw(uid)), None).step(SetupStep::OpenTerminal)?;
+    if !userns::has_one_id() {
+        fchown(&slave, Some(Uid::from_raw(uid)), None).step(SetupStep::OpenTerminal)?;
+    }
     Ok(Terminal { master, slave })
 }
 

@@ -3,12 +3,18 @@
 use std::path::Path;
 
 use super::UserNsError;
+use crate::probe::find_program;
 
 /// Larger tables are not read; a line has some 25 bytes.
 const TABLE_MAX: u64 = 16 << 20;
 const SUBUID: &str = "/etc/subuid";
 const SUBGID: &str = "/etc/subgid";
 const PASSWD: &str = "/etc/passwd";
+
+/// Names a rung of the ladder to stand on, for tests.
+const FORCED: &str = "GALLEY_RUNG";
+/// What maps ranges.
+const HELPERS: [&str; 2] = ["newuidmap", "newgidmap"];
 
 /// Consecutive ids inside that stand for consecutive ids outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +46,30 @@ impl IdMaps {
             uids: map(Path::new(SUBUID), &user, uid, uid)?,
             gids: map(Path::new(SUBGID), &user, uid, gid)?,
         })
+    }
+
+    /// The user alone: root inside, with nobody beside.
+    pub fn alone() -> Self {
+        let one = |outside| vec![IdRange { inside: 0, outside, count: 1 }];
+        Self { uids: one(rustix::process::getuid().as_raw()), gids: one(rustix::process::getgid().as_raw()) }
+    }
+
+    /// The best that this user can have: its ranges, where there are any with the programs that map them, else itself
+    /// alone.
+    pub fn best() -> Result<Self, UserNsError> {
+        if std::env::var_os(FORCED).is_some_and(|rung| rung == "single-id") {
+            return Ok(Self::alone());
+        }
+        match Self::for_current_user() {
+            Ok(maps) if HELPERS.iter().all(|name| find_program(name).is_some()) => Ok(maps),
+            Ok(_) | Err(UserNsError::NoRange { .. }) => Ok(Self::alone()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether it is the user alone, which needs no help to be mapped.
+    pub fn is_alone(&self) -> bool {
+        self.uid_count() == 1 && self.gid_count() == 1
     }
 
     /// How many user ids there are inside.

@@ -4,6 +4,8 @@
 //! root. The child waits until `newuidmap` and `newgidmap`, which are setuid, have written its maps. It keeps the
 //! user's supplementary groups, which may be what lets it read the context; every sandbox replaces them.
 
+use std::sync::OnceLock;
+
 mod enter;
 mod error;
 mod maps;
@@ -19,4 +21,14 @@ pub fn in_user_namespace() -> bool {
     let Ok(map) = fs_err::read_to_string("/proc/self/uid_map") else { return false };
     let numbers: Vec<&str> = map.split_whitespace().collect();
     numbers != ["0", "0", "4294967295"]
+}
+
+/// Whether the process is in a user namespace in which one user is mapped: then no file can have another owner.
+pub fn has_one_id() -> bool {
+    static ONE: OnceLock<bool> = OnceLock::new();
+    *ONE.get_or_init(|| {
+        let map = fs_err::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        let numbers: Vec<&str> = map.split_whitespace().collect();
+        matches!(numbers.as_slice(), [_, _, "1"])
+    })
 }

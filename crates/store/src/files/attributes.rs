@@ -8,12 +8,16 @@ use rustix::{
     io::Errno,
 };
 
-use super::xattrs;
+use super::{owner, xattrs};
 
 /// Gives an open file or directory everything, in the order that works: a change of owner clears set-id bits and
 /// capabilities, and everything else changes no time but the last.
 pub(crate) fn set_open(file: BorrowedFd<'_>, meta: &Meta) -> Result<(), Errno> {
-    rustix::fs::fchown(file, Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)))?;
+    if owner::is_marked() {
+        owner::mark(file, (meta.uid, meta.gid))?;
+    } else {
+        rustix::fs::fchown(file, Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)))?;
+    }
     rustix::fs::fchmod(file, Mode::from_raw_mode(u32::from(meta.mode)))?;
     set_rest(file, meta)
 }
@@ -67,6 +71,9 @@ pub(crate) fn set_time(directory: BorrowedFd<'_>, name: &CStr, time: Time) -> Re
 }
 
 fn set_owner(directory: BorrowedFd<'_>, name: &CStr, meta: &Meta) -> Result<(), Errno> {
+    if owner::is_marked() {
+        return owner::mark_at(directory, name, (meta.uid, meta.gid));
+    }
     let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
     rustix::fs::chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
 }

@@ -13,6 +13,7 @@ use rustix::{
     io::Errno,
 };
 
+use super::owner;
 use crate::{StoreError, error::At};
 
 /// The prefix of overlayfs' own attributes for root.
@@ -104,6 +105,10 @@ fn mark(file: BorrowedFd<'_>, kind: &Kind) -> Result<(), Errno> {
     let Some(value) = stand_in::text(kind) else { return Ok(()) };
     match rustix::fs::fsetxattr(file, DEVICE, value.as_bytes(), XattrFlags::empty()) {
         Err(Errno::NOTSUP) => Ok(()),
+        Ok(()) if owner::is_marked() => {
+            // Who looks for owners only then looks for devices too.
+            rustix::fs::fsetxattr(file, owner::ATTRIBUTE, b"0:0", XattrFlags::empty())
+        }
         set => set,
     }
 }
@@ -116,7 +121,8 @@ pub(crate) fn stands_in_for(attributes: &Xattrs) -> Option<Kind> {
 
 /// Whether an attribute is how this store writes something down, and none of the image's.
 pub(crate) fn is_ours(name: &[u8]) -> bool {
-    overlay_attribute(name).is_some() || *name == *DEVICE.as_bytes()
+    overlay_attribute(name).is_some()
+        || [DEVICE, owner::ATTRIBUTE].iter().any(|ours| *name == *ours.as_bytes())
 }
 
 /// What an attribute of overlayfs says, without its prefix; `None` for other attributes.

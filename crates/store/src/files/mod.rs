@@ -3,7 +3,7 @@
 //! | | |
 //! |---|---|
 //! | [`cursor`] | opens directories below a root |
-//! | [`attributes`], [`xattrs`] | mode, owner, time, extended attributes |
+//! | [`attributes`], [`owner`], [`xattrs`] | mode, owner, time, extended attributes |
 //! | [`copier`] | the bytes of one file: sharing, copying, checking |
 //! | [`materialise`], [`conform`], [`unpack`], [`writers`] | tree or archive to files |
 //! | [`scan`], [`walk`], [`hash`] | files to tree |
@@ -17,6 +17,7 @@ pub(crate) mod hash;
 pub(crate) mod listing;
 pub(crate) mod materialise;
 pub(crate) mod open;
+pub(crate) mod owner;
 pub(crate) mod remove;
 pub(crate) mod scan;
 pub(crate) mod unpack;

@@ -15,6 +15,7 @@ use rustix::fs::FileType;
 use super::{
     dialect::{overlay_attribute, stands_in_for},
     hash::{Hashed, Hasher, Job, hashing},
+    owner,
     walk::{Found, Visit, Visitor, walk},
     xattrs,
 };
@@ -43,9 +44,9 @@ impl Store {
         }
         for (index, first) in same {
             let first = &entries[first];
-            let (kind, xattrs) = (first.kind.clone(), first.meta.xattrs.clone());
+            let (kind, meta) = (first.kind.clone(), first.meta.clone());
             entries[index].kind = kind;
-            entries[index].meta.xattrs = xattrs;
+            entries[index].meta = meta;
         }
         Ok(Tree::from_entries(entries))
     }
@@ -76,7 +77,9 @@ impl Visitor for Scan<'_, '_, '_> {
                 "overlayfs renamed it by reference: the overlay must be mounted with redirect_dir=off";
             return Err(StoreError::Unsupported { path: found.host_path(), reason });
         }
-        let meta = Meta { xattrs: xattrs::of_image(attributes), ..found.meta() };
+        let mut meta = found.meta();
+        set_owner(&mut meta, owner::of(&attributes));
+        meta.xattrs = xattrs::of_image(attributes);
         self.push(found, meta, Kind::Directory { opaque });
         Ok(())
     }
@@ -102,8 +105,19 @@ impl Visitor for Scan<'_, '_, '_> {
             // A socket means nothing without its process.
             _ => return Ok(()),
         };
-        self.push(found, found.meta(), kind);
+        let mut meta = found.meta();
+        if kind != Kind::Whiteout {
+            let marked = owner::at(parent.as_fd(), name).at("read the owner of", found.host_path())?;
+            set_owner(&mut meta, marked);
+        }
+        self.push(found, meta, kind);
         Ok(())
+    }
+}
+
+fn set_owner(meta: &mut Meta, marked: Option<(u32, u32)>) {
+    if let Some((uid, gid)) = marked {
+        (meta.uid, meta.gid) = (uid, gid);
     }
 }
 
@@ -150,6 +164,7 @@ fn finish_file(entry: &mut Entry, hashed: Hashed, dir: &Path) -> Result<(), Stor
         Some(device) => entry.kind = device,
         None => (*size, *digest) = (hashed.size, hashed.digest),
     }
+    set_owner(&mut entry.meta, owner::of(&hashed.xattrs));
     entry.meta.xattrs = xattrs::of_image(hashed.xattrs);
     Ok(())
 }

@@ -1,0 +1,144 @@
+//! Who owns a file, written on the file itself.
+//!
+//! Regular files and directories carry a user attribute. Nothing else can have one; those get the one attribute that root
+//! of a user namespace can give them, that of capabilities, which means nothing on what cannot be executed: the ids are
+//! in the places of the capability sets. The store reads and writes the same (galley-store's files/owner.rs).
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd};
+
+use rustix::fs::{AtFlags, FileType, Stat, XattrFlags, getxattr, lgetxattr, removexattr, setxattr};
+use rustix::io::Errno;
+
+/// The attribute of regular files and directories: `USER:GROUP`.
+const OWNER: &str = "user.galley.owner";
+/// The attribute of everything else.
+const CAPABILITY: &str = "security.capability";
+/// That an empty file stands in for a device: galley-oci's stand_in.rs.
+const DEVICE: &str = "user.galley.device";
+/// The second version of the attribute's form, in the file's byte order.
+const REVISION: [u8; 4] = [0, 0, 0, 2];
+const CAPABILITY_BYTES: usize = 20;
+
+/// A user and a group.
+pub(super) type Owner = (u32, u32);
+
+/// The mark of the file at `path`, as it is followed or not; `None` for what is root's, or not there.
+pub(super) fn read(path: &CStr, follow: bool) -> Option<Owner> {
+    let get = |name: &str, buffer: &mut [u8]| {
+        if follow { getxattr(path, name, &mut *buffer) } else { lgetxattr(path, name, &mut *buffer) }
+    };
+    let mut buffer = [0; 32];
+    if let Ok(length) = get(OWNER, &mut buffer) {
+        return owner(&buffer[..length]);
+    }
+    let length = get(CAPABILITY, &mut buffer).ok()?;
+    let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+    let stat = rustix::fs::statat(rustix::fs::CWD, path, flags).ok()?;
+    if has_user_attributes(&stat) { None } else { owner_in_capabilities(&buffer[..length]) }
+}
+
+/// The device that an empty file stands in for.
+pub(super) fn device(path: &CStr, follow: bool) -> Option<(FileType, u32, u32)> {
+    let mut buffer = [0; 32];
+    let get = |buffer: &mut [u8]| {
+        if follow { getxattr(path, DEVICE, &mut *buffer) } else { lgetxattr(path, DEVICE, &mut *buffer) }
+    };
+    let length = get(&mut buffer).ok()?;
+    let (letter, numbers) = std::str::from_utf8(&buffer[..length]).ok()?.split_once(' ')?;
+    let (major, minor) = numbers.split_once(':')?;
+    let kind = match letter {
+        "c" => FileType::CharacterDevice,
+        "b" => FileType::BlockDevice,
+        _ => return None,
+    };
+    Some((kind, major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// Marks the open file. What cannot be marked (no attributes there) stays root's.
+pub(super) fn write(file: impl AsFd, (user, group): Owner) -> Result<(), Errno> {
+    let stat = rustix::fs::fstat(file.as_fd())?;
+    let path = name_of(&file);
+    let result = if has_user_attributes(&stat) {
+        if (user, group) == (0, 0) && device(&path, true).is_none() {
+            removexattr(&*path, OWNER)
+        } else {
+            setxattr(&*path, OWNER, format!("{user}:{group}").as_bytes(), XattrFlags::empty())
+        }
+    } else if (user, group) == (0, 0) {
+        removexattr(&*path, CAPABILITY)
+    } else {
+        setxattr(&*path, CAPABILITY, &in_capabilities((user, group)), XattrFlags::empty())
+    };
+    match result {
+        Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
+        result => result,
+    }
+}
+
+/// Says of an open empty file that it is a device of root.
+pub(super) fn write_device(file: impl AsFd, text: &str) -> Result<(), Errno> {
+    let path = name_of(&file);
+    setxattr(&*path, DEVICE, text.as_bytes(), XattrFlags::empty())?;
+    setxattr(&*path, OWNER, b"0:0", XattrFlags::empty())
+}
+
+/// Gives an open file that this process has made to somebody: by its mark, where the kernel knows one user only.
+pub(crate) fn give(file: impl AsFd, user: u32, group: u32) -> Result<(), Errno> {
+    use rustix::fs::{Gid, Uid, fchown, fsetxattr};
+    if !crate::userns::has_one_id() {
+        return fchown(file, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
+    }
+    if (user, group) == (0, 0) {
+        return Ok(());
+    }
+    match fsetxattr(file, OWNER, format!("{user}:{group}").as_bytes(), XattrFlags::empty()) {
+        // A terminal, a pipe, and files in memory before Linux 6.6.
+        Err(Errno::NOTSUP | Errno::PERM) => Ok(()),
+        result => result,
+    }
+}
+
+/// Its name in the supervisor's working directory, which is its /proc. Leads to the file itself, to links too.
+fn name_of(file: &impl AsFd) -> CString {
+    CString::new(format!("self/fd/{}", file.as_fd().as_raw_fd())).unwrap_or_default()
+}
+
+fn has_user_attributes(stat: &Stat) -> bool {
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    matches!(kind, FileType::RegularFile | FileType::Directory)
+}
+
+fn owner(text: &[u8]) -> Option<Owner> {
+    let (user, group) = std::str::from_utf8(text).ok()?.split_once(':')?;
+    Some((user.parse().ok()?, group.parse().ok()?))
+}
+
+fn in_capabilities((user, group): Owner) -> [u8; CAPABILITY_BYTES] {
+    let mut value = [0; CAPABILITY_BYTES];
+    value[..4].copy_from_slice(&REVISION);
+    value[4..8].copy_from_slice(&user.to_le_bytes());
+    value[8..12].copy_from_slice(&group.to_le_bytes());
+    value
+}
+
+fn owner_in_capabilities(value: &[u8]) -> Option<Owner> {
+    let word = |at: usize| Some(u32::from_le_bytes(value.get(at..at + 4)?.try_into().ok()?));
+    (value.len() == CAPABILITY_BYTES && value[..4] == REVISION).then_some((word(4)?, word(8)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_is_read_as_it_was_written() {
+        for pair in [(0, 0), (65534, 1), (u32::MAX - 1, 1 << 31)] {
+            assert_eq!(owner_in_capabilities(&in_capabilities(pair)), Some(pair));
+            assert_eq!(owner(format!("{}:{}", pair.0, pair.1).as_bytes()), Some(pair));
+        }
+        assert_eq!([owner(b""), owner(b"1"), owner(b"1:x"), owner(b"\xff:1")], [None; 4]);
+        assert_eq!(owner_in_capabilities(&[0; CAPABILITY_BYTES]), None);
+        assert_eq!(owner_in_capabilities(&REVISION), None);
+    }
+}

@@ -1,0 +1,131 @@
+//! The process that answers.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::files::Reply;
+use super::ids::Table;
+use super::kernel::{self, Listener};
+use super::task::Task;
+use super::{READY, ROOTS_DIFFER, calls};
+use crate::setup::new_mount;
+use crate::sys::{self, Fork};
+use crate::wire;
+
+/// What the supervisor may do: what is needed to look into a process and to do for it what root of a sandbox may.
+const CAPABILITIES: [u32; 9] = [
+    0,  // CHOWN
+    1,  // DAC_OVERRIDE
+    2,  // DAC_READ_SEARCH
+    3,  // FOWNER
+    4,  // FSETID
+    18, // SYS_CHROOT
+    19, // SYS_PTRACE
+    24, // SYS_RESOURCE
+    31, // SETFCAP
+];
+
+/// Where the supervisor keeps its socket.
+const SOCKET: i32 = 3;
+
+/// Starts a supervisor for one sandbox; gives the end of its socket that is for the sandbox's first process.
+pub(crate) fn start() -> Result<OwnedFd, Errno> {
+    let (ours, theirs) = wire::packet_pair()?;
+    // SAFETY: this process has one thread, so the child may do what it likes.
+    match unsafe { sys::fork_into(0) } {
+        Ok(Fork::Child) => sys::exit_now(i32::from(run(theirs.as_fd()).is_err())),
+        Ok(Fork::Parent { .. }) => Ok(ours),
+        Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)),
+    }
+}
+
+/// Everything that this process was forked with is closed first: others wait for those files to end.
+fn run(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    sys::place_descriptor(socket, SOCKET).map_err(|_| Errno::BADF)?;
+    kernel::close_from(SOCKET as u32 + 1);
+    // SAFETY: it was placed at this number, and nothing else in this process owns it.
+    let socket = unsafe { sys::adopt_descriptor(SOCKET) };
+    // Of this pid namespace, in which the sandbox's processes have numbers; it stays out of the sandbox's reach.
+    let proc = new_mount("proc", &[], MountAttrFlags::empty());
+    let proc = proc.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    let (mut about, mut files) = ([0; 1], Vec::new());
+    if wire::receive(&socket, &mut about, &mut files)? == 0 {
+        // The sandbox could not be set up.
+        return Ok(());
+    }
+    let (Some(mounts), Some(listener)) = (files.pop(), files.pop()) else { return Err(Errno::BADF) };
+    move_into_link_name_space(mounts.as_fd(), Some(LinkNameSpaceType::Mount))?;
+    drop(mounts);
+    rustix::process::fchdir(&proc)?;
+    let bits = CAPABILITIES.iter().fold(0, |bits, number| bits | 1 << number);
+    let bits = bits & sys::permitted_capabilities();
+    sys::set_capabilities(bits, 0).map_err(|_| Errno::PERM)?;
+    let supervisor = Supervisor { proc, roots_differ: about[0] == ROOTS_DIFFER, table: Table::new() };
+    let listener = Listener::new(listener);
+    wire::send(&socket, READY, &[])?;
+    drop(socket);
+    supervisor.serve(&listener)
+}
+
+struct Supervisor {
+    /// The working directory.
+    proc: OwnedFd,
+    /// Whether processes may have other roots than the first one.
+    roots_differ: bool,
+    table: Table,
+}
+
+impl Supervisor {
+    /// Until no process is left.
+    fn serve(mut self, listener: &Listener) -> Result<(), Errno> {
+        while let Some(call) = listener.receive()? {
+            let task = Task { listener, call };
+            match self.answer(&task) {
+                Ok(Reply::Kernel) => listener.go_on(call.id),
+                Ok(Reply::Value(value)) => listener.answer(call.id, value),
+                Ok(Reply::Done) => {}
+                Err(error) => listener.fail(call.id, error),
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, task: &Task<'_>) -> Result<Reply, Errno> {
+        let number = libc::c_long::from(task.call.number);
+        if number == libc::SYS_chroot {
+            self.roots_differ = true;
+            return Ok(Reply::Kernel);
+        }
+        if self.roots_differ {
+            self.share_root(task)?;
+        }
+        let asks = is_question(number);
+        match calls::answer(task, &mut self.table) {
+            // The kernel says what is wrong with the question; and it knows /proc/self.
+            Err(_) if asks => Ok(Reply::Kernel),
+            answer => answer,
+        }
+    }
+
+    /// Takes the root that the process has.
+    fn share_root(&self, task: &Task<'_>) -> Result<(), Errno> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::openat(CWD, format!("{}/root", task.call.pid), flags, Mode::empty())?;
+        rustix::process::fchdir(&root)?;
+        kernel::root_is_here()?;
+        rustix::process::fchdir(&self.proc)
+    }
+}
+
+/// Calls that change nothing, which the kernel may answer as well; and those whose failure it had better explain.
+fn is_question(number: libc::c_long) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if matches!(number, libc::SYS_stat | libc::SYS_lstat) {
+        return true;
+    }
+    matches!(number, libc::SYS_fstat | libc::SYS_newfstatat | libc::SYS_statx | libc::SYS_execve)
+}
