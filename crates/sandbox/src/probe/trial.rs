@@ -46,12 +46,15 @@ pub struct Obstacle {
 const RESULT: &str = "result";
 const PROGRAM: &str = "/galley-trial";
 
+/// Tries a rung in a directory; else why it does not carry.
+type Attempt = fn(&Path) -> Result<(), String>;
+
 /// Tries to make a sandbox with its layers in `folder`, which has to exist.
 ///
 /// Takes some 10 ms; the result holds until the next boot.
 pub fn trial(folder: &Path) -> Result<Trial, Error> {
     let mut obstacles = Vec::new();
-    let rungs: [(Rung, fn(&Path) -> Result<(), String>); 3] =
+    let rungs: [(Rung, Attempt); 3] =
         [(Rung::Root, here), (Rung::UserRange, with_ranges), (Rung::SingleId, alone)];
     for (rung, attempt) in rungs {
         let directory = Scratch::new(folder)?;
