@@ -75,8 +75,9 @@ pub struct Spec {
 /// Size of /dev/shm unless asked otherwise, as in Docker.
 pub const DEFAULT_SHM_SIZE: u64 = 64 << 20;
 
-/// What Docker hides: kernel memory, keys and timers of the whole machine.
-const MASKED_PATHS: [&str; 13] = [
+/// What Docker hides: kernel memory, keys and timers of the whole machine. And what it does not: pages of the machine, and the
+/// file that makes a disk in memory when it is read.
+const MASKED_PATHS: [&str; 17] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -90,6 +91,10 @@ const MASKED_PATHS: [&str; 13] = [
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
     "/sys/devices/system/cpu/cpu0/thermal_throttle",
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/sys/class/zram-control",
 ];
 
 /// What Docker makes read-only: settings of the whole machine.

@@ -13,6 +13,7 @@
 mod cgroup;
 mod chroot;
 mod crash;
+mod escape;
 mod fixture;
 mod net;
 mod process;
@@ -35,6 +36,7 @@ fn main() -> std::process::ExitCode {
         cgroup::TESTS,
         chroot::TESTS,
         service::TESTS,
+        escape::TESTS,
         user::TESTS,
     ])
 }

@@ -7,6 +7,7 @@ mod cgroup;
 mod contexts;
 mod crash;
 mod errors;
+mod escape;
 mod faults;
 mod keep;
 mod lock;

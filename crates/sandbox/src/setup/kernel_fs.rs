@@ -7,6 +7,7 @@ use rustix::fs::{CWD, Dev, FileType, Mode, makedev, mkdirat, mknodat, symlinkat}
 use rustix::mount::MountAttrFlags;
 
 use super::mounts::Builder;
+use super::path;
 use super::staging::{INERT, RDONLY, Staging, attach, attach_at, clone_mount, new_mount};
 use super::step::Step as _;
 use crate::error::{SetupError, SetupStep};
@@ -44,22 +45,58 @@ const LINKS: [(&str, &str); 6] = [
 /// Group `tty` of Debian, Fedora, Alpine and all others: owner of terminals.
 const TTY_GROUP: &str = "5";
 
-pub(crate) fn mount_all(builder: &mut Builder, spec: &Spec) -> Result<(), SetupError> {
+/// The kernel's own files, wherever the image has them mounted: /proc and /sys may be links, and where those lead may change
+/// with every mount.
+pub(crate) struct KernelFiles {
+    proc: OwnedFd,
+    sys: OwnedFd,
+}
+
+impl KernelFiles {
+    /// What is at a path like /proc/sys, if it exists.
+    fn find(&self, builder: &Builder, path: &Path, step: SetupStep) -> Result<Option<OwnedFd>, SetupError> {
+        for (mount, name) in [(&self.proc, "/proc"), (&self.sys, "/sys")] {
+            if let Ok(rest) = path.strip_prefix(name) {
+                return path::find(mount.as_fd(), rest).step_at(step, path);
+            }
+        }
+        path::find(builder.root(), path).step_at(step, path)
+    }
+}
+
+pub(crate) fn mount_all(builder: &mut Builder, spec: &Spec) -> Result<KernelFiles, SetupError> {
     let proc = new_mount("proc", &[], INERT).step(SetupStep::MountProc)?;
     builder.attach(proc.as_fd(), Path::new("/proc"))?;
     mount_dev(builder, spec)?;
-    mount_sys(builder, spec)
+    Ok(KernelFiles { proc, sys: mount_sys(builder, spec)? })
 }
 
-/// Masked and read-only paths, after everything that could cover them.
-pub(crate) fn restrict_paths(builder: &mut Builder, spec: &Spec) -> Result<(), SetupError> {
+/// Masked and read-only paths of the kernel's own files.
+pub(crate) fn restrict_paths(
+    builder: &mut Builder,
+    files: &KernelFiles,
+    spec: &Spec,
+) -> Result<(), SetupError> {
     for path in &spec.readonly_paths {
-        builder.make_readonly(path)?;
+        let found = files.find(builder, path, SetupStep::ReadonlyPath)?;
+        found.map_or(Ok(()), |found| builder.make_readonly(&found, path))?;
     }
     for path in &spec.masked_paths {
-        builder.mask(path)?;
+        let found = files.find(builder, path, SetupStep::MaskPath)?;
+        found.map_or(Ok(()), |found| builder.mask(&found, path))?;
     }
     Ok(())
+}
+
+/// The same for what somebody had mounted there instead, such as the host's own /proc.
+pub(crate) fn restrict_covered(builder: &mut Builder, spec: &Spec) -> Result<(), SetupError> {
+    let is_ours = |target: &Path| target.starts_with("/proc") || target.starts_with("/sys");
+    if !spec.mounts.iter().any(|mount| is_ours(&mount.target)) {
+        return Ok(());
+    }
+    let open = |name| builder.open(Path::new(name)).step_at(SetupStep::MaskPath, name);
+    let files = KernelFiles { proc: open("/proc")?, sys: open("/sys")? };
+    restrict_paths(builder, &files, spec)
 }
 
 /// The directory itself forbids device files, so CAP_MKNOD makes nothing that opens; each device is a mount.
@@ -148,7 +185,7 @@ fn mount_devpts(dev: &OwnedFd, spec: &Spec) -> Result<(), SetupError> {
 }
 
 /// sysfs shows the devices of one network namespace and can be mounted by its owner only; else the host's is bound.
-fn mount_sys(builder: &mut Builder, spec: &Spec) -> Result<(), SetupError> {
+fn mount_sys(builder: &mut Builder, spec: &Spec) -> Result<OwnedFd, SetupError> {
     let readonly = if spec.insecure { MountAttrFlags::empty() } else { MountAttrFlags::MOUNT_ATTR_RDONLY };
     let flags = INERT | readonly;
     match new_mount("sysfs", &[], flags) {
@@ -156,19 +193,20 @@ fn mount_sys(builder: &mut Builder, spec: &Spec) -> Result<(), SetupError> {
             let sys = clone_mount(CWD, "/sys", true).step(SetupStep::MountSys)?;
             sys::add_mount_flags(sys.as_fd(), RDONLY | u64::from(INERT.bits()), true)
                 .step(SetupStep::MountSys)?;
-            builder.attach(sys.as_fd(), Path::new("/sys"))
+            builder.attach(sys.as_fd(), Path::new("/sys"))?;
+            Ok(sys)
         }
         result => {
             let sys = result.step(SetupStep::MountSys)?;
             builder.attach(sys.as_fd(), Path::new("/sys"))?;
-            mount_cgroup(builder, flags);
-            Ok(())
+            mount_cgroup(&sys, flags);
+            Ok(sys)
         }
     }
 }
 
 /// The sandbox's own part of the unified hierarchy, read-only. Hosts with the old ones show none.
-fn mount_cgroup(builder: &Builder, flags: MountAttrFlags) {
+fn mount_cgroup(sys: &OwnedFd, flags: MountAttrFlags) {
     const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
     let is_unified = |fs: rustix::fs::StatFs| fs.f_type as u64 == CGROUP2_SUPER_MAGIC;
     if !rustix::fs::statfs("/sys/fs/cgroup").is_ok_and(is_unified) {
@@ -176,7 +214,7 @@ fn mount_cgroup(builder: &Builder, flags: MountAttrFlags) {
     }
     // An outer container may keep the hierarchy to itself; nothing in a build needs it.
     if let (Ok(cgroup), Ok(point)) =
-        (new_mount("cgroup2", &[], flags), builder.open(Path::new("/sys/fs/cgroup")))
+        (new_mount("cgroup2", &[], flags), path::open(sys.as_fd(), Path::new("fs/cgroup")))
     {
         let _ = attach_at(cgroup.as_fd(), point.as_fd());
     }

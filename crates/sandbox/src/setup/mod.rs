@@ -225,11 +225,12 @@ fn build_root(spec: &Spec, inherited: &Inherited) -> Result<Vec<MadeMountPoint>,
     if spec.insecure {
         builder.allow_devices()?;
     }
-    kernel_fs::mount_all(&mut builder, spec)?;
+    let kernel_files = kernel_fs::mount_all(&mut builder, spec)?;
+    kernel_fs::restrict_paths(&mut builder, &kernel_files, spec)?;
     for mount in &spec.mounts {
         builder.mount(mount)?;
     }
-    kernel_fs::restrict_paths(&mut builder, spec)?;
+    kernel_fs::restrict_covered(&mut builder, spec)?;
     if spec.readonly_root {
         builder.make_root_readonly()?;
     }

@@ -99,18 +99,16 @@ impl Builder {
         clone_mount(part.as_fd(), "", false).step_at(SetupStep::CloneMount, subpath)
     }
 
-    /// Hides a path behind an empty directory or file, if it exists.
-    pub(crate) fn mask(&mut self, target: &Path) -> Result<(), SetupError> {
-        let Some(found) = self.find(target, SetupStep::MaskPath)? else { return Ok(()) };
+    /// Hides what was found at a path behind an empty directory or file.
+    pub(crate) fn mask(&mut self, found: &OwnedFd, target: &Path) -> Result<(), SetupError> {
         let is_directory = path::file_type(found.as_fd()).ok() == Some(FileType::Directory);
         let cover = if is_directory { self.staging.empty_directory() } else { self.staging.null() };
         let cover = cover.step_at(SetupStep::MaskPath, target)?;
         attach_at(cover.as_fd(), found.as_fd()).step_at(SetupStep::MaskPath, target)
     }
 
-    /// Makes a path and everything below it read-only, if it exists.
-    pub(crate) fn make_readonly(&mut self, target: &Path) -> Result<(), SetupError> {
-        let Some(found) = self.find(target, SetupStep::ReadonlyPath)? else { return Ok(()) };
+    /// Makes what was found at a path, and everything below it, read-only.
+    pub(crate) fn make_readonly(&mut self, found: &OwnedFd, target: &Path) -> Result<(), SetupError> {
         let view = clone_mount(found.as_fd(), "", true).step_at(SetupStep::ReadonlyPath, target)?;
         sys::add_mount_flags(view.as_fd(), RDONLY, true).step_at(SetupStep::ReadonlyPath, target)?;
         attach_at(view.as_fd(), found.as_fd()).step_at(SetupStep::ReadonlyPath, target)
@@ -119,15 +117,6 @@ impl Builder {
     /// Makes the root itself, not what is mounted in it, read-only.
     pub(crate) fn make_root_readonly(&self) -> Result<(), SetupError> {
         sys::add_mount_flags(self.root.as_fd(), RDONLY, false).step(SetupStep::ReadonlyRoot)
-    }
-
-    fn find(&self, target: &Path, step: SetupStep) -> Result<Option<OwnedFd>, SetupError> {
-        match self.open(target) {
-            Ok(found) => Ok(Some(found)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(None),
-            Err(error) => Err(error).step_at(step, target),
-        }
     }
 
     fn is_root(&self, point: BorrowedFd<'_>) -> bool {

@@ -22,6 +22,14 @@ pub(crate) fn open(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
     Ok(lookup(root, path, OFlags::empty())?)
 }
 
+/// The same for what may be missing.
+pub(crate) fn find(root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<OwnedFd>> {
+    match lookup(root, path, OFlags::empty()) {
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        result => Ok(Some(result?)),
+    }
+}
+
 fn lookup(root: BorrowedFd<'_>, path: &Path, more: OFlags) -> Result<OwnedFd, Errno> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;

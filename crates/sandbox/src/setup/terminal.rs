@@ -50,6 +50,7 @@ pub(crate) fn connect(
     for (number, given) in given.iter().enumerate() {
         let stream = terminal.map_or(given, |terminal| &terminal.slave);
         if terminal.is_none() {
+            refuse_directory(given)?;
             give_pipe_to(given, user);
         }
         sys::place_descriptor(stream.as_fd(), number as i32).step(SetupStep::ConnectStreams)?;
@@ -58,6 +59,12 @@ pub(crate) fn connect(
         rustix::process::ioctl_tiocsctty(&terminal.slave).step(SetupStep::OpenTerminal)?;
     }
     sys::close_on_exec_from(3).step(SetupStep::CloseFiles)
+}
+
+/// From a directory of the host, `..` would lead to all of it.
+fn refuse_directory(stream: &OwnedFd) -> Result<(), SetupError> {
+    let is_directory = path::file_type(stream.as_fd()).ok() == Some(FileType::Directory);
+    if is_directory { Err(rustix::io::Errno::ISDIR).step(SetupStep::ConnectStreams) } else { Ok(()) }
 }
 
 /// A user other than root can open /dev/stdout again only when the pipe is theirs (web servers log that way).
