@@ -71,7 +71,7 @@ impl Outside {
     }
 
     /// Nothing has changed, and nobody came but these many guests.
-    fn is_untouched(mut self, guests: usize) {
+    fn assert_untouched(mut self, guests: usize) {
         assert_eq!(fs::read_to_string(&self.canary).unwrap(), self.secret);
         assert_eq!(settings(), self.settings);
         drop(self.victim.stdin.take());
@@ -167,7 +167,7 @@ fn no_attempt_leads_out() {
         let said = kitchen.galley(&[&["run", "--rm"], flags, &["app"], &attack, host].concat());
         guests += tally.add(&format!("{flags:?}"), &said);
     }
-    outside.is_untouched(guests);
+    outside.assert_untouched(guests);
     tally.print();
 }
 
