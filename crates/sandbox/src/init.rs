@@ -2,6 +2,8 @@
 
 use std::ffi::{CStr, OsString};
 
+use crate::manner::Manner;
+
 /// First argument of the process that makes sandboxes.
 pub(crate) const ZYGOTE: &CStr = c"__galley-zygote";
 
@@ -18,7 +20,8 @@ pub fn init() {
     let mut args = std::env::args_os().skip(1);
     let Some(role) = args.next() else { return };
     if is(&role, ZYGOTE) {
-        crate::sys::exit_now(crate::zygote::run());
+        let manner = Manner::of_argument(args.next().as_deref());
+        crate::sys::exit_now(crate::zygote::run(manner));
     }
     if is(&role, PROBE) {
         crate::sys::exit_now(crate::probe::run(args));

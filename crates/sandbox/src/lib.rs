@@ -5,6 +5,7 @@
 //! * [`init`] — first call in `main`: the program runs itself again for hidden roles.
 //! * [`Spec`] — plain data: root, mounts, process, identity, limits. [`Spec::new`] has Docker's defaults.
 //! * [`Spawner`] — starts sandboxes through one helper process (the zygote), from any thread. [`Child`] — one of them.
+//! * [`Spawner::start_chroot`], [`Furnished`] — the same where nothing can be mounted.
 //! * [`userns`] — an ordinary user becomes root over its own ranges of ids.
 //! * [`net`] — network namespaces, `pasta`, published ports.
 //! * [`probe`] — what this machine allows, found by trying.
@@ -17,7 +18,10 @@ mod child;
 mod error;
 mod exe;
 mod exec_error;
+mod furnish;
+mod guard;
 mod init;
+mod manner;
 mod outcome;
 mod owners;
 mod pty;
@@ -38,6 +42,7 @@ pub use capabilities::Capabilities;
 pub use cgroup::{CgroupParent, Limits, Plan as CgroupPlan};
 pub use child::Child;
 pub use error::{Error, ExecCause, ExecError, Obstacle, Refusal, SetupError, SetupStep};
+pub use furnish::{After, Furnished};
 pub use init::init;
 pub use outcome::{Exit, MadeMountPoint, MountPointKind, Outcome, Usage};
 pub use pty::Pty;

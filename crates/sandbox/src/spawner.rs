@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::child::Child;
 use crate::error::Error;
+use crate::manner::Manner;
 use crate::spec::{Network, Spec};
 use crate::sys::{self, CStringArray, Fork};
 use crate::{exe, init, wire};
@@ -29,6 +30,7 @@ use crate::{exe, init, wire};
 pub struct Spawner {
     control: Option<OwnedFd>,
     pidfd: OwnedFd,
+    manner: Manner,
 }
 
 /// A longer complaint of the helper process is cut.
@@ -51,6 +53,22 @@ impl Spawner {
     /// Starts the helper process. The caller needs the right to make namespaces: root, or the first user of a user
     /// namespace.
     pub fn start() -> Result<Self, Error> {
+        Self::start_as(Manner::Namespaces)
+    }
+
+    /// Starts a helper process that makes neither namespaces nor mounts. Its sandboxes are chroots into a
+    /// [`Root::Directory`](crate::Root), on the network of this process; they protect nothing. Of a spec only the process
+    /// itself counts: what is mounted, masked or read-only is the caller's business.
+    pub fn start_chroot() -> Result<Self, Error> {
+        Self::start_as(Manner::Chroot)
+    }
+
+    /// Whether it was started by [`start_chroot`](Self::start_chroot).
+    pub fn makes_chroots(&self) -> bool {
+        self.manner == Manner::Chroot
+    }
+
+    fn start_as(manner: Manner) -> Result<Self, Error> {
         let failed = |action| move |source: io::Error| Error::StartSpawner { action, source };
         let program =
             exe::pinned_readonly().or_else(|_| exe::pinned()).map_err(failed("open own program"))?;
@@ -58,15 +76,17 @@ impl Spawner {
         let program = rustix::io::fcntl_dupfd_cloexec(program, wire::CONTROL + 1)
             .map_err(|e| failed("open own program")(e.into()))?;
         let (control, theirs) = wire::packet_pair().map_err(|e| failed("make a socket pair")(e.into()))?;
-        let args = CStringArray::new(vec![c"galley".to_owned(), init::ZYGOTE.to_owned()]);
+        let words = [c"galley", init::ZYGOTE, manner.argument()];
+        let args = CStringArray::new(words.map(ToOwned::to_owned).to_vec());
         let env = CStringArray::new(vec![]);
+        let namespaces = if manner == Manner::Namespaces { libc::CLONE_NEWPID as u64 } else { 0 };
         // SAFETY: everything that needs memory was made above; the child makes system calls until it executes.
-        let fork = unsafe { sys::fork_into(libc::CLONE_NEWPID as u64) };
+        let fork = unsafe { sys::fork_into(namespaces) };
         match fork.map_err(failed("clone into a pid namespace"))? {
             Fork::Child => become_zygote(program.as_fd(), theirs.as_fd(), &args, &env),
             Fork::Parent { pidfd, .. } => {
                 drop(theirs);
-                let spawner = Self { control: Some(control), pidfd };
+                let spawner = Self { control: Some(control), pidfd, manner };
                 spawner.await_ready().map_err(failed("prepare"))?;
                 Ok(spawner)
             }

@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
+use crate::outcome::{Exit, Outcome, Usage};
+
 /// Both sides of a fork.
 pub(crate) enum Fork {
     /// In the new process.
@@ -60,7 +62,16 @@ pub(crate) unsafe fn fork_into(namespaces: u64) -> io::Result<Fork> {
     };
     // SAFETY: args is a valid clone_args of the size given and pidfd outlives the call; without CLONE_VM the child has
     // its own copy of the memory, and the caller promises to respect what a fork of threads leaves usable.
-    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) })?;
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) });
+    let pid = match pid {
+        // Docker's filter hides the newer call from containers, because it cannot see its flags.
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+            let flags = args.flags | args.exit_signal;
+            // SAFETY: as above; no new stack, and the third argument is where the kernel stores the pidfd.
+            check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, args.pidfd, 0, 0) })?
+        }
+        result => result?,
+    };
     if pid == 0 {
         return Ok(Fork::Child);
     }
@@ -243,11 +254,20 @@ pub(crate) struct Ended {
 
 /// Reaps any child that has ended; `None` when there is none now.
 pub(crate) fn reap_any() -> Option<Ended> {
+    reap(libc::WNOHANG)
+}
+
+/// Waits for the end of any child; `None` when there are no children.
+pub(crate) fn await_any() -> Option<Ended> {
+    reap(0)
+}
+
+fn reap(options: i32) -> Option<Ended> {
     let mut status = 0;
     // SAFETY: rusage is plain numbers, for which all zeroes are valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: both pointers are to live values of the right types.
-    let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage) };
+    let pid = unsafe { libc::wait4(-1, &raw mut status, options, &raw mut usage) };
     (pid > 0).then(|| Ended {
         pid,
         status,
@@ -255,6 +275,18 @@ pub(crate) fn reap_any() -> Option<Ended> {
         user_time: duration(usage.ru_utime),
         system_time: duration(usage.ru_stime),
     })
+}
+
+impl Ended {
+    /// As galley is told.
+    pub(crate) fn outcome(&self, oom_killed: bool) -> Outcome {
+        let usage = Usage {
+            max_rss_bytes: self.max_rss_bytes,
+            user_time: self.user_time,
+            system_time: self.system_time,
+        };
+        Outcome { exit: Exit::from_wait_status(self.status), usage, oom_killed }
+    }
 }
 
 fn duration(time: libc::timeval) -> Duration {
@@ -347,6 +379,13 @@ pub(crate) fn set_uid(uid: u32) -> io::Result<()> {
 pub(crate) fn set_gid(gid: u32) -> io::Result<()> {
     // SAFETY: plain numbers.
     check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
+    Ok(())
+}
+
+/// Has whatever loses its parent below this process become its child.
+pub(crate) fn adopt_orphans() -> io::Result<()> {
+    // SAFETY: plain numbers.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }.into())?;
     Ok(())
 }
 

@@ -16,7 +16,8 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use crate::cgroup::{CgroupParent, Placement, Plan};
 use crate::error::{SetupError, SetupStep};
-use crate::outcome::{Exit, Outcome, Usage};
+use crate::guard::{self, Lifeline};
+use crate::manner::Manner;
 use crate::setup::{self, Request, step::Step as _};
 use crate::sys::{self, Fork};
 use crate::wire::{self, Status};
@@ -34,6 +35,10 @@ pub(crate) struct Inherited {
     pub(crate) may_make_devices: bool,
     /// Whether the kernel knows one user only, so that owners have to be told by a supervisor.
     pub(crate) one_id: bool,
+    /// How sandboxes are made.
+    pub(crate) manner: Manner,
+    /// What tells guards of the end of this process.
+    pub(crate) lifeline: Lifeline,
 }
 
 /// A child that runs.
@@ -50,10 +55,10 @@ struct Running {
 type Children = HashMap<i32, Running>;
 
 /// Runs until galley is gone; gives the exit code.
-pub(crate) fn run() -> i32 {
+pub(crate) fn run(manner: Manner) -> i32 {
     // SAFETY: become_zygote placed the control socket at this number, and nothing in this process has used it yet.
     let control = unsafe { sys::adopt_descriptor(wire::CONTROL) };
-    let (inherited, deaths) = match prepare(&control) {
+    let (inherited, deaths) = match prepare(&control, manner) {
         Ok(prepared) => prepared,
         Err(error) => {
             let _ = wire::send(&control, error.to_string().as_bytes(), &[]);
@@ -65,7 +70,11 @@ pub(crate) fn run() -> i32 {
     seccomp::make_usual();
     let mut children = Children::new();
     let failed = !greeted || serve(&control, &deaths, &inherited, &mut children).is_err();
-    end_placed(children);
+    drop(inherited);
+    match manner {
+        Manner::Namespaces => end_placed(children),
+        Manner::Chroot => guard::end_all(children.into_keys().collect()),
+    }
     i32::from(failed)
 }
 
@@ -77,21 +86,26 @@ fn let_go_of_streams() -> rustix::io::Result<()> {
     rustix::stdio::dup2_stderr(&null)
 }
 
-fn prepare(control: &OwnedFd) -> io::Result<(Inherited, OwnedFd)> {
+fn prepare(control: &OwnedFd, manner: Manner) -> io::Result<(Inherited, OwnedFd)> {
     let failed = |action: &str, error: Errno| io::Error::other(format!("{action}: {error}"));
     rustix::io::fcntl_setfd(control, rustix::io::FdFlags::CLOEXEC)?;
     let_go_of_streams().map_err(|error| failed("open /dev/null", error))?;
     let deaths = sys::signal_file(&[libc::SIGCHLD])?;
-    // SAFETY: one thread, and no descriptor of this process depends on its mount namespace.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }
-        .map_err(|error| failed("make a mount namespace", error))?;
-    keep_mounts_from_host()?;
+    match manner {
+        Manner::Namespaces => {
+            // SAFETY: one thread, and no descriptor of this process depends on its mount namespace.
+            unsafe { unshare_unsafe(UnshareFlags::NEWNS) }
+                .map_err(|error| failed("make a mount namespace", error))?;
+            keep_mounts_from_host()?;
+        }
+        Manner::Chroot => sys::adopt_orphans()?,
+    }
     let open_files = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit { current: open_files.maximum, ..open_files };
     rustix::process::setrlimit(Resource::Nofile, raised)?;
     let may_make_devices = !crate::userns::in_user_namespace();
-    let one_id = crate::userns::has_one_id();
-    Ok((Inherited { open_files, may_make_devices, one_id }, deaths))
+    let (one_id, lifeline) = (crate::userns::has_one_id(), Lifeline::new()?);
+    Ok((Inherited { open_files, may_make_devices, one_id, manner, lifeline }, deaths))
 }
 
 /// Mounts that appear on the host later are still seen here; nothing done here is seen on the host.
@@ -128,7 +142,7 @@ fn serve(
         rustix::io::retry_on_intr(|| poll(&mut polled, None))?;
         let [request, death] = polled.map(|file| !file.revents().is_empty());
         if death {
-            reap(deaths, children);
+            reap(deaths, inherited.manner, children);
         }
         if request && !accept(control, inherited, children)? {
             return Ok(());
@@ -137,20 +151,19 @@ fn serve(
 }
 
 /// Tells galley about every child that has ended.
-fn reap(deaths: &OwnedFd, children: &mut Children) {
+fn reap(deaths: &OwnedFd, manner: Manner, children: &mut Children) {
     while sys::read_signal(deaths.as_fd()).is_some() {}
     while let Some(ended) = sys::reap_any() {
         let Some(Running { status, placement, .. }) = children.remove(&ended.pid) else { continue };
+        if manner == Manner::Chroot {
+            // A guard leaves nothing behind and has told the end, unless somebody killed it.
+            guard::kill_orphans(children.keys());
+            continue;
+        }
         let oom_killed = placement.as_ref().is_some_and(Placement::oom_killed);
         // Before the end is known: who waits for it finds nothing left.
         drop(placement);
-        let usage = Usage {
-            max_rss_bytes: ended.max_rss_bytes,
-            user_time: ended.user_time,
-            system_time: ended.system_time,
-        };
-        let outcome = Outcome { exit: Exit::from_wait_status(ended.status), usage, oom_killed };
-        report(&status, &Status::Ended(outcome), &[]);
+        report(&status, &Status::Ended(ended.outcome(oom_killed)), &[]);
     }
 }
 
@@ -164,12 +177,16 @@ fn accept(control: &OwnedFd, inherited: &Inherited, children: &mut Children) -> 
         report(&request.status, &Status::NotStarted(error), &[]);
         return Ok(true);
     }
-    match start(kind, argument, &request, inherited, children) {
-        Ok((pid, running)) => {
-            report(&request.status, &Status::Started { number: pid }, &[running.pidfd.as_fd()]);
-            children.insert(pid, Running { status: request.status, ..running });
+    let status = request.status.try_clone()?;
+    match start(kind, argument, request, inherited, children) {
+        Ok((pid, placement, pidfd)) => {
+            // A guard tells of what it starts, not of itself.
+            if inherited.manner == Manner::Namespaces {
+                report(&status, &Status::Started { number: pid }, &[pidfd.as_fd()]);
+            }
+            children.insert(pid, Running { status, placement, pidfd });
         }
-        Err(error) => report(&request.status, &Status::NotStarted(error), &[]),
+        Err(error) => report(&status, &Status::NotStarted(error), &[]),
     }
     Ok(true)
 }
@@ -186,26 +203,29 @@ fn supervise(request: &mut Request, inherited: &Inherited) -> Result<(), SetupEr
 fn start(
     kind: u8,
     argument: &[u8],
-    request: &Request,
+    request: Request,
     inherited: &Inherited,
     children: &Children,
-) -> Result<(i32, Running), SetupError> {
+) -> Result<(i32, Option<Placement>, OwnedFd), SetupError> {
     let placement = place(kind, argument)?;
     let host = if kind == wire::JOIN { Some(joined(argument, children)?) } else { None };
     let entered = placement.as_ref().or(host.and_then(|host| host.placement.as_ref()));
     let home = host.map(|host| sys::children_go_to(host.pidfd.as_fd())).transpose();
     let home = home.step(SetupStep::JoinSandbox)?;
+    let namespaces = if inherited.manner == Manner::Namespaces { request.namespaces() } else { 0 };
     // SAFETY: this process has one thread, so the child may do what it likes.
-    let fork = unsafe { sys::fork_into(request.namespaces()) };
+    let fork = unsafe { sys::fork_into(namespaces) };
     if matches!(fork, Ok(Fork::Child)) {
-        setup::run(request, entered, host.map(|host| host.pidfd.as_fd()), inherited);
+        match inherited.manner {
+            Manner::Namespaces => {
+                setup::run(&request, entered, host.map(|host| host.pidfd.as_fd()), inherited)
+            }
+            Manner::Chroot => guard::run(request, entered, inherited),
+        }
     }
     home.map_or(Ok(()), |home| sys::children_stay(&home)).step(SetupStep::JoinSandbox)?;
     match fork.step(SetupStep::CloneProcess)? {
-        Fork::Parent { pid, pidfd } => {
-            let status = request.status.try_clone().step(SetupStep::CloneProcess)?;
-            Ok((pid, Running { status, placement, pidfd }))
-        }
+        Fork::Parent { pid, pidfd } => Ok((pid, placement, pidfd)),
         Fork::Child => sys::exit_now(1),
     }
 }
@@ -233,7 +253,7 @@ fn joined<'a>(argument: &[u8], children: &'a Children) -> Result<&'a Running, Se
     number.and_then(|pid| children.get(&pid)).ok_or(Errno::SRCH).step(SetupStep::JoinSandbox)
 }
 
-fn report(socket: &OwnedFd, status: &Status, files: &[std::os::fd::BorrowedFd<'_>]) {
+pub(crate) fn report(socket: &OwnedFd, status: &Status, files: &[std::os::fd::BorrowedFd<'_>]) {
     // A failure means that galley no longer listens; its end is noticed on the control socket.
     if let Ok(text) = serde_json::to_vec(status) {
         let _ = wire::send(socket, &text, files);

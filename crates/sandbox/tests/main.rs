@@ -15,6 +15,7 @@ mod chroot;
 mod crash;
 mod escape;
 mod fixture;
+mod guarded;
 mod net;
 mod process;
 mod roots;
@@ -25,7 +26,7 @@ mod user;
 fn main() -> std::process::ExitCode {
     galley_sandbox::init();
     crash::run_victim();
-    if let Some(code) = chroot::enter().or_else(cgroup::enter).or_else(user::enter) {
+    if let Some(code) = chroot::enter().or_else(guarded::enter).or_else(cgroup::enter).or_else(user::enter) {
         return code;
     }
     runner::run(&[
@@ -35,6 +36,7 @@ fn main() -> std::process::ExitCode {
         crash::TESTS,
         cgroup::TESTS,
         chroot::TESTS,
+        guarded::TESTS,
         service::TESTS,
         escape::TESTS,
         user::TESTS,

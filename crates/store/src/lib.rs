@@ -13,6 +13,7 @@
 //! | finished steps and exports | [`Record`], [`Export`] |
 //! | the last builds, for people | [`BuildEntry`] |
 //! | images and their tags | [`Image`] |
+//! | several layers as one directory, without mounts | [`Root`] |
 //! | what registries and other addresses said | [`Remote`], [`Seen`] |
 //! | removing what nothing needs | [`Policy`], [`Store::collect`] |
 //! | recomputing everything | [`Store::check`], [`Finding`] |
@@ -43,6 +44,7 @@ mod owning;
 mod packed;
 mod records;
 mod remotes;
+mod roots;
 mod seen;
 mod store;
 mod tags;
@@ -75,6 +77,7 @@ pub use owning::{Copied, Owning};
 pub use packed::MountTrial;
 pub use records::{Export, ExportBlob, Key, KeyLock, Record};
 pub use remotes::Remote;
+pub use roots::Root;
 pub use seen::Seen;
 pub use store::{FORMAT, OpenOptions, Store};
 pub use tags::Tag;

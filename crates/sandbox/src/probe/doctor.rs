@@ -81,12 +81,23 @@ fn rung(store: &Path) -> Fact {
                 why.join("; ")
             ),
         ),
+        Some(Rung::Chroot) => Fact::new(
+            NAME,
+            Status::Limited,
+            "by chroot, in a copy of the files",
+            format!(
+                "steps are not kept from this container, see no /proc, and have its network; `galley run` does not \
+                 work; better ways do not work here: {}",
+                why.join("; ")
+            ),
+        )
+        .change("give the container CAP_SYS_ADMIN and a seccomp profile that allows mounts, or run as a user with ranges of ids"),
         None => Fact::new(
             NAME,
             Status::Bad,
             "none",
             format!(
-                "RUN and `galley run` do not work here: {}; running without mounts is not supported yet",
+                "RUN and `galley run` do not work here: {}",
                 why.join("; ")
             ),
         )

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::init;
 use crate::setup::packed;
 use crate::spawner::{Handles, Spawner};
-use crate::spec::{Layers, Root, Spec, Writable};
+use crate::spec::{Layers, Network, Root, Spec, Writable};
 use crate::userns::{self, IdMaps};
 
 /// How sandboxes can be made on this machine, the best first.
@@ -22,6 +22,8 @@ pub enum Rung {
     UserRange,
     /// In a user namespace with this user alone; owners of files are told by a supervisor.
     SingleId,
+    /// As root of a container that may neither mount nor make namespaces: chroot into a copy of the files.
+    Chroot,
 }
 
 /// The result of a trial.
@@ -54,8 +56,12 @@ type Attempt = fn(&Path) -> Result<(), String>;
 /// Takes some 10 ms; the result holds until the next boot.
 pub fn trial(folder: &Path) -> Result<Trial, Error> {
     let mut obstacles = Vec::new();
-    let rungs: [(Rung, Attempt); 3] =
-        [(Rung::Root, here), (Rung::UserRange, with_ranges), (Rung::SingleId, alone)];
+    let rungs: [(Rung, Attempt); 4] = [
+        (Rung::Root, here),
+        (Rung::UserRange, with_ranges),
+        (Rung::SingleId, alone),
+        (Rung::Chroot, by_chroot),
+    ];
     for (rung, attempt) in rungs {
         let directory = Scratch::new(folder)?;
         match attempt(&directory.0) {
@@ -110,8 +116,25 @@ fn here(directory: &Path) -> Result<(), String> {
 
 fn attempt(layers: Layers) -> Result<(), String> {
     let spawner = Spawner::start().map_err(|error| error.to_string())?;
-    let spec = Spec::new(Root::Layers(layers), vec![PROGRAM.into()]);
-    match spawner.spawn(&spec, Handles::default()) {
+    reach_exec(&spawner, &Spec::new(Root::Layers(layers), vec![PROGRAM.into()]))
+}
+
+/// Tries without mounts and namespaces: to give a file away, and to change the root directory.
+fn by_chroot(directory: &Path) -> Result<(), String> {
+    if !rustix::process::geteuid().is_root() {
+        return Err("not tried: this user is not root".to_owned());
+    }
+    let root = directory.join("root");
+    fs_err::create_dir(&root).map_err(|error| error.to_string())?;
+    let given = fs_err::os::unix::fs::lchown(&root, Some(1), Some(1));
+    given.map_err(|error| format!("files cannot be given to others: {error}"))?;
+    let spawner = Spawner::start_chroot().map_err(|error| error.to_string())?;
+    let spec = Spec { network: Network::Host, ..Spec::new(Root::Directory(root), vec![PROGRAM.into()]) };
+    reach_exec(&spawner, &spec)
+}
+
+fn reach_exec(spawner: &Spawner, spec: &Spec) -> Result<(), String> {
+    match spawner.spawn(spec, Handles::default()) {
         Err(Error::Exec(_)) => Ok(()),
         Err(error) => Err(error.to_string()),
         Ok(_) => Err(format!("{PROGRAM} exists in an empty directory")),

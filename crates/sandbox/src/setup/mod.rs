@@ -3,6 +3,7 @@
 //! [`sandbox`] is the sequence; every step has its own error. The child reports to galley over the setup socket,
 //! which exec closes.
 
+mod chroot;
 mod exec;
 mod init;
 mod kernel_fs;
@@ -10,7 +11,7 @@ mod layers;
 mod mounts;
 mod obstacle;
 pub(crate) mod packed;
-mod path;
+pub(crate) mod path;
 mod process;
 mod staging;
 pub(crate) mod step;
@@ -26,6 +27,7 @@ use serde::de::DeserializeOwned;
 
 use crate::cgroup::Placement;
 use crate::error::{ExecError, SetupError, SetupStep};
+use crate::manner::Manner;
 use crate::net::NETNS_NAME;
 use crate::outcome::MadeMountPoint;
 use crate::spawner::HelperProgram;
@@ -54,6 +56,11 @@ impl Request {
     /// Whether it asks for a program of the host.
     pub(crate) const fn is_helper(&self) -> bool {
         self.kind == wire::HELPER
+    }
+
+    /// All that is still needed when the program runs; the other files close.
+    pub(crate) fn into_status(self) -> OwnedFd {
+        self.status
     }
 
     /// Sorts the files of a message; `None` when they are not what a request has.
@@ -108,6 +115,7 @@ pub(crate) fn run(
         Some(host) => {
             placement.map_or(Ok(()), Placement::enter).and_then(|()| join(request, host, inherited))
         }
+        None if inherited.manner == Manner::Chroot => chroot::enter(request, placement, inherited),
         None => enter_cgroup(placement).and_then(|()| sandbox(request, inherited)),
     };
     let code = match result {

@@ -6,7 +6,9 @@ use rustix::fs::Mode;
 use rustix::process::{Resource as Limit, setrlimit};
 
 use super::step::Step as _;
+use crate::capabilities::Capabilities;
 use crate::error::{SetupError, SetupStep};
+use crate::manner::Manner;
 use crate::spec::{Resource, Seccomp, Spec, Ulimit};
 use crate::zygote::Inherited;
 use crate::{owners, seccomp};
@@ -31,13 +33,13 @@ pub(crate) fn restrict(
     if spec.no_new_privileges {
         rustix::thread::set_no_new_privs(true).step(SetupStep::SetNoNewPrivileges)?;
     }
-    if spec.seccomp == Seccomp::Default {
+    if spec.seccomp == Seccomp::Default && may_filter(spec, inherited) {
         sys::load_filter(&seccomp::docker_default(spec.capabilities)).step(SetupStep::LoadSeccomp)?;
     }
     if let Some(supervisor) = supervisor {
         owners::hand_over(supervisor, spec.insecure).step(SetupStep::HandOver)?;
     }
-    identity(spec)?;
+    identity(spec, inherited)?;
     if early.is_err() {
         rustix::process::chdir(spec.cwd.as_path()).step_at(SetupStep::ChangeDirectory, &spec.cwd)?;
     }
@@ -86,10 +88,32 @@ fn kernel_number(resource: Resource) -> u32 {
     }
 }
 
-fn identity(spec: &Spec) -> Result<(), SetupError> {
+/// A filter needs a right that a container without mounts does not have, or that setuid programs stop working, which
+/// builds need more. There the filter of that container is the only one.
+fn may_filter(spec: &Spec, inherited: &Inherited) -> bool {
+    let admin = || Capabilities::none().with("SYS_ADMIN").is_some_and(|admin| has_all(admin.bits()));
+    inherited.manner == Manner::Namespaces || spec.no_new_privileges || admin()
+}
+
+fn has_all(bits: u64) -> bool {
+    sys::permitted_capabilities() & bits == bits
+}
+
+/// Whether a capability is gone from what the program can get; `false` when the kernel does not know the number. A
+/// container that may not change its bounding set keeps it.
+fn drop_bounding(number: usize, inherited: &Inherited) -> std::io::Result<bool> {
+    match sys::drop_bounding(number) {
+        Err(error) if inherited.manner == Manner::Chroot && error.raw_os_error() == Some(libc::EPERM) => {
+            Ok(true)
+        }
+        result => result,
+    }
+}
+
+fn identity(spec: &Spec, inherited: &Inherited) -> Result<(), SetupError> {
     sys::clear_ambient().step(SetupStep::DropBounding)?;
     for number in (0..CAPABILITIES_MAX).filter(|&number| !spec.capabilities.has(number)) {
-        if !sys::drop_bounding(number).step(SetupStep::DropBounding)? {
+        if !drop_bounding(number, inherited).step(SetupStep::DropBounding)? {
             break;
         }
     }

@@ -3,7 +3,10 @@
 use std::{collections::HashMap, fs::File, num::NonZeroU32, os::fd::AsFd, path::Path};
 
 use galley_oci::{Entry, Kind, Tree};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::{
+    fs::{AtFlags, FileType, Mode, OFlags},
+    io::Errno,
+};
 
 use super::{
     Dialect, attributes,
@@ -25,9 +28,34 @@ pub(crate) fn materialise(
     open: Open<'_>,
 ) -> Result<(), StoreError> {
     rustix::fs::mkdir(into, Mode::from_raw_mode(0o700)).at("create", into)?;
+    write_all(tree, into, Manner::Layer, dialect, open)
+}
+
+/// Adds to the directory `into` what `tree` says. Directories may be there already; of whiteouts nothing is made.
+pub(crate) fn add(tree: &Tree, into: &Path, dialect: Dialect, open: Open<'_>) -> Result<(), StoreError> {
+    write_all(tree, into, Manner::Shown, dialect, open)
+}
+
+/// What becomes of entries that stand for something below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// As overlayfs has them.
+    Layer,
+    /// What is shown when they were laid over what is there.
+    Shown,
+}
+
+fn write_all(
+    tree: &Tree,
+    into: &Path,
+    manner: Manner,
+    dialect: Dialect,
+    open: Open<'_>,
+) -> Result<(), StoreError> {
     let mut writer = Writer {
         at: Cursor::open(into)?,
         linked: Cursor::open(into)?,
+        manner,
         dialect,
         first_names: HashMap::new(),
         copier: Copier::new(),
@@ -38,7 +66,7 @@ pub(crate) fn materialise(
     // Directories last and deepest first: until then they must be writable, and their times would change.
     for entry in tree.entries().iter().rev() {
         if let Kind::Directory { opaque } = entry.kind {
-            finish_directory(&mut writer.at, entry, opaque, dialect)?;
+            finish_directory(&mut writer.at, entry, opaque && manner == Manner::Layer, dialect)?;
         }
     }
     Ok(())
@@ -82,6 +110,7 @@ struct Writer {
     at: Cursor,
     /// For the first names of hard links, which may be anywhere.
     linked: Cursor,
+    manner: Manner,
     dialect: Dialect,
     first_names: HashMap<NonZeroU32, Box<[u8]>>,
     copier: Copier,
@@ -94,8 +123,11 @@ impl Writer {
             Kind::Directory { .. } if entry.path.is_empty() => Ok(()),
             Kind::Directory { .. } => {
                 let (parent, name) = self.at.parent(&entry.path)?;
-                rustix::fs::mkdirat(parent, &*name, Mode::from_raw_mode(0o700)).at("create", &host_path)
+                let made = rustix::fs::mkdirat(parent, &*name, Mode::from_raw_mode(0o700));
+                let there = self.manner == Manner::Shown && made == Err(Errno::EXIST);
+                if there { Ok(()) } else { made.at("create", &host_path) }
             }
+            Kind::Whiteout if self.manner == Manner::Shown => Ok(()),
             Kind::File { size, digest, links } => {
                 self.write_file(index, entry, (*size, digest), *links, open)
             }

@@ -32,30 +32,38 @@ impl Store {
     /// The tree of the directory `dir`. Overlayfs' whiteouts and opaque directories become those of the tree; its other
     /// attributes are dropped, as are sockets. Owners are the image's: inside a user namespace those seen there.
     pub fn scan(&self, dir: &Path, options: &ScanOptions) -> Result<Tree, StoreError> {
-        let (scan, hashed) = hashing(|hasher| {
-            let mut scan =
-                Scan { hasher, options, entries: Vec::new(), linked: HashMap::new(), same: Vec::new() };
-            walk(dir, &mut scan)?;
-            Ok((scan.entries, scan.same))
-        })?;
-        let (mut entries, same) = scan;
-        for hashed in hashed {
-            finish_file(&mut entries[hashed.index], hashed, dir)?;
-        }
-        for (index, first) in same {
-            let first = &entries[first];
-            let (kind, meta) = (first.kind.clone(), first.meta.clone());
-            entries[index].kind = kind;
-            entries[index].meta = meta;
-        }
-        Ok(Tree::from_entries(entries))
+        scanned(dir, &options.leave_out, |scan| walk(dir, scan))
     }
 }
 
-struct Scan<'a, 'scope, 'env> {
+/// The tree of what `visit` shows to a scan of `dir`.
+pub(crate) fn scanned(
+    dir: &Path,
+    leave_out: &[Box<[u8]>],
+    visit: impl FnOnce(&mut Scan<'_, '_, '_>) -> Result<(), StoreError>,
+) -> Result<Tree, StoreError> {
+    let ((mut entries, same), hashed) = hashing(|hasher| {
+        let (linked, same) = (HashMap::new(), Vec::new());
+        let mut scan = Scan { hasher, leave_out, entries: Vec::new(), linked, same };
+        visit(&mut scan)?;
+        Ok((scan.entries, scan.same))
+    })?;
+    for hashed in hashed {
+        finish_file(&mut entries[hashed.index], hashed, dir)?;
+    }
+    for (index, first) in same {
+        let first = &entries[first];
+        let (kind, meta) = (first.kind.clone(), first.meta.clone());
+        entries[index].kind = kind;
+        entries[index].meta = meta;
+    }
+    Ok(Tree::from_entries(entries))
+}
+
+pub(crate) struct Scan<'a, 'scope, 'env> {
     hasher: &'a mut Hasher<'scope, 'env>,
-    options: &'a ScanOptions,
-    entries: Vec<Entry>,
+    leave_out: &'a [Box<[u8]>],
+    pub(crate) entries: Vec<Entry>,
     /// The number and the first entry of each inode with several names.
     linked: HashMap<(u64, u64), (NonZeroU32, usize)>,
     /// Later names, with the index of the first.
@@ -64,7 +72,7 @@ struct Scan<'a, 'scope, 'env> {
 
 impl Visitor for Scan<'_, '_, '_> {
     fn consider(&mut self, path: &[u8], _is_directory: bool) -> Visit {
-        let left_out = self.options.leave_out.iter().any(|left_out| **left_out == *path);
+        let left_out = self.leave_out.iter().any(|left_out| **left_out == *path);
         if left_out { Visit::Skip } else { Visit::Report }
     }
 
@@ -90,7 +98,7 @@ impl Visitor for Scan<'_, '_, '_> {
         let (major, minor) = (found.stat.stx_rdev_major, found.stat.stx_rdev_minor);
         let kind = match found.file_type() {
             FileType::RegularFile => {
-                self.regular(found, parent, name);
+                self.regular(found, parent, name, found.stat.stx_nlink > 1);
                 return Ok(());
             }
             FileType::Symlink => {
@@ -126,10 +134,24 @@ impl Scan<'_, '_, '_> {
         self.entries.push(Entry { path: found.path.into(), meta, kind });
     }
 
-    fn regular(&mut self, found: &Found<'_>, parent: &Arc<OwnedFd>, name: &CStr) {
+    /// A file as if it had no other name.
+    pub(crate) fn alone(
+        &mut self,
+        found: &Found<'_>,
+        parent: &Arc<OwnedFd>,
+        name: &CStr,
+    ) -> Result<(), StoreError> {
+        if found.file_type() != FileType::RegularFile {
+            return self.file(found, parent, name);
+        }
+        self.regular(found, parent, name, false);
+        Ok(())
+    }
+
+    fn regular(&mut self, found: &Found<'_>, parent: &Arc<OwnedFd>, name: &CStr, has_links: bool) {
         let index = self.entries.len();
         let mut links = None;
-        if found.stat.stx_nlink > 1 {
+        if has_links {
             let next =
                 u32::try_from(self.linked.len()).ok().and_then(|count| NonZeroU32::MIN.checked_add(count));
             let number = next.unwrap_or(NonZeroU32::MAX);

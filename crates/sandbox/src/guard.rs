@@ -1,0 +1,135 @@
+//! What stands in for the first process of a pid namespace where none can be made.
+//!
+//! ```text
+//! helper process ──▶ guard (adopts orphans) ──▶ program ──▶ whatever it starts
+//! ```
+//!
+//! Whatever loses its parent below a guard becomes the guard's child. So when the program ends, killing children until
+//! there are none leaves nothing of it. The same happens when the helper process is gone: its end of a pipe closes.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, getpid, kill_process};
+
+use crate::cgroup::Placement;
+use crate::error::{SetupError, SetupStep};
+use crate::setup::step::Step as _;
+use crate::setup::{self, Request};
+use crate::sys::{self, Ended, Fork};
+use crate::wire::Status;
+use crate::zygote::{Inherited, report};
+
+/// A pipe that tells all guards of the end of the helper process, which alone keeps the second end.
+pub(crate) struct Lifeline {
+    guards: OwnedFd,
+    helpers: Cell<Option<OwnedFd>>,
+}
+
+impl Lifeline {
+    pub(crate) fn new() -> io::Result<Self> {
+        let (guards, helpers) = pipe_with(PipeFlags::CLOEXEC)?;
+        Ok(Self { guards, helpers: Cell::new(Some(helpers)) })
+    }
+}
+
+/// Starts the program and stays until nothing of it is left.
+pub(crate) fn run(request: Request, placement: Option<&Placement>, inherited: &Inherited) -> ! {
+    drop(inherited.lifeline.helpers.take());
+    match start(&request, placement, inherited) {
+        Ok((pid, pidfd, deaths)) => {
+            report(&request.status, &Status::Started { number: pid }, &[pidfd.as_fd()]);
+            // The program's streams have to end with it.
+            let status = request.into_status();
+            let ended = watch(pid, &deaths, &inherited.lifeline.guards);
+            end_all(Vec::new());
+            if let Some(ended) = ended {
+                let oom_killed = placement.is_some_and(Placement::oom_killed);
+                report(&status, &Status::Ended(ended.outcome(oom_killed)), &[]);
+            }
+        }
+        Err(error) => report(&request.status, &Status::NotStarted(error), &[]),
+    }
+    sys::exit_now(0)
+}
+
+fn start(
+    request: &Request,
+    placement: Option<&Placement>,
+    inherited: &Inherited,
+) -> Result<(i32, OwnedFd, OwnedFd), SetupError> {
+    sys::adopt_orphans().step(SetupStep::CloneProcess)?;
+    let deaths = sys::signal_file(&[libc::SIGCHLD]).step(SetupStep::CloneProcess)?;
+    // SAFETY: this process has one thread, so the child may do what it likes.
+    match unsafe { sys::fork_into(0) }.step(SetupStep::CloneProcess)? {
+        Fork::Child => setup::run(request, placement, None, inherited),
+        Fork::Parent { pid, pidfd } => Ok((pid, pidfd, deaths)),
+    }
+}
+
+/// Waits for the end of `program`; `None` when the helper process has ended before.
+fn watch(program: i32, deaths: &OwnedFd, lifeline: &OwnedFd) -> Option<Ended> {
+    loop {
+        let mut polled = [PollFd::new(deaths, PollFlags::IN), PollFd::new(lifeline, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut polled, None)).ok()?;
+        let alone = !polled[1].revents().is_empty();
+        while sys::read_signal(deaths.as_fd()).is_some() {}
+        while let Some(ended) = sys::reap_any() {
+            if ended.pid == program {
+                return Some(ended);
+            }
+        }
+        if alone {
+            return None;
+        }
+    }
+}
+
+/// Returns when this process has no children. All that are none of `spared`, which end by themselves, are killed.
+pub(crate) fn end_all(mut spared: Vec<i32>) {
+    loop {
+        kill_orphans(spared.iter());
+        // What was killed ends; its own children come here then, and are next.
+        let Some(ended) = sys::await_any() else { return };
+        spared.retain(|pid| *pid != ended.pid);
+    }
+}
+
+/// Kills the children of this process that are none of `spared`, and all below them.
+pub(crate) fn kill_orphans<'a>(spared: impl Iterator<Item = &'a i32> + Clone) {
+    let mut left: Vec<i32> = children(getpid().as_raw_nonzero().get());
+    left.retain(|child| !spared.clone().any(|pid| pid == child));
+    while let Some(pid) = left.pop() {
+        left.extend(children(pid));
+        if let Some(pid) = Pid::from_raw(pid) {
+            // Gone already, perhaps.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+/// The children of the first thread of a process: galley's own has no other, and orphans are given to that one. Those of
+/// other threads come when their parent is dead.
+fn children(pid: i32) -> Vec<i32> {
+    let listed = fs_err::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    match listed {
+        Ok(text) => text.split_whitespace().filter_map(|word| word.parse().ok()).collect(),
+        // A kernel without these lists, or a process that is gone.
+        Err(_) => all_with_parent(pid),
+    }
+}
+
+fn all_with_parent(parent: i32) -> Vec<i32> {
+    let Ok(entries) = fs_err::read_dir("/proc") else { return Vec::new() };
+    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    numbers.filter(|pid| parent_of(*pid) == Some(parent)).collect()
+}
+
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name of the program, in parentheses, may hold anything.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}

@@ -1,0 +1,126 @@
+//! Sandboxes where nothing can be mounted: a chroot, and a guard that ends what it leaves.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use galley_sandbox::probe::{Rung, remembered, trial};
+use galley_sandbox::userns::in_user_namespace;
+use galley_sandbox::{Child, Error, Exit, Handles, Network, Root, Spawner, Spec, User};
+
+use crate::fixture::{Kitchen, await_gone, descendants, processes_with};
+
+crate::tests![
+    privileged_programs_run_in_another_root,
+    privileged_nothing_is_left_of_a_step,
+    privileged_nothing_is_left_when_the_helper_is_gone,
+    privileged_the_lowest_rung_is_found_by_trial,
+];
+
+/// Set for the copy of this program that has lost the right to mount.
+const POD: &str = "GALLEY_TEST_POD";
+
+/// What an ordinary container may do, as setpriv has it.
+const RIGHTS: &str = "-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+net_bind_service,+net_raw,\
+                      +sys_chroot,+mknod,+audit_write,+setfcap";
+
+pub(crate) fn enter() -> Option<ExitCode> {
+    std::env::var_os(POD)?;
+    let folder = tempfile::tempdir().unwrap();
+    let trial = trial(folder.path()).unwrap();
+    assert_eq!(trial.rung, Some(Rung::Chroot), "{trial:?}");
+    assert_eq!(remembered(folder.path()), None);
+    let kitchen = Kitchen::new();
+    let spawner = Spawner::start_chroot().unwrap();
+    print!("{}", output(&spawner, &spec(&kitchen, "id -u; echo works")));
+    Some(ExitCode::SUCCESS)
+}
+
+fn spec(kitchen: &Kitchen, script: &str) -> Spec {
+    let root = Root::Directory(kitchen.path("base"));
+    fs_err::create_dir_all(kitchen.path("base/dev")).unwrap();
+    // What runs in the background reads from it.
+    fs_err::write(kitchen.path("base/dev/null"), "").unwrap();
+    let args = ["/bin/sh", "-c", script].map(OsString::from).to_vec();
+    Spec { network: Network::Host, env: vec!["PATH=/bin".into()], ..Spec::new(root, args) }
+}
+
+fn start(spawner: &Spawner, spec: &Spec) -> (Child, std::io::PipeReader) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let output = Some(writer.as_fd());
+    let handles = Handles { stdout: output, stderr: output, ..Handles::default() };
+    (spawner.spawn(spec, handles).unwrap(), reader)
+}
+
+fn output(spawner: &Spawner, spec: &Spec) -> String {
+    let (child, mut reader) = start(spawner, spec);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    let outcome = child.wait().unwrap();
+    assert!(outcome.exit.success(), "{outcome:?}: {text}");
+    text
+}
+
+fn privileged_programs_run_in_another_root() {
+    let kitchen = Kitchen::new();
+    let spawner = Spawner::start_chroot().unwrap();
+    let mut spec = spec(&kitchen, "id -u; id -g; ls /; exit 3");
+    spec.user = User { uid: 7, gid: 8, groups: Vec::new() };
+    spec.cwd = "/etc".into();
+    let (child, mut reader) = start(&spawner, &spec);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!((child.wait().unwrap().exit, text.as_str()), (Exit::Code(3), "7\n8\nbin\ndev\netc\ntmp\n"));
+    spec.args = vec!["/none".into()];
+    assert!(matches!(spawner.spawn(&spec, Handles::default()), Err(Error::Exec(_))));
+    spec.network = Network::None;
+    assert!(matches!(spawner.spawn(&spec, Handles::default()), Err(Error::Setup(_))));
+}
+
+/// Leaves processes behind in every way: in the background, in sessions of their own, below one that is gone.
+fn leaves(marker: &str) -> String {
+    format!(
+        "sleep {marker} & setsid sleep {marker} & (setsid sh -c 'sleep {marker} & sleep {marker}') & \
+         sh -c 'sh -c \"sleep {marker} &\" &'; sleep 0.2; echo left"
+    )
+}
+
+fn privileged_nothing_is_left_of_a_step() {
+    let kitchen = Kitchen::new();
+    let spawner = Spawner::start_chroot().unwrap();
+    let (other, _reader) = start(&spawner, &spec(&kitchen, "sleep 7654321"));
+    assert_eq!(output(&spawner, &spec(&kitchen, &leaves("3234567"))), "left\n");
+    assert_eq!(processes_with("3234567"), 0);
+    assert_ne!(processes_with("7654321"), 0);
+    assert_eq!(other.kill_tree().unwrap().exit, Exit::Signal(9));
+    assert_eq!(processes_with("7654321"), 0);
+}
+
+fn privileged_nothing_is_left_when_the_helper_is_gone() {
+    let kitchen = Kitchen::new();
+    let spawner = Spawner::start_chroot().unwrap();
+    let (child, mut reader) =
+        start(&spawner, &spec(&kitchen, &format!("{}; sleep 4234567", leaves("4234567"))));
+    let mut text = [0; 5];
+    reader.read_exact(&mut text).unwrap();
+    let processes = descendants(std::process::id());
+    let left: Vec<_> = processes.into_iter().filter(|(_, command)| command.contains("4234567")).collect();
+    assert!(left.len() >= 5, "{left:?}");
+    drop(spawner);
+    await_gone(&left);
+    drop(child);
+}
+
+fn privileged_the_lowest_rung_is_found_by_trial() {
+    if in_user_namespace() {
+        return;
+    }
+    let mut command = Command::new("setpriv");
+    command.arg(format!("--bounding-set={RIGHTS}")).arg(format!("--inh-caps={RIGHTS}"));
+    command.arg(std::env::current_exe().unwrap()).env(POD, "1").current_dir(Path::new("/"));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().next_back(), Some("works"));
+}

@@ -1,0 +1,152 @@
+use std::{
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+};
+
+use fs_err as fs;
+use galley_oci::minimal;
+
+use super::*;
+use crate::{OpenOptions, ScanOptions};
+
+fn store() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("store"), OpenOptions::default()).unwrap();
+    (folder, store)
+}
+
+/// A layer of what `make` leaves in a directory.
+fn layer(store: &Store, below: &Stack, make: impl FnOnce(&Path)) -> Layer {
+    let temp = store.temp_dir("test").unwrap();
+    fs::create_dir(temp.diff()).unwrap();
+    make(&temp.diff());
+    let tree = store.scan(&temp.diff(), &ScanOptions::default()).unwrap();
+    store.commit_dir(temp, minimal(tree, below)).unwrap()
+}
+
+fn base(store: &Store) -> Layer {
+    layer(store, &Stack::default(), |dir| {
+        for folder in ["etc", "old/deep", "kept"] {
+            fs::create_dir_all(dir.join(folder)).unwrap();
+        }
+        for file in ["etc/passwd", "etc/group", "old/a", "old/deep/b", "kept/c", "kept/d"] {
+            fs::write(dir.join(file), file).unwrap();
+        }
+        fs::hard_link(dir.join("kept/c"), dir.join("kept/e")).unwrap();
+    })
+}
+
+fn stack(layers: &[&Layer]) -> Stack {
+    Stack::new(layers.iter().map(|layer| layer.tree().unwrap()).collect())
+}
+
+/// What a step that does `act` adds to `root`.
+fn step(store: &Store, root: &mut Root, below: &Stack, act: impl FnOnce(&Path)) -> (TempDir, Tree) {
+    store.mark_root(root).unwrap();
+    act(&root.path());
+    store.root_changes(root, below).unwrap()
+}
+
+fn paths(tree: &Tree) -> Vec<String> {
+    let mark = |entry: &galley_oci::Entry| match entry.kind {
+        galley_oci::Kind::Whiteout => "-",
+        galley_oci::Kind::Directory { .. } => "/",
+        _ => "",
+    };
+    tree.entries()
+        .iter()
+        .map(|entry| String::from_utf8_lossy(&entry.path).into_owned() + mark(entry))
+        .collect()
+}
+
+#[test]
+fn nothing_done_is_nothing_found() {
+    let (_folder, store) = store();
+    let base = base(&store);
+    let mut root = store.new_root(std::slice::from_ref(&base)).unwrap();
+    let (_, tree) = step(&store, &mut root, &stack(&[&base]), |_| {});
+    assert_eq!(paths(&tree), ["/"]);
+}
+
+#[test]
+fn every_kind_of_change_is_found() {
+    let (_folder, store) = store();
+    let base = base(&store);
+    let mut root = store.new_root(std::slice::from_ref(&base)).unwrap();
+    let (_, tree) = step(&store, &mut root, &stack(&[&base]), |root| {
+        // Same size, and the old time is put back: only the time of change tells.
+        let passwd = root.join("etc/passwd");
+        let time = fs::metadata(&passwd).unwrap().modified().unwrap();
+        fs::write(&passwd, "ETC/passwd").unwrap();
+        fs::File::options().write(true).open(&passwd).unwrap().file().set_modified(time).unwrap();
+        fs::set_permissions(root.join("etc/group"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        fs::remove_dir_all(root.join("old")).unwrap();
+        fs::rename(root.join("kept/d"), root.join("kept/f")).unwrap();
+        fs::create_dir(root.join("new")).unwrap();
+        fs_err::os::unix::fs::symlink("etc", root.join("new/link")).unwrap();
+    });
+    let expected =
+        ["/", "etc/", "etc/group", "etc/passwd", "kept/", "kept/d-", "kept/f", "new/", "new/link", "old-"];
+    assert_eq!(paths(&tree), expected);
+}
+
+#[test]
+fn a_directory_made_anew_hides_what_it_held() {
+    let (_folder, store) = store();
+    let base = base(&store);
+    let mut root = store.new_root(std::slice::from_ref(&base)).unwrap();
+    let (_, tree) = step(&store, &mut root, &stack(&[&base]), |root| {
+        fs::remove_dir_all(root.join("old")).unwrap();
+        fs::create_dir_all(root.join("old")).unwrap();
+        fs::write(root.join("old/deep"), "a file now").unwrap();
+    });
+    assert_eq!(paths(&tree), ["/", "old/", "old/a-", "old/deep"]);
+}
+
+#[test]
+fn files_below_lose_their_links_when_they_are_written_to() {
+    let (_folder, store) = store();
+    let base = base(&store);
+    let mut root = store.new_root(std::slice::from_ref(&base)).unwrap();
+    assert_eq!(fs::metadata(root.path().join("kept/e")).unwrap().nlink(), 2);
+    let below = stack(&[&base]);
+    let (_, tree) = step(&store, &mut root, &below, |root| {
+        fs::set_permissions(root.join("kept/c"), std::fs::Permissions::from_mode(0o700)).unwrap();
+        fs::write(root.join("x"), "new").unwrap();
+        fs::hard_link(root.join("x"), root.join("y")).unwrap();
+    });
+    assert_eq!(paths(&tree), ["/", "kept/", "kept/c", "kept/e", "x", "y"]);
+    let links = |path: &[u8]| match tree.get(path).unwrap().kind {
+        galley_oci::Kind::File { links, .. } => links,
+        _ => None,
+    };
+    assert!(links(b"kept/c").is_none() && links(b"kept/e").is_none());
+    assert!(links(b"x").is_some() && links(b"x") == links(b"y"));
+}
+
+#[test]
+fn a_root_goes_on_with_more_layers() {
+    let (_folder, store) = store();
+    let base = base(&store);
+    let mut root = store.new_root(std::slice::from_ref(&base)).unwrap();
+    let (temp, tree) = step(&store, &mut root, &stack(&[&base]), |root| {
+        fs::remove_dir_all(root.join("old")).unwrap();
+        fs::write(root.join("etc/new"), "1").unwrap();
+    });
+    let first = store.commit_dir(temp, tree.clone()).unwrap();
+    root.has_become(&tree);
+    let below = stack(&[&base, &first]);
+    let second = layer(&store, &below, |dir| {
+        fs::create_dir(dir.join("etc")).unwrap();
+        fs::create_dir(dir.join("etc/passwd")).unwrap();
+        fs::write(dir.join("etc/passwd/file"), "2").unwrap();
+        fs::write(dir.join("kept"), "a file").unwrap();
+    });
+    let all = [base, first, second];
+    assert_eq!(root.is_below(&all), Some(2));
+    store.extend_root(&mut root, &all[2..]).unwrap();
+    let anew = store.new_root(&all).unwrap();
+    let seen = |root: &Root| store.scan(&root.path(), &ScanOptions::default()).unwrap();
+    assert_eq!(seen(&root), seen(&anew));
+    assert_eq!((root.is_below(&all), anew.is_below(&all[..2])), (Some(3), None));
+}
