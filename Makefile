@@ -25,6 +25,7 @@ oracle: install-rust install-compiler install-test ## ask BuildKit (PEERS=folder
 
 soak: install-rust install-compiler install-test ## what takes longer: ignored tests, many random cases, the demo
 	PROPTEST_CASES=20000 cargo test --workspace --release -- --include-ignored
+	GALLEY_SOAK_FAULTS=1 cargo test -p galley --release --test main faults:: -- --nocapture --include-ignored
 	GALLEY_SOAK_SECONDS=600 cargo test -p galley-store --release collect::builds_and_collections_at_once
 	GALLEY_UNDER_TEST=$(TARGET)/release/galley e2e/reproducible.sh
 	GALLEY_UNDER_TEST=$(TARGET)/release/galley e2e/readers.sh

@@ -187,7 +187,7 @@ impl Context {
             store.walk_context(&source.path, &Filter::new(ignored, needed)).map_err(|error| {
                 let message = format!("cannot read the build context {}: {error}", source.name);
                 let denied = crate::error::permission_denied(&error);
-                let failed = Error::new(ErrorKind::Input, message).because(error);
+                let failed = Error::new(ErrorKind::Input.unless_disk(&error), message).because(error);
                 if denied { failed.help("allow reading it, or name it in .dockerignore") } else { failed }
             })
         };

@@ -1,7 +1,7 @@
 //! What can go wrong, where, why, and what to do about it.
 
 use std::{
-    error, fmt,
+    error, fmt, io,
     ops::{Deref, DerefMut, Range},
     sync::Arc,
 };
@@ -167,12 +167,27 @@ impl error::Error for Error {
     }
 }
 
+impl ErrorKind {
+    /// This kind, unless the disk is to blame: it is full or broken, or cannot be written to.
+    pub(crate) fn unless_disk(self, error: &(dyn error::Error + 'static)) -> Self {
+        if caused_by(error, is_of_disk) { Self::Store } else { self }
+    }
+}
+
+fn is_of_disk(cause: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let broken = galley_store::os_error_number(cause) == Some(rustix::io::Errno::IO.raw_os_error());
+    broken || [StorageFull, QuotaExceeded, ReadOnlyFilesystem].contains(&cause.kind())
+}
+
 /// Whether the cause at the bottom of `error` is that somebody may not do it.
 pub(crate) fn permission_denied(error: &(dyn error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(|cause| {
-        let cause = cause.downcast_ref::<std::io::Error>();
-        cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied)
-    })
+    caused_by(error, |cause| cause.kind() == io::ErrorKind::PermissionDenied)
+}
+
+fn caused_by(error: &(dyn error::Error + 'static), is: impl Fn(&io::Error) -> bool) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| cause.downcast_ref::<io::Error>().is_some_and(&is))
 }
 
 #[cfg(test)]
@@ -183,5 +198,18 @@ mod tests {
     fn a_place_counts_lines_and_characters() {
         let place = Place { file: "Dockerfile".into(), text: "FROM a\n# é RUN x\n".into(), span: 12..15 };
         assert_eq!(place.to_string(), "Dockerfile:2:5");
+    }
+
+    #[test]
+    fn a_broken_disk_is_not_the_persons_fault() {
+        use rustix::io::Errno;
+        let kind = |errno: Errno| {
+            let error = Error::new(ErrorKind::Internal, "cannot").because(io::Error::from(errno));
+            ErrorKind::Usage.unless_disk(&error)
+        };
+        for disk in [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::ROFS] {
+            assert_eq!(kind(disk), ErrorKind::Store, "{disk}");
+        }
+        assert_eq!(kind(Errno::NOENT), ErrorKind::Usage);
     }
 }

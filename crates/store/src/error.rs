@@ -191,7 +191,7 @@ impl StoreError {
         const OWN: [Errno; 7] =
             [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::ROFS, Errno::MFILE, Errno::NFILE, Errno::NOMEM];
         let own =
-            |source: &io::Error| OWN.iter().any(|own| source.raw_os_error() == Some(own.raw_os_error()));
+            |source: &io::Error| OWN.iter().any(|own| os_error_number(source) == Some(own.raw_os_error()));
         matches!(self, Self::Io { source, .. } if own(source))
     }
 
@@ -204,6 +204,17 @@ impl StoreError {
     pub(crate) fn damaged(what: &'static str, path: &Path, reason: impl ToString) -> Self {
         Self::Damaged { what, path: path.to_owned(), reason: reason.to_string() }
     }
+}
+
+/// The kernel's number of an error, also of one that another crate has wrapped to add a path: such a one has its number
+/// in its text alone.
+#[must_use]
+pub fn os_error_number(error: &io::Error) -> Option<i32> {
+    let said = || {
+        let text = error.get_ref()?.to_string();
+        text.rsplit_once("(os error ")?.1.strip_suffix(')')?.parse().ok()
+    };
+    error.raw_os_error().or_else(said)
 }
 
 /// Adds what was done, and on which path, to an error of the kernel.
@@ -244,6 +255,12 @@ mod tests {
         for own in [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::ROFS, Errno::MFILE, Errno::NOMEM] {
             assert!(failed(own), "{own}");
         }
+        // As a file is created: with the path, by another crate.
+        let folder = tempfile::tempdir().unwrap();
+        let source =
+            fs_err::File::create(folder.path().join("no/such")).map(drop).at("create", "/x").unwrap_err();
+        let StoreError::Io { source, .. } = &source else { panic!("{source:?}") };
+        assert_eq!(os_error_number(source), Some(Errno::NOENT.raw_os_error()));
         for archives in [Errno::NAMETOOLONG, Errno::LOOP, Errno::NOTDIR, Errno::EXIST] {
             assert!(!failed(archives), "{archives}");
         }

@@ -60,7 +60,7 @@ pub use collect::{
 pub use containers::ContainerDir;
 pub use content::Content;
 pub use context::{ContextFilter, ContextTree, Decision, KeepAll};
-pub use error::StoreError;
+pub use error::{StoreError, os_error_number};
 pub use files::owner::give;
 pub use files::{
     remove::remove_tree,

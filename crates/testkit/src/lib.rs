@@ -4,6 +4,7 @@
 
 mod agent;
 mod environment;
+mod faults;
 mod layout;
 pub mod registry;
 mod rootfs;
@@ -11,5 +12,6 @@ pub mod web;
 
 pub use agent::FakeAgent;
 pub use environment::TestEnv;
+pub use faults::{Meddle, Meddler};
 pub use layout::{ARCHITECTURE, Machine, write_layout, write_platforms};
 pub use rootfs::{BUSYBOX, TarEntry, busybox_rootfs, rootfs_tar};

@@ -6,14 +6,17 @@ mod hostile;
 mod interrupts;
 mod kills;
 mod memory;
+mod power;
 mod secrets;
 mod together;
+mod writes;
 
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     os::unix::ffi::OsStrExt,
     path::Path,
-    process::{Output, Stdio},
+    process::{Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };

@@ -3,11 +3,16 @@
 use std::{
     fmt,
     io::{self, BufWriter, Write},
+    os::{fd::AsRawFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
 use fs_err as fs;
+use rustix::{
+    fs::{AtFlags, CWD, Mode, OFlags},
+    io::Errno,
+};
 
 use crate::{Error, ErrorKind};
 
@@ -73,24 +78,83 @@ fn write_and_rename(
     before_visible: impl FnOnce(),
     fill: impl FnOnce(&mut dyn Write) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    use std::os::unix::fs::PermissionsExt;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = tempfile::Builder::new()
-        .prefix(".galley-")
-        // The person's umask decides, as for any file they make.
-        .permissions(std::fs::Permissions::from_mode(0o666))
-        .tempfile_in(parent)
-        .map_err(|source| cannot_create(path, source))?;
+    let file = Unfinished::new(path).map_err(|source| cannot_create(path, source))?;
     let mut file = BufWriter::with_capacity(1 << 20, file);
     fill(&mut file)?;
     let file = file.into_inner().map_err(|error| cannot_create(path, error.into_error()))?;
     before_visible();
-    file.persist(path).map_err(|error| cannot_create(path, error.error))?;
-    Ok(())
+    file.appear(path).map_err(|source| cannot_create(path, source))
+}
+
+/// A file that grows: without a name where the file system can do that, so that a kill leaves nothing of it.
+enum Unfinished {
+    Unnamed(fs::File),
+    Named(tempfile::NamedTempFile),
+}
+
+/// What an unfinished file begins with where it has a name.
+const PREFIX: &str = ".galley-";
+
+/// The person's umask decides, as for any file they make.
+const MODE: u32 = 0o666;
+
+impl Unfinished {
+    fn new(path: &Path) -> io::Result<Self> {
+        let folder = folder_of(path);
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        match rustix::fs::open(folder, flags, Mode::from_raw_mode(MODE)) {
+            Ok(file) if Path::new("/proc/self/fd").exists() => {
+                Ok(Self::Unnamed(fs::File::from_parts(file.into(), path)))
+            }
+            // Not every file system can, and it is /proc that gives a name.
+            Ok(_) | Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => Self::named(folder),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn named(folder: &Path) -> io::Result<Self> {
+        let permissions = std::fs::Permissions::from_mode(MODE);
+        tempfile::Builder::new().prefix(PREFIX).permissions(permissions).tempfile_in(folder).map(Self::Named)
+    }
+
+    /// Gives it its name, which another file may have.
+    fn appear(self, path: &Path) -> io::Result<()> {
+        let file = match self {
+            Self::Named(file) => return file.persist(path).map(drop).map_err(|error| error.error),
+            Self::Unnamed(file) => file,
+        };
+        let own = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let link = |to: &Path| rustix::fs::linkat(CWD, &own, CWD, to, AtFlags::SYMLINK_FOLLOW);
+        match link(path) {
+            Err(Errno::EXIST) => {}
+            linked => return Ok(linked?),
+        }
+        // Only a rename replaces.
+        let linked =
+            tempfile::Builder::new().prefix(PREFIX).make_in(folder_of(path), |beside| Ok(link(beside)?))?;
+        linked.into_temp_path().persist(path).map_err(|error| error.error)
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+impl Write for Unfinished {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Unnamed(file) => file.write(bytes),
+            Self::Named(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn cannot_create(path: &Path, source: io::Error) -> Error {
-    let kind = if source.kind() == io::ErrorKind::StorageFull { ErrorKind::Store } else { ErrorKind::Usage };
+    let kind = ErrorKind::Usage.unless_disk(&source);
     let folder = path.parent().filter(|folder| source.kind() == io::ErrorKind::NotFound && !folder.exists());
     let error = Error::new(kind, format!("cannot write the output {}", path.display())).because(source);
     match folder.filter(|folder| !folder.as_os_str().is_empty()) {
@@ -100,7 +164,8 @@ fn cannot_create(path: &Path, source: io::Error) -> Error {
 }
 
 fn cannot_write(destination: &Destination, source: io::Error) -> Error {
-    Error::new(ErrorKind::Usage, format!("cannot write to {}", destination.name())).because(source)
+    let kind = ErrorKind::Usage.unless_disk(&source);
+    Error::new(kind, format!("cannot write to {}", destination.name())).because(source)
 }
 
 #[cfg(test)]
@@ -124,6 +189,25 @@ mod tests {
         assert!(result.is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_not_finished_has_no_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = || fs::read_dir(folder.path()).unwrap().count();
+        let path = folder.path().join("out.tar");
+        let destination = Destination::File(path.clone());
+        // On a file system that has no such files the test shows less.
+        let unnamed = matches!(Unfinished::new(&path), Ok(Unfinished::Unnamed(_)));
+        for (count, text) in ["first", "second"].into_iter().enumerate() {
+            let fill = |out: &mut dyn Write| {
+                assert!(names() == count || !unnamed);
+                out.write_all(text.as_bytes()).unwrap();
+                Ok(())
+            };
+            write_stream(&destination, || (), fill).unwrap();
+            assert_eq!((fs::read_to_string(&path).unwrap().as_str(), names()), (text, 1));
+        }
     }
 
     #[test]

@@ -26,8 +26,7 @@ use crate::{Error, ErrorKind};
 /// Writes all `files` below `folder`.
 pub(super) fn write(files: &Files, times: TimePolicy, folder: &Path) -> Result<(), Error> {
     let failed = |path: &[u8], source: io::Error| {
-        let kind =
-            if source.kind() == io::ErrorKind::StorageFull { ErrorKind::Store } else { ErrorKind::Usage };
+        let kind = ErrorKind::Usage.unless_disk(&source);
         let path = folder.join(std::ffi::OsStr::from_bytes(path));
         Error::new(kind, format!("cannot write the output {}", path.display())).because(source)
     };

@@ -68,6 +68,6 @@ fn archive_failed(error: WriteArchiveError) -> Error {
 }
 
 pub(super) fn write_failed(what: &str, source: io::Error) -> Error {
-    let kind = if source.kind() == io::ErrorKind::StorageFull { ErrorKind::Store } else { ErrorKind::Usage };
+    let kind = ErrorKind::Usage.unless_disk(&source);
     Error::new(kind, format!("cannot write {what}")).because(source)
 }

@@ -22,7 +22,8 @@ pub struct ImageSummary {
 }
 
 /// Every image under every name, the newest first. Bases that came with a build and were given no name here are not
-/// listed; images that lost their name are. A name of several platforms is one row.
+/// listed; images that lost their name are, unless a power cut took their layers too, as no name vouched for them. A name of
+/// several platforms is one row.
 pub fn list(store: &Store) -> Result<Vec<ImageSummary>, Error> {
     let mut names: BTreeMap<Digest, Vec<Reference>> = BTreeMap::new();
     let mut of_others = BTreeSet::new();
@@ -39,11 +40,16 @@ pub fn list(store: &Store) -> Result<Vec<ImageSummary>, Error> {
             Some(references) => rows
                 .extend(references.into_iter().map(|name| row(Some(name))).collect::<Result<Vec<_>, _>>()?),
             None if image.manifest.is_some() || of_others.contains(&image.id) => {}
+            None if !has_layers(store, &image) => {}
             None => rows.push(row(None)?),
         }
     }
     rows.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.reference.cmp(&b.reference)));
     Ok(rows)
+}
+
+fn has_layers(store: &Store, image: &Image) -> bool {
+    image.layers.iter().all(|layer| matches!(store.layer(&layer.layer), Ok(Some(_))))
 }
 
 /// The bytes of the files in all layers of `image`, as docker counts them.
@@ -52,7 +58,10 @@ pub(super) fn size(store: &Store, image: &Image) -> Result<u64, Error> {
 }
 
 pub(super) fn layer_size(store: &Store, id: &Digest) -> Result<u64, Error> {
-    let lost = || Error::new(ErrorKind::Store, format!("layer {} is not in the store", id.short()));
+    let lost = || {
+        Error::new(ErrorKind::Store, format!("layer {} is not in the store", id.short()))
+            .help("`galley system check --repair` finds what needs it, and removes that")
+    };
     let layer = store.layer(id).map_err(unreadable)?.ok_or_else(lost)?;
     let tree = layer.tree().map_err(unreadable)?;
     let mut linked = std::collections::HashSet::new();
@@ -63,4 +72,30 @@ pub(super) fn layer_size(store: &Store, id: &Digest) -> Result<u64, Error> {
         _ => 0,
     });
     Ok(bytes.sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use galley_oci::TimePolicy;
+    use galley_store::{ImageLayer, OpenOptions};
+
+    use super::*;
+
+    /// As after a power cut before the barrier: the document is there, and the layer is not.
+    #[test]
+    fn an_image_that_lost_its_layers_is_told_when_it_has_a_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store"), OpenOptions::default()).unwrap();
+        let config = br#"{"architecture":"amd64","os":"linux"}"#.to_vec();
+        let id = Digest::sha256(&config);
+        let (layer, diff_id) = (Digest::blake3(b"lost"), Digest::sha256(b"lost"));
+        let layers = vec![ImageLayer { layer, diff_id, times: TimePolicy::Keep, blob: None }];
+        let image = Image { id, config, layers, manifest: None, created: Time::default() };
+        store.put_image(&image).unwrap();
+        assert_eq!(list(&store).unwrap().len(), 0);
+        store.tag(&"app".parse().unwrap(), &id).unwrap();
+        let error = list(&store).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Store);
+        assert!(error.help[0].contains("--repair"), "{error:?}");
+    }
 }

@@ -171,7 +171,7 @@ fn blob_path(folder: &Path, digest: &Digest) -> PathBuf {
 }
 
 fn cannot(path: &Path, source: io::Error) -> Error {
-    let kind = if source.kind() == io::ErrorKind::StorageFull { ErrorKind::Store } else { ErrorKind::Usage };
+    let kind = ErrorKind::Usage.unless_disk(&source);
     Error::new(kind, format!("cannot write the cache in {}", path.display())).because(source)
 }
 
