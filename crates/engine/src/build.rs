@@ -133,6 +133,7 @@ pub fn build(
     let mut builder = Builder::new(request, ports, events);
     let needs: Vec<Vec<usize>> = plan.steps.iter().map(needs).collect();
     builder.ahead = ahead::of(&plan.steps, &needs);
+    builder.followed = ahead::followed(&builder.ahead, &needs);
     let steps = schedule::run(&needs, request.jobs.max(1), cancel, &|item, done, stop| {
         builder.step(&plan.steps[item], done, stop)
     })?;
@@ -211,6 +212,8 @@ pub(crate) struct Builder<'a> {
     past: Past<'a>,
     /// By step.
     ahead: Vec<Ahead>,
+    /// By step, whether something runs after it.
+    followed: Vec<bool>,
     /// Keys that this build executed: good enough even for a step whose records are to be skipped.
     made: Mutex<HashSet<Key>>,
     runs: AtomicUsize,
@@ -244,6 +247,7 @@ impl<'a> Builder<'a> {
             mode: request.mode,
             past: Past::new(ports.store, request.plan, request.subject),
             ahead: Vec::new(),
+            followed: Vec::new(),
             made: Mutex::default(),
             runs: AtomicUsize::new(0),
             copies: AtomicUsize::new(0),
@@ -313,6 +317,11 @@ impl<'a> Builder<'a> {
         let snapshot = Snapshot::empty().with(found.layer.clone())?;
         let layer = Some(found.layer.into());
         Ok(Outcome { snapshot, layer, key: Some(found.key), created: found.created, way })
+    }
+
+    /// Whether a process will run on what this step leaves.
+    pub(crate) fn is_followed(&self, step: &Step) -> bool {
+        self.followed.get(step.id.0).copied().unwrap_or_default()
     }
 
     /// The layer of a step: from the store, or made.

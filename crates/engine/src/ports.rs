@@ -405,6 +405,8 @@ pub struct RunRequest<'a> {
     pub secret_env: Vec<(String, Secret)>,
     /// Which network it sees.
     pub network: Network,
+    /// Whether another process will run on what this one leaves: a part of its sandbox can be made meanwhile.
+    pub followed: bool,
 }
 
 /// How a process ended.

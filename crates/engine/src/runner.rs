@@ -185,6 +185,9 @@ impl Runner for SandboxRunner {
         let mut spec = self.spec(&request, &scratch)?;
         spec.network = joined.kind;
         let Started { child, streams } = start(&spawner, &spec, &joined)?;
+        if request.followed {
+            spawner.make_ahead(joined.namespace());
+        }
         self.store.failpoint("step-running");
         let _guard = cancel.on_cancel({
             let child = Arc::clone(&child);

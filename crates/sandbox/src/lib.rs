@@ -28,6 +28,7 @@ mod pty;
 mod raw;
 mod seccomp;
 mod setup;
+mod spare;
 mod spawner;
 mod spec;
 mod sys;

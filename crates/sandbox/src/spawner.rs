@@ -124,6 +124,14 @@ impl Spawner {
         self.request(&kind, spec, Handles { netns: None, ..handles }, None)
     }
 
+    /// Has the next sandbox made while nobody waits for it, to be in this network, or in that of the host. A request
+    /// that it does not suit does without it.
+    pub fn make_ahead(&self, netns: Option<BorrowedFd<'_>>) {
+        let files: Vec<BorrowedFd<'_>> = netns.into_iter().collect();
+        // What does not work here is told to who asks for a sandbox.
+        let _ = self.send(&[wire::AHEAD], &files);
+    }
+
     /// Begins to end it, and every sandbox that still runs; dropping it waits for the end.
     pub fn end(&self) {
         if let Some(control) = &self.control {

@@ -35,6 +35,9 @@ pub(crate) const JOIN: u8 = b'J';
 /// The first byte of a request: run a program of the host beside the sandboxes.
 pub(crate) const HELPER: u8 = b'H';
 
+/// The first byte of a request: make the next sandbox ahead, in the network namespace that comes along.
+pub(crate) const AHEAD: u8 = b'A';
+
 /// What the helper process reports about one child over its status socket.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Status {

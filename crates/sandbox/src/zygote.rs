@@ -3,6 +3,7 @@
 //! Being the first process of a pid namespace it adopts and reaps whatever its children leave behind, and takes
 //! everything with it when it ends.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,6 +20,7 @@ use crate::error::{SetupError, SetupStep};
 use crate::guard::{self, Lifeline};
 use crate::manner::Manner;
 use crate::setup::{self, Request, step::Step as _};
+use crate::spare::Spare;
 use crate::sys::{self, Fork};
 use crate::wire::{self, Status};
 use crate::{owners, seccomp};
@@ -39,6 +41,24 @@ pub(crate) struct Inherited {
     pub(crate) manner: Manner,
     /// What tells guards of the end of this process.
     pub(crate) lifeline: Lifeline,
+    /// The next sandbox, when one was made ahead.
+    spare: RefCell<Option<Spare>>,
+}
+
+impl Inherited {
+    /// One in another network would never be asked for again. A supervisor of owners is made with its sandbox.
+    fn make_spare(&self, network: Option<&OwnedFd>) {
+        let there = self.spare.borrow().as_ref().is_some_and(|spare| spare.is_in(network));
+        if !there && !self.one_id && self.manner == Manner::Namespaces {
+            let made = Spare::make(network, self);
+            self.spare.replace(made);
+        }
+    }
+
+    /// The spare sandbox, as the child of this request.
+    fn take_spare(&self, request: &Request) -> Option<Fork> {
+        self.spare.borrow_mut().take_if(|spare| spare.is_in(request.network()))?.take_over(request)
+    }
 }
 
 /// A child that runs.
@@ -105,7 +125,8 @@ fn prepare(control: &OwnedFd, manner: Manner) -> io::Result<(Inherited, OwnedFd)
     rustix::process::setrlimit(Resource::Nofile, raised)?;
     let may_make_devices = !crate::userns::in_user_namespace();
     let (one_id, lifeline) = (crate::userns::has_one_id(), Lifeline::new()?);
-    Ok((Inherited { open_files, may_make_devices, one_id, manner, lifeline }, deaths))
+    let spare = RefCell::default();
+    Ok((Inherited { open_files, may_make_devices, one_id, manner, lifeline, spare }, deaths))
 }
 
 /// Mounts that appear on the host later are still seen here; nothing done here is seen on the host.
@@ -172,6 +193,10 @@ fn accept(control: &OwnedFd, inherited: &Inherited, children: &mut Children) -> 
     let (mut message, mut files) = (vec![0; wire::REQUEST_MAX], Vec::new());
     let length = wire::receive(control, &mut message, &mut files)?;
     let Some((&kind, argument)) = message[..length].split_first() else { return Ok(false) };
+    if kind == wire::AHEAD {
+        inherited.make_spare(files.first());
+        return Ok(true);
+    }
     let Some(mut request) = Request::from_files(kind, files) else { return Ok(true) };
     if let Err(error) = supervise(&mut request, inherited) {
         report(&request.status, &Status::NotStarted(error), &[]);
@@ -213,8 +238,9 @@ fn start(
     let home = host.map(|host| sys::children_go_to(host.pidfd.as_fd())).transpose();
     let home = home.step(SetupStep::JoinSandbox)?;
     let namespaces = if inherited.manner == Manner::Namespaces { request.namespaces() } else { 0 };
+    let spare = if kind == wire::SANDBOX { inherited.take_spare(&request) } else { None };
     // SAFETY: this process has one thread, so the child may do what it likes.
-    let fork = unsafe { sys::fork_into(namespaces) };
+    let fork = spare.map_or_else(|| unsafe { sys::fork_into(namespaces) }, Ok);
     if matches!(fork, Ok(Fork::Child)) {
         match inherited.manner {
             Manner::Namespaces => {

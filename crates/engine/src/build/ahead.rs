@@ -23,6 +23,17 @@ pub(super) fn of(steps: &[Step], needs: &[Vec<usize>]) -> Vec<Ahead> {
     ahead
 }
 
+/// For each step whether something runs after it that needs it. `ahead` is what [`of`] gives.
+pub(super) fn followed(ahead: &[Ahead], needs: &[Vec<usize>]) -> Vec<bool> {
+    let mut followed = vec![false; ahead.len()];
+    for (after, needed) in ahead.iter().zip(needs) {
+        for &need in needed {
+            followed[need] |= *after != Ahead::Nothing;
+        }
+    }
+    followed
+}
+
 const fn own(step: &Step) -> Ahead {
     match &step.operation {
         Operation::Run(run) if matches!(run.network, Network::Default) => Ahead::WithNetwork,

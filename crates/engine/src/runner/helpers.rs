@@ -46,7 +46,7 @@ impl Helpers {
         if let Ok(spawner) = self.spawner()
             && network
         {
-            drop(self.network.connected(&spawner));
+            self.network.prepare(&spawner);
         }
     }
 }

@@ -63,6 +63,13 @@ impl SharedNetwork {
         Ok(Joined { kind: sandbox::Network::Shared, shared: Some(namespace), resolv_conf })
     }
 
+    /// Makes what [`join`](Self::join) will ask for, and the first sandbox in it. Whatever fails fails again there.
+    pub(super) fn prepare(&self, spawner: &Spawner) {
+        if let Ok(namespace) = self.connected(spawner) {
+            spawner.make_ahead(is_connected(&namespace).then(|| namespace.as_fd()));
+        }
+    }
+
     /// The namespace of the build, if it is connected.
     fn usable(&self, spawner: &Spawner, events: &Events) -> Result<Option<Arc<NetNs>>, Error> {
         let namespace = self.connected(spawner)?;
@@ -71,8 +78,7 @@ impl SharedNetwork {
         {
             events.emit(warning(reason));
         }
-        let connected = *namespace.connectivity() == Connectivity::Pasta;
-        Ok(connected.then_some(namespace))
+        Ok(is_connected(&namespace).then_some(namespace))
     }
 
     /// The namespace of the build, connected where that is possible. Whoever comes while it is made waits for it.
@@ -85,6 +91,10 @@ impl SharedNetwork {
         *slot = Some(Arc::clone(&made));
         Ok(made)
     }
+}
+
+fn is_connected(namespace: &NetNs) -> bool {
+    *namespace.connectivity() == Connectivity::Pasta
 }
 
 fn warning(reason: &str) -> Event {

@@ -80,6 +80,7 @@ pub(crate) fn execute(
         mounts: mounts.mounts.clone(),
         secret_env: mounts.secret_env.clone(),
         network: operation.network,
+        followed: builder.is_followed(step),
     };
     let outcome = builder.runner.0.run(request, &|stream, bytes| output.write(stream, bytes), stop);
     drop(mounts);

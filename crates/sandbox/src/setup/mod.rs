@@ -3,6 +3,7 @@
 //! [`sandbox`] is the sequence; every step has its own error. The child reports to galley over the setup socket,
 //! which exec closes.
 
+mod ahead;
 mod chroot;
 mod exec;
 mod init;
@@ -36,8 +37,9 @@ use crate::sys;
 use crate::wire::{self, Setup};
 use crate::zygote::Inherited;
 
-use self::mounts::Builder;
 use self::step::Step as _;
+
+pub(crate) use self::ahead::Ahead;
 
 /// One request with its open files.
 pub(crate) struct Request {
@@ -80,8 +82,23 @@ impl Request {
     /// The namespaces that every child of this kind gets. The network is decided later, by the spec; the cgroup
     /// namespace is made where the child is by then.
     pub(crate) fn namespaces(&self) -> u64 {
-        let all = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-        if matches!(self.kind, wire::HELPER | wire::JOIN) { 0 } else { all as u64 }
+        if matches!(self.kind, wire::HELPER | wire::JOIN) { 0 } else { Self::sandbox_namespaces() }
+    }
+
+    pub(crate) const fn sandbox_namespaces() -> u64 {
+        (libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS) as u64
+    }
+
+    /// The network namespace that comes along.
+    pub(crate) const fn network(&self) -> Option<&OwnedFd> {
+        self.extra.as_ref()
+    }
+
+    /// All files, in the order in which they came.
+    pub(crate) fn files(&self) -> Vec<BorrowedFd<'_>> {
+        let [stdin, stdout, stderr] = &self.streams;
+        let always = [&self.description, &self.setup, &self.status, stdin, stdout, stderr];
+        always.into_iter().chain(&self.extra).map(AsFd::as_fd).collect()
     }
 
     fn describe<T: DeserializeOwned>(&self) -> Result<T, SetupError> {
@@ -116,8 +133,15 @@ pub(crate) fn run(
             placement.map_or(Ok(()), Placement::enter).and_then(|()| join(request, host, inherited))
         }
         None if inherited.manner == Manner::Chroot => chroot::enter(request, placement, inherited),
-        None => enter_cgroup(placement).and_then(|()| sandbox(request, inherited)),
+        None => enter_cgroup(placement)
+            .and_then(|()| Ahead::new(inherited))
+            .and_then(|ahead| sandbox(request, ahead, inherited)),
     };
+    end(request, result)
+}
+
+/// Says why the program does not run, and ends.
+fn end(request: &Request, result: Result<ExecError, SetupError>) -> ! {
     let code = match result {
         Ok(error) => {
             let code = error.exit_code();
@@ -141,13 +165,12 @@ fn enter_cgroup(placement: Option<&Placement>) -> Result<(), SetupError> {
 }
 
 /// Everything from the clone to exec; returns only why exec did not happen.
-fn sandbox(request: &Request, inherited: &Inherited) -> Result<ExecError, SetupError> {
+fn sandbox(request: &Request, ahead: Ahead, inherited: &Inherited) -> Result<ExecError, SetupError> {
     let spec: Spec = request.describe()?;
-    rustix::process::setsid().step(SetupStep::NewSession)?;
-    sys::join_new_session_keyring();
-    enter_network(&spec, request.extra.as_ref())?;
-
-    let made = build_root(&spec, inherited)?;
+    if !ahead.in_network() {
+        enter_network(&spec, request.extra.as_ref())?;
+    }
+    let made = build_root(&spec, ahead, inherited)?;
     rustix::system::sethostname(spec.hostname.as_bytes()).step(SetupStep::SetHostname)?;
     let terminal = spec.tty.map(|size| terminal::open(size, spec.user.uid)).transpose()?;
 
@@ -210,13 +233,10 @@ fn show_namespace(netns: &OwnedFd, directory: &str) -> Result<(), SetupError> {
 }
 
 fn enter_network(spec: &Spec, netns: Option<&OwnedFd>) -> Result<(), SetupError> {
-    use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
     match (spec.network, netns) {
         (Network::Host, _) => Ok(()),
-        (Network::Shared, Some(netns)) => {
-            move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
-                .step(SetupStep::JoinNetwork)
-        }
+        (Network::Shared, Some(netns)) => join_network(netns),
         (Network::Shared, None) => Err(rustix::io::Errno::BADF).step(SetupStep::JoinNetwork),
         (Network::None, _) => {
             // SAFETY: a new network namespace invalidates no descriptor.
@@ -226,15 +246,14 @@ fn enter_network(spec: &Spec, netns: Option<&OwnedFd>) -> Result<(), SetupError>
     }
 }
 
+fn join_network(netns: &OwnedFd) -> Result<(), SetupError> {
+    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+    move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network)).step(SetupStep::JoinNetwork)
+}
+
 /// Mounts everything and makes it the root of the process; the host's files are out of reach afterwards.
-fn build_root(spec: &Spec, inherited: &Inherited) -> Result<Vec<MadeMountPoint>, SetupError> {
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0));
-    let mut builder = Builder::new(&spec.root, inherited.may_make_devices)?;
-    if spec.insecure {
-        builder.allow_devices()?;
-    }
-    let kernel_files = kernel_fs::mount_all(&mut builder, spec)?;
-    kernel_fs::restrict_paths(&mut builder, &kernel_files, spec)?;
+fn build_root(spec: &Spec, ahead: Ahead, inherited: &Inherited) -> Result<Vec<MadeMountPoint>, SetupError> {
+    let mut builder = ahead.build(spec, inherited)?;
     for mount in &spec.mounts {
         builder.mount(mount)?;
     }

@@ -24,15 +24,23 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    pub(crate) fn new(root: &Root, may_make_devices: bool) -> Result<Self, SetupError> {
-        let mut staging = Staging::mount(may_make_devices)?;
+    pub(crate) fn new(root: &Root, mut staging: Staging, may_make_devices: bool) -> Result<Self, SetupError> {
         let in_user_namespace = !may_make_devices;
         let root = match root {
             Root::Layers(layers) => layers::mount(layers, &mut staging, in_user_namespace)?,
             Root::Directory(directory) => root_directory(directory)?,
         };
         staging.park(root.as_fd()).step(SetupStep::AttachRoot)?;
-        Ok(Self { root, staging, in_user_namespace, made: Vec::new() })
+        Ok(Self::at(root, staging, may_make_devices))
+    }
+
+    /// Works in a directory that is a place in the tree of mounts.
+    pub(crate) fn at(root: OwnedFd, staging: Staging, may_make_devices: bool) -> Self {
+        Self { root, staging, in_user_namespace: !may_make_devices, made: Vec::new() }
+    }
+
+    pub(crate) fn into_parts(self) -> (OwnedFd, Staging) {
+        (self.root, self.staging)
     }
 
     pub(crate) fn root(&self) -> BorrowedFd<'_> {

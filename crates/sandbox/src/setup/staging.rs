@@ -58,6 +58,13 @@ impl Staging {
         Ok(name)
     }
 
+    /// A directory in which mounts can be put together.
+    pub(crate) fn open_new_directory(&mut self) -> io::Result<OwnedFd> {
+        let name = self.new_directory()?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.root, name, flags, Mode::empty())?)
+    }
+
     /// A mount that is one file with this content.
     pub(crate) fn file(&mut self, content: &[u8], mode: u32, owner: (u32, u32)) -> io::Result<OwnedFd> {
         let name = self.new_name();
