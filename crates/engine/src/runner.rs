@@ -185,7 +185,8 @@ impl Runner for SandboxRunner {
         let mut spec = self.spec(&request, &scratch)?;
         spec.network = joined.kind;
         let Started { child, streams } = start(&spawner, &spec, &joined)?;
-        if request.followed {
+        // A network of its own is not made ahead, and what was made in another would have to be made anew.
+        if request.followed && joined.kind != sandbox::Network::None {
             spawner.make_ahead(joined.namespace());
         }
         self.store.failpoint("step-running");
@@ -284,7 +285,10 @@ struct Scratch {
 
 impl Scratch {
     fn new(store: &Store, request: &RunRequest<'_>) -> Result<Self, Error> {
-        let scratch = Self { temp: store.temp_dir("run").map_err(store_error)? };
+        let temp = store.temp_dir("run").map_err(store_error)?;
+        // The next step is not to wait for what is left of this one.
+        let temp = if request.followed { temp.removed_later() } else { temp };
+        let scratch = Self { temp };
         let stack = request.snapshot.stack()?;
         make_dir(&scratch.temp.diff())?;
         make_dir(&scratch.temp.path().join("work"))?;

@@ -16,8 +16,13 @@ use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Layer, MountTrial, StoreError, collect::sizes::Sizes, durability::Durability, error::At,
-    images::names_in, leases::Leases, temp::Session,
+    Layer, MountTrial, StoreError,
+    collect::sizes::Sizes,
+    durability::Durability,
+    error::At,
+    images::names_in,
+    leases::Leases,
+    temp::{Broom, Session},
 };
 
 /// The newest format that this program reads and writes.
@@ -82,6 +87,8 @@ pub(crate) struct Inner {
     pub(crate) durability: Durability,
     /// Something was written, or used, that no barrier covers yet.
     pub(crate) dirty: AtomicBool,
+    /// Before the session, whose folder it works in.
+    pub(crate) broom: OnceLock<Broom>,
     pub(crate) session: Mutex<Option<Session>>,
     pub(crate) temp_count: AtomicU64,
     // Behind the session: the lock on its file goes when nobody has it any more, the folder beside it before.
@@ -220,6 +227,7 @@ impl Inner {
             options,
             durability,
             dirty: AtomicBool::new(false),
+            broom: OnceLock::new(),
             session: Mutex::new(None),
             temp_count: AtomicU64::new(0),
             leases: Leases::default(),

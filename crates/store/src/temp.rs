@@ -8,7 +8,12 @@ use std::{
     io::Write,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, PoisonError,
+        atomic::Ordering,
+        mpsc::{self, Sender},
+    },
+    thread::{self, JoinHandle},
 };
 
 use fs_err as fs;
@@ -53,7 +58,8 @@ impl Drop for Session {
 pub struct TempDir {
     path: PathBuf,
     // Keeps the session, and so its lock, as long as the directory is used.
-    _store: Store,
+    store: Store,
+    later: bool,
 }
 
 impl TempDir {
@@ -71,6 +77,13 @@ impl TempDir {
 }
 
 impl TempDir {
+    /// Has it removed by a thread when it is dropped: for whoever goes on and has another core.
+    #[must_use]
+    pub fn removed_later(mut self) -> Self {
+        self.later = true;
+        self
+    }
+
     /// The packed layer in it.
     pub(crate) fn packed(&self) -> PathBuf {
         self.path.join("packed")
@@ -79,7 +92,46 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        let _ = remove::remove_tree(&self.path);
+        let path = std::mem::take(&mut self.path);
+        if self.later {
+            self.store.inner.broom.get_or_init(Broom::default).remove(path);
+        } else {
+            let _ = remove::remove_tree(&path);
+        }
+    }
+}
+
+/// Removes directories on a thread of its own, and is done when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Broom {
+    paths: Option<Sender<PathBuf>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Default for Broom {
+    fn default() -> Self {
+        let (paths, received) = mpsc::channel::<PathBuf>();
+        let sweep = move || received.iter().for_each(|path| drop(remove::remove_tree(&path)));
+        let thread = thread::Builder::new().name("broom".to_owned()).spawn(sweep).ok();
+        Self { paths: Some(paths), thread }
+    }
+}
+
+impl Broom {
+    fn remove(&self, path: PathBuf) {
+        // Without a thread nobody receives.
+        if let Some(Err(unsent)) = self.paths.as_ref().map(|paths| paths.send(path)) {
+            let _ = remove::remove_tree(&unsent.0);
+        }
+    }
+}
+
+impl Drop for Broom {
+    fn drop(&mut self) {
+        self.paths = None;
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
     }
 }
 
@@ -88,7 +140,7 @@ impl Store {
     pub fn temp_dir(&self, purpose: &str) -> Result<TempDir, StoreError> {
         let path = self.temp_path(purpose)?;
         rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700)).at("create", &path)?;
-        Ok(TempDir { path, _store: self.clone() })
+        Ok(TempDir { path, store: self.clone(), later: false })
     }
 
     /// A path under `tmp/` that nothing has yet.

@@ -3,8 +3,8 @@
 use std::{
     collections::VecDeque,
     fmt,
-    io::Write,
-    path::PathBuf,
+    io::{self, Write},
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
@@ -120,7 +120,8 @@ struct Output<'a> {
 }
 
 struct OutputState {
-    file: fs::File,
+    /// Made with the first bytes: most short steps write none.
+    file: Option<fs::File>,
     tail: Tail,
 }
 
@@ -134,24 +135,26 @@ struct Tail {
 impl<'a> Output<'a> {
     fn create(builder: &'a Builder<'a>, step: &'a Step, key: &Key) -> Result<Self, Error> {
         let log = builder.store.root().join(log_name(key));
-        let file = fs::File::create(&log).map_err(|error| {
-            Error::new(ErrorKind::Store, "cannot create the log of the step").because(error)
-        })?;
-        let state = OutputState { file, tail: Tail::new() };
+        match fs::remove_file(&log) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::new(ErrorKind::Store, "cannot create the log of the step").because(error));
+            }
+            _ => {}
+        }
+        let state = OutputState { file: None, tail: Tail::new() };
         Ok(Self { builder, step, log, state: Mutex::new(state) })
     }
 
     fn write(&self, stream: Stream, bytes: &[u8]) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // A full disk must not kill the step for its log's sake; the commit will tell.
-        drop(state.file.write_all(bytes));
-        state.tail.keep(bytes);
+        state.keep(&self.log, bytes);
         let (step, bytes) = (self.step.id, bytes.to_vec());
         self.builder.events.emit(Event::Log { step, stream, bytes, skipped: None });
     }
 
     fn failure(self, operation: &RunOp, exit: Exit) -> Error {
-        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        state.keep(&self.log, b"");
         let failure = StepFailure { exit, last_lines: state.tail.lines.into(), log: self.log.clone() };
         let command: Vec<_> = operation.arguments.iter().map(|word| String::from_utf8_lossy(word)).collect();
         let command = command.join(" ");
@@ -172,6 +175,17 @@ const fn advice(exit: Exit) -> Option<&'static str> {
         ),
         Exit::Code(137) | Exit::Signal(9) => Some("killed, perhaps for want of memory: `dmesg` tells"),
         _ => None,
+    }
+}
+
+impl OutputState {
+    fn keep(&mut self, log: &Path, bytes: &[u8]) {
+        if self.file.is_none() {
+            self.file = fs::File::create(log).ok();
+        }
+        // A full disk must not kill the step for its log's sake; the commit will tell.
+        drop(self.file.as_mut().map(|file| file.write_all(bytes)));
+        self.tail.keep(bytes);
     }
 }
 
