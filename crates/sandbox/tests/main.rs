@@ -10,6 +10,7 @@
     reason = "a test program prints, and a panic is how a test fails"
 )]
 
+mod ahead;
 mod cgroup;
 mod chroot;
 mod crash;
@@ -32,6 +33,7 @@ fn main() -> std::process::ExitCode {
     runner::run(&[
         process::TESTS,
         roots::TESTS,
+        ahead::TESTS,
         net::TESTS,
         crash::TESTS,
         cgroup::TESTS,
