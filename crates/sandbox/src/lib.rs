@@ -35,6 +35,10 @@ mod sys;
 mod wire;
 mod zygote;
 
+/// Messages with open files between processes of this program.
+pub mod message {
+    pub use crate::wire::{receive, send};
+}
 pub mod net;
 pub mod probe;
 pub mod userns;

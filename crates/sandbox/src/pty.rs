@@ -18,7 +18,9 @@ pub struct Pty {
 }
 
 impl Pty {
-    pub(crate) fn from_master(master: OwnedFd) -> Self {
+    /// The terminal with this master side.
+    #[must_use]
+    pub const fn from_master(master: OwnedFd) -> Self {
         Self { master }
     }
 

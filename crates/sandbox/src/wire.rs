@@ -74,7 +74,7 @@ pub(crate) fn stream_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
 }
 
 /// Sends bytes (not empty) and open files together.
-pub(crate) fn send(socket: impl AsFd, bytes: &[u8], files: &[BorrowedFd<'_>]) -> Result<usize, Errno> {
+pub fn send(socket: impl AsFd, bytes: &[u8], files: &[BorrowedFd<'_>]) -> Result<usize, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(files)) {
@@ -86,11 +86,7 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8], files: &[BorrowedFd<'_>]) ->
 }
 
 /// Receives into `buffer` and appends the open files that come along; 0 bytes mean that the other side is gone.
-pub(crate) fn receive(
-    socket: impl AsFd,
-    buffer: &mut [u8],
-    files: &mut Vec<OwnedFd>,
-) -> Result<usize, Errno> {
+pub fn receive(socket: impl AsFd, buffer: &mut [u8], files: &mut Vec<OwnedFd>) -> Result<usize, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = rustix::io::retry_on_intr(|| {

@@ -1,6 +1,7 @@
 //! Containers: a folder each, with a config that never changes, a state that does, and the files it wrote.
 
 use std::{
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -24,6 +25,9 @@ const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Hex digits of a container's id.
 const ID_DIGITS: usize = 64;
+
+/// The longest note in a lock that is read: an exit code.
+const NOTE_BYTES_MAX: usize = 32;
 
 /// How often the lock of a container is tried for, and the pause between: longer than anybody looks at it.
 const LOCK_TRIES: u32 = 20;
@@ -187,9 +191,38 @@ impl ContainerDir {
         Ok(None)
     }
 
-    /// Leaves a new container to another process, or to nobody.
+    /// Takes the lock for another process, which is to inherit this file and to [take it over](Self::take_over); `None` when
+    /// one holds it already. Between the two nobody else can have it.
+    pub fn lend_lock(&self) -> Result<Option<OwnedFd>, StoreError> {
+        let Some(lock) = self.try_lock()? else { return Ok(None) };
+        lock.share().at("share the lock of", &self.path).map(Some)
+    }
+
+    /// Takes the lock over that the process which started this one has lent it. Any other file is refused.
+    pub fn take_over(&self, lent: OwnedFd) -> Result<(), StoreError> {
+        let path = self.path.join("lock");
+        let (own, lent_file) =
+            (rustix::fs::stat(&path).at("examine", &path)?, rustix::fs::fstat(&lent).at("examine", &path)?);
+        if (own.st_dev, own.st_ino) == (lent_file.st_dev, lent_file.st_ino) {
+            *self.born.lock().unwrap_or_else(PoisonError::into_inner) = Some(FileLock::inherited(lent));
+        }
+        Ok(())
+    }
+
+    /// Leaves a new container to nobody: it may be removed.
     pub fn hand_over(&self) {
         drop(self.born_lock());
+    }
+
+    /// Waits until no process runs the container, and gives what the last one [noted](FileLock::note); nothing when it
+    /// noted nothing.
+    pub fn wait_end(&self) -> Result<Option<String>, StoreError> {
+        let path = self.path.join("lock");
+        let Some(lock) = FileLock::existing(&path, LockMode::Shared, true)? else { return Ok(None) };
+        let mut text = [0; NOTE_BYTES_MAX];
+        let length = lock.read(&mut text).map_err(std::io::Error::from).at("read", &path)?;
+        let text = String::from_utf8_lossy(text.get(..length).unwrap_or_default()).into_owned();
+        Ok((!text.is_empty()).then_some(text))
     }
 
     fn born_lock(&self) -> Option<FileLock> {

@@ -60,6 +60,22 @@ impl FileLock {
         rustix::io::retry_on_intr(|| rustix::fs::flock(&self.file, operation(mode, true)))
     }
 
+    /// The file once more: locked as long as anybody has it open.
+    pub(crate) fn share(&self) -> std::io::Result<OwnedFd> {
+        self.file.try_clone()
+    }
+
+    /// The lock that another process has left to this one with its open file.
+    pub(crate) const fn inherited(file: OwnedFd) -> Self {
+        Self { file, remove: None }
+    }
+
+    /// Leaves word for whoever waits for the lock with the file open.
+    pub fn note(&self, text: &str) {
+        // Who finds nothing looks for itself.
+        let _ = rustix::fs::ftruncate(&self.file, 0).and_then(|()| self.write(text.as_bytes()));
+    }
+
     /// Lets go of the lock and keeps the file.
     pub(crate) fn unlock(&self) -> Result<(), rustix::io::Errno> {
         rustix::fs::flock(&self.file, FlockOperation::Unlock)
@@ -73,6 +89,11 @@ impl FileLock {
             rest = rest.get(count..).unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// Reads from the locked file.
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> Result<usize, rustix::io::Errno> {
+        rustix::io::retry_on_intr(|| rustix::io::pread(&self.file, &mut *buffer, 0))
     }
 
     /// The file goes when the lock does: for locks whose names are many.

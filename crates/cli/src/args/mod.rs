@@ -9,6 +9,7 @@ pub(crate) mod output;
 pub(crate) mod platform;
 pub(crate) mod prune_filter;
 mod refused;
+pub(crate) mod service;
 pub(crate) mod size;
 pub(crate) mod ssh;
 pub(crate) mod surroundings;

@@ -79,16 +79,14 @@ impl Flag {
 }
 
 const NO_TRUST: &str = "docker's content trust is not used any more, and galley does not know it";
-const NO_LIMITS: &str = "nothing is limited by control groups; --ulimit is there";
-const NO_CGROUPS: &str = "containers have no cgroups of their own: they stay in that of galley";
+const NO_LIMITS: &str = "it is none of the limits that galley sets";
 const NO_ATTESTATIONS: &str = "galley writes no attestations";
 const NO_DAEMON: &str = "there is no daemon to talk to";
 const LEGACY: &str = "it belongs to docker's legacy builder";
 const WINDOWS: &str = "it is for Windows containers";
 const NO_NETWORKS: &str = "containers have a network of their own each";
-const NO_CAPS: &str = "containers get docker's default privileges, no more and no less";
+const NO_CAPS: &str = "namespaces and kernel settings are docker's default ones";
 const NO_DEVICES: &str = "containers see docker's default devices only";
-const NO_HEALTH: &str = "health checks are kept in images but nothing runs them";
 const NO_LOG_DRIVERS: &str = "logs are files in the store, read by `logs`";
 const NO_VOLUMES: &str = "use -v";
 
@@ -117,25 +115,16 @@ const BUILD: [Flag; 21] = [
     switch("force-rm", "there are no intermediate containers to keep").unless(&["true", "false"]),
 ];
 
-const CONTAINER: [Flag; 80] = [
+const CONTAINER: [Flag; 52] = [
     value("annotation", "containers carry no annotations"),
     value("attach", "use -d, or -i and -t").short('a'),
     value("blkio-weight", NO_LIMITS),
     value("blkio-weight-device", NO_LIMITS),
-    value("cap-add", NO_CAPS),
-    value("cap-drop", NO_CAPS),
-    value("cgroup-parent", NO_CGROUPS),
     value("cgroupns", NO_LIMITS).unless(&["private"]),
     value("cpu-count", WINDOWS),
     value("cpu-percent", WINDOWS),
-    value("cpu-period", NO_LIMITS),
-    value("cpu-quota", NO_LIMITS),
     value("cpu-rt-period", NO_LIMITS),
     value("cpu-rt-runtime", NO_LIMITS),
-    value("cpu-shares", NO_LIMITS).short('c'),
-    value("cpus", NO_LIMITS),
-    value("cpuset-cpus", NO_LIMITS),
-    value("cpuset-mems", NO_LIMITS),
     value("detach-keys", "a container cannot be detached from later"),
     value("device", NO_DEVICES),
     value("device-cgroup-rule", NO_DEVICES),
@@ -151,13 +140,6 @@ const CONTAINER: [Flag; 80] = [
     value("expose", "use -p"),
     value("gpus", NO_DEVICES),
     value("group-add", "groups come from the image"),
-    value("health-cmd", NO_HEALTH),
-    value("health-interval", NO_HEALTH),
-    value("health-retries", NO_HEALTH),
-    value("health-start-interval", NO_HEALTH),
-    value("health-start-period", NO_HEALTH),
-    value("health-timeout", NO_HEALTH),
-    switch("init", "the command is process 1 of its container"),
     value("io-maxbandwidth", WINDOWS),
     value("io-maxiops", WINDOWS),
     value("ip", NO_NETWORKS),
@@ -171,26 +153,14 @@ const CONTAINER: [Flag; 80] = [
     value("log-driver", NO_LOG_DRIVERS),
     value("log-opt", NO_LOG_DRIVERS),
     value("mac-address", NO_NETWORKS),
-    value("memory", NO_LIMITS).short('m'),
-    value("memory-reservation", NO_LIMITS),
-    value("memory-swap", NO_LIMITS),
     value("memory-swappiness", NO_LIMITS),
     value("mount", NO_VOLUMES),
     value("network-alias", NO_NETWORKS),
-    switch("no-healthcheck", NO_HEALTH).unless(&["true", "false"]),
     switch("oom-kill-disable", NO_LIMITS),
-    value("oom-score-adj", NO_LIMITS),
     value("pid", NO_CAPS),
-    value("pids-limit", NO_LIMITS),
-    switch("privileged", NO_CAPS),
-    switch("read-only", "the root of a container can always be written to"),
     switch("sig-proxy", "signals are always passed on").unless(&["true"]),
-    value("stop-timeout", "give the time to `stop`"),
-    value("tmpfs", "use a path of the image"),
     switch("publish-all", "name the ports with -p").short('P'),
-    value("restart", "nothing watches a container after its end").unless(&["no"]),
     value("runtime", "galley is the runtime"),
-    value("security-opt", NO_CAPS),
     value("storage-opt", NO_LIMITS),
     value("sysctl", NO_CAPS),
     switch("use-api-socket", NO_DAEMON),
@@ -289,24 +259,19 @@ const LATER: &str = "it comes later";
 const ONE_BUILDER: &str = "there is one builder, this program";
 
 /// Commands of docker that are not there, with the reason and what to do instead.
-const COMMANDS: [(&str, &str, &str); 47] = [
+const COMMANDS: [(&str, &str, &str); 42] = [
     (
         "search",
         "the OCI distribution specification has no search, only Docker Hub's own interface",
         "look at the registry's web page; `manifest inspect NAME:TAG` says whether an image is there",
     ),
-    ("exec", "a second process cannot enter a container yet", "start it with `run`"),
     ("compose", "there is no compose", "start the containers with `run -d`"),
-    ("start", "a container runs once", "use `run`"),
-    ("restart", "a container runs once", "use `stop` and `run`"),
-    ("kill", LATER, "`stop -t 0` ends a container at once"),
     ("pause", LATER, ""),
     ("unpause", LATER, ""),
     ("attach", LATER, "`logs -f` shows what a container writes"),
-    ("wait", LATER, ""),
     ("port", LATER, "`inspect` shows the ports"),
     ("rename", LATER, "give the name with `run --name`"),
-    ("update", "containers have no limits that could change while they run", ""),
+    ("update", "limits do not change while a container runs", ""),
     ("top", LATER, ""),
     ("stats", LATER, ""),
     ("diff", LATER, ""),
@@ -348,10 +313,8 @@ const COMMANDS: [(&str, &str, &str); 47] = [
 ];
 
 /// Of these commands, those that docker has below `container` too.
-const OF_CONTAINERS: [&str; 16] = [
-    "attach", "commit", "cp", "diff", "exec", "kill", "pause", "port", "rename", "restart", "start", "stats",
-    "top", "unpause", "update", "wait",
-];
+const OF_CONTAINERS: [&str; 11] =
+    ["attach", "commit", "cp", "diff", "pause", "port", "rename", "stats", "top", "unpause", "update"];
 
 /// A refused command by its whole name, with the reason and the advice.
 fn refused_command(path: &str) -> Option<(&'static str, &'static str)> {

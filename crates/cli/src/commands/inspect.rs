@@ -1,4 +1,5 @@
 mod description;
+mod service;
 
 use std::io::{self, Write};
 

@@ -7,6 +7,7 @@ pub(crate) mod completion;
 pub(crate) mod context;
 pub(crate) mod create;
 pub(crate) mod doctor;
+pub(crate) mod exec;
 pub(crate) mod export;
 pub(crate) mod fix;
 pub(crate) mod history;
@@ -14,6 +15,7 @@ pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod inspect;
+pub(crate) mod kill;
 pub(crate) mod listing;
 pub(crate) mod load;
 pub(crate) mod lock;
@@ -31,6 +33,7 @@ pub(crate) mod rm;
 pub(crate) mod rmi;
 pub(crate) mod run;
 pub(crate) mod save;
+pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod system;
 pub(crate) mod tag;
@@ -53,7 +56,12 @@ pub(crate) enum Commands {
     Run(Box<run::RunArgs>),
     Ps(ps::PsArgs),
     Logs(logs::LogsArgs),
+    Exec(exec::ExecArgs),
     Stop(stop::StopArgs),
+    Start(start::StartArgs),
+    Restart(start::RestartArgs),
+    Kill(kill::KillArgs),
+    Wait(kill::WaitArgs),
     Images(images::ImagesArgs),
     Inspect(inspect::InspectArgs),
     History(history::HistoryArgs),
@@ -112,6 +120,7 @@ pub(crate) fn alone(name: &str) -> Option<Command> {
         "ps" => ps::PsArgs::augment_args,
         "logs" => logs::LogsArgs::augment_args,
         "stop" => stop::StopArgs::augment_args,
+        "exec" => exec::ExecArgs::augment_args,
         "rm" => rm::RmArgs::augment_args,
         "images" => images::ImagesArgs::augment_args,
         "inspect" => inspect::InspectArgs::augment_args,
@@ -131,7 +140,12 @@ pub(crate) enum Container {
     #[command(alias = "list", alias = "ps")]
     Ls(ps::PsArgs),
     Logs(logs::LogsArgs),
+    Exec(exec::ExecArgs),
     Stop(stop::StopArgs),
+    Start(start::StartArgs),
+    Restart(start::RestartArgs),
+    Kill(kill::KillArgs),
+    Wait(kill::WaitArgs),
     Inspect(inspect::OneKindArgs),
     Export(export::ExportArgs),
     Prune(prune::ContainerPruneArgs),
@@ -188,7 +202,12 @@ pub(crate) fn execute(command: Commands, context: &Context) -> Outcome {
         Commands::Run(arguments) => run::execute(*arguments, context),
         Commands::Ps(arguments) => ps::execute(&arguments, context),
         Commands::Logs(arguments) => logs::execute(&arguments, context),
+        Commands::Exec(arguments) => exec::execute(&arguments, context),
         Commands::Stop(arguments) => stop::execute(&arguments, context),
+        Commands::Start(arguments) => start::execute(&arguments, context),
+        Commands::Restart(arguments) => start::restart(&arguments, context),
+        Commands::Kill(arguments) => kill::execute(&arguments, context),
+        Commands::Wait(arguments) => kill::wait(&arguments, context),
         Commands::Images(arguments) => images::execute(&arguments, context),
         Commands::Inspect(arguments) => inspect::execute(&arguments, context),
         Commands::History(arguments) => history::execute(&arguments, context),
@@ -246,7 +265,12 @@ fn execute_container(command: Container, context: &Context) -> Outcome {
         Container::Create(arguments) => create::execute(*arguments, context),
         Container::Ls(arguments) => ps::execute(&arguments, context),
         Container::Logs(arguments) => logs::execute(&arguments, context),
+        Container::Exec(arguments) => exec::execute(&arguments, context),
         Container::Stop(arguments) => stop::execute(&arguments, context),
+        Container::Start(arguments) => start::execute(&arguments, context),
+        Container::Restart(arguments) => start::restart(&arguments, context),
+        Container::Kill(arguments) => kill::execute(&arguments, context),
+        Container::Wait(arguments) => kill::wait(&arguments, context),
         Container::Inspect(arguments) => inspect::execute(&arguments.of(inspect::Kind::Container), context),
         Container::Export(arguments) => export::execute(&arguments, context),
         Container::Prune(arguments) => prune::containers(&arguments, context),

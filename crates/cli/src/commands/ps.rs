@@ -1,4 +1,6 @@
-use galley_engine::container::{self, Container, MountFrom, PublishedPort, Status};
+use galley_engine::container::{
+    self, Container, HealthState, HealthStatus, MountFrom, PublishedPort, Status,
+};
 use galley_oci::Time;
 use serde_json::{Value, json};
 
@@ -67,7 +69,7 @@ fn row(container: &Container, whole: bool) -> Value {
         "Command": command(&config.arguments.join(" "), whole),
         "RunningFor": human::since(created),
         "CreatedAt": human::timestamp(created),
-        "Status": status(&container.status),
+        "Status": status(&container.status, container.state.health.as_ref()),
         "State": state(&container.status),
         "Ports": ports.iter().map(port).collect::<Vec<_>>().join(", "),
         "Names": container.name,
@@ -87,14 +89,20 @@ pub(super) fn command(words: &str, whole: bool) -> String {
     Value::String(shown).to_string()
 }
 
-pub(super) fn status(status: &Status) -> String {
+pub(super) fn status(status: &Status, health: Option<&HealthState>) -> String {
     let ago = |time: Option<Time>| time.map_or_else(String::new, |time| format!(" {}", human::since(time)));
     match status {
         Status::Created => "Created".to_owned(),
         Status::Running { started: Some(started) } => {
-            format!("Up {}", human::since(*started).trim_end_matches(" ago"))
+            let health = health.map(|health| match health.status {
+                HealthStatus::Starting => " (health: starting)".to_owned(),
+                known => format!(" ({})", known.name()),
+            });
+            let health = health.unwrap_or_default();
+            format!("Up {}{health}", human::since(*started).trim_end_matches(" ago"))
         }
         Status::Running { started: None } => "Up".to_owned(),
+        Status::Restarting { code, finished } => format!("Restarting ({code}){}", ago(*finished)),
         Status::Exited { code, finished } => format!("Exited ({code}){}", ago(*finished)),
     }
 }
@@ -103,6 +111,7 @@ const fn state(status: &Status) -> &'static str {
     match status {
         Status::Created => "created",
         Status::Running { .. } => "running",
+        Status::Restarting { .. } => "restarting",
         Status::Exited { .. } => "exited",
     }
 }
@@ -141,9 +150,15 @@ mod tests {
     fn commands_and_states_look_like_dockers() {
         assert_eq!(command("/app", false), "\"/app\"");
         assert_eq!(command("sh -c 'sleep 1000; echo'", false), "\"sh -c 'sleep 1000; …\"");
-        assert_eq!(status(&Status::Created), "Created");
-        assert_eq!(status(&Status::Exited { code: 137, finished: None }), "Exited (137)");
+        assert_eq!(status(&Status::Created, None), "Created");
+        assert_eq!(status(&Status::Exited { code: 137, finished: None }, None), "Exited (137)");
         let started = Some(Time { seconds: i64::MAX, nanoseconds: 0 });
-        assert_eq!(status(&Status::Running { started }), "Up Less than a second");
+        assert_eq!(status(&Status::Running { started }, None), "Up Less than a second");
+        let health = |status| HealthState { status, ..HealthState::default() };
+        let up = |health| status(&Status::Running { started }, Some(&health));
+        assert_eq!(up(health(HealthStatus::Healthy)), "Up Less than a second (healthy)");
+        assert_eq!(up(health(HealthStatus::Starting)), "Up Less than a second (health: starting)");
+        let restarting = Status::Restarting { code: 1, finished: None };
+        assert_eq!(status(&restarting, None), "Restarting (1)");
     }
 }

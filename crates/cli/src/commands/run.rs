@@ -1,18 +1,27 @@
-mod foreground;
+pub(super) mod foreground;
 mod options;
 pub(crate) mod supervisor;
-mod terminal;
+pub(super) mod terminal;
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    path::PathBuf,
+};
 
 use galley_engine::container::CreateOptions;
 use galley_store::Store;
 
+pub(super) use self::options::{signal, variables};
 use crate::{
-    args::{platform::PlatformArg, surroundings::SurroundingsArgs},
+    args::{
+        platform::PlatformArg,
+        service::{KeepArgs, LimitArgs, RightArgs},
+        surroundings::SurroundingsArgs,
+    },
     commands::pull::{self, PullPolicy},
     context::Context,
-    failure::{Failure, Outcome},
+    failure::{Failure, Outcome, output},
     namespace,
 };
 
@@ -60,6 +69,12 @@ pub(crate) struct ContainerArgs {
     pub(super) label: Vec<String>,
     #[command(flatten)]
     pub(super) surroundings: SurroundingsArgs,
+    #[command(flatten)]
+    pub(super) limits: LimitArgs,
+    #[command(flatten)]
+    pub(super) rights: RightArgs,
+    #[command(flatten)]
+    pub(super) keep: KeepArgs,
     /// Signal that `stop` sends
     #[arg(long, value_name = "SIGNAL")]
     pub(super) stop_signal: Option<String>,
@@ -126,7 +141,8 @@ fn run(arguments: &RunArgs, context: &Context) -> Outcome {
     arguments.container.fetch_image(context, &store, &options)?;
     let container = arguments.container.create(&store, &options)?;
     if arguments.detach {
-        return supervisor::start(&store, container);
+        let id = supervisor::start(&store, container)?;
+        return writeln!(io::stdout().lock(), "{id}").map_err(output);
     }
     foreground::run(&store, container)
 }

@@ -3,7 +3,7 @@ use std::{
     time::Duration,
 };
 
-use galley_engine::container;
+use galley_engine::container::{self, Container};
 
 use crate::{
     context::Context,
@@ -13,16 +13,9 @@ use crate::{
 /// Stop running containers
 #[derive(Debug, clap::Args)]
 pub(crate) struct StopArgs {
-    /// Seconds to wait before killing; -1 waits for ever
-    #[arg(
-        short,
-        long,
-        visible_alias = "time",
-        value_name = "SECONDS",
-        default_value_t = 10,
-        allow_negative_numbers = true
-    )]
-    timeout: i64,
+    /// Seconds to wait before killing, 10 unless the container was created with another number; -1 waits for ever
+    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", allow_negative_numbers = true)]
+    timeout: Option<i64>,
     /// Names, ids or the start of ids
     #[arg(value_name = "CONTAINER", required = true)]
     containers: Vec<String>,
@@ -31,10 +24,14 @@ pub(crate) struct StopArgs {
 /// Asks each to end, one after the other, and prints its name once it has.
 pub(crate) fn execute(arguments: &StopArgs, context: &Context) -> Outcome {
     let store = context.store()?;
-    let patience = u64::try_from(arguments.timeout).ok().map(Duration::from_secs);
+    let patience = |found: &Container| match arguments.timeout {
+        Some(seconds) => u64::try_from(seconds).ok().map(Duration::from_secs),
+        None => container::patience(found),
+    };
     let mut outcome = Ok(());
     for name in &arguments.containers {
-        let stopped = container::find(&store, name).and_then(|found| container::stop(&found, patience));
+        let stopped =
+            container::find(&store, name).and_then(|found| container::stop(&found, patience(&found)));
         match stopped {
             Ok(()) => writeln!(io::stdout().lock(), "{name}").map_err(output)?,
             Err(error) => keep_first(&mut outcome, error.into()),

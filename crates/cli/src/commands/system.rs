@@ -207,7 +207,7 @@ fn containers(usage: &Usage) -> Vec<Value> {
 }
 
 fn status(status: &Status) -> String {
-    super::ps::status(status)
+    super::ps::status(status, None)
 }
 
 fn cache_row(object: &Object, kind: &str) -> Value {

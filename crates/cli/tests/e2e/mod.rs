@@ -22,6 +22,7 @@ mod report;
 mod reproducible;
 mod run;
 mod server;
+mod service;
 mod shared_cache;
 mod ssh;
 

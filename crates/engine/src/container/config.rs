@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 use galley_oci::Digest;
 use serde::{Deserialize, Serialize};
 
+use super::{HealthState, Service};
 use crate::plan::Surroundings;
 
 /// Everything that was decided when the container was created.
@@ -45,6 +46,9 @@ pub struct ContainerConfig {
     /// Hosts, limits and the size of /dev/shm.
     #[serde(default)]
     pub surroundings: Surroundings,
+    /// Limits, rights, restarts, health.
+    #[serde(default)]
+    pub service: Service,
 }
 
 /// A folder or file that a container sees.
@@ -134,6 +138,15 @@ pub struct ContainerState {
     pub error: Option<String>,
     /// The ports as they were opened.
     pub ports: Vec<PublishedPort>,
+    /// How often it was started again by its policy.
+    #[serde(default)]
+    pub restart_count: u32,
+    /// The kernel ended one of its processes because its memory was used up.
+    #[serde(default)]
+    pub oom_killed: bool,
+    /// What the checks of its health said; none without checks.
+    #[serde(default)]
+    pub health: Option<HealthState>,
 }
 
 /// How far a container came.
@@ -145,6 +158,8 @@ pub enum Phase {
     Created,
     /// Started; it runs if its supervisor lives.
     Running,
+    /// Ended, and about to be started again; it will be if its supervisor lives.
+    Restarting,
     /// Ended.
     Exited,
 }

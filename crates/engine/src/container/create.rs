@@ -5,8 +5,8 @@ use galley_oci::RunConfig;
 use galley_store::Store;
 
 use super::{
-    Container, ContainerConfig, ContainerMount, CreateOptions, MountFrom, VolumeOption, damaged_config,
-    names, options::VolumeSource, store_failed,
+    Container, ContainerConfig, ContainerMount, CreateOptions, MountFrom, Restart, Service, VolumeOption,
+    damaged_config, names, options::VolumeSource, store_failed,
 };
 use crate::{Error, ErrorKind, clock, images, plan::DEFAULT_PATH};
 
@@ -36,7 +36,12 @@ pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Error
         labels: defaults.labels.clone().into_iter().chain(options.labels.clone()).collect(),
         created: clock::now().rfc3339(),
         surroundings: options.surroundings.clone(),
+        service: Service { health: options.health.resolve(&defaults)?, ..options.service.clone() },
     };
+    config.service.check()?;
+    if options.remove && config.service.restart != Restart::No {
+        return Err(Error::new(ErrorKind::Usage, "--rm and --restart contradict each other"));
+    }
     let name = name(store, options)?;
     config.mounts = mounts(store, options, &defaults)?;
     let bytes = serde_json::to_vec(&config).map_err(damaged_config)?;

@@ -34,6 +34,13 @@ pub enum Status {
         /// When it started.
         started: Option<Time>,
     },
+    /// Ended, and about to be started again.
+    Restarting {
+        /// 128 + n for signal n.
+        code: i32,
+        /// When it ended.
+        finished: Option<Time>,
+    },
     /// Ended.
     Exited {
         /// 128 + n for signal n.
@@ -77,10 +84,10 @@ impl Container {
         Ok(Self { name: folder.name().map_err(store_failed)?, folder, config, state, status })
     }
 
-    /// Whether its program runs.
+    /// Whether its program runs, or is about to run again.
     #[must_use]
     pub const fn is_running(&self) -> bool {
-        matches!(self.status, Status::Running { .. })
+        matches!(self.status, Status::Running { .. } | Status::Restarting { .. })
     }
 
     /// The first twelve digits of its id.
@@ -95,8 +102,11 @@ fn status(held: bool, state: &ContainerState) -> Status {
     match (held, state.phase) {
         (true, Phase::Running) => Status::Running { started: time(&state.started) },
         (_, Phase::Created) => Status::Created,
+        (true, Phase::Restarting) => {
+            Status::Restarting { code: state.exit_code.unwrap_or(KILLED), finished: time(&state.finished) }
+        }
         (false, Phase::Running) => Status::Exited { code: KILLED, finished: None },
-        (_, Phase::Exited) => {
+        (_, Phase::Exited | Phase::Restarting) => {
             Status::Exited { code: state.exit_code.unwrap_or(KILLED), finished: time(&state.finished) }
         }
     }
@@ -112,5 +122,8 @@ mod tests {
         assert_eq!(status(true, &state(Phase::Running)), Status::Running { started: None });
         assert_eq!(status(false, &state(Phase::Running)), Status::Exited { code: 137, finished: None });
         assert_eq!(status(true, &state(Phase::Created)), Status::Created);
+        let restarting = Status::Restarting { code: 137, finished: None };
+        assert_eq!(status(true, &state(Phase::Restarting)), restarting);
+        assert_eq!(status(false, &state(Phase::Restarting)), Status::Exited { code: 137, finished: None });
     }
 }

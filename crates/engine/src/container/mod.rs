@@ -4,7 +4,8 @@
 //! containers/<id>/  config.json  what it is, never changed
 //!                   state.json   what became of it
 //!                   lock         held by the process that supervises it: held means running
-//!                   control      a named pipe that the supervisor listens on
+//!                   control      a named pipe that the supervisor listens on: signals
+//!                   exec         a socket that it listens on: further processes
 //!                   log          its output
 //!                   upper/ work/ what it changed
 //! ```
@@ -12,18 +13,26 @@
 mod config;
 mod control;
 mod create;
+mod exec;
 mod export;
+mod health;
+mod health_options;
 mod list;
 mod log;
 mod names;
 mod network;
 mod options;
 mod remove;
+mod restart;
+mod service;
 mod spec;
 mod stop;
 mod supervise;
 mod volume;
+mod watch;
 
+pub use galley_dockerfile::duration::parse as parse_duration;
+pub use galley_sandbox::Limits;
 use galley_store::{ContainerDir, Store, StoreError};
 
 pub use self::{
@@ -33,12 +42,16 @@ pub use self::{
     },
     control::Request,
     create::create,
+    exec::{ExecRequest, Execution, exec},
     export::export,
+    health::{HealthResult, HealthState, HealthStatus},
+    health_options::HealthOptions,
     list::{Container, Status, find, list},
     log::{LogLine, read_line},
     options::{CreateOptions, VolumeOption, VolumeSource},
     remove::remove,
-    stop::stop,
+    service::{Health, Restart, Service, Tmpfs},
+    stop::{patience, signal, stop, wait},
     supervise::{NotStarted, Running, Streams, supervise},
 };
 use crate::{Error, ErrorKind};

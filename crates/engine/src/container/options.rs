@@ -8,7 +8,7 @@ use std::{
 
 use galley_oci::Platform;
 
-use super::{NetworkMode, Protocol, PublishedPort};
+use super::{HealthOptions, NetworkMode, Protocol, PublishedPort, Service};
 use crate::{Error, ErrorKind, plan::Surroundings};
 
 /// What `run` and `create` were asked for.
@@ -50,6 +50,10 @@ pub struct CreateOptions {
     pub labels: BTreeMap<String, String>,
     /// Hosts, limits and the size of /dev/shm.
     pub surroundings: Surroundings,
+    /// Limits, rights, restarts; its health is decided by `health` and the image.
+    pub service: Service,
+    /// What replaces the image's health check.
+    pub health: HealthOptions,
 }
 
 /// One `-v`.

@@ -37,6 +37,7 @@ pub(super) fn spec(
     spec.tty = config.tty.then_some(tty_size);
     spec.mounts = network.files(&spec.hostname, &config.surroundings);
     config.surroundings.apply(&mut spec);
+    config.service.apply(&mut spec)?;
     for mount in &config.mounts {
         spec.mounts.push(Mount {
             target: PathBuf::from(&mount.target),

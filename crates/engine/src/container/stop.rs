@@ -1,4 +1,4 @@
-//! `galley stop`: the program is asked to end, and after a while made to.
+//! `galley stop`, `kill` and `wait`: the program is asked to end, and after a while made to; or somebody waits for that.
 
 use std::{
     thread,
@@ -8,11 +8,41 @@ use std::{
 use super::{Container, Request, control, store_failed};
 use crate::{Error, ErrorKind};
 
+/// How long `stop` waits.
+const STOP_SECONDS: i64 = 10;
+
+/// The exit code of a container whose supervisor was killed.
+const KILLED: i32 = 137;
+
 /// How often a stopping container is looked at.
 const POLL: Duration = Duration::from_millis(10);
 
 /// How long a killed container may take to go: the kernel has to end its processes.
 const KILL_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long `stop` waits unless it is told otherwise: what the container was created with, else ten seconds; none is for ever.
+#[must_use]
+pub fn patience(container: &Container) -> Option<Duration> {
+    u64::try_from(container.config.service.stop_timeout.unwrap_or(STOP_SECONDS)).ok().map(Duration::from_secs)
+}
+
+/// Sends a signal to the first process of `container`, which has to run.
+pub fn signal(container: &Container, signal: i32) -> Result<(), Error> {
+    if container.is_running() && send(container, Request::Signal(signal))? {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Usage, format!("container {} is not running", container.name)))
+}
+
+/// Waits until `container` has ended and is not to start again; its exit code.
+pub fn wait(container: &Container) -> Result<i32, Error> {
+    if !container.is_running() {
+        return Ok(container.state.exit_code.unwrap_or_default());
+    }
+    let noted = container.folder.wait_end().map_err(store_failed)?;
+    // A supervisor that was killed has noted nothing.
+    Ok(noted.and_then(|code| code.trim().parse().ok()).unwrap_or(KILLED))
+}
 
 /// Asks the program of `container` to end; when it has not after `patience`, ends it. One that does not run is no error.
 pub fn stop(container: &Container, patience: Option<Duration>) -> Result<(), Error> {

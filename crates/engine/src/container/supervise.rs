@@ -6,15 +6,21 @@ use std::{
     path::Path,
     sync::Arc,
     thread,
+    time::Instant,
 };
 
 use fs_err as fs;
-use galley_sandbox::{Child, Handles, Pty, Spawner, TtySize};
+use galley_sandbox::{CgroupPlan, Child, Handles, Pty, Spawner, TtySize};
 use galley_store::Store;
 
 use super::{
-    Container, ContainerState, Phase, Request, control, log::LogWriter, network::Network, read_state, remove,
-    spec, store_failed, write_state,
+    Container, ContainerState, HealthState, Phase, PublishedPort, Service, control, exec, health,
+    log::LogWriter,
+    network::Network,
+    read_state, remove,
+    restart::Restarts,
+    spec, store_failed,
+    watch::{Inside, Watch},
 };
 use crate::{Error, ErrorKind, clock, events::Stream};
 
@@ -80,7 +86,7 @@ impl From<Error> for NotStarted {
     }
 }
 
-/// Runs `container` until its program ends; the program's exit code.
+/// Runs `container` until its program ends and is not to start again; the program's exit code.
 pub fn supervise(store: &Store, container: Container, streams: &Streams<'_>) -> Result<i32, NotStarted> {
     let name = container.name.clone();
     let lock = container
@@ -88,17 +94,14 @@ pub fn supervise(store: &Store, container: Container, streams: &Streams<'_>) -> 
         .try_lock()
         .map_err(store_failed)?
         .ok_or_else(|| Error::new(ErrorKind::Usage, format!("container {name} is running already")))?;
-    let mut state = read_state(&container.folder)?;
-    let ended = run(store, &container, streams, &mut state);
-    state.phase = Phase::Exited;
-    state.pid = None;
-    state.finished = Some(clock::now().rfc3339());
-    state.exit_code = Some(match &ended {
-        Ok(code) => *code,
-        Err(failure) => failure.code,
-    });
-    state.error = ended.as_ref().err().map(|failure| failure.error.to_string());
-    write_state(&container.folder, &state)?;
+    // What an earlier run noted is over.
+    lock.note("");
+    let state = ContainerState { phase: read_state(&container.folder)?.phase, ..ContainerState::default() };
+    let watch = Arc::new(Watch::new(container.folder.clone(), container.config.stop_signal, state));
+    let ended = listen(&container, &watch).map_err(NotStarted::from);
+    let ended = ended.and_then(|()| keep_running(store, &container, streams, &watch));
+    watch.update(|state| note_end(state, &ended))?;
+    lock.note(&code_of(&ended).to_string());
     drop(lock);
     if container.config.remove {
         remove(store, Container::read(container.folder)?, false, true)?;
@@ -106,15 +109,63 @@ pub fn supervise(store: &Store, container: Container, streams: &Streams<'_>) -> 
     ended
 }
 
+fn code_of(ended: &Result<i32, NotStarted>) -> i32 {
+    match ended {
+        Ok(code) => *code,
+        Err(failure) => failure.code,
+    }
+}
+
+fn note_end(state: &mut ContainerState, ended: &Result<i32, NotStarted>) {
+    state.phase = Phase::Exited;
+    state.pid = None;
+    state.finished = Some(clock::now().rfc3339());
+    state.exit_code = Some(code_of(ended));
+    state.error = ended.as_ref().err().map(|failure| failure.error.to_string());
+}
+
+/// Starts the program again as its policy says. The first start has to succeed.
+fn keep_running(
+    store: &Store,
+    container: &Container,
+    streams: &Streams<'_>,
+    watch: &Arc<Watch>,
+) -> Result<i32, NotStarted> {
+    let mut restarts = Restarts::new(container.config.service.restart);
+    loop {
+        let began = Instant::now();
+        let ended = run(store, container, streams, watch);
+        watch.set_inside(None);
+        if watch.is_stopped() || (ended.is_err() && restarts.count == 0) {
+            return ended;
+        }
+        let Some(pause) = restarts.next(code_of(&ended), began.elapsed()) else { return ended };
+        watch.update(|state| {
+            note_end(state, &ended);
+            state.phase = Phase::Restarting;
+            state.restart_count = restarts.count;
+        })?;
+        if !watch.rest(pause) {
+            return ended;
+        }
+    }
+}
+
 fn run(
     store: &Store,
     container: &Container,
     streams: &Streams<'_>,
-    state: &mut ContainerState,
+    watch: &Arc<Watch>,
 ) -> Result<i32, NotStarted> {
+    let service = &container.config.service;
+    let parent = service.parent()?;
+    // Before anything is started: this process may have to move.
+    let cgroup = (!service.limits.is_empty()).then(|| CgroupPlan::make(&service.limits, parent.as_ref()));
+    let cgroup = cgroup.transpose().map_err(|refusal| not_started(refusal.into()))?;
     let spawner = Spawner::start().map_err(not_started)?;
     let network = Network::open(&container.config, &spawner, streams.warn)?;
-    let spec = spec::spec(store, container, &network, streams.tty_size)?;
+    let mut spec = spec::spec(store, container, &network, streams.tty_size)?;
+    (spec.cgroup, spec.cgroup_parent) = (cgroup, parent);
     let (stdout, stderr) = (Pipe::new()?, Pipe::new()?);
     let handles = Handles {
         stdin: streams.stdin.filter(|_| container.config.open_stdin),
@@ -125,44 +176,68 @@ fn run(
     let mut child = spawner.spawn(&spec, handles).map_err(not_started)?;
     let pty = child.take_pty().map(Arc::new);
     let running = Running { child: Arc::new(child), pty };
-    listen(container, &running)?;
-    state.phase = Phase::Running;
-    state.pid = running.child.id();
-    state.started = Some(clock::now().rfc3339());
-    state.ports = network.publish(&container.config.ports)?;
-    write_state(&container.folder, state)?;
+    let inside = Arc::new(Inside { spawner, child: Arc::clone(&running.child), spec });
+    let ports = network.publish(&container.config.ports)?;
+    watch.update(|state| note_start(state, &running, ports, service))?;
+    watch.set_inside(Some(Arc::clone(&inside)));
     (streams.started)(&running);
     let log = open_log(&container.folder.log())?;
     let outcome = thread::scope(|scope| {
-        match &running.pty {
-            Some(pty) => {
-                drop((stdout, stderr));
-                scope.spawn(|| relay(&mut PtyReader(pty), Stream::Stdout, streams, &log));
-            }
-            None => {
-                for (pipe, stream) in [(stdout, Stream::Stdout), (stderr, Stream::Stderr)] {
-                    let Pipe { mut read, write } = pipe;
-                    // Only the container has it now: the pipe ends when its last process does.
-                    drop(write);
-                    let log = &log;
-                    scope.spawn(move || relay(&mut read, stream, streams, log));
-                }
-            }
+        if let Some(health) = &service.health {
+            let inside = Arc::clone(&inside);
+            scope.spawn(move || health::check(&inside, &container.config, health, watch));
         }
-        running.child.wait()
+        pass_on(scope, &running, (stdout, stderr), streams, &log);
+        let outcome = running.child.wait();
+        watch.set_inside(None);
+        outcome
     });
     drop(log.finish());
-    Ok(outcome.map_err(not_started)?.exit.code())
+    // Before its helper process.
+    drop(network);
+    let outcome = outcome.map_err(not_started)?;
+    watch.update(|state| state.oom_killed = outcome.oom_killed)?;
+    Ok(outcome.exit.code())
 }
 
-/// Lets `galley stop` and the like reach the container.
-fn listen(container: &Container, running: &Running) -> Result<(), Error> {
-    let (running, stop_signal) = (running.clone(), container.config.stop_signal);
-    control::listen(&container.folder.path().join("control"), move |request| match request {
-        Request::Signal(signal) => running.signal(signal),
-        Request::Stop => running.signal(stop_signal),
-        Request::Kill => running.kill(),
-    })
+fn note_start(state: &mut ContainerState, running: &Running, ports: Vec<PublishedPort>, service: &Service) {
+    state.phase = Phase::Running;
+    state.pid = running.child.id();
+    state.started = Some(clock::now().rfc3339());
+    state.oom_killed = false;
+    state.ports = ports;
+    state.health = service.health.as_ref().map(|_| HealthState::default());
+}
+
+/// Has what the program writes passed on until it closes its streams.
+fn pass_on<'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    running: &Running,
+    (stdout, stderr): (Pipe, Pipe),
+    streams: &'scope Streams<'_>,
+    log: &'scope LogWriter<fs::File>,
+) {
+    if let Some(pty) = running.pty.clone() {
+        drop((stdout, stderr));
+        scope.spawn(move || relay(&mut PtyReader(&pty), Stream::Stdout, streams, log));
+        return;
+    }
+    for (pipe, stream) in [(stdout, Stream::Stdout), (stderr, Stream::Stderr)] {
+        let Pipe { mut read, write } = pipe;
+        // Only the container has it now: the pipe ends when its last process does.
+        drop(write);
+        scope.spawn(move || relay(&mut read, stream, streams, log));
+    }
+}
+
+/// Lets `galley stop`, `galley exec` and the like reach the container.
+fn listen(container: &Container, watch: &Arc<Watch>) -> Result<(), Error> {
+    // Who listens does so until this process ends, and must not keep the store open for that long.
+    let acting = Arc::downgrade(watch);
+    control::listen(&container.folder.path().join("control"), move |request| {
+        acting.upgrade().into_iter().for_each(|watch| watch.act(request));
+    })?;
+    exec::listen(container, watch)
 }
 
 fn not_started(error: galley_sandbox::Error) -> NotStarted {
@@ -199,13 +274,13 @@ impl Read for PtyReader<'_> {
 }
 
 /// A pipe whose ends no other process inherits by accident.
-struct Pipe {
-    read: std::fs::File,
-    write: std::fs::File,
+pub(super) struct Pipe {
+    pub(super) read: std::fs::File,
+    pub(super) write: std::fs::File,
 }
 
 impl Pipe {
-    fn new() -> Result<Self, Error> {
+    pub(super) fn new() -> Result<Self, Error> {
         let ends = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
         let (read, write) = ends.map_err(|errno| {
             Error::new(ErrorKind::Machine, "cannot make a pipe").because(std::io::Error::from(errno))

@@ -3,13 +3,17 @@
 //! Two rules, both Docker's: a process needs its user to exist ([`Accounts::process`], as the OCI runtimes look it up), a
 //! copied file does not ([`Accounts::owner`]: an unknown name means root).
 
-use std::io::Read;
+use std::{io::Read, os::fd::BorrowedFd};
 
 use galley_oci::{
     Kind,
     stack::{Found, Last},
 };
 use galley_store::Store;
+use rustix::{
+    fs::{FileType, Mode, OFlags, ResolveFlags},
+    io::Errno,
+};
 
 use super::files::Files;
 use crate::{Error, ErrorKind, ports::ResolvedUser};
@@ -42,6 +46,11 @@ impl Accounts {
             passwd: read_file(store, files, b"etc/passwd")?.unwrap_or_default(),
             group: read_file(store, files, b"etc/group")?.unwrap_or_default(),
         })
+    }
+
+    /// Reads the files that are there below an open directory; links in it do not lead out of it.
+    pub(crate) fn below(root: BorrowedFd<'_>) -> Result<Self, Error> {
+        Ok(Self { passwd: read_below(root, "etc/passwd")?, group: read_below(root, "etc/group")? })
     }
 
     /// Whom a process of `USER spec` runs as: `name`, `uid`, either with `:group`. A number needs no entry.
@@ -190,6 +199,26 @@ fn read_file(store: &Store, files: &Files, path: &[u8]) -> Result<Option<Vec<u8>
         return Err(Error::new(ErrorKind::Input, message));
     }
     read_all(store, files, found).map(Some)
+}
+
+/// The bytes of a regular file of a running container; none when there is no such file.
+fn read_below(root: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>, Error> {
+    let unreadable = |error: std::io::Error| {
+        Error::new(ErrorKind::Input, format!("cannot read /{path} of the container")).because(error)
+    };
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let file = match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
+        file => file.map_err(|errno| unreadable(errno.into()))?,
+    };
+    let found = rustix::fs::fstat(&file).map_err(|errno| unreadable(errno.into()))?;
+    if !FileType::from_raw_mode(found.st_mode).is_file() {
+        return Ok(Vec::new());
+    }
+    let mut bytes = Vec::new();
+    let read = std::fs::File::from(file).take(FILE_BYTES_MAX).read_to_end(&mut bytes);
+    read.map(|_| bytes).map_err(unreadable)
 }
 
 fn read_all(store: &Store, files: &Files, found: Found<'_>) -> Result<Vec<u8>, Error> {

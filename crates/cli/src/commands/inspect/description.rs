@@ -1,5 +1,6 @@
 //! A container in the shape docker gives it, as far as galley knows it.
 
+use super::service;
 use galley_engine::{
     Error, ErrorKind,
     container::{Container, ContainerMount, MountFrom, NetworkMode, PublishedPort, Status},
@@ -29,12 +30,9 @@ pub(super) fn describe(store: &Store, container: &Container) -> Result<Value, Er
         "Image": config.image_id.to_string(),
         "LogPath": container.folder.log().display().to_string(),
         "Name": format!("/{}", container.name),
+        "RestartCount": container.state.restart_count,
         "Platform": "linux",
-        "HostConfig": {
-            "NetworkMode": network(config.network),
-            "AutoRemove": config.remove,
-            "PortBindings": bindings(&config.ports),
-        },
+        "HostConfig": service::host_config(config, network(config.network), &bindings(&config.ports)),
         "Mounts": mounts?,
         "Config": {
             "Hostname": config.hostname,
@@ -46,6 +44,8 @@ pub(super) fn describe(store: &Store, container: &Container) -> Result<Value, Er
             "Image": config.image,
             "WorkingDir": config.working_directory,
             "Labels": config.labels,
+            "Healthcheck": config.service.health.as_ref().map(service::healthcheck),
+            "StopTimeout": config.service.stop_timeout,
         },
         "NetworkSettings": { "Ports": bindings(ports) },
     }))
@@ -55,19 +55,28 @@ fn state(container: &Container) -> Value {
     let (status, code) = match &container.status {
         Status::Created => ("created", 0),
         Status::Running { .. } => ("running", 0),
+        Status::Restarting { code, .. } => ("restarting", *code),
         Status::Exited { code, .. } => ("exited", *code),
     };
     let state = &container.state;
     let time = |time: &Option<String>| time.clone().unwrap_or_else(|| NEVER.to_owned());
-    json!({
+    let mut described = json!({
         "Status": status,
         "Running": container.is_running(),
+        "Paused": false,
+        "Restarting": status == "restarting",
+        "OOMKilled": state.oom_killed,
+        "Dead": false,
         "Pid": state.pid.filter(|_| container.is_running()).unwrap_or(0),
         "ExitCode": code,
         "Error": state.error.clone().unwrap_or_default(),
         "StartedAt": time(&state.started),
         "FinishedAt": time(&state.finished),
-    })
+    });
+    if let (Some(health), Some(described)) = (&state.health, described.as_object_mut()) {
+        described.insert("Health".to_owned(), service::health(health));
+    }
+    described
 }
 
 const fn network(mode: NetworkMode) -> &'static str {

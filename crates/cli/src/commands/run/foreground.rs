@@ -30,7 +30,7 @@ const PASSED: [i32; 7] = [SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SI
 const INTERRUPTS_MAX: u32 = 3;
 
 /// Runs to the end.
-pub(super) fn run(store: &Store, container: Container) -> Outcome {
+pub(in crate::commands) fn run(store: &Store, container: Container) -> Outcome {
     let (tty, interactive) = (container.config.tty, container.config.open_stdin);
     let signals = Passing::start()
         .map_err(|error| Error::new(ErrorKind::Machine, "cannot listen for signals").because(error))?;
@@ -136,7 +136,7 @@ impl Passing {
     }
 }
 
-fn write_all(pty: &galley_sandbox::Pty, mut bytes: &[u8]) -> bool {
+pub(in crate::commands) fn write_all(pty: &galley_sandbox::Pty, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         match pty.write(bytes) {
             Ok(count @ 1..) => bytes = bytes.get(count..).unwrap_or_default(),

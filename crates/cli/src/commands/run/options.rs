@@ -16,7 +16,7 @@ use signal_hook::low_level::signal_name;
 
 use super::ContainerArgs;
 use crate::{
-    args::platform,
+    args::{platform, service::service},
     environment::Environment,
     failure::{Failure, Outcome, file},
 };
@@ -36,7 +36,7 @@ impl ContainerArgs {
             platform: platform::chosen(self.platform.as_ref(), environment)?,
             command: words.collect::<Result<_, _>>()?,
             entrypoint: self.entrypoint.as_deref().map(text).transpose()?,
-            environment: self.variables(environment)?,
+            environment: variables(&self.env_file, &self.env, environment)?,
             working_directory: self.workdir.clone(),
             user: self.user.clone(),
             name: self.name.clone().filter(|name| !name.is_empty()),
@@ -47,29 +47,12 @@ impl ContainerArgs {
             tty: self.tty,
             interactive: self.interactive,
             remove,
-            stop_signal: self.stop_signal.as_deref().map(signal).transpose()?,
+            stop_signal: self.stop_signal.as_deref().map(|name| signal("--stop-signal", name)).transpose()?,
             labels: self.label.iter().map(|label| pair(label)).collect(),
             surroundings: self.surroundings.resolved(network(&self.network)? == NetworkMode::Host)?,
+            service: service(&self.limits, &self.rights, &self.keep)?,
+            health: self.keep.health(),
         })
-    }
-
-    /// Those of files first, as in docker, so that what was typed wins.
-    fn variables(&self, environment: &Environment) -> Outcome<Vec<String>> {
-        let mut variables = Vec::new();
-        for path in &self.env_file {
-            let text =
-                fs::read_to_string(path).map_err(|error| file("cannot read the file of variables", error))?;
-            let lines =
-                text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
-            variables.extend(lines.filter_map(|line| variable(line, environment)));
-        }
-        for text in &self.env {
-            if text.is_empty() || text.starts_with('=') {
-                return Err(Failure::usage(format!("--env {text:?} has no name: write NAME=VALUE")));
-            }
-            variables.extend(variable(text, environment));
-        }
-        Ok(variables)
     }
 
     /// `-it` needs a terminal to pass on.
@@ -92,6 +75,29 @@ impl ContainerArgs {
         io::Write::write_all(&mut id_file, container.folder.id().as_bytes()).map_err(failed)?;
         Ok(container)
     }
+}
+
+/// Those of files first, as in docker, so that what was typed wins.
+pub(in crate::commands) fn variables(
+    files: &[PathBuf],
+    typed: &[String],
+    environment: &Environment,
+) -> Outcome<Vec<String>> {
+    let mut variables = Vec::new();
+    for path in files {
+        let text =
+            fs::read_to_string(path).map_err(|error| file("cannot read the file of variables", error))?;
+        let lines =
+            text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        variables.extend(lines.filter_map(|line| variable(line, environment)));
+    }
+    for text in typed {
+        if text.is_empty() || text.starts_with('=') {
+            return Err(Failure::usage(format!("--env {text:?} has no name: write NAME=VALUE")));
+        }
+        variables.extend(variable(text, environment));
+    }
+    Ok(variables)
 }
 
 /// A name without a value is looked up; one that is not set is not given.
@@ -132,15 +138,16 @@ fn network(name: &str) -> Outcome<NetworkMode> {
     }
 }
 
-fn signal(name: &str) -> Outcome<i32> {
-    let wanted = name.strip_prefix("SIG").unwrap_or(name);
+pub(in crate::commands) fn signal(flag: &str, name: &str) -> Outcome<i32> {
+    let upper = name.to_ascii_uppercase();
+    let wanted = upper.strip_prefix("SIG").unwrap_or(&upper);
     let named = |number: &i32| signal_name(*number).and_then(|name| name.strip_prefix("SIG")) == Some(wanted);
     let number = wanted
         .parse()
         .ok()
         .filter(|number| SIGNALS.contains(number))
         .or_else(|| SIGNALS.into_iter().find(named));
-    number.ok_or_else(|| Failure::usage(format!("--stop-signal {name} is no signal")))
+    number.ok_or_else(|| Failure::usage(format!("{flag} {name} is no signal")))
 }
 
 fn pair(label: &str) -> (String, String) {
@@ -162,8 +169,8 @@ mod tests {
 
     #[test]
     fn signals_have_names_and_numbers() {
-        assert_eq!(["SIGTERM", "INT", "9"].map(|name| signal(name).unwrap()), [15, 2, 9]);
-        assert!(signal("SIGNONE").is_err() && signal("0").is_err());
+        assert_eq!(["SIGTERM", "int", "9"].map(|name| signal("-s", name).unwrap()), [15, 2, 9]);
+        assert!(signal("-s", "SIGNONE").is_err() && signal("-s", "0").is_err());
     }
 
     #[test]

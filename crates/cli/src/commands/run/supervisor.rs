@@ -6,7 +6,7 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Write},
-    os::unix::process::CommandExt,
+    os::{fd::AsFd, unix::process::CommandExt},
     process::{Command, Stdio},
 };
 
@@ -20,7 +20,7 @@ use galley_store::Store;
 use super::foreground;
 use crate::{
     context::Context,
-    failure::{Failure, Outcome, output},
+    failure::{Failure, Outcome},
     message,
 };
 
@@ -36,18 +36,22 @@ pub(crate) struct SuperviseArgs {
     id: String,
 }
 
-/// Starts the supervisor, waits until the program runs, and prints the container's id.
-pub(super) fn start(store: &Store, container: Container) -> Outcome {
+/// Starts the supervisor and waits until the program runs; the container's id.
+pub(in crate::commands) fn start(store: &Store, container: Container) -> Outcome<String> {
     let failed = |error| {
         Error::new(ErrorKind::Machine, "cannot start the process that watches the container").because(error)
     };
-    container.folder.hand_over();
+    // The lock is never free between the two: a container that nobody holds may be pruned.
+    let unusable = |error| Error::new(ErrorKind::Store, "cannot use the container's lock").because(error);
+    let lock = container.folder.lend_lock().map_err(unusable)?;
+    let lock =
+        lock.ok_or_else(|| Failure::usage(format!("container {} is running already", container.name)))?;
     let mut child = Command::new("/proc/self/exe")
         .arg0("galley")
         .arg("--root")
         .arg(store.root())
         .args(["__supervise", container.folder.id()])
-        .stdin(Stdio::null())
+        .stdin(lock)
         .stdout(Stdio::piped())
         .process_group(0)
         .spawn()
@@ -57,7 +61,7 @@ pub(super) fn start(store: &Store, container: Container) -> Outcome {
         BufReader::new(said).read_line(&mut line).map_err(failed)?;
     }
     if line.trim_end() == STARTED {
-        return writeln!(io::stdout().lock(), "{}", container.folder.id()).map_err(output);
+        return Ok(container.folder.id().to_owned());
     }
     // It has printed why.
     let code = child.wait().map_err(failed)?.code().and_then(|code| u8::try_from(code).ok());
@@ -70,6 +74,9 @@ pub(crate) fn execute(arguments: &SuperviseArgs, context: &Context) -> Outcome {
     let _ = rustix::process::setsid();
     let store = context.store()?;
     let container = container::find(&store, &arguments.id)?;
+    take_lock(&container).map_err(|error| {
+        Error::new(ErrorKind::Store, "cannot take the container's lock over").because(error)
+    })?;
     let ended = container::supervise(
         &store,
         container,
@@ -82,6 +89,13 @@ pub(crate) fn execute(arguments: &SuperviseArgs, context: &Context) -> Outcome {
         },
     );
     foreground::ending(ended)
+}
+
+/// Standard input is the lock that was lent; afterwards it is nothing.
+fn take_lock(container: &Container) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let lock = io::stdin().as_fd().try_clone_to_owned()?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    Ok(container.folder.take_over(lock)?)
 }
 
 /// Tells that the program runs, and gives the streams back to whoever waits for their end.

@@ -10,13 +10,13 @@ const DEFAULT_SIZE: TtySize = TtySize { rows: 24, cols: 80 };
 
 /// Every key goes through until this is dropped.
 #[derive(Debug)]
-pub(super) struct Raw {
+pub(in crate::commands) struct Raw {
     before: Termios,
 }
 
 impl Raw {
     /// None when standard input is no terminal.
-    pub(super) fn enter() -> io::Result<Option<Self>> {
+    pub(in crate::commands) fn enter() -> io::Result<Option<Self>> {
         if !io::stdin().is_terminal() {
             return Ok(None);
         }
@@ -36,7 +36,7 @@ impl Drop for Raw {
 }
 
 /// The size of the terminal that shows the output.
-pub(super) fn size() -> TtySize {
+pub(in crate::commands) fn size() -> TtySize {
     let size = tcgetwinsize(io::stdout()).or_else(|_| tcgetwinsize(io::stdin()));
     match size {
         Ok(size) if size.ws_row > 0 && size.ws_col > 0 => TtySize { rows: size.ws_row, cols: size.ws_col },

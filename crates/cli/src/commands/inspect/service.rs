@@ -1,0 +1,92 @@
+//! Limits, rights, restarts and health, in docker's words.
+
+use std::time::Duration;
+
+use galley_engine::container::{ContainerConfig, Health, HealthState, Service};
+use serde_json::{Map, Value, json};
+
+/// How a container was asked to be.
+pub(super) fn host_config(config: &ContainerConfig, network: &str, ports: &Value) -> Value {
+    let service = &config.service;
+    let limits = &service.limits;
+    let size = |bytes: Option<u64>| bytes.unwrap_or_default();
+    json!({
+        "NetworkMode": network,
+        "AutoRemove": config.remove,
+        "PortBindings": ports,
+        "RestartPolicy": {
+            "Name": service.restart.name(),
+            "MaximumRetryCount": service.restart.count_max(),
+        },
+        "CapAdd": list(&service.cap_add),
+        "CapDrop": list(&service.cap_drop),
+        "Privileged": service.privileged,
+        "ReadonlyRootfs": service.read_only,
+        "SecurityOpt": security(service),
+        "Tmpfs": tmpfs(service),
+        "Init": service.init,
+        "OomScoreAdj": service.oom_score_adj.unwrap_or_default(),
+        "CgroupParent": service.cgroup_parent.clone().unwrap_or_default(),
+        "Memory": size(limits.memory),
+        "MemoryReservation": size(limits.memory_reservation),
+        "MemorySwap": limits.memory_swap.or_else(|| Some(2 * i64::try_from(limits.memory?).ok()?)).unwrap_or_default(),
+        "CpuShares": size(limits.cpu_shares),
+        "CpuPeriod": size(limits.cpu_period),
+        "CpuQuota": limits.cpu_quota.unwrap_or_default(),
+        "CpusetCpus": limits.cpuset_cpus.clone().unwrap_or_default(),
+        "CpusetMems": limits.cpuset_mems.clone().unwrap_or_default(),
+        "PidsLimit": limits.pids,
+    })
+}
+
+/// Docker shows an empty list as null.
+fn list(names: &[String]) -> Value {
+    if names.is_empty() { Value::Null } else { json!(names) }
+}
+
+fn security(service: &Service) -> Value {
+    let mut options = Vec::new();
+    options.extend(service.no_new_privileges.then(|| "no-new-privileges".to_owned()));
+    options.extend(service.seccomp_off.then(|| "seccomp=unconfined".to_owned()));
+    list(&options)
+}
+
+fn tmpfs(service: &Service) -> Value {
+    let options = |it: &galley_engine::container::Tmpfs| {
+        let size = it.size.map(|bytes| format!("size={bytes},")).unwrap_or_default();
+        let words = [if it.read_only { "ro" } else { "rw" }, if it.exec { "exec" } else { "noexec" }];
+        Value::String(format!("{},{size}mode={:o}", words.join(","), it.mode))
+    };
+    let all: Map<String, Value> = service.tmpfs.iter().map(|it| (it.target.clone(), options(it))).collect();
+    if all.is_empty() { Value::Null } else { Value::Object(all) }
+}
+
+/// How its health is checked.
+pub(super) fn healthcheck(health: &Health) -> Value {
+    let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    json!({
+        "Test": health.test,
+        "Interval": nanoseconds(health.interval),
+        "Timeout": nanoseconds(health.timeout),
+        "StartPeriod": nanoseconds(health.start_period),
+        "StartInterval": nanoseconds(health.start_interval),
+        "Retries": health.retries,
+    })
+}
+
+/// What the checks said.
+pub(super) fn health(health: &HealthState) -> Value {
+    let results = health.log.iter().map(|result| {
+        json!({
+            "Start": result.start,
+            "End": result.end,
+            "ExitCode": result.exit_code,
+            "Output": result.output,
+        })
+    });
+    json!({
+        "Status": health.status.name(),
+        "FailingStreak": health.failing_streak,
+        "Log": results.collect::<Vec<_>>(),
+    })
+}
