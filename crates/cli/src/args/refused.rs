@@ -80,6 +80,7 @@ impl Flag {
 
 const NO_TRUST: &str = "docker's content trust is not used any more, and galley does not know it";
 const NO_LIMITS: &str = "it is none of the limits that galley sets";
+const NO_STEP_LIMITS: &str = "single steps are not limited; --cgroup-parent puts them below a cgroup that is";
 const NO_ATTESTATIONS: &str = "galley writes no attestations";
 const NO_DAEMON: &str = "there is no daemon to talk to";
 const LEGACY: &str = "it belongs to docker's legacy builder";
@@ -94,19 +95,19 @@ const BUILD: [Flag; 21] = [
     value("attest", NO_ATTESTATIONS).unless(&["type=provenance,disabled=true", "type=sbom,disabled=true"]),
     value("builder", "there is one builder, this program").unless(&["default"]),
     switch("compress", LEGACY),
-    value("cpu-period", NO_LIMITS),
-    value("cpu-quota", NO_LIMITS),
-    value("cpu-shares", NO_LIMITS).short('c'),
-    value("cpuset-cpus", NO_LIMITS),
-    value("cpuset-mems", NO_LIMITS),
+    value("cpu-period", NO_STEP_LIMITS),
+    value("cpu-quota", NO_STEP_LIMITS),
+    value("cpu-shares", NO_STEP_LIMITS).short('c'),
+    value("cpuset-cpus", NO_STEP_LIMITS),
+    value("cpuset-mems", NO_STEP_LIMITS),
     switch("debug", "--progress=rawjson shows every event").short('D'),
     switch("disable-content-trust", NO_TRUST).unless(&["true"]),
     value("isolation", WINDOWS).unless(&["default"]),
-    value("memory", NO_LIMITS).short('m'),
-    value("memory-swap", NO_LIMITS),
+    value("memory", NO_STEP_LIMITS).short('m'),
+    value("memory-swap", NO_STEP_LIMITS),
     value("policy", "there are no source policies"),
     value("provenance", NO_ATTESTATIONS).unless(&["false"]),
-    value("resource", NO_LIMITS),
+    value("resource", NO_STEP_LIMITS),
     value("sbom", NO_ATTESTATIONS).unless(&["false"]),
     value("security-opt", LEGACY),
     switch("squash", LEGACY),
