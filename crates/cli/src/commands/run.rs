@@ -69,12 +69,6 @@ pub(crate) struct ContainerArgs {
     pub(super) label: Vec<String>,
     #[command(flatten)]
     pub(super) surroundings: SurroundingsArgs,
-    #[command(flatten)]
-    pub(super) limits: LimitArgs,
-    #[command(flatten)]
-    pub(super) rights: RightArgs,
-    #[command(flatten)]
-    pub(super) keep: KeepArgs,
     /// Signal that `stop` sends
     #[arg(long, value_name = "SIGNAL")]
     pub(super) stop_signal: Option<String>,
@@ -93,6 +87,12 @@ pub(crate) struct ContainerArgs {
     /// Print help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
+    #[command(flatten)]
+    pub(super) limits: LimitArgs,
+    #[command(flatten)]
+    pub(super) rights: RightArgs,
+    #[command(flatten)]
+    pub(super) keep: KeepArgs,
     /// The image, and what to run in it instead of its CMD
     #[arg(value_names = ["IMAGE", "COMMAND"], required = true, trailing_var_arg = true)]
     pub(crate) image_and_command: Vec<OsString>,

@@ -375,7 +375,7 @@ fn starts(count: usize) {
     }
     assert_eq!(Left::of(&kitchen, &parent), before);
     parents(&parent).iter().for_each(|dir| fs::remove_dir(dir).unwrap());
-    println!("{count} starts: before and after {before:?}");
+    eprintln!("{count} starts: before and after {before:?}");
 }
 
 #[test]

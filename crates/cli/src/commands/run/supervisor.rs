@@ -94,7 +94,7 @@ pub(crate) fn execute(arguments: &SuperviseArgs, context: &Context) -> Outcome {
 /// Standard input is the lock that was lent; afterwards it is nothing.
 fn take_lock(container: &Container) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let lock = io::stdin().as_fd().try_clone_to_owned()?;
-    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    rustix::stdio::dup2_stdin(fs_err::File::open("/dev/null")?)?;
     Ok(container.folder.take_over(lock)?)
 }
 
