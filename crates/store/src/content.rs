@@ -3,13 +3,13 @@
 use std::{
     collections::VecDeque,
     fs::File,
-    io::{self, Read},
+    io::{self, BufReader, Read, Write},
     ops::Range,
     os::unix::fs::FileExt,
     sync::Arc,
 };
 
-use rustix::io::Errno;
+use rustix::{fs::SeekFrom, io::Errno};
 
 /// The bytes of one file, from the first on.
 #[derive(Debug)]
@@ -51,36 +51,124 @@ impl Content {
         }
     }
 
-    /// Writes all of it to `to`, inside the kernel where that can, which may share the blocks. Gives how much that was.
+    /// Writes all of it to the new file `to`, inside the kernel where that can, which may share the blocks; holes of large
+    /// files stay holes. Gives how much that was.
     pub fn copy_to(mut self, to: &mut File) -> io::Result<u64> {
         let mut copied = 0;
         loop {
-            match self.copy_some(to) {
-                Ok(0) => return Ok(copied),
-                Ok(count) => copied += count as u64,
+            match self.copy_some(to, copied) {
+                Ok(0) => break,
+                Ok(count) => copied += count,
                 Err(Errno::INTR) => {}
                 Err(Errno::XDEV | Errno::NOSYS | Errno::NOTSUP | Errno::INVAL | Errno::PERM)
                     if copied == 0 =>
                 {
-                    return io::copy(&mut self, to);
+                    let mut to = WithHoles::new(to);
+                    copied = io::copy(&mut BufReader::with_capacity(BUFFER_BYTES, self), &mut to)?;
+                    to.finish()?;
+                    break;
                 }
                 Err(error) => return Err(error.into()),
             }
         }
+        Ok(copied)
     }
 
-    fn copy_some(&mut self, to: &File) -> rustix::io::Result<usize> {
+    /// The next bytes, to where so many are; nothing is written for a hole but its end.
+    fn copy_some(&mut self, to: &File, copied: u64) -> rustix::io::Result<u64> {
         match &mut self.0 {
-            Place::Whole(file) => rustix::fs::copy_file_range(file, None, to, None, COPY_BYTES_MAX),
+            // Most files end here; whether one has holes is asked when it is larger.
+            Place::Whole(file) if copied < HOLE_BYTES_MIN => {
+                let want = usize::try_from(HOLE_BYTES_MIN - copied).unwrap_or(COPY_BYTES_MAX);
+                Ok(rustix::fs::copy_file_range(&*file, None, to, None, want)? as u64)
+            }
+            Place::Whole(file) => {
+                let size = rustix::fs::fstat(&*file)?.st_size.cast_unsigned();
+                copy_piece(file, &mut copied.clone(), size, to, copied)
+            }
             Place::Parts { file, left } => {
                 let Some(part) = left.front_mut() else { return Ok(0) };
-                let want = usize::try_from(part.end - part.start).unwrap_or(usize::MAX).min(COPY_BYTES_MAX);
-                let count = rustix::fs::copy_file_range(&**file, Some(&mut part.start), to, None, want)?;
+                let count = copy_piece(file, &mut part.start, part.end, to, copied)?;
                 drop_read(left);
                 // The file ends before its part does.
                 if count == 0 { Err(Errno::IO) } else { Ok(count) }
             }
         }
+    }
+}
+
+/// Copies from `*from` of one file to `at` of the other, until `end` at most; a hole there is only left out. Gives how many
+/// bytes that was, and moves `from` behind them.
+fn copy_piece(file: &File, from: &mut u64, end: u64, to: &File, at: u64) -> rustix::io::Result<u64> {
+    let left = end.saturating_sub(*from);
+    let hole = if left > HOLE_BYTES_MIN { hole_at(file, *from).min(left) } else { 0 };
+    if hole > 0 {
+        // Without its last byte it would not be there at the end of a file.
+        rustix::fs::ftruncate(to, at + hole)?;
+        *from += hole;
+        return Ok(hole);
+    }
+    let mut want = left.min(COPY_BYTES_MAX as u64);
+    if left > HOLE_BYTES_MIN
+        && let Ok(hole) = rustix::fs::seek(file, SeekFrom::Hole(*from))
+    {
+        want = want.min(hole.saturating_sub(*from).max(1));
+    }
+    let want = usize::try_from(want).unwrap_or(COPY_BYTES_MAX);
+    let mut at = at;
+    Ok(rustix::fs::copy_file_range(file, Some(from), to, Some(&mut at), want)? as u64)
+}
+
+/// How long the hole is that begins at `from`; a file system that has none says so.
+fn hole_at(file: &File, from: u64) -> u64 {
+    match rustix::fs::seek(file, SeekFrom::Data(from)) {
+        Ok(data) => data.saturating_sub(from),
+        // There is nothing but a hole any more.
+        Err(Errno::NXIO) => u64::MAX,
+        Err(_) => 0,
+    }
+}
+
+/// What is shorter is not worth asking for holes.
+const HOLE_BYTES_MIN: u64 = 1 << 20;
+
+/// Writes a new file, and leaves out what is zero in large pieces.
+#[derive(Debug)]
+pub(crate) struct WithHoles<'f> {
+    file: &'f File,
+    size: u64,
+    ends_in_hole: bool,
+}
+
+/// Pieces that are shorter are written as they are.
+const PIECE_BYTES_MIN: usize = 4096;
+
+/// How much is read at once where the kernel cannot copy.
+const BUFFER_BYTES: usize = 128 * 1024;
+
+impl<'f> WithHoles<'f> {
+    pub(crate) const fn new(file: &'f File) -> Self {
+        Self { file, size: 0, ends_in_hole: false }
+    }
+
+    /// To be called behind the last byte.
+    pub(crate) fn finish(self) -> io::Result<()> {
+        if self.ends_in_hole { self.file.set_len(self.size) } else { Ok(()) }
+    }
+}
+
+impl Write for WithHoles<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.ends_in_hole = bytes.len() >= PIECE_BYTES_MIN && bytes.iter().all(|byte| *byte == 0);
+        if !self.ends_in_hole {
+            self.file.write_all_at(bytes, self.size)?;
+        }
+        self.size += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -114,9 +202,50 @@ fn drop_read(left: &mut VecDeque<Range<u64>>) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use fs_err as fs;
 
     use super::*;
+
+    /// Data, a hole, data, and a hole at the end.
+    fn sparse(folder: &std::path::Path) -> (std::path::PathBuf, Vec<u8>) {
+        let path = folder.join("sparse");
+        let file = fs::File::create(&path).unwrap();
+        let size = 40 << 20;
+        let mut content = vec![0; size];
+        content[3] = 7;
+        content[20 << 20..(20 << 20) + 5000].fill(9);
+        file.set_len(size as u64).unwrap();
+        file.file().write_all_at(&content[..100], 0).unwrap();
+        file.file().write_all_at(&content[20 << 20..(20 << 20) + 5000], 20 << 20).unwrap();
+        (path, content)
+    }
+
+    #[test]
+    fn holes_stay_holes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, content) = sparse(folder.path());
+        let open = || fs::File::open(&path).unwrap().into_file();
+        let size = content.len() as u64;
+        let whole = || Content::from(open());
+        let parts = || Content::parts(Arc::new(open()), [0..3 << 20, 3 << 20..size].into_iter());
+        for (name, content_of) in [("whole", &whole as &dyn Fn() -> Content), ("parts", &parts)] {
+            let to = folder.path().join(name);
+            let mut file = fs::File::create(&to).unwrap().into_file();
+            assert_eq!(content_of().copy_to(&mut file).unwrap(), size, "{name}");
+            assert!(fs::read(&to).unwrap() == content, "{name}");
+            let used = file.metadata().unwrap().blocks() * 512;
+            assert!(used <= 3 << 20, "{name}: {used} bytes on disk");
+            let by_hand = folder.path().join("by-hand");
+            let file = fs::File::create(&by_hand).unwrap().into_file();
+            let mut to = WithHoles::new(&file);
+            io::copy(&mut BufReader::with_capacity(BUFFER_BYTES, content_of()), &mut to).unwrap();
+            to.finish().unwrap();
+            assert!(fs::read(&by_hand).unwrap() == content, "{name}");
+            assert!(file.metadata().unwrap().blocks() * 512 <= 1 << 20);
+        }
+    }
 
     fn parts(all: &[(u64, u64)]) -> (tempfile::TempDir, Content) {
         let folder = tempfile::tempdir().unwrap();

@@ -262,7 +262,7 @@ fn check(store: &Store) {
 #[test]
 fn builds_and_collections_at_once_harm_nobody() {
     let fixture = Fixture::new();
-    let children: Vec<Child> = (0..8).map(|number| start(fixture.store.root(), None, number < 2)).collect();
+    let children: Vec<Child> = (0..10).map(|number| start(fixture.store.root(), None, number < 2)).collect();
     for mut child in children {
         assert!(child.wait().unwrap().success());
     }

@@ -6,8 +6,10 @@ mod hostile;
 mod interrupts;
 mod kills;
 mod memory;
+mod odd;
 mod power;
 mod secrets;
+mod soak;
 mod together;
 mod writes;
 

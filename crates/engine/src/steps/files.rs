@@ -103,5 +103,7 @@ fn read_error(entry: &Entry, error: std::io::Error) -> Error {
 
 /// A failure of the store as the person sees it.
 pub(crate) fn store_error(error: galley_store::StoreError) -> Error {
-    Error::new(ErrorKind::Store, error.to_string()).because(error)
+    let is_context = matches!(error, galley_store::StoreError::FileChanged { .. });
+    let kind = if is_context { ErrorKind::Input } else { ErrorKind::Store };
+    Error::new(kind, error.to_string()).because(error)
 }

@@ -9,7 +9,7 @@ use std::{
 use galley_oci::Blake3;
 use rustix::io::Errno;
 
-use crate::{Content, StoreError, error::At};
+use crate::{Content, StoreError, content::WithHoles, error::At};
 
 /// How much is read at once.
 pub(crate) const BUFFER_BYTES: usize = 128 * 1024;
@@ -55,9 +55,12 @@ impl Copier {
             to.seek(SeekFrom::Start(0)).at("read", &source.path)?;
             hash(to, &source.path, size, buffer)?
         } else {
-            each_chunk(&mut from, &source.path, size, buffer, |chunk| {
+            let mut to = WithHoles::new(to);
+            let found = each_chunk(&mut from, &source.path, size, buffer, |chunk| {
                 to.write_all(chunk).at("write a copy of", &source.path)
-            })?
+            })?;
+            to.finish().at("write a copy of", &source.path)?;
+            found
         };
         if found == (*digest, size) { Ok(()) } else { Err(changed()) }
     }

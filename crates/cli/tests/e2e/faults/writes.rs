@@ -2,7 +2,7 @@
 //! from then on; or the program is killed there. Afterwards nothing is left, the store is sound, and the same command gives
 //! what it gives where nothing went wrong.
 //!
-//! `make test` takes a sample of the calls; `GALLEY_SOAK_FAULTS=1` (`make soak`) takes them all.
+//! `make test` takes a sample of the calls; `GALLEY_SOAK_FAULTS=1` (`make soak`) takes them all, `=9` each ninth.
 
 use std::{os::unix::process::ExitStatusExt, path::PathBuf, process::Command};
 
@@ -225,12 +225,16 @@ pub(super) fn prune() -> Option<Scene> {
 
 const SCENES: [fn() -> Option<Scene>; 9] = [build, oci, layout, tar, local, save, load, pull, prune];
 
-/// Which of `count` calls are meant: all, or so many of them, others each time that the sources change.
+/// Which of `count` calls are meant: so many of them, or what `GALLEY_SOAK_FAULTS` says.
 pub(super) fn sample(count: usize, size: usize, seed: usize) -> Vec<usize> {
-    if std::env::var_os("GALLEY_SOAK_FAULTS").is_some() {
-        return (1..=count).collect();
+    match soak() {
+        Some(step) => (1..=count).step_by(step).collect(),
+        None => (0..size).map(|number| 1 + (number * count + seed * 7 % count) / size % count).collect(),
     }
-    (0..size).map(|number| 1 + (number * count + seed * 7 % count) / size % count).collect()
+}
+
+pub(super) fn soak() -> Option<usize> {
+    std::env::var("GALLEY_SOAK_FAULTS").ok()?.parse().ok()
 }
 
 fn all(size: usize, faults: &[Fault]) {
