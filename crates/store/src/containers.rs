@@ -242,6 +242,10 @@ impl ContainerDir {
     pub fn remove(self) -> Result<(), StoreError> {
         let name = self.name()?;
         let _lock = self.store.lock_names()?;
+        if !self.path.exists() {
+            // Another was faster.
+            return Ok(());
+        }
         // Out of sight first: a killed process leaves garbage under tmp/, not half a container.
         let temp = self.store.temp_dir("container")?;
         let gone = temp.path().join("folder");

@@ -146,6 +146,22 @@ fn a_policy_starts_it_again_and_stop_ends_that() {
 }
 
 #[test]
+fn a_signal_ends_a_container_in_the_foreground_for_good() {
+    let Some(kitchen) = kitchen() else { return };
+    // As systemd does it, while the program runs and between two runs.
+    for script in ["echo on; exec sleep 1000", "echo on; false"] {
+        let mut run = kitchen.command(&["run", "--init", "--restart=always", "app", "sh", "-c", script]);
+        let mut run = run.stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = [0; 3];
+        std::io::Read::read_exact(run.stdout.as_mut().unwrap(), &mut said).unwrap();
+        let pid = rustix::process::Pid::from_raw(i32::try_from(run.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let code = run.wait().unwrap().code();
+        assert!(matches!(code, Some(143 | 1)), "{code:?}");
+    }
+}
+
+#[test]
 fn ended_containers_start_again_with_what_they_wrote() {
     let Some(kitchen) = kitchen() else { return };
     let (code, output) =

@@ -16,11 +16,17 @@ pub fn remove(store: &Store, container: Container, force: bool, volumes: bool) -
                 .help(format!("stop it first (`galley stop {name}`), or use --force")));
         }
         stop(&container, Some(Duration::ZERO))?;
-        if !container.folder.path().exists() {
-            return Ok(());
-        }
     }
+    if !container.folder.path().exists() {
+        return Ok(());
+    }
+    // Held until it is gone: nobody can start it in between.
+    let lock = container.folder.try_lock().map_err(store_failed)?;
+    let lock = lock.ok_or_else(|| {
+        Error::new(ErrorKind::Usage, format!("container {} is being started", container.name))
+    })?;
     container.folder.remove().map_err(store_failed)?;
+    drop(lock);
     for mount in container.config.mounts {
         if let (MountFrom::Anonymous(name), true) = (mount.source, volumes) {
             store.remove_volume(&name).map_err(store_failed)?;

@@ -4,7 +4,7 @@ use std::{
     io::Read,
     os::fd::{AsFd, BorrowedFd},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Weak},
     thread,
     time::Instant,
 };
@@ -14,7 +14,7 @@ use galley_sandbox::{CgroupPlan, Child, Handles, Pty, Spawner, TtySize};
 use galley_store::Store;
 
 use super::{
-    Container, ContainerState, HealthState, Phase, PublishedPort, Service, control, exec, health,
+    Container, ContainerState, HealthState, Phase, PublishedPort, Request, Service, control, exec, health,
     log::LogWriter,
     network::Network,
     read_state, remove,
@@ -29,6 +29,9 @@ const READ_BYTES: usize = 64 << 10;
 
 /// The exit code for everything that keeps a container from starting, except a program that cannot be executed.
 const NOT_STARTED: i32 = 125;
+
+/// Signals by which a person, a closed terminal or systemd ends a container: SIGHUP, SIGINT, SIGQUIT, SIGTERM.
+const ENDING: [i32; 4] = [1, 2, 3, 15];
 
 /// Where a container's streams lead, and who is told when it runs.
 pub struct Streams<'a> {
@@ -54,20 +57,21 @@ impl std::fmt::Debug for Streams<'_> {
 #[derive(Clone, Debug)]
 pub struct Running {
     child: Arc<Child>,
+    /// Where signals go, also while it is not there for a moment between two runs.
+    watch: Weak<Watch>,
     /// The terminal, when it has one.
     pub pty: Option<Arc<Pty>>,
 }
 
 impl Running {
-    /// Passes a signal on to the first process. One that is gone gets none.
+    /// Passes a signal of the person on to the first process. One that asks to end is meant for good.
     pub fn signal(&self, signal: i32) {
-        // The only failure is that of a process that has ended in between.
-        drop(self.child.signal(signal));
+        self.watch.upgrade().into_iter().for_each(|watch| watch.pass_on(signal, ENDING.contains(&signal)));
     }
 
     /// Ends every process of the container.
     pub fn kill(&self) {
-        self.signal(9);
+        self.watch.upgrade().into_iter().for_each(|watch| watch.act(Request::Kill));
     }
 }
 
@@ -175,7 +179,7 @@ fn run(
     };
     let mut child = spawner.spawn(&spec, handles).map_err(not_started)?;
     let pty = child.take_pty().map(Arc::new);
-    let running = Running { child: Arc::new(child), pty };
+    let running = Running { child: Arc::new(child), watch: Arc::downgrade(watch), pty };
     let inside = Arc::new(Inside { spawner, child: Arc::clone(&running.child), spec });
     let ports = network.publish(&container.config.ports)?;
     watch.update(|state| note_start(state, &running, ports, service))?;

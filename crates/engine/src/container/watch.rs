@@ -87,8 +87,13 @@ impl Watch {
             Request::Stop => self.stop_signal,
             Request::Kill => SIGKILL,
         };
+        self.pass_on(signal, signal == SIGKILL || signal == self.stop_signal);
+    }
+
+    /// Sends a signal; with `for_good` the container is to stay ended afterwards.
+    pub(super) fn pass_on(&self, signal: i32, for_good: bool) {
         let mut now = self.now();
-        now.stopped |= signal == SIGKILL || signal == self.stop_signal;
+        now.stopped |= for_good;
         match &now.inside {
             Some(inside) => drop(inside.child.signal(signal)),
             None => now.waiting.push(signal),
