@@ -30,6 +30,7 @@ soak: install-rust install-compiler install-test ## what takes longer: ignored t
 	GALLEY_UNDER_TEST=$(TARGET)/release/galley e2e/reproducible.sh
 	GALLEY_UNDER_TEST=$(TARGET)/release/galley e2e/readers.sh
 	GALLEY_UNDER_TEST=$(TARGET)/release/galley e2e/archives.sh
+	e2e/rungs.sh
 	$(MAKE) fuzz
 	demo/run.sh
 

@@ -57,6 +57,34 @@ context() {
   cd "$here" || return
 }
 
+# test_programs FOLDER: copies galley, as `galley`, and its end-to-end tests, as `main`, with their files to where every user sees
+# them: the checkout may be where others may not look.
+test_programs() {
+  local folder=$1 name path programs
+  programs=$(cargo test -p galley --test main --locked --no-run --message-format=json 2>/dev/null |
+    python3 -c 'import json,sys
+for line in sys.stdin:
+    message = json.loads(line)
+    target = message.get("target", {})
+    if message.get("executable") and (target.get("kind") == ["test"] or target.get("kind") == ["bin"]):
+        print(target["name"], message["executable"])')
+  while read -r name path; do cp "$path" "$folder/$name"; done <<<"$programs"
+  cp -r crates/cli/tests/golden crates/cli/tests/golden-* "$folder"
+}
+
+# open_devices FOLDER: opens /dev/fuse and /dev/net/tun to everybody, in the mount namespace that this is called in.
+open_devices() {
+  local node name major minor
+  mkdir -p "$1/dev" && mount -t tmpfs -o mode=755 none "$1/dev"
+  for node in fuse:10:229 net/tun:10:200; do
+    IFS=: read -r name major minor <<<"$node"
+    [[ -e /dev/$name ]] || continue
+    mkdir -p "$1/dev/$(dirname "$name")"
+    mknod -m 666 "$1/dev/$name" c "$major" "$minor"
+    mount --bind "$1/dev/$name" "/dev/$name"
+  done
+}
+
 # in_namespaces NAME ARGUMENT...: what follows in e2e/NAME.sh runs as root in mount and process namespaces of its own, with
 # galley and all that is made in $folder, which goes with it. The script hands over its own arguments.
 in_namespaces() {

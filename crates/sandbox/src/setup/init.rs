@@ -32,6 +32,9 @@ const OWN: [i32; 9] = [
 pub(crate) fn run(program: Program, terminal: bool) -> Result<ExecError, SetupError> {
     let passed: Vec<i32> = (1..=SIGNAL_MAX).filter(|signal| !OWN.contains(signal)).collect();
     let signals = sys::signal_file(&passed).step(SetupStep::CloneProcess)?;
+    // Before there is anybody who could look into this process, which still has open what galley gave it.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .step(SetupStep::CloneProcess)?;
     // SAFETY: this process has one thread.
     match unsafe { sys::fork_filtered() }.step(SetupStep::CloneProcess)? {
         None => {
@@ -57,7 +60,6 @@ pub(crate) fn run(program: Program, terminal: bool) -> Result<ExecError, SetupEr
 const SIGNALS: i32 = 3;
 
 fn watch(program: i32) -> ! {
-    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     // SAFETY: placed there by `run`, which keeps no owner of it.
     let signals = unsafe { sys::adopt_descriptor(SIGNALS) };
     loop {

@@ -191,6 +191,9 @@ fn join(request: &Request, host: BorrowedFd<'_>, inherited: &Inherited) -> Resul
     let spec: Spec = request.describe()?;
     rustix::process::setsid().step(SetupStep::NewSession)?;
     sys::join_new_session_keyring();
+    // Until exec this process holds more than the sandbox's own: none of them may look into it, or take it over (CVE-2016-9962).
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .step(SetupStep::JoinSandbox)?;
     sys::join_sandbox(host, spec.network != Network::Host).step(SetupStep::JoinSandbox)?;
     let terminal = spec.tty.map(|size| terminal::open_further(size, spec.user.uid)).transpose()?;
     let program = exec::Program::new(&spec.args, &spec.env)?;
