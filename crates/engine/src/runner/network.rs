@@ -65,8 +65,8 @@ impl SharedNetwork {
 
     /// Makes what [`join`](Self::join) will ask for, and the first sandbox in it. Whatever fails fails again there.
     pub(super) fn prepare(&self, spawner: &Spawner) {
-        if let Ok(namespace) = self.connected(spawner) {
-            spawner.make_ahead(is_connected(&namespace).then(|| namespace.as_fd()));
+        if self.connected(spawner).is_ok_and(|namespace| !is_connected(&namespace)) {
+            spawner.make_ahead(None);
         }
     }
 
@@ -87,7 +87,10 @@ impl SharedNetwork {
         if let Some(namespace) = &*slot {
             return Ok(Arc::clone(namespace));
         }
-        let made = Arc::new(NetNs::connected(spawner).map_err(|error| machine(error.into()))?);
+        let made = NetNs::isolated().map_err(|error| machine(error.into()))?;
+        // `pasta` takes longer.
+        spawner.make_ahead(Some(made.as_fd()));
+        let made = Arc::new(made.connect(spawner));
         *slot = Some(Arc::clone(&made));
         Ok(made)
     }

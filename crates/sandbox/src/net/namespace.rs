@@ -41,16 +41,21 @@ impl NetNs {
         Ok(Self { namespace: new_namespace()?, connectivity, _pasta: None })
     }
 
-    /// Makes a namespace and lets `pasta` connect it, where that is possible; [`NetNs::connectivity`] tells.
+    /// Makes a namespace and connects it.
+    pub fn connected(spawner: &Spawner) -> Result<Self, NetError> {
+        Ok(Self::isolated()?.connect(spawner))
+    }
+
+    /// Lets `pasta` connect it, where that is possible; [`NetNs::connectivity`] tells.
     ///
     /// `pasta` runs until the value is dropped, or galley ends.
-    pub fn connected(spawner: &Spawner) -> Result<Self, NetError> {
-        let namespace = new_namespace()?;
-        let (connectivity, pasta) = match pasta::start(spawner, namespace.as_fd()) {
+    #[must_use]
+    pub fn connect(self, spawner: &Spawner) -> Self {
+        let (connectivity, pasta) = match pasta::start(spawner, self.namespace.as_fd()) {
             Ok(pasta) => (Connectivity::Pasta, Some(pasta)),
             Err(reason) => (Connectivity::LoopbackOnly { reason }, None),
         };
-        Ok(Self { namespace, connectivity, _pasta: pasta })
+        Self { namespace: self.namespace, connectivity, _pasta: pasta }
     }
 
     /// How much of the world is in reach.
