@@ -320,6 +320,10 @@ impl ContextFilter for Filter<'_> {
             (true, _) => Decision::Skip,
         }
     }
+
+    fn twin(&self) -> Box<dyn ContextFilter + Send + '_> {
+        Box::new(Self::new(self.ignore, self.needed))
+    }
 }
 
 /// An ignore file that was read.

@@ -21,8 +21,9 @@ use crate::{
     Store, StoreError,
     error::At,
     files::{
+        ahead::Judge,
         hash::{Hashed, Hasher, Job, hashing},
-        walk::{Found, Visit, Visitor, walk},
+        walk::{Found, Visit, Visitor, walk_ahead},
         xattrs,
     },
 };
@@ -48,6 +49,9 @@ pub(crate) fn is_index(bytes: Vec<u8>) -> bool {
 pub trait ContextFilter {
     /// Of `path`, relative to the context. Directories come before what they hold.
     fn decide(&self, path: &[u8], is_directory: bool) -> Decision;
+
+    /// Another one that says the same, for another thread.
+    fn twin(&self) -> Box<dyn ContextFilter + Send + '_>;
 }
 
 /// Keeps everything.
@@ -57,6 +61,10 @@ pub struct KeepAll;
 impl ContextFilter for KeepAll {
     fn decide(&self, _path: &[u8], _is_directory: bool) -> Decision {
         Decision::Keep
+    }
+
+    fn twin(&self) -> Box<dyn ContextFilter + Send + '_> {
+        Box::new(Self)
     }
 }
 
@@ -86,9 +94,10 @@ impl Store {
         let index_path = self.index_path(&root);
         let index = Index::read(&index_path)?;
         let started = Moment::now();
+        let part = Part { filter: filter.twin(), store: self.path_below(&root) };
         let ((entries, found, mut fresh, same), hashed) = hashing(|hasher| {
-            let mut context = Context::new(hasher, filter, &index, self.path_below(&root));
-            walk(&root, &mut context)?;
+            let mut context = Context::new(hasher, &part, &index);
+            walk_ahead(&root, &part, &mut context)?;
             Ok((context.entries, context.found, context.fresh, context.same))
         })?;
         let tree = finish(entries, &mut fresh, same, hashed);
@@ -112,12 +121,34 @@ impl Store {
     }
 }
 
-struct Context<'a, 'scope, 'env> {
-    hasher: &'a mut Hasher<'scope, 'env>,
-    filter: &'a dyn ContextFilter,
-    index: &'a Index,
+/// What of the directory counts.
+struct Part<'a> {
+    filter: Box<dyn ContextFilter + Send + 'a>,
     /// The store's own path, when it is below the context.
     store: Option<Box<[u8]>>,
+}
+
+impl Judge for Part<'_> {
+    fn consider(&self, path: &[u8], is_directory: bool) -> Visit {
+        if self.store.as_deref() == Some(path) {
+            return Visit::Skip;
+        }
+        match self.filter.decide(path, is_directory) {
+            Decision::Keep => Visit::Report,
+            Decision::SkipButLookInside if is_directory => Visit::Pass,
+            Decision::Skip | Decision::SkipButLookInside => Visit::Skip,
+        }
+    }
+
+    fn twin(&self) -> Box<dyn Judge + Send + '_> {
+        Box::new(Part { filter: self.filter.twin(), store: self.store.clone() })
+    }
+}
+
+struct Context<'a, 'scope, 'env> {
+    hasher: &'a mut Hasher<'scope, 'env>,
+    part: &'a Part<'a>,
+    index: &'a Index,
     entries: Vec<Entry>,
     /// Which rows of the index were found as they are.
     found: Vec<bool>,
@@ -133,17 +164,11 @@ struct Context<'a, 'scope, 'env> {
 }
 
 impl<'a, 'scope, 'env> Context<'a, 'scope, 'env> {
-    fn new(
-        hasher: &'a mut Hasher<'scope, 'env>,
-        filter: &'a dyn ContextFilter,
-        index: &'a Index,
-        store: Option<Box<[u8]>>,
-    ) -> Self {
+    fn new(hasher: &'a mut Hasher<'scope, 'env>, part: &'a Part<'a>, index: &'a Index) -> Self {
         Self {
             hasher,
-            filter,
+            part,
             index,
-            store,
             entries: Vec::new(),
             found: index.marks(),
             fresh: Vec::new(),
@@ -201,14 +226,7 @@ impl<'a, 'scope, 'env> Context<'a, 'scope, 'env> {
 
 impl Visitor for Context<'_, '_, '_> {
     fn consider(&mut self, path: &[u8], is_directory: bool) -> Visit {
-        if self.store.as_deref() == Some(path) {
-            return Visit::Skip;
-        }
-        match self.filter.decide(path, is_directory) {
-            Decision::Keep => Visit::Report,
-            Decision::SkipButLookInside if is_directory => Visit::Pass,
-            Decision::Skip | Decision::SkipButLookInside => Visit::Skip,
-        }
+        self.part.consider(path, is_directory)
     }
 
     fn directory(&mut self, found: &Found<'_>, handle: &OwnedFd, visit: Visit) -> Result<(), StoreError> {

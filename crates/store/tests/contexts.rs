@@ -16,6 +16,10 @@ impl ContextFilter for Only {
     fn decide(&self, path: &[u8], is_directory: bool) -> Decision {
         (self.0)(path, is_directory)
     }
+
+    fn twin(&self) -> Box<dyn ContextFilter + Send + '_> {
+        Box::new(Self(self.0))
+    }
 }
 
 fn paths(tree: &Tree) -> Vec<String> {

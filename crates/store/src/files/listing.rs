@@ -38,6 +38,10 @@ impl Listing {
         self.names.iter().map(|name| (named(&self.bytes, name.start), name.kind))
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.names.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.names.is_empty()
     }

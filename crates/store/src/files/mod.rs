@@ -6,8 +6,9 @@
 //! | [`attributes`], [`owner`], [`xattrs`] | mode, owner, time, extended attributes |
 //! | [`copier`] | the bytes of one file: sharing, copying, checking |
 //! | [`materialise`], [`conform`], [`unpack`], [`writers`] | tree or archive to files |
-//! | [`scan`], [`walk`], [`hash`] | files to tree |
+//! | [`scan`], [`walk`], [`ahead`], [`hash`] | files to tree |
 
+pub(crate) mod ahead;
 pub(crate) mod attributes;
 pub(crate) mod conform;
 pub(crate) mod copier;

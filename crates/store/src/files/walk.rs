@@ -6,12 +6,14 @@ use std::{
     path::{Path, PathBuf},
     rc::Rc,
     sync::Arc,
+    thread,
 };
 
 use galley_oci::{Meta, Time, tree::MAX_PATH_BYTES};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, StatxTimestamp};
 
 use super::{
+    ahead::{Ahead, Directory, Judge, Shared},
     cursor::open_below,
     listing::{self, Listing},
 };
@@ -21,11 +23,16 @@ use crate::{
     origins::path_of,
 };
 
-const DIRECTORY: OFlags =
+pub(super) const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Directories that are deeper give their handle back while the walk is below them.
 const OPEN_DEPTH_MAX: usize = 64;
+
+/// A walk that has met so many names is worth a second thread …
+const AHEAD_NAMES: usize = 2048;
+/// … in directories that are no deeper: those that wait to be looked at hold the ones above them open.
+const AHEAD_DEPTH_MAX: usize = 16;
 
 /// What is done with a directory entry before it is examined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,17 +101,32 @@ pub(crate) fn time(stamp: &StatxTimestamp) -> Time {
 
 /// Walks everything below `root`, which is reported first. What vanishes meanwhile is left out.
 pub(crate) fn walk(root: &Path, visitor: &mut dyn Visitor) -> Result<(), StoreError> {
+    walk_all(root, None, visitor)
+}
+
+/// The same, and a second thread may look ahead when there is much. The judge says what the visitor says.
+pub(crate) fn walk_ahead(
+    root: &Path,
+    judge: &dyn Judge,
+    visitor: &mut dyn Visitor,
+) -> Result<(), StoreError> {
+    let shared = Shared::default();
+    thread::scope(|scope| walk_all(root, Some(Ahead::new(scope, &shared, judge)), visitor))
+}
+
+fn walk_all(root: &Path, ahead: Option<Ahead<'_, '_>>, visitor: &mut dyn Visitor) -> Result<(), StoreError> {
     let handle = rustix::fs::open(root, DIRECTORY, Mode::empty()).at("open", root)?;
     let stat =
         rustix::fs::statx(&handle, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).at("examine", root)?;
-    let mut walk = Walk { root, path: Vec::new(), frames: Vec::new(), handle: Arc::new(handle) };
-    let handle = Arc::clone(&walk.handle);
-    walk.enter(handle, &stat, Visit::Report, visitor)?;
+    let handle = Arc::new(handle);
+    let mut walk =
+        Walk { root, path: Vec::new(), frames: Vec::new(), handle: Arc::clone(&handle), names: 0, ahead };
+    walk.enter(handle, &stat, None, Visit::Report, visitor)?;
     while let Some(frame) = walk.frames.last_mut() {
         let (names, number) = (Rc::clone(&frame.names), frame.next);
         frame.next += 1;
         match names.get(number) {
-            Some((name, kind)) => walk.step(name, kind, visitor)?,
+            Some((name, kind)) => walk.step(number, name, kind, visitor)?,
             None => {
                 walk.frames.pop();
                 visitor.leave();
@@ -114,12 +136,15 @@ pub(crate) fn walk(root: &Path, visitor: &mut dyn Visitor) -> Result<(), StoreEr
     Ok(())
 }
 
-struct Walk<'a> {
+struct Walk<'a, 'scope, 'env> {
     root: &'a Path,
     /// Of what is looked at now; a prefix of it belongs to each frame.
     path: Vec<u8>,
     frames: Vec<Frame>,
     handle: Arc<OwnedFd>,
+    /// How many were met.
+    names: usize,
+    ahead: Option<Ahead<'scope, 'env>>,
 }
 
 /// A directory that the walk is in.
@@ -129,20 +154,26 @@ struct Frame {
     names: Rc<Listing>,
     /// The number of the name that comes next.
     next: usize,
+    /// What is known of the files already.
+    files: Vec<Option<Statx>>,
+    /// Under what its subdirectories are looked at ahead.
+    ahead: Option<u64>,
 }
 
-impl Walk<'_> {
-    fn step(&mut self, name: &CStr, kind: FileType, visitor: &mut dyn Visitor) -> Result<(), StoreError> {
+/// The names of a directory, and what is known of its files.
+type Listed = (Listing, Vec<Option<Statx>>);
+
+impl Walk<'_, '_, '_> {
+    fn step(
+        &mut self,
+        number: usize,
+        name: &CStr,
+        kind: FileType,
+        visitor: &mut dyn Visitor,
+    ) -> Result<(), StoreError> {
         let parent = self.parent()?;
-        if !self.path.is_empty() {
-            self.path.push(b'/');
-        }
-        self.path.extend_from_slice(name.to_bytes());
-        if self.path.len() > MAX_PATH_BYTES {
-            let limit = MAX_PATH_BYTES as u64;
-            return Err(StoreError::Limit { what: "the length of a path", limit, path: self.host_path() });
-        }
-        let mut stat = None;
+        self.descend(name)?;
+        let mut stat = self.frames.last_mut().and_then(|frame| frame.files.get_mut(number)?.take());
         if kind == FileType::Unknown {
             stat = self.stat(&parent, name)?;
         }
@@ -151,6 +182,11 @@ impl Walk<'_> {
         if visit == Visit::Skip {
             return Ok(());
         }
+        if kind == FileType::Directory
+            && let Some(Directory { stat, handle, names, files }) = self.looked_at(number)
+        {
+            return self.enter(Arc::new(handle), &stat, Some((names, files)), visit, visitor);
+        }
         if stat.is_none() {
             stat = self.stat(&parent, name)?;
         }
@@ -158,9 +194,28 @@ impl Walk<'_> {
         if FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory {
             let opened = rustix::fs::openat(&*parent, name, DIRECTORY, Mode::empty());
             let Some(handle) = opened.absent().at("open", self.host_path())? else { return Ok(()) };
-            return self.enter(Arc::new(handle), &stat, visit, visitor);
+            return self.enter(Arc::new(handle), &stat, None, visit, visitor);
         }
         visitor.file(&Found { path: &self.path, stat: &stat, root: self.root }, &parent, name)
+    }
+
+    /// Adds `name` to the path.
+    fn descend(&mut self, name: &CStr) -> Result<(), StoreError> {
+        if !self.path.is_empty() {
+            self.path.push(b'/');
+        }
+        self.path.extend_from_slice(name.to_bytes());
+        if self.path.len() > MAX_PATH_BYTES {
+            let limit = MAX_PATH_BYTES as u64;
+            return Err(StoreError::Limit { what: "the length of a path", limit, path: self.host_path() });
+        }
+        Ok(())
+    }
+
+    /// What was found out ahead about the directory with this number in the innermost one.
+    fn looked_at(&self, number: usize) -> Option<Directory> {
+        let first = self.frames.last()?.ahead?;
+        self.ahead.as_ref()?.take(first + number as u64)
     }
 
     /// The handle of the innermost directory, whose path `self.path` is afterwards.
@@ -181,25 +236,43 @@ impl Walk<'_> {
         &mut self,
         handle: Arc<OwnedFd>,
         stat: &Statx,
+        listed: Option<Listed>,
         visit: Visit,
         visitor: &mut dyn Visitor,
     ) -> Result<(), StoreError> {
         visitor.directory(&Found { path: &self.path, stat, root: self.root }, &handle, visit)?;
-        let names = listing::sorted(handle.as_fd());
-        let names = names.or_else(|error| Err(error).at("list", self.host_path()))?;
+        let (names, files) = match listed {
+            Some(listed) => listed,
+            None => {
+                let names = listing::sorted(handle.as_fd());
+                (names.or_else(|error| Err(error).at("list", self.host_path()))?, Vec::new())
+            }
+        };
         if self.frames.len() >= OPEN_DEPTH_MAX
             && let Some(frame) = self.frames.last_mut()
         {
             frame.handle = None;
         }
-        let path_bytes = self.path.len();
-        self.frames.push(Frame { path_bytes, handle: Some(handle), names: Rc::new(names), next: 0 });
+        self.names += names.len();
+        let (path_bytes, names) = (self.path.len(), Rc::new(names));
+        self.frames.push(Frame { path_bytes, handle: Some(handle), names, next: 0, files, ahead: None });
+        self.look_ahead();
         Ok(())
     }
 
+    /// Has the directories looked at that come next, when there are enough of them; of the outer ones the last.
+    fn look_ahead(&mut self) {
+        let Some(ahead) = self.ahead.as_mut().filter(|_| self.names >= AHEAD_NAMES) else { return };
+        for frame in self.frames.iter_mut().take(AHEAD_DEPTH_MAX).filter(|frame| frame.ahead.is_none()) {
+            if let Some(handle) = &frame.handle {
+                let path = &self.path[..frame.path_bytes];
+                frame.ahead = Some(ahead.look_at(handle, path, &frame.names, frame.next));
+            }
+        }
+    }
+
     fn stat(&self, parent: &OwnedFd, name: &CStr) -> Result<Option<Statx>, StoreError> {
-        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-        match rustix::fs::statx(parent, name, flags, StatxFlags::BASIC_STATS) {
+        match examine(parent, name) {
             Ok(stat) => Ok(Some(stat)),
             // The path is only made for the message: this is done for each file.
             Err(error) => Err(error).absent().at("examine", self.host_path()),
@@ -209,4 +282,10 @@ impl Walk<'_> {
     fn host_path(&self) -> PathBuf {
         self.root.join(path_of(&self.path))
     }
+}
+
+/// Looks at what has this name, not at what a link leads to.
+pub(super) fn examine(parent: &OwnedFd, name: &CStr) -> rustix::io::Result<Statx> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    rustix::fs::statx(parent, name, flags, StatxFlags::BASIC_STATS)
 }
