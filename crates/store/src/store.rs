@@ -19,9 +19,10 @@ use crate::{
     Layer, MountTrial, StoreError,
     collect::sizes::Sizes,
     durability::Durability,
-    error::At,
+    error::{Absent, At},
     images::names_in,
     leases::Leases,
+    lock::{FileLock, LockMode},
     temp::{Broom, Session},
 };
 
@@ -62,6 +63,9 @@ const FOLDERS: [&str; 19] = [
     "tmp",
     "volumes",
 ];
+
+/// What stores did not always have; made before something is written in it.
+const LATER_FOLDERS: [&str; 2] = ["builds", "seen"];
 
 /// What a store must know of the process that opens it.
 #[derive(Clone, Debug, Default)]
@@ -119,12 +123,25 @@ impl Store {
         let root = std::path::absolute(root).at("find the absolute path of", root)?;
         let store = Self { inner: Arc::new(Inner::new(root, options)) };
         let path = store.root().join("version");
-        let version = match read_small(&path, VERSION_BYTES_MAX)? {
+        let version = match store.whole_version(&path)? {
             Some(bytes) => bytes,
             None => store.create(&path)?,
         };
         store.check_version(&path, &version)?;
         Ok(store)
+    }
+
+    /// What the version file says. One that cannot be read is as good as none in a store that never had a barrier: a power
+    /// cut took it, and with it all that could be relied on.
+    fn whole_version(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(bytes) = read_small(path, VERSION_BYTES_MAX)? else { return Ok(None) };
+        if serde_json::from_slice::<serde_json::Value>(&bytes).is_ok() {
+            return Ok(Some(bytes));
+        }
+        let barriers = self.root().join("barriers");
+        let is_there = rustix::fs::lstat(&barriers).absent().at("examine", &barriers)?.is_some();
+        let covered = is_there && !names_in(&barriers)?.is_empty();
+        Ok(covered.then_some(bytes))
     }
 
     /// The store's folder, absolute.
@@ -155,19 +172,24 @@ impl Store {
         }
     }
 
-    /// Makes the folders and the version file; of two processes that do so at once, one writes the version.
+    /// Makes the folders and the version file, of two processes that do so at once only one. None of it is written back:
+    /// the first barrier does that, and without one nothing in the store outlives a power cut anyway.
     fn create(&self, path: &Path) -> Result<Vec<u8>, StoreError> {
         self.claim_folder()?;
         for folder in FOLDERS {
             let folder = self.root().join(folder);
             fs::create_dir_all(&folder).at("create", &folder)?;
         }
+        let lock = self.root().join("locks").join("version");
+        let _lock = FileLock::wait(&lock, LockMode::Exclusive)?.removed_on_drop(&lock);
+        if let Some(bytes) = self.whole_version(path)? {
+            return Ok(bytes);
+        }
         // Nothing has to be counted until it has grown.
         Sizes::default().store(self, 0)?;
-        let version = Version { format: FIRST_FORMAT, id_map: self.inner.options.id_map.clone() };
-        self.write_new(path, &json(&version))?;
-        let written = read_small(path, VERSION_BYTES_MAX)?;
-        written.ok_or_else(|| StoreError::damaged("the version file", path, "it vanished"))
+        let version = json(&Version { format: FIRST_FORMAT, id_map: self.inner.options.id_map.clone() });
+        self.write_whole(path, &version)?;
+        Ok(version)
     }
 
     /// A new folder is for us alone. One that is there must be empty, or one that another process just now makes a
@@ -180,7 +202,8 @@ impl Store {
             other => return other.at("create the store", self.root()),
         }
         let ours = |name: &String| {
-            FOLDERS.contains(&name.as_str()) || ["version", "lost+found"].contains(&name.as_str())
+            let known = [&FOLDERS[..], &LATER_FOLDERS, &["version", "lost+found"]];
+            known.iter().any(|names| names.contains(&name.as_str()))
         };
         if let Some(found) = names_in(self.root())?.into_iter().find(|name| !ours(name)) {
             return Err(StoreError::NotAStore { root: self.root().to_owned(), found });

@@ -176,16 +176,6 @@ impl Store {
         rename_durably(&temp, path)
     }
 
-    /// Writes the file `path` unless there is one; says whether it did.
-    pub(crate) fn write_new(&self, path: &Path, bytes: &[u8]) -> Result<bool, StoreError> {
-        let temp = self.write_temp(bytes, true)?;
-        let written = rename_new(&temp, path);
-        if !matches!(written, Ok(true)) {
-            let _ = rustix::fs::unlink(&temp);
-        }
-        written
-    }
-
     /// Bytes in a temporary file.
     pub(crate) fn write_temp(&self, bytes: &[u8], durably: bool) -> Result<PathBuf, StoreError> {
         let path = self.temp_path("file")?;

@@ -1,6 +1,7 @@
 use std::time::Instant;
 
 use fs_err as fs;
+use galley_oci::Digest;
 use galley_store::{OpenOptions, Store, StoreError};
 
 use crate::support::{Fixture, options, snapshot};
@@ -64,6 +65,67 @@ fn the_version_file_is_pinned() {
     let fixture = Fixture::new();
     let version = fs::read_to_string(fixture.store.root().join("version")).unwrap();
     assert_eq!(version, format!("{{\"format\":1,\"id_map\":\"{}\"}}\n", options().id_map));
+}
+
+/// What a power cut may leave of a file that nobody wrote back: nothing, an empty one, or one of zeros.
+const CUT: [Option<&[u8]>; 3] = [None, Some(b""), Some(&[0; 29])];
+
+#[test]
+fn a_store_that_a_power_cut_hit_before_its_first_barrier_is_an_empty_one() {
+    for (number, cut) in CUT.into_iter().enumerate() {
+        let fixture = Fixture::new();
+        let before = fs::read(fixture.store.root().join("version")).unwrap();
+        // What a build of that boot left, and what people have.
+        let (root, key) = (fixture.store.root(), Digest::blake3(b"key"));
+        let record = format!(
+            "{{\"layer\":\"{key}\",\"created\":[5,6],\"duration_ms\":7,\"stamp\":{{\"boot\":\"0f\",\"nanoseconds\":5}}}}\n"
+        );
+        fs::write(root.join("records").join(key.hex()), record).unwrap();
+        fs::create_dir_all(root.join("builds")).unwrap();
+        fs::create_dir_all(root.join("seen")).unwrap();
+        fs::create_dir_all(root.join("volumes/data/mine")).unwrap();
+        let version = root.join("version");
+        fs::remove_file(&version).unwrap();
+        if let Some(bytes) = cut {
+            fs::write(&version, bytes).unwrap();
+        }
+        let opened = fixture.reopened();
+        assert_eq!(fs::read(&version).unwrap(), before, "{number}");
+        assert!(opened.record(&key).unwrap().is_none(), "{number}: nothing vouches for it");
+        assert!(root.join("volumes/data/mine").exists() && !root.join("locks/version").exists());
+    }
+}
+
+#[test]
+fn a_version_file_that_a_barrier_covers_is_never_made_anew() {
+    let fixture = Fixture::new();
+    fs::write(fixture.store.root().join("barriers/0f"), "1\n").unwrap();
+    let version = fixture.store.root().join("version");
+    for bytes in [&b""[..], &[0; 29]] {
+        fs::write(&version, bytes).unwrap();
+        let error = Store::open(fixture.store.root(), options()).unwrap_err();
+        assert!(matches!(&error, StoreError::Damaged { path, .. } if *path == version), "{error:?}");
+        assert_eq!(fs::read(&version).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn of_many_who_make_a_store_at_once_one_does() {
+    for cut in CUT {
+        let fixture = Fixture::new();
+        let root = fixture.dir.path().join("new");
+        if let Some(bytes) = cut {
+            fs::create_dir(&root).unwrap();
+            fs::write(root.join("version"), bytes).unwrap();
+        }
+        std::thread::scope(|scope| {
+            let open = || scope.spawn(|| Store::open(&root, options()).unwrap());
+            let all: Vec<_> = (0..8).map(|_| open()).collect();
+            all.into_iter().for_each(|one| drop(one.join().unwrap()));
+        });
+        assert_eq!(fs::read_dir(root.join("locks")).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(root.join("tmp")).unwrap().count(), 0);
+    }
 }
 
 #[test]
