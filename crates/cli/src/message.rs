@@ -4,11 +4,14 @@ use std::{io, ops::Range};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use galley_engine::{Error, ErrorKind, Place};
+use galley_store::StoreError;
 
 use crate::{display::text, failure::Failure};
 
 const REPORT: &str = "this is a bug of galley: please report it with the command and the Dockerfile";
 const FULL: &str = "free some space (`galley system prune`), or give another directory with --root";
+const REPAIR: &str =
+    "`galley system check --repair` removes what is damaged, so that it is made or fetched again";
 /// Longer chains repeat themselves.
 const CAUSES_MAX: usize = 8;
 
@@ -74,6 +77,9 @@ fn notes(error: &Error) -> Vec<(&'static str, String)> {
     if disk_is_full(error) {
         notes.push(("help", FULL.to_owned()));
     }
+    if store_is_damaged(error) {
+        notes.push(("help", REPAIR.to_owned()));
+    }
     notes
 }
 
@@ -82,7 +88,15 @@ fn disk_is_full(error: &Error) -> bool {
         let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
         matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
     };
-    std::iter::successors(std::error::Error::source(error), |cause| cause.source()).any(full)
+    all_causes(error).any(full)
+}
+
+fn store_is_damaged(error: &Error) -> bool {
+    all_causes(error).any(|cause| matches!(cause.downcast_ref(), Some(StoreError::Damaged { .. })))
+}
+
+fn all_causes(error: &Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(std::error::Error::source(error), |cause| cause.source())
 }
 
 fn snippet<'a>(place: &'a Place, label: Option<&'a str>) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
@@ -190,6 +204,14 @@ error: go.mod is not in the build context
         let error =
             Error::new(ErrorKind::Store, "cannot write").because(io::Error::from(io::ErrorKind::StorageFull));
         assert!(drawn(&error).ends_with(&format!("\n  help: {FULL}")), "{}", drawn(&error));
+    }
+
+    #[test]
+    fn a_damaged_store_gets_advice() {
+        let (what, path) = ("the content of", "/store/layers/x/etc/passwd".into());
+        let damage = StoreError::Damaged { what, path, reason: "it has another digest".to_owned() };
+        let error = Error::new(ErrorKind::Store, "cannot write a layer as an archive").because(damage);
+        assert!(drawn(&error).ends_with(&format!("\n  help: {REPAIR}")), "{}", drawn(&error));
     }
 
     #[test]

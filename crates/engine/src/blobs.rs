@@ -182,6 +182,10 @@ fn write<W: Write + Send + 'static>(
 ) -> Result<(LayerBlob, Option<W>), Error> {
     let tree = wanted.layer.tree().map_err(store_error)?;
     let failed = |error: WriteLayerError| {
+        if let WriteLayerError::Changed { path } = &error {
+            let error = wanted.layer.other_content(path.into());
+            return Error::new(ErrorKind::Store, "cannot write a layer as an archive").because(error);
+        }
         Error::new(ErrorKind::Store, format!("cannot write a layer as an archive: {error}")).because(error)
     };
     let owning = if wanted.own { store.begin_owning(&wanted.layer).map_err(store_error)? } else { None };

@@ -71,6 +71,12 @@ impl LayerContents {
         }
     }
 
+    /// See [`Layer::other_content`].
+    #[must_use]
+    pub fn other_content(&self, path: PathBuf) -> StoreError {
+        self.layer.other_content(path)
+    }
+
     /// Where that is, for messages.
     pub(crate) fn path(&self, index: usize) -> PathBuf {
         match &self.place {

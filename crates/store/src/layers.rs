@@ -193,6 +193,16 @@ impl Layer {
         Ok(())
     }
 
+    /// That a file of it is not what its digest says: somebody changed it in the build context, or the store is damaged.
+    #[must_use]
+    pub fn other_content(&self, path: PathBuf) -> StoreError {
+        if self.known_origins().is_some_and(|origins| origins.is_outside()) {
+            return StoreError::FileChanged { path };
+        }
+        let place = self.0.folder.join(path);
+        StoreError::damaged("the content of", &place, "it has another digest than when it was written")
+    }
+
     pub(crate) fn known_origins(&self) -> Option<Arc<Resolved>> {
         self.0.origins.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

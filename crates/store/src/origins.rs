@@ -106,6 +106,11 @@ impl Resolved {
         Some(&self.by_index[at].1)
     }
 
+    /// Whether a byte is in a file outside of the store, which others may write to.
+    pub(crate) fn is_outside(&self) -> bool {
+        self.by_index.iter().any(|(_, origin)| matches!(origin, Origin::Path(_)))
+    }
+
     /// As references to layers; `None` when a byte lives elsewhere.
     pub(crate) fn references(&self) -> Option<References> {
         let mut numbers = HashMap::new();

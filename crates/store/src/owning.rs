@@ -76,7 +76,7 @@ impl Store {
                 let mut content = owning.open(index)?;
                 let found = copier::hash(&mut content, &path, *size, &mut buffer)?;
                 if found != (*digest, *size) {
-                    return Err(StoreError::FileChanged { path });
+                    return Err(layer.other_content(path));
                 }
             }
         }

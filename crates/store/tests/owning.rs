@@ -133,6 +133,37 @@ fn a_file_that_changed_meanwhile_is_not_kept() {
     }
 }
 
+#[test]
+fn a_byte_that_flipped_in_the_store_is_damage_and_nobody_is_said_to_have_changed_a_file() {
+    let Some((_fixture, store, layer)) = fixture() else { return };
+    store.own_bytes(&layer).unwrap();
+    let (mut entries, mut origins) = (vec![directory("")], Origins::new());
+    for (index, entry) in layer.tree().unwrap().entries().iter().enumerate() {
+        if let Kind::File { size, digest, links: None } = entry.kind {
+            let name = [b"copy of ", &*entry.path].concat();
+            let kind = Kind::File { size, digest, links: None };
+            entries.push(Entry { path: name.clone().into(), kind, ..entry.clone() });
+            origins.insert(name, Origin::Layer { layer: layer.clone(), index });
+        }
+    }
+    let copy = store.commit_origins(Tree::from_entries(entries), origins).unwrap();
+    let path = packed(&store, &layer);
+    let mut bytes = fs::read(&path).unwrap();
+    let content = "99".repeat(99 * 30);
+    let at = bytes.windows(content.len()).position(|window| window == content.as_bytes()).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    // As another process finds it: what this one has read of the file is no matter here.
+    let store = Store::open(store.root(), packing()).unwrap();
+    let copy = store.layer(copy.id()).unwrap().unwrap();
+    let error = store.own_bytes(&copy).unwrap_err();
+    assert!(matches!(&error, StoreError::Damaged { path, .. } if path.ends_with("copy of 099")), "{error:?}");
+    let archived = archive(&copy, &mut store.contents(&copy).unwrap()).unwrap_err();
+    assert!(archived.to_string().contains("copy of 099"), "{archived}");
+    let other = copy.other_content("copy of 099".into());
+    assert!(matches!(&other, StoreError::Damaged { .. }), "{other:?}");
+}
+
 /// What an engine of tar and packed file side by side relies on.
 #[test]
 fn a_content_that_nobody_asks_for_does_no_harm() {

@@ -1,9 +1,9 @@
 //! The files of snapshots as one tree, with the way to each file's content.
 
-use std::{cell::RefCell, collections::HashMap, num::NonZeroU32};
+use std::{cell::RefCell, collections::HashMap, ffi::OsStr, num::NonZeroU32, os::unix::ffi::OsStrExt};
 
 use galley_oci::{Entry, Kind, Meta, Platform, Tree, tree::join};
-use galley_store::{Content, LayerContents, Store};
+use galley_store::{Content, LayerContents, Store, StoreError};
 
 use super::Made;
 use crate::{Error, ErrorKind, Snapshot};
@@ -70,6 +70,19 @@ impl Files {
             }
         }
     }
+
+    /// What is wrong with the file at `path`, which has another digest than when it was written.
+    pub(super) fn other_content(&self, path: &[u8]) -> Option<StoreError> {
+        match &self.source {
+            Source::Layers { layers, origins } => {
+                let (layer, _) = origins[self.tree.position(path).ok()?];
+                Some(layers.borrow()[layer].other_content(OsStr::from_bytes(path).into()))
+            }
+            Source::Parts(parts) => {
+                parts.iter().find_map(|(folder, files)| files.other_content(below(folder, path)?))
+            }
+        }
+    }
 }
 
 /// `linux_arm64`, as BuildKit calls it.
@@ -124,6 +137,6 @@ fn refuse_twice(made: &[Made], parts: &[(Vec<u8>, Files)]) -> Result<(), Error> 
     Ok(())
 }
 
-fn unreadable(error: galley_store::StoreError) -> Error {
+fn unreadable(error: StoreError) -> Error {
     Error::new(ErrorKind::Store, "cannot read the image's files").because(error)
 }

@@ -27,7 +27,15 @@ fn write_tree(files: &Files, times: TimePolicy, out: &mut dyn Write) -> Result<(
         files.open(index).map(|file| Box::new(file) as _).map_err(io::Error::other)
     };
     write_layer(&files.tree, times, &mut content, out).map_err(|error: WriteLayerError| {
-        Error::new(ErrorKind::Store, "cannot write the image's files").because(error)
+        let failed = Error::new(ErrorKind::Store, "cannot write the image's files");
+        let other = match &error {
+            WriteLayerError::Changed { path } => files.other_content(path.as_bytes()),
+            _ => None,
+        };
+        match other {
+            Some(other) => failed.because(other),
+            None => failed.because(error),
+        }
     })?;
     Ok(())
 }

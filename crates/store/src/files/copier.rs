@@ -49,7 +49,12 @@ impl Copier {
         let (mut from, buffer) = (source.content, &mut self.buffer);
         if source.immutable {
             let copied = if shared { from.size() } else { from.copy_to(to) };
-            return if copied.at("copy", &source.path)? == size { Ok(()) } else { Err(changed()) };
+            let found = copied.at("copy", &source.path)?;
+            let damaged = || {
+                let reason = format!("it has {found} bytes instead of {size}");
+                StoreError::damaged("the content of", &source.path, reason)
+            };
+            return if found == size { Ok(()) } else { Err(damaged()) };
         }
         let found = if shared {
             to.seek(SeekFrom::Start(0)).at("read", &source.path)?;
