@@ -33,6 +33,7 @@ class Scenario:
             self.change(folder, turn)
         requests = [self.request(folder, work, number) for number in range(self.at_once)]
         if self.first:
+            work.settle()
             return builder.first_build(requests[0])
         if self.empty:
             builder.empty()
