@@ -1,13 +1,13 @@
 //! What every command gets: the environment and where the store is.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Once};
 
 use galley_engine::{Error, ErrorKind, clock};
 use galley_oci::Time;
 use galley_sandbox::probe::mounts_packed;
 use galley_store::{OpenOptions, Store};
 
-use crate::{environment::Environment, failure::Failure, namespace};
+use crate::{environment::Environment, failure::Failure, message, namespace};
 
 /// What every command gets.
 #[derive(Debug)]
@@ -48,6 +48,7 @@ impl Context {
     /// The store, made when it is missing.
     pub(crate) fn store(&self) -> Result<Store, Failure> {
         let root = self.root()?;
+        self.complain();
         let options = OpenOptions {
             id_map: namespace::id_map(&self.environment)?,
             failpoint: self.environment.text("GALLEY_FAILPOINT"),
@@ -59,5 +60,14 @@ impl Context {
             error.help("another directory can be given with --root or GALLEY_ROOT")
         };
         Ok(Store::open(&root, options).map_err(error)?)
+    }
+
+    /// Tells once what is wrong with settings of the store that keep no command.
+    fn complain(&self) {
+        static TOLD: Once = Once::new();
+        if let Some(complaint) = self.environment.packed_complaint() {
+            let help = "layers are packed where the kernel mounts that";
+            TOLD.call_once(|| message::warn(&complaint, Some(help)));
+        }
     }
 }

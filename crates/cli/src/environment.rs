@@ -5,13 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Whether layers may be packed.
+const PACKED: &str = "GALLEY_PACKED";
+
 /// Every variable that means something to galley, with what it means (part of `galley --help`).
 pub(crate) const VARIABLES: [(&str, &str); 11] = [
     ("GALLEY_ROOT", "the directory of the store, unless --root says"),
-    (
-        "GALLEY_PACKED",
-        "`0`: layers of images are unpacked to directories, even where Linux mounts them as files",
-    ),
+    (PACKED, "`0`: layers of images are unpacked to directories, even where Linux mounts them as files"),
     ("GALLEY_STORE_LIMIT", "the size that the store is kept to: 20GB, or none"),
     ("XDG_DATA_HOME, HOME", "where an ordinary user's store is"),
     ("SOURCE_DATE_EPOCH", "the time of the image, in seconds since 1970"),
@@ -84,7 +84,13 @@ impl Environment {
 
     /// Whether layers may be packed, where the kernel mounts that.
     pub(crate) fn may_pack(&self) -> bool {
-        self.raw("GALLEY_PACKED") != Some(OsStr::new("0"))
+        self.raw(PACKED) != Some(OsStr::new("0"))
+    }
+
+    /// What is wrong with how that was asked for.
+    pub(crate) fn packed_complaint(&self) -> Option<String> {
+        let value = self.nonempty(PACKED).filter(|value| *value != "0" && *value != "1")?;
+        Some(format!("{PACKED}: {value:?} is neither 0 nor 1"))
     }
 
     /// Where the store is: `--root`, `$GALLEY_ROOT`, else by user.
@@ -104,6 +110,16 @@ impl Environment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packed_is_on_or_off_and_anything_else_is_told() {
+        let said = |value: &str| {
+            let environment = Environment::of(&[("GALLEY_PACKED", value)]);
+            (environment.may_pack(), environment.packed_complaint())
+        };
+        assert_eq!((said("0"), said("1"), said("")), ((false, None), (true, None), (true, None)));
+        assert_eq!(said("maybe"), (true, Some("GALLEY_PACKED: \"maybe\" is neither 0 nor 1".to_owned())));
+    }
 
     #[test]
     fn the_store_is_where_flag_variable_or_user_say() {

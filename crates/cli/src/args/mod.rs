@@ -21,6 +21,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{
     ArgAction, Args, CommandFactory, FromArgMatches,
     builder::{NonEmptyStringValueParser, OsStringValueParser, TypedValueParser},
+    error::{ContextKind, ContextValue},
 };
 
 use crate::{
@@ -122,10 +123,26 @@ pub(crate) fn parse(environment: &Environment, arguments: &[OsString]) -> Result
     let matches = match matches {
         Some(matches) => matches,
         // Errors and help are the whole parser's.
-        None => fitted(parser(environment)).try_get_matches_from(arguments)?,
+        None => fitted(parser(environment)).try_get_matches_from(arguments).map_err(suggest_what_works)?,
     };
     refused::check(&matches)?;
     Ok(Arguments::from_arg_matches(&matches)?)
+}
+
+/// Leaves out of what could have been meant what would be refused.
+fn suggest_what_works(mut error: clap::Error) -> clap::Error {
+    let typed = error.get(ContextKind::InvalidSubcommand).map(ToString::to_string);
+    let Some(ContextValue::Strings(mut names)) = error.remove(ContextKind::SuggestedSubcommand) else {
+        return error;
+    };
+    names.retain(|name| !refused::is_command(name));
+    if typed.as_deref() == Some("prune") {
+        names = vec!["system prune".to_owned()];
+    }
+    if !names.is_empty() {
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(names));
+    }
+    error
 }
 
 /// `--no-cache=true`, `--rm=false`: docker's switches take a value after `=`.

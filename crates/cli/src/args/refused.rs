@@ -323,6 +323,11 @@ fn refused_command(path: &str) -> Option<(&'static str, &'static str)> {
     COMMANDS.iter().find(|(known, ..)| *known == short).map(|(_, reason, advice)| (*reason, *advice))
 }
 
+/// Whether a command of this name is refused, whatever it stands behind.
+pub(super) fn is_command(name: &str) -> bool {
+    COMMANDS.iter().any(|(known, ..)| known.rsplit(' ').next() == Some(name))
+}
+
 /// Adds everything refused to `command`, hidden, so that the parser knows it.
 pub(crate) fn add(command: Command) -> Command {
     add_flags(command).subcommands(refused_commands(""))

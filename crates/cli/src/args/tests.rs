@@ -242,3 +242,25 @@ fn mistakes_get_a_suggestion() {
     assert!(said("galley build --taret x .").contains("'--target'"), "{}", said("galley build --taret x ."));
     assert!(said("galley build").contains("<PATH>"));
 }
+
+#[test]
+fn only_what_works_is_suggested() {
+    let prune = said("galley prune");
+    assert!(prune.contains("tip: a similar subcommand exists: 'system prune'"), "{prune}");
+    let parse = said("galley parze");
+    assert!(parse.contains("'parse'") && !parse.contains("pause"), "{parse}");
+    assert!(!said("galley renam").contains("tip"), "{}", said("galley renam"));
+}
+
+#[test]
+fn an_error_names_the_option_that_was_typed() {
+    let old = said("galley builder prune --keep-storage abc");
+    assert!(old.contains("'abc' for '--keep-storage <BYTES>'"), "{old}");
+    assert!(parsed("galley builder prune -f --keep-storage 1g").is_ok());
+}
+
+#[test]
+fn lists_of_volumes_take_what_means_something_for_volumes() {
+    let help = said("galley volume ls --help");
+    assert!(help.contains("Names alone") && !help.contains("--no-trunc"), "{help}");
+}

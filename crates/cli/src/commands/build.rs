@@ -8,6 +8,8 @@ mod remembered;
 pub(crate) mod sources;
 mod work;
 
+pub(crate) use remembered::cannot_write;
+
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::builder::{OsStringValueParser, TypedValueParser as _};

@@ -1,6 +1,9 @@
 //! `builder prune`, `buildx prune`, `buildx du`: the build cache.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
 
 use galley_engine::prune::{self, CacheItem};
 use galley_oci::Digest;
@@ -14,8 +17,9 @@ use super::{
 use crate::{
     args::{prune_filter, size},
     context::Context,
+    display::text,
     failure::{Outcome, output, store_error},
-    human, namespace,
+    human, namespace, story,
 };
 
 /// Remove build cache
@@ -31,8 +35,11 @@ pub(crate) struct BuilderPruneArgs {
     #[arg(long, value_name = "FILTER")]
     filter: Vec<String>,
     /// Keep so much of the cache in any case, the most recently used
-    #[arg(long, value_name = "BYTES", alias = "keep-storage", value_parser = size::parse)]
+    #[arg(long, value_name = "BYTES", value_parser = size::parse)]
     reserved_space: Option<u64>,
+    /// Its old name
+    #[arg(long, value_name = "BYTES", hide = true, overrides_with = "reserved_space", value_parser = size::parse)]
+    keep_storage: Option<u64>,
     /// Keep so much of the cache at most
     #[arg(long, value_name = "BYTES", value_parser = size::parse)]
     max_used_space: Option<u64>,
@@ -76,7 +83,8 @@ impl BuilderPruneArgs {
     /// How much of the cache may stay, by BuildKit's rules: a minimum of free space takes, a reserve gives.
     fn keep(&self, store: &Store) -> Outcome<u64> {
         let nonzero = |size: Option<u64>| size.filter(|size| *size > 0);
-        let (reserved, most) = (nonzero(self.reserved_space), nonzero(self.max_used_space));
+        let (reserved, most) =
+            (nonzero(self.reserved_space.or(self.keep_storage)), nonzero(self.max_used_space));
         let free = nonzero(self.min_free_space);
         if reserved.or(most).or(free).is_none() {
             return Ok(0);
@@ -196,6 +204,7 @@ pub(crate) fn du(arguments: &DuArgs, context: &Context) -> Outcome {
     let policy = filter.apply(Policy { all: true, ..Policy::new(Keep::Cache(0)) });
     let mut items = prune::cache(&store)?;
     items.retain(|item| policy.wants(&item.object));
+    describe(&store, &mut items)?;
     let format = arguments.format.as_deref().unwrap_or(if arguments.verbose { "pretty" } else { "table" });
     if format == "pretty" {
         let text: String = items.iter().map(|item| details(&item.object)).collect();
@@ -207,6 +216,30 @@ pub(crate) fn du(arguments: &DuArgs, context: &Context) -> Outcome {
     }
     if matches!(format, "table" | "pretty") && arguments.filter.is_empty() {
         return summary(&items);
+    }
+    Ok(())
+}
+
+/// Says of layers which step made them, as far as the last builds are remembered.
+fn describe(store: &Store, items: &mut [CacheItem]) -> Outcome {
+    let mut names = BTreeMap::new();
+    for build in store.builds().map_err(store_error)? {
+        let head = store.build_head(&build).map_err(store_error)?.and_then(|line| story::read_head(&line));
+        let steps = head.into_iter().flat_map(|head| head.steps);
+        names.extend(steps.filter_map(|step| Some((step.key?, step.name))));
+    }
+    let inventory = store.inventory().map_err(store_error)?;
+    let made = inventory
+        .records
+        .iter()
+        .filter_map(|(key, record)| Some((record.what.layer, names.get(&key.to_string())?)));
+    let made: BTreeMap<Digest, &String> = made.collect();
+    for item in items.iter_mut().filter(|item| item.object.text.is_empty()) {
+        if let Some(name) = made.get(&item.object.id) {
+            item.object.text = text::clean(name);
+        } else if item.kind == prune::CacheKind::LocalSource {
+            "local source for context".clone_into(&mut item.object.text);
+        }
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use galley_store::{BuildEntry, Store};
 
 use crate::{
     args::path,
+    commands::build::cannot_write,
     context::Context,
     display::text,
     failure::{Failure, Outcome, file, output, store_error},
@@ -71,9 +72,7 @@ fn write(path: &Path, text: &str) -> Outcome {
     if path.as_os_str() == "-" {
         return io::stdout().lock().write_all(text.as_bytes()).map_err(output);
     }
-    fs::write(path, text).map_err(|error| {
-        Error::new(ErrorKind::Usage, format!("cannot write {}", path.display())).because(error)
-    })?;
+    fs::write(path, text).map_err(|error| cannot_write(path, error))?;
     let shown = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     writeln!(io::stdout().lock(), "{}", shown.display()).map_err(output)
 }
@@ -91,7 +90,7 @@ fn logged(path: &Path) -> Result<(Head, Story), Failure> {
     }
     let nothing = || {
         let message = format!("{} tells of no build", path.display());
-        Error::new(ErrorKind::Input, message).help("write one with `build --progress=rawjson … 2>FILE`")
+        Error::new(ErrorKind::NotFound, message).help("write one with `build --progress=rawjson … 2>FILE`")
     };
     Ok(story::read(&text).ok_or_else(nothing)?)
 }

@@ -54,8 +54,12 @@ pub(crate) struct InspectArgs {
 /// List volumes
 #[derive(Debug, clap::Args)]
 pub(crate) struct LsArgs {
-    #[command(flatten)]
-    list: ListArgs,
+    /// `table`, `table TEMPLATE`, `json`, or a Go template
+    #[arg(long, value_name = "TEMPLATE")]
+    format: Option<String>,
+    /// Names alone
+    #[arg(short, long)]
+    quiet: bool,
     /// Only some: dangling=true are those that no container uses
     #[arg(short, long, value_name = "FILTER")]
     filter: Vec<String>,
@@ -157,7 +161,8 @@ fn ls(arguments: &LsArgs, context: &Context) -> Outcome {
     let mut volumes = volumes_in_store(&store)?;
     volumes.retain(|volume| dangling.is_none_or(|dangling| dangling == (volume.links == 0)));
     let rows = volumes.iter().map(|volume| row(volume, None)).collect();
-    Listing { headings: &HEADINGS, table: "{{.Driver}}\t{{.Name}}", rows }.print(&arguments.list)
+    let list = ListArgs { format: arguments.format.clone(), quiet: arguments.quiet, no_trunc: true };
+    Listing { headings: &HEADINGS, table: "{{.Driver}}\t{{.Name}}", rows }.print(&list)
 }
 
 /// A volume as a row; sizes are counted by `system df` alone.

@@ -125,6 +125,14 @@ fn sizes_are_told_in_dockers_tables() {
     let du = said(&kitchen, &["buildx", "du", "--filter", "type=exec.cachemount"]);
     assert_eq!(du.lines().count(), 2, "{du}");
     assert!(said(&kitchen, &["buildx", "du"]).contains("Reclaimable:\t"));
+    let stages =
+        "FROM busybox AS tools\nRUN echo tool > /tool\nFROM busybox\nCOPY --from=tools /tool /tool\n";
+    kitchen.dockerfile(stages).build(&["-t", "staged", "."]);
+    let verbose = said(&kitchen, &["buildx", "du", "--verbose"]);
+    assert!(
+        verbose.lines().any(|line| line.starts_with("Description:") && line.contains("RUN ")),
+        "{verbose}"
+    );
 }
 
 #[test]

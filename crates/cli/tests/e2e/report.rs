@@ -151,6 +151,7 @@ fn a_log_makes_the_same_page_and_trace() {
     assert_eq!(slices(&own), slices(&traced));
     let empty = kitchen.command(&["report", "--from", "/dev/null"]).output().unwrap();
     assert!(text(&empty).contains("/dev/null tells of no build"), "{}", text(&empty));
+    assert_eq!(empty.status.code(), Some(5));
 }
 
 #[test]
@@ -160,6 +161,7 @@ fn a_file_that_cannot_be_written_is_told_before_the_build() {
         let (code, said) = kitchen.build_fails(&[flag, "/nowhere/file", "."]);
         assert_eq!(code, Some(125), "{said}");
         assert!(said.contains("cannot write /nowhere/file"), "{said}");
+        assert!(said.contains("help: make the folder /nowhere first"), "{said}");
     }
     assert!(remembered(&kitchen).is_empty(), "nothing was executed");
     let (_, said) = kitchen.build_fails(&["--trace", "-", "--report", "-", "."]);

@@ -111,8 +111,14 @@ impl Sink {
     }
 }
 
-fn cannot_write(path: &Path, error: io::Error) -> Error {
-    Error::new(ErrorKind::Usage, format!("cannot write {}", path.display())).because(error)
+/// A file that somebody named cannot be written.
+pub(crate) fn cannot_write(path: &Path, error: io::Error) -> Error {
+    let missing = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+    let failed = Error::new(ErrorKind::Usage, format!("cannot write {}", path.display())).because(error);
+    match missing {
+        Some(folder) => failed.help(format!("make the folder {} first", folder.display())),
+        None => failed,
+    }
 }
 
 fn is_stream(path: &Path) -> bool {
