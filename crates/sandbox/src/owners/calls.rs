@@ -145,6 +145,10 @@ fn about_ids(task: &Task<'_>, table: &mut Table, ids: Ids, number: libc::c_long)
         }
         libc::SYS_setgroups => set_groups(task, table, ids),
         libc::SYS_execve => execute(task, table, ids),
+        libc::SYS_prctl => keep_rights(task, table, ids),
+        libc::SYS_getrlimit => tell_limit(task, task.call.args[1]),
+        libc::SYS_setrlimit => Ok(Reply::Value(0)),
+        libc::SYS_prlimit64 => tell_limit(task, task.call.args[3]),
         _ => set(task, table, ids, number),
     }
 }
@@ -153,11 +157,20 @@ fn set(task: &Task<'_>, table: &mut Table, ids: Ids, number: libc::c_long) -> An
     let privileged = ids.privileged();
     let [first, second, third] = [0, 1, 2].map(|index| task.number(index));
     let new = match number {
-        libc::SYS_setuid => Ids { user: ids.user.set(first, privileged)?, ..ids },
+        libc::SYS_setuid => {
+            let user = ids.user.set(first, privileged)?;
+            ids.with_user(user)
+        }
         libc::SYS_setgid => Ids { group: ids.group.set(first, privileged)?, ..ids },
-        libc::SYS_setreuid => Ids { user: ids.user.set_two(first, second, privileged)?, ..ids },
+        libc::SYS_setreuid => {
+            let user = ids.user.set_two(first, second, privileged)?;
+            ids.with_user(user)
+        }
         libc::SYS_setregid => Ids { group: ids.group.set_two(first, second, privileged)?, ..ids },
-        libc::SYS_setresuid => Ids { user: ids.user.set_three([first, second, third], privileged)?, ..ids },
+        libc::SYS_setresuid => {
+            let user = ids.user.set_three([first, second, third], privileged)?;
+            ids.with_user(user)
+        }
         libc::SYS_setresgid => Ids { group: ids.group.set_three([first, second, third], privileged)?, ..ids },
         _ => return Ok(Reply::Kernel),
     };
@@ -209,13 +222,34 @@ fn set_groups(task: &Task<'_>, table: &mut Table, ids: Ids) -> Answer {
     change(task, table, Ids { groups, ..ids })
 }
 
+/// prctl about what happens to the rights of who leaves root's id; the kernel keeps the real ones in mind.
+fn keep_rights(task: &Task<'_>, table: &mut Table, ids: Ids) -> Answer {
+    const SECBIT_KEEP_CAPS: u32 = 1 << 4;
+    let keeps = match task.descriptor(0) {
+        libc::PR_SET_KEEPCAPS => task.number(1) == 1,
+        _ => task.number(1) & SECBIT_KEEP_CAPS != 0,
+    };
+    if keeps != ids.keeps {
+        change(task, table, Ids { keeps, ..ids })?;
+    }
+    Ok(Reply::Kernel)
+}
+
+/// The limit in which identities are kept does not change, and seems to be none.
+fn tell_limit(task: &Task<'_>, address: u64) -> Answer {
+    const UNLIMITED: [u8; 16] = [0xff; 16];
+    if address != 0 {
+        task.write(address, &UNLIMITED)?;
+    }
+    Ok(Reply::Value(0))
+}
+
 /// Before a new program: a set-id file brings its owner. Should the kernel refuse the program after all, the process keeps
 /// what it brought, which is more than it should have, of what is only told.
 fn execute(task: &Task<'_>, table: &mut Table, ids: Ids) -> Answer {
     let place = task.place(HERE, &task.text(0)?, true)?;
     let (user, group) = files::brought(task, &place);
-    let new =
-        Ids { user: ids.user.executed(user), group: ids.group.executed(group), groups: ids.groups.clone() };
+    let new = ids.clone().executed(user, group);
     if new != ids {
         change(task, table, new)?;
     }

@@ -83,7 +83,7 @@ impl Set {
     }
 
     /// What a new program has, of a file that may bring an id of its own.
-    pub(super) const fn executed(self, brought: Option<u32>) -> Self {
+    const fn executed(self, brought: Option<u32>) -> Self {
         let id = match brought {
             Some(id) => id,
             None => self.effective,
@@ -98,17 +98,34 @@ pub(super) struct Ids {
     pub(super) user: Set,
     pub(super) group: Set,
     pub(super) groups: Vec<u32>,
+    /// PR_SET_KEEPCAPS: leaving root's id takes no rights.
+    pub(super) keeps: bool,
+    /// It left root's id and took the rights along.
+    pub(super) capable: bool,
 }
 
 impl Ids {
     /// Whether it may change ids, and give files away.
     pub(super) const fn privileged(&self) -> bool {
-        self.user.effective == 0
+        self.user.effective == 0 || self.capable
+    }
+
+    /// It with other user ids.
+    pub(super) fn with_user(self, user: Set) -> Self {
+        let leaves_root = self.user.has(0) && !user.has(0);
+        let capable = if leaves_root { self.keeps } else { self.capable && !user.has(0) };
+        Self { user, capable, ..self }
+    }
+
+    /// What a new program has, of a file that may bring ids of its own.
+    pub(super) fn executed(self, user: Option<u32>, group: Option<u32>) -> Self {
+        let (user, group) = (self.user.executed(user), self.group.executed(group));
+        Self { user, group, keeps: false, capable: false, ..self }
     }
 
     /// Whether it may make this change of a file's owner, which is `(user, group)` now; [`KEEP`] leaves an id.
     pub(super) fn may_give(&self, now: (u32, u32), user: u32, group: u32) -> bool {
-        if self.user.files == 0 {
+        if self.user.files == 0 || self.capable {
             return true;
         }
         let owns = now.0 == self.user.files;
@@ -182,6 +199,16 @@ mod tests {
     fn a_program_brings_its_owner() {
         assert_eq!(set(7, 8, 9).executed(None), set(7, 8, 8));
         assert_eq!(set(7, 7, 7).executed(Some(0)), set(7, 0, 0));
+    }
+
+    #[test]
+    fn rights_stay_when_they_are_kept() {
+        let root = Ids { keeps: true, ..Ids::default() };
+        let user = root.clone().with_user(set(7, 7, 7));
+        assert!(user.privileged() && user.may_give((0, 0), 5, 5));
+        assert!(!user.executed(None, None).privileged());
+        assert!(!Ids::default().with_user(set(7, 7, 7)).privileged());
+        assert!(!root.with_user(set(0, 7, 0)).privileged());
     }
 
     #[test]

@@ -226,14 +226,3 @@ pub(super) trait Plain {}
 
 impl Plain for libc::stat {}
 impl Plain for libc::statx {}
-
-/// Changes the root directory to the working directory.
-pub(super) fn root_is_here() -> Result<(), Errno> {
-    rustix::process::chroot(".")
-}
-
-/// Closes every descriptor from `first` on. Only for a process that never returns to what owned them.
-pub(super) fn close_from(first: u32) {
-    // SAFETY: the callers never use, nor drop, what they had before.
-    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
-}

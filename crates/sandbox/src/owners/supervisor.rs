@@ -9,7 +9,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::files::Reply;
 use super::ids::Table;
-use super::kernel::{self, Listener};
+use super::kernel::Listener;
 use super::task::Task;
 use super::{READY, ROOTS_DIFFER, calls};
 use crate::setup::new_mount;
@@ -46,7 +46,7 @@ pub(crate) fn start() -> Result<OwnedFd, Errno> {
 /// Everything that this process was forked with is closed first: others wait for those files to end.
 fn run(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     sys::place_descriptor(socket, SOCKET).map_err(|_| Errno::BADF)?;
-    kernel::close_from(SOCKET as u32 + 1);
+    sys::close_from(SOCKET as u32 + 1);
     // SAFETY: it was placed at this number, and nothing else in this process owns it.
     let socket = unsafe { sys::adopt_descriptor(SOCKET) };
     // Of this pid namespace, in which the sandbox's processes have numbers; it stays out of the sandbox's reach.
@@ -116,7 +116,7 @@ impl Supervisor {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::openat(CWD, format!("{}/root", task.call.pid), flags, Mode::empty())?;
         rustix::process::fchdir(&root)?;
-        kernel::root_is_here()?;
+        rustix::process::chroot(".")?;
         rustix::process::fchdir(&self.proc)
     }
 }

@@ -110,7 +110,18 @@ fn leaf(action: Action) -> Vec<sock_filter> {
             give(NOTIFY),
             give(ALLOW),
         ],
+        Action::NotifyFor(argument, values) => notify_for(argument, values),
     }
+}
+
+fn notify_for(argument: u8, values: &[u32]) -> Vec<sock_filter> {
+    let mut code = vec![load(ARGUMENT.0 + 8 * u32::from(argument))];
+    for (index, value) in values.iter().enumerate() {
+        let to_notify = values.len() - index;
+        code.push(jump(BPF_JEQ, *value, to_notify as u8, 0));
+    }
+    code.extend([give(ALLOW), give(NOTIFY)]);
+    code
 }
 
 fn personality() -> Vec<sock_filter> {

@@ -47,6 +47,8 @@ pub(crate) enum Action {
     Notify,
     /// Goes to the supervisor when the flags, which are this argument, say that a file may be made.
     NotifyCreation(u8),
+    /// Goes to the supervisor when this argument is one of those.
+    NotifyFor(u8, &'static [u32]),
 }
 
 impl Rule {
@@ -101,7 +103,7 @@ pub(crate) fn docker_default(capabilities: Capabilities) -> Cow<'static, [libc::
 }
 
 /// The calls that are about owners of files and identities of processes.
-const ABOUT_OWNERS: [&str; 37] = [
+const ABOUT_OWNERS: [&str; 41] = [
     "chown",
     "chroot",
     "creat",
@@ -126,6 +128,10 @@ const ABOUT_OWNERS: [&str; 37] = [
     "open",
     "openat",
     "openat2",
+    "getrlimit",
+    "setrlimit",
+    "prlimit64",
+    "prctl",
     "setfsgid",
     "setfsuid",
     "setgid",
@@ -140,6 +146,11 @@ const ABOUT_OWNERS: [&str; 37] = [
     "symlink",
     "symlinkat",
 ];
+
+/// What becomes of the rights of who leaves root's id.
+const KEEPING: [u32; 2] = [libc::PR_SET_KEEPCAPS as u32, libc::PR_SET_SECUREBITS as u32];
+/// The resource limit in which a process carries its identity.
+const LOCKS: [u32; 1] = [libc::RLIMIT_LOCKS];
 
 /// The filter that hands the calls of this machine about owners over (crate::owners). Those of 32-bit programs go to the
 /// kernel, as does everything else.
@@ -157,6 +168,9 @@ fn owners_ranges(column: Column) -> Vec<(u32, Action)> {
             *action = match row.0 {
                 "open" => Action::NotifyCreation(1),
                 "openat" => Action::NotifyCreation(2),
+                "prctl" => Action::NotifyFor(0, &KEEPING),
+                "getrlimit" | "setrlimit" => Action::NotifyFor(0, &LOCKS),
+                "prlimit64" => Action::NotifyFor(1, &LOCKS),
                 _ => Action::Notify,
             };
         }
