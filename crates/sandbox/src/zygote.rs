@@ -218,7 +218,7 @@ fn accept(control: &OwnedFd, inherited: &Inherited, children: &mut Children) -> 
 
 /// Starts the process that answers for owners, where the kernel cannot.
 fn supervise(request: &mut Request, inherited: &Inherited) -> Result<(), SetupError> {
-    if inherited.one_id && !request.is_helper() {
+    if inherited.one_id && inherited.manner == Manner::Namespaces && !request.is_helper() {
         request.supervisor = Some(owners::start().step(SetupStep::HandOver)?);
     }
     Ok(())

@@ -18,6 +18,7 @@ mod escape;
 mod fixture;
 mod guarded;
 mod net;
+mod owners;
 mod process;
 mod roots;
 mod runner;
@@ -35,6 +36,7 @@ fn main() -> std::process::ExitCode {
         roots::TESTS,
         ahead::TESTS,
         net::TESTS,
+        owners::TESTS,
         crash::TESTS,
         cgroup::TESTS,
         chroot::TESTS,

@@ -18,10 +18,13 @@ crate::tests![
     privileged_refusals_are_told,
     privileged_signals_cross_into_the_namespace,
     privileged_all_again_as_an_ordinary_user,
+    privileged_all_again_with_one_id,
 ];
 
 /// Set for the copy of this program that is an ordinary user.
 const ORDINARY: &str = "GALLEY_TEST_ORDINARY";
+/// Set beside it when the user has no ranges of ids.
+const ALONE: &str = "GALLEY_TEST_ALONE";
 /// Set for an ordinary user's copy that does nothing but wait for a signal inside the namespace.
 const WAITING: &str = "GALLEY_TEST_WAITING";
 
@@ -35,12 +38,13 @@ pub(crate) fn enter() -> Option<ExitCode> {
     }
     let folder = tempfile::tempdir().unwrap();
     let trial = trial(folder.path()).unwrap();
-    assert_eq!(trial.rung, Some(Rung::UserRange), "{trial:?}");
+    let expected = if std::env::var_os(ALONE).is_some() { Rung::SingleId } else { Rung::UserRange };
+    assert_eq!(trial.rung, Some(expected), "{trial:?}");
     for fact in doctor(folder.path()) {
         println!("{fact:?}");
         assert_ne!(fact.status, Status::Bad);
     }
-    let maps = IdMaps::for_current_user().unwrap();
+    let maps = IdMaps::best().unwrap();
     let exit = userns::enter_and_reexec(&maps, std::env::args_os(), std::env::vars_os()).unwrap();
     Some(ExitCode::from(exit.code() as u8))
 }
@@ -51,7 +55,9 @@ const AS_USER: &str = r#"
     set -e
     dir=$1; shift
     { cat /etc/passwd; echo galley-test:x:4242:4242::/tmp:/bin/sh; } > $dir/passwd
-    echo galley-test:2000000:65536 | tee $dir/subuid > $dir/subgid
+    ranges=galley-test:2000000:65536
+    [ -z "$GALLEY_TEST_ALONE" ] || ranges=
+    echo $ranges | tee $dir/subuid > $dir/subgid
     for file in passwd subuid subgid; do chmod 644 $dir/$file; mount --bind $dir/$file /etc/$file; done
     mount -t tmpfs -o mode=755 tmpfs $dir/dev
     mknod -m 666 $dir/dev/tun c 10 200; mknod -m 666 $dir/dev/fuse c 10 229
@@ -65,7 +71,7 @@ fn wait_for_signal() -> ExitCode {
         std::thread::sleep(Duration::from_secs(60));
         panic!("no signal has ended this process");
     }
-    let maps = IdMaps::for_current_user().unwrap();
+    let maps = IdMaps::best().unwrap();
     let exit = userns::enter_and_reexec(&maps, std::env::args_os(), std::env::vars_os()).unwrap();
     ExitCode::from(exit.code() as u8)
 }
@@ -100,6 +106,19 @@ fn privileged_all_again_as_an_ordinary_user() {
     assert!(text.contains("privileged_says_hello ... ok"));
 }
 
+/// The same without ranges: the kernel knows this user alone.
+fn privileged_all_again_with_one_id() {
+    if userns::in_user_namespace() {
+        return;
+    }
+    let (mut command, _folder) = as_user(ORDINARY);
+    let output = command.env(ALONE, "1").stderr(Stdio::piped()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    println!("{}", text.replace("test main", "    test (one id) main"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("owners::privileged_owners_are_told ... ok"));
+}
+
 fn privileged_trial_and_doctor() {
     let folder = tempfile::tempdir().unwrap();
     let trial = trial(folder.path()).unwrap();
@@ -118,7 +137,7 @@ fn privileged_ids_are_mapped() {
     spec.user.groups = vec![0, 1, 65534];
     let text = output(&spec);
     assert!(text.contains("groups=0,1,65534"), "{text}");
-    let lines = if userns::in_user_namespace() { "2\n" } else { "1\n" };
+    let lines = if userns::in_user_namespace() && !userns::has_one_id() { "2\n" } else { "1\n" };
     assert!(text.ends_with(lines), "{text}");
 }
 

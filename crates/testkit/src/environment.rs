@@ -58,7 +58,7 @@ impl TestEnv {
         fs::write(path, content).expect("the file");
     }
 
-    /// `program`, to be run in `work/` with nothing of the caller's environment but PATH and GALLEY_PACKED.
+    /// `program`, to be run in `work/` with nothing of the caller's environment but PATH, GALLEY_PACKED and GALLEY_RUNG.
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
@@ -67,8 +67,9 @@ impl TestEnv {
         command.env("HOME", self.folder.path().join("home"));
         command.env("GALLEY_ROOT", self.store());
         command.env("LC_ALL", "C").env("TZ", "UTC");
-        // All tests can be run with layers in either form.
+        // All tests can be run with layers in either form, and on a lower rung.
         command.envs(std::env::var_os("GALLEY_PACKED").map(|packed| ("GALLEY_PACKED", packed)));
+        command.envs(std::env::var_os("GALLEY_RUNG").map(|rung| ("GALLEY_RUNG", rung)));
         command
     }
 

@@ -24,6 +24,7 @@ mod run;
 mod server;
 mod service;
 mod shared_cache;
+mod single_id;
 mod ssh;
 
 use std::{

@@ -25,7 +25,7 @@ type Answer = Result<Reply, Errno>;
 
 /// stat and its relatives, into the memory at `buffer`. What is root's the kernel tells.
 pub(super) fn stat(task: &Task<'_>, place: &Place, buffer: u64) -> Answer {
-    let Some((user, group)) = mark::read(&place.path, place.follow) else { return Ok(Reply::Kernel) };
+    let Some((user, group)) = task.marks.read(&place.path, place.follow) else { return Ok(Reply::Kernel) };
     let mut stat = kernel::stat(&place.path, place.follow)?;
     (stat.st_uid, stat.st_gid) = (user, group);
     if is_empty_file(stat.st_mode, stat.st_size)
@@ -40,7 +40,7 @@ pub(super) fn stat(task: &Task<'_>, place: &Place, buffer: u64) -> Answer {
 
 /// statx: arguments as they came.
 pub(super) fn statx(task: &Task<'_>, place: &Place) -> Answer {
-    let Some((user, group)) = mark::read(&place.path, place.follow) else { return Ok(Reply::Kernel) };
+    let Some((user, group)) = task.marks.read(&place.path, place.follow) else { return Ok(Reply::Kernel) };
     let (flags, mask, buffer) = (task.descriptor(2), task.number(3), task.call.args[4]);
     let follow = if place.follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
     let kept = flags & !(libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH);
@@ -68,7 +68,7 @@ pub(super) fn chown(task: &Task<'_>, ids: &Ids, place: &Place, user: u32, group:
         result => result?,
     };
     task.still_waits()?;
-    let now = mark::read(&place.path, place.follow).unwrap_or_default();
+    let now = task.marks.read(&place.path, place.follow).unwrap_or_default();
     if !ids.may_give(now, user, group) {
         return Err(Errno::PERM);
     }
@@ -78,7 +78,7 @@ pub(super) fn chown(task: &Task<'_>, ids: &Ids, place: &Place, user: u32, group:
     let (uid, gid) = (root(user).map(Uid::from_raw), root(group).map(Gid::from_raw));
     rustix::fs::chownat(&file, c"", uid, gid, AtFlags::EMPTY_PATH)?;
     let or = |id: u32, now: u32| if id == KEEP { now } else { id };
-    mark::write(&file, (or(user, now.0), or(group, now.1)))?;
+    task.marks.write(&file, (or(user, now.0), or(group, now.1)))?;
     Ok(Reply::Value(0))
 }
 
@@ -95,11 +95,11 @@ fn is_own_stream(place: &Place) -> bool {
 }
 
 /// The owner of what this process makes at `place`, which is `inside` a directory or that directory itself.
-fn new_owner(ids: &Ids, directory: &std::ffi::CStr) -> Owner {
+fn new_owner(task: &Task<'_>, ids: &Ids, directory: &std::ffi::CStr) -> Owner {
     let own = (ids.user.files, ids.group.files);
     match kernel::stat(directory, true) {
         Ok(stat) if stat.st_mode & libc::S_ISGID != 0 => {
-            (own.0, mark::read(directory, true).unwrap_or_default().1)
+            (own.0, task.marks.read(directory, true).unwrap_or_default().1)
         }
         _ => own,
     }
@@ -110,7 +110,7 @@ pub(super) fn open_new(task: &Task<'_>, ids: &Ids, place: &Place, flags: u32, mo
     let flags = OFlags::from_bits_retain(flags);
     let nameless = flags.contains(OFlags::TMPFILE);
     let directory = if nameless { place.path.clone() } else { place.parent() };
-    let owner = new_owner(ids, &directory);
+    let owner = new_owner(task, ids, &directory);
     if owner == (0, 0) || (!nameless && kernel::stat(&place.path, true).is_ok()) {
         return Ok(Reply::Kernel);
     }
@@ -123,7 +123,7 @@ pub(super) fn open_new(task: &Task<'_>, ids: &Ids, place: &Place, flags: u32, mo
         // A link to nowhere, another process was faster, /proc/self: the kernel does it, or says why not.
         Err(_) => return Ok(Reply::Kernel),
     };
-    mark::write(&file, owner)?;
+    task.marks.write(&file, owner)?;
     task.listener.answer_file(task.call.id, file.as_fd(), flags.contains(OFlags::CLOEXEC))?;
     Ok(Reply::Done)
 }
@@ -135,7 +135,7 @@ pub(super) fn make(
     place: &Place,
     make: impl FnOnce(&Place) -> Result<(), Errno>,
 ) -> Answer {
-    let owner = new_owner(ids, &place.parent());
+    let owner = new_owner(task, ids, &place.parent());
     if owner == (0, 0) {
         return Ok(Reply::Kernel);
     }
@@ -145,7 +145,7 @@ pub(super) fn make(
         // It will say why not.
         return Ok(Reply::Kernel);
     }
-    mark::write(open(place)?, owner)?;
+    task.marks.write(open(place)?, owner)?;
     Ok(Reply::Value(0))
 }
 
@@ -167,13 +167,13 @@ pub(super) fn make_node(task: &Task<'_>, ids: &Ids, place: &Place, mode: u32, nu
     if !ids.privileged() || (letter, major, minor) == ('c', 0, 0) {
         return Err(Errno::PERM);
     }
-    let owner = new_owner(ids, &place.parent());
+    let owner = new_owner(task, ids, &place.parent());
     rustix::process::umask(task.mask());
     task.still_waits()?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let file = rustix::fs::openat(CWD, &*place.path, flags, permissions)?;
     mark::write_device(&file, &format!("{letter} {major}:{minor}"))?;
-    mark::write(&file, owner)?;
+    task.marks.write(&file, owner)?;
     Ok(Reply::Value(0))
 }
 
@@ -185,7 +185,7 @@ pub(super) fn brought(task: &Task<'_>, place: &Place) -> (Option<u32>, Option<u3
     if !(user || group) || !is_binary(place) || task.status("NoNewPrivs").as_deref() == Some("1") {
         return (None, None);
     }
-    let owner = mark::read(&place.path, true).unwrap_or_default();
+    let owner = task.marks.read(&place.path, true).unwrap_or_default();
     (user.then_some(owner.0), group.then_some(owner.1))
 }
 

@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn only_the_owner_gives_a_file_to_its_own_groups() {
-        let user = Ids { user: set(7, 7, 7), group: set(7, 7, 7), groups: vec![9] };
+        let user = Ids { user: set(7, 7, 7), group: set(7, 7, 7), groups: vec![9], ..Ids::default() };
         assert!(user.may_give((7, 7), KEEP, 9) && user.may_give((7, 1), 7, 7));
         for (now, user_id, group) in [((7, 7), KEEP, 8), ((7, 7), 8, KEEP), ((0, 0), 7, 7), ((0, 7), KEEP, 7)]
         {

@@ -4,6 +4,8 @@
 //! of a user namespace can give them, that of capabilities, which means nothing on what cannot be executed: the ids are
 //! in the places of the capability sets. The store reads and writes the same (galley-store's files/owner.rs).
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -20,11 +22,51 @@ const DEVICE: &str = "user.galley.device";
 const REVISION: [u8; 4] = [0, 0, 0, 2];
 const CAPABILITY_BYTES: usize = 20;
 
+/// Marks that are kept in memory; what comes then stays root's.
+const ELSEWHERE_MAX: usize = 1 << 16;
+
 /// A user and a group.
 pub(super) type Owner = (u32, u32);
 
-/// The mark of the file at `path`, as it is followed or not; `None` for what is root's, or not there.
-pub(super) fn read(path: &CStr, follow: bool) -> Option<Owner> {
+/// The marks of the files that a sandbox sees.
+#[derive(Default)]
+pub(super) struct Marks {
+    /// Those of files that have no attributes (terminals, pipes), by device and number. They end with the sandbox.
+    elsewhere: RefCell<HashMap<(u64, u64), Owner>>,
+}
+
+impl Marks {
+    /// The mark of the file at `path`, as it is followed or not; `None` for what is root's, or not there.
+    pub(super) fn read(&self, path: &CStr, follow: bool) -> Option<Owner> {
+        let elsewhere = self.elsewhere.borrow();
+        if !elsewhere.is_empty() {
+            let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+            let stat = rustix::fs::statat(rustix::fs::CWD, path, flags).ok()?;
+            if let Some(owner) = elsewhere.get(&(stat.st_dev, stat.st_ino)) {
+                return Some(*owner);
+            }
+        }
+        read(path, follow)
+    }
+
+    /// Marks the open file.
+    pub(super) fn write(&self, file: impl AsFd, owner: Owner) -> Result<(), Errno> {
+        match write(&file, owner) {
+            Err(Errno::NOTSUP) => {
+                let stat = rustix::fs::fstat(&file)?;
+                let mut elsewhere = self.elsewhere.borrow_mut();
+                if elsewhere.len() < ELSEWHERE_MAX {
+                    elsewhere.insert((stat.st_dev, stat.st_ino), owner);
+                }
+                Ok(())
+            }
+            result => result,
+        }
+    }
+}
+
+/// The mark on the file itself.
+fn read(path: &CStr, follow: bool) -> Option<Owner> {
     let get = |name: &str, buffer: &mut [u8]| {
         if follow { getxattr(path, name, &mut *buffer) } else { lgetxattr(path, name, &mut *buffer) }
     };
@@ -55,8 +97,7 @@ pub(super) fn device(path: &CStr, follow: bool) -> Option<(FileType, u32, u32)> 
     Some((kind, major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// Marks the open file. What cannot be marked (no attributes there) stays root's.
-pub(super) fn write(file: impl AsFd, (user, group): Owner) -> Result<(), Errno> {
+fn write(file: impl AsFd, (user, group): Owner) -> Result<(), Errno> {
     let stat = rustix::fs::fstat(file.as_fd())?;
     let path = name_of(&file);
     let result = if has_user_attributes(&stat) {
@@ -71,7 +112,7 @@ pub(super) fn write(file: impl AsFd, (user, group): Owner) -> Result<(), Errno> 
         setxattr(&*path, CAPABILITY, &in_capabilities((user, group)), XattrFlags::empty())
     };
     match result {
-        Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
+        Err(Errno::NODATA) => Ok(()),
         result => result,
     }
 }
@@ -93,7 +134,7 @@ pub(crate) fn give(file: impl AsFd, user: u32, group: u32) -> Result<(), Errno> 
         return Ok(());
     }
     match fsetxattr(file, OWNER, format!("{user}:{group}").as_bytes(), XattrFlags::empty()) {
-        // A terminal, a pipe, and files in memory before Linux 6.6.
+        // Files in memory before Linux 6.6.
         Err(Errno::NOTSUP | Errno::PERM) => Ok(()),
         result => result,
     }

@@ -10,6 +10,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use super::files::Reply;
 use super::ids::Table;
 use super::kernel::Listener;
+use super::mark::Marks;
 use super::task::Task;
 use super::{READY, ROOTS_DIFFER, calls};
 use crate::setup::new_mount;
@@ -82,8 +83,9 @@ struct Supervisor {
 impl Supervisor {
     /// Until no process is left.
     fn serve(mut self, listener: &Listener) -> Result<(), Errno> {
+        let marks = Marks::default();
         while let Some(call) = listener.receive()? {
-            let task = Task { listener, call };
+            let task = Task { listener, marks: &marks, call };
             match self.answer(&task) {
                 Ok(Reply::Kernel) => listener.go_on(call.id),
                 Ok(Reply::Value(value)) => listener.answer(call.id, value),

@@ -10,6 +10,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::kernel::{self, Call, Listener};
+use super::mark::Marks;
 
 /// The kernel's limit, with the zero at the end.
 const PATH_MAX: usize = 4096;
@@ -19,6 +20,7 @@ const PAGE_BYTES: usize = 4096;
 /// A call and where its answer goes.
 pub(super) struct Task<'a> {
     pub(super) listener: &'a Listener,
+    pub(super) marks: &'a Marks,
     pub(super) call: Call,
 }
 

@@ -38,6 +38,7 @@ pub(crate) fn restrict(
     }
     if let Some(supervisor) = supervisor {
         owners::hand_over(supervisor, spec.insecure).step(SetupStep::HandOver)?;
+        super::terminal::give_streams(spec.tty.is_some(), &spec.user);
     }
     identity(spec, inherited)?;
     if early.is_err() {

@@ -1,6 +1,6 @@
 //! The three standard streams: a terminal of the sandbox, or what galley gave.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Gid, Mode, OFlags, Uid, fchown};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
@@ -51,7 +51,10 @@ pub(crate) fn connect(
         let stream = terminal.map_or(given, |terminal| &terminal.slave);
         if terminal.is_none() {
             refuse_directory(given)?;
-            give_pipe_to(given, user);
+            // Else a supervisor is told, see give_streams.
+            if !userns::has_one_id() {
+                give_pipe_to(given.as_fd(), user);
+            }
         }
         sys::place_descriptor(stream.as_fd(), number as i32).step(SetupStep::ConnectStreams)?;
     }
@@ -68,9 +71,20 @@ fn refuse_directory(stream: &OwnedFd) -> Result<(), SetupError> {
 }
 
 /// A user other than root can open /dev/stdout again only when the pipe is theirs (web servers log that way).
-fn give_pipe_to(stream: &OwnedFd, user: &User) {
-    if user.uid != 0 && path::file_type(stream.as_fd()).ok() == Some(FileType::Fifo) {
+fn give_pipe_to(stream: BorrowedFd<'_>, user: &User) {
+    if user.uid != 0 && path::file_type(stream).ok() == Some(FileType::Fifo) {
         // Pipes made by somebody else stay theirs; writing to them works all the same.
         let _ = fchown(stream, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
     }
+}
+
+/// The same once a supervisor tells the owners of files.
+pub(crate) fn give_streams(is_terminal: bool, user: &User) {
+    if is_terminal {
+        let _ = fchown(rustix::stdio::stdin(), Some(Uid::from_raw(user.uid)), None);
+        return;
+    }
+    [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()]
+        .into_iter()
+        .for_each(|stream| give_pipe_to(stream, user));
 }
