@@ -436,6 +436,11 @@ pub trait Runner: Sync {
     /// Something will run soon, perhaps with a network: what takes a while to make can be begun. It does not wait.
     fn prepare(&self, _network: bool) {}
 
+    /// Whether a cache mount is out of its place while a step uses it, so that nobody can share it.
+    fn takes_caches_away(&self) -> bool {
+        false
+    }
+
     /// Runs it to its end. `output` gets what it writes, as it comes.
     fn run(
         &self,

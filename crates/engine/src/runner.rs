@@ -27,6 +27,7 @@ use crate::{
     upper,
 };
 
+mod chroot;
 mod foreign;
 mod helpers;
 mod network;
@@ -46,6 +47,8 @@ pub struct SandboxRunner {
     /// Before what its threads make.
     early: helpers::Early,
     helpers: Arc<helpers::Helpers>,
+    /// Where nothing can be mounted.
+    roots: chroot::Roots,
     cgroup_parent: Option<CgroupParent>,
 }
 
@@ -57,7 +60,8 @@ impl SandboxRunner {
             store: store.clone(),
             events: events.clone(),
             early: Default::default(),
-            helpers: Arc::default(),
+            helpers: Arc::new(helpers::Helpers::new(store.root())),
+            roots: Default::default(),
             cgroup_parent: None,
         }
     }
@@ -75,11 +79,20 @@ impl SandboxRunner {
     }
 
     fn spec(&self, request: &RunRequest<'_>, scratch: &Scratch) -> Result<sandbox::Spec, Error> {
-        let operation = request.operation;
         let root = sandbox::Root::Layers(sandbox::Layers {
             lowers: request.snapshot.lowers(&self.store)?,
             writable: Some(scratch.root()),
         });
+        let mut spec = self.process(request, root);
+        for (number, mount) in request.mounts.iter().enumerate() {
+            spec.mounts.push(self.mount(mount, scratch, number)?);
+        }
+        Ok(spec)
+    }
+
+    /// What runs, without what is mounted.
+    fn process(&self, request: &RunRequest<'_>, root: sandbox::Root) -> sandbox::Spec {
+        let operation = request.operation;
         let arguments = operation.arguments.iter().map(|word| OsStr::from_bytes(word).to_owned());
         let mut spec = sandbox::Spec::new(root, arguments.collect());
         spec.env = environment(request);
@@ -92,10 +105,7 @@ impl SandboxRunner {
         spec.cgroup_parent.clone_from(&self.cgroup_parent);
         let ResolvedUser { uid, gid, ref groups, .. } = request.user;
         spec.user = sandbox::User { uid, gid, groups: groups.clone() };
-        for (number, mount) in request.mounts.iter().enumerate() {
-            spec.mounts.push(self.mount(mount, scratch, number)?);
-        }
-        Ok(spec)
+        spec
     }
 
     fn mount(
@@ -179,39 +189,59 @@ impl Runner for SandboxRunner {
             foreign::check(platform, request.snapshot)?;
         }
         let spawner = self.helpers.spawner()?;
+        if spawner.makes_chroots() {
+            return chroot::run(self, &spawner, request, output, cancel);
+        }
         let scratch = Scratch::new(&self.store, &request)?;
         let joined = self.helpers.network.join(request.network, &spawner, &self.events)?;
         joined.add_files(&mut request);
         let mut spec = self.spec(&request, &scratch)?;
         spec.network = joined.kind;
-        let Started { child, streams } = start(&spawner, &spec, &joined)?;
+        let started = start(&spawner, &spec, &joined)?;
         // A network of its own is not made ahead, and what was made in another would have to be made anew.
         if request.followed && joined.kind != sandbox::Network::None {
             spawner.make_ahead(joined.namespace());
         }
-        self.store.failpoint("step-running");
-        let _guard = cancel.on_cancel({
-            let child = Arc::clone(&child);
-            // The first process of a pid namespace takes all others with it.
-            move || drop(child.signal(SIGKILL))
-        });
-        pass_on(streams, output)?;
-        let outcome = child.wait().map_err(machine)?;
-        let exit = match outcome.exit {
-            sandbox::Exit::Code(code) => Exit::Code(code),
-            sandbox::Exit::Signal(signal) => Exit::Signal(signal),
-        };
-        let changes = match exit {
+        let child = Arc::clone(&started.child);
+        let outcome = follow(&self.store, started, output, cancel)?;
+        let changes = match outcome.exit {
             Exit::Code(0) => Some(scratch.changes(&self.store, child.made_mount_points(), &spec)?),
             _ => None,
         };
-        Ok(RunOutcome {
-            exit,
-            changes,
-            memory_bytes_max: outcome.usage.max_rss_bytes,
-            cpu: outcome.usage.user_time + outcome.usage.system_time,
-        })
+        Ok(RunOutcome { changes, ..outcome })
     }
+
+    fn takes_caches_away(&self) -> bool {
+        self.helpers.spawner().is_ok_and(|spawner| spawner.makes_chroots())
+    }
+}
+
+/// Passes on what a program writes until it ends.
+fn follow(
+    store: &Store,
+    started: Started,
+    output: &(dyn Fn(Stream, &[u8]) + Sync),
+    cancel: &Cancel,
+) -> Result<RunOutcome, Error> {
+    let Started { child, streams } = started;
+    store.failpoint("step-running");
+    let _guard = cancel.on_cancel({
+        let child = Arc::clone(&child);
+        // The first process of a sandbox takes all others with it.
+        move || drop(child.signal(SIGKILL))
+    });
+    pass_on(streams, output)?;
+    let outcome = child.wait().map_err(machine)?;
+    let exit = match outcome.exit {
+        sandbox::Exit::Code(code) => Exit::Code(code),
+        sandbox::Exit::Signal(signal) => Exit::Signal(signal),
+    };
+    Ok(RunOutcome {
+        exit,
+        changes: None,
+        memory_bytes_max: outcome.usage.max_rss_bytes,
+        cpu: outcome.usage.user_time + outcome.usage.system_time,
+    })
 }
 
 /// A program that was started, and what it writes.

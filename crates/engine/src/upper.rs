@@ -38,6 +38,34 @@ pub(crate) fn prepare(
     deepest_first.try_for_each(|(dir, meta): &(PathBuf, Meta)| attributes::set(dir, meta)).map_err(failed)
 }
 
+/// Prepares `root`, a directory that shows `stack`, in the same way.
+pub(crate) fn prepare_root(
+    stack: &Stack,
+    root: &Path,
+    working_directory: &[u8],
+    owner: (u32, u32),
+) -> Result<(), Error> {
+    let failed = |error: io::Error| {
+        Error::new(ErrorKind::Store, format!("cannot prepare the directory {}", root.display()))
+            .because(error)
+    };
+    let missing = missing(stack, working_directory, owner)?;
+    let own = stack.get(b"").map_or_else(|| new_directory((0, 0)), |found| found.entry.meta.clone());
+    if missing.is_empty() && stack.get(b"").is_some() {
+        return Ok(());
+    }
+    let mut all = vec![(root.to_owned(), own)];
+    for (path, meta) in missing {
+        let dir = root.join(OsStr::from_bytes(&path));
+        match fs::create_dir(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
+            _ => all.push((dir, meta)),
+        }
+    }
+    // Those that were there look as before.
+    all.iter().rev().try_for_each(|(dir, meta)| attributes::set(dir, meta)).map_err(failed)
+}
+
 /// The directories that `upper` needs for a path that is not all there, with their attributes, from the top.
 fn missing(stack: &Stack, path: &[u8], owner: (u32, u32)) -> Result<Vec<(Vec<u8>, Meta)>, Error> {
     let unusable = |why: String| {

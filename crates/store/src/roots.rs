@@ -37,12 +37,6 @@ impl Root {
         self.temp.path().join("root")
     }
 
-    /// A directory on the same file system, for what is not to be seen inside meanwhile.
-    #[must_use]
-    pub fn aside(&self) -> PathBuf {
-        self.temp.path().join("aside")
-    }
-
     /// Whether it can become what `layers` show by adding some on top; how many it has.
     #[must_use]
     pub fn is_below(&self, layers: &[Layer]) -> Option<usize> {

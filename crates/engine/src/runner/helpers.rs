@@ -4,6 +4,7 @@
 //! build that is about to run something has them made on a thread beside what comes before it.
 
 use std::{
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -11,14 +12,19 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use galley_sandbox::Spawner;
+use galley_sandbox::{
+    Spawner,
+    probe::{self, Rung},
+};
 
 use super::{machine, network::SharedNetwork};
 use crate::Error;
 
 /// The helpers of one build.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Helpers {
+    /// The folder of the store.
+    folder: PathBuf,
     /// Before the helper process that its own helper lives in.
     pub(super) network: SharedNetwork,
     spawner: Mutex<Option<Arc<Spawner>>>,
@@ -27,13 +33,23 @@ pub(super) struct Helpers {
 }
 
 impl Helpers {
+    /// None yet, for a store in `folder`.
+    pub(super) fn new(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            network: SharedNetwork::default(),
+            spawner: Mutex::default(),
+            resting: AtomicBool::default(),
+        }
+    }
+
     /// The helper process.
     pub(super) fn spawner(&self) -> Result<Arc<Spawner>, Error> {
         let mut slot = lock(&self.spawner);
         if let Some(spawner) = &*slot {
             return Ok(Arc::clone(spawner));
         }
-        let spawner = Arc::new(Spawner::start().map_err(machine)?);
+        let spawner = Arc::new(start(&self.folder)?);
         *slot = Some(Arc::clone(&spawner));
         Ok(spawner)
     }
@@ -45,10 +61,41 @@ impl Helpers {
         }
         if let Ok(spawner) = self.spawner()
             && network
+            && !spawner.makes_chroots()
         {
             self.network.prepare(&spawner);
         }
     }
+}
+
+/// Starts a helper process of the best rung that carries. Nearly always that is the first, so a trial is only made where
+/// it fails or cannot be trusted, and its result is kept.
+fn start(folder: &Path) -> Result<Spawner, Error> {
+    match probe::remembered(folder) {
+        Some(Rung::Chroot) => return Spawner::start_chroot().map_err(machine),
+        Some(_) => return Spawner::start().map_err(machine),
+        None => {}
+    }
+    let started = if can_hold_overlays(folder) { Some(Spawner::start()) } else { None };
+    if let Some(Ok(spawner)) = started {
+        return Ok(spawner);
+    }
+    let rung = probe::trial(folder).map_err(machine)?.rung;
+    if let Some(rung) = rung {
+        probe::remember(folder, rung);
+    }
+    match (rung, started) {
+        (Some(Rung::Chroot), _) => Spawner::start_chroot().map_err(machine),
+        (_, Some(failed)) => failed.map_err(machine),
+        (_, None) => Spawner::start().map_err(machine),
+    }
+}
+
+/// Whether the file system of `folder` is none of those known not to take the layers of an overlay.
+fn can_hold_overlays(folder: &Path) -> bool {
+    const OVERLAYFS: u64 = 0x794c_7630;
+    const NFS: u64 = 0x6969;
+    rustix::fs::statfs(folder).is_ok_and(|found| ![OVERLAYFS, NFS].contains(&(found.f_type as u64)))
 }
 
 /// Starts helpers before they are asked for.

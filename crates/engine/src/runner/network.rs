@@ -110,6 +110,12 @@ fn warning(reason: &str) -> Event {
 }
 
 impl Joined {
+    /// This machine's own, where there can be no other.
+    pub(super) fn host() -> Self {
+        let resolv_conf = fs::read(RESOLV_CONF).unwrap_or_default();
+        Self { kind: sandbox::Network::Host, shared: None, resolv_conf }
+    }
+
     /// The namespace to join, when it is shared.
     pub(super) fn namespace(&self) -> Option<BorrowedFd<'_>> {
         self.shared.as_ref().map(|namespace| namespace.as_fd())

@@ -222,7 +222,13 @@ impl Mounts {
                 (Some(input), Some((_, path)), None) => input.copy_to(builder.store, path, dir),
                 (.., owner) => set_attributes(dir, owner.unwrap_or_default()),
             };
-            let held = hold_cache(builder, step, &id, store_sharing(*sharing), &init, stop)?;
+            let sharing = match store_sharing(*sharing) {
+                galley_store::Sharing::Shared if builder.runner.0.takes_caches_away() => {
+                    galley_store::Sharing::Locked
+                }
+                sharing => sharing,
+            };
+            let held = hold_cache(builder, step, &id, sharing, &init, stop)?;
             self.held.insert(id.clone(), held);
         }
         let path = self.held.get(&id).ok_or_else(|| no_input(mount))?.path().to_owned();
