@@ -35,6 +35,7 @@ mod stubs;
 
 pub use foreign::emulated;
 pub use galley_sandbox::CgroupParent;
+pub(crate) use helpers::only_builds_run;
 
 /// How much output is read at once.
 const OUTPUT_BYTES: usize = 64 << 10;

@@ -15,6 +15,7 @@ mod oracle;
 mod outputs;
 mod packed;
 mod platforms;
+mod pod;
 mod questions;
 mod registry;
 mod remote;

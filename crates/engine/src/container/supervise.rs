@@ -22,7 +22,7 @@ use super::{
     spec, store_failed,
     watch::{Inside, Watch},
 };
-use crate::{Error, ErrorKind, clock, events::Stream};
+use crate::{Error, ErrorKind, clock, events::Stream, runner};
 
 /// How much of the output is read at once.
 const READ_BYTES: usize = 64 << 10;
@@ -166,7 +166,10 @@ fn run(
     // Before anything is started: this process may have to move.
     let cgroup = (!service.limits.is_empty()).then(|| CgroupPlan::make(&service.limits, parent.as_ref()));
     let cgroup = cgroup.transpose().map_err(|refusal| not_started(refusal.into()))?;
-    let spawner = Spawner::start().map_err(not_started)?;
+    let spawner = Spawner::start().map_err(|error| match runner::only_builds_run(store) {
+        Some(refusal) => refusal.into(),
+        None => not_started(error),
+    })?;
     let network = Network::open(&container.config, &spawner, streams.warn)?;
     let mut spec = spec::spec(store, container, &network, streams.tty_size)?;
     (spec.cgroup, spec.cgroup_parent) = (cgroup, parent);

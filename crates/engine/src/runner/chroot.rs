@@ -8,7 +8,7 @@ mod furniture;
 
 use std::{
     os::fd::AsFd,
-    path::PathBuf,
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},

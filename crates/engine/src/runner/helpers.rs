@@ -17,8 +17,10 @@ use galley_sandbox::{
     probe::{self, Rung},
 };
 
+use galley_store::Store;
+
 use super::{machine, network::SharedNetwork};
-use crate::Error;
+use crate::{Error, ErrorKind};
 
 /// The helpers of one build.
 #[derive(Debug)]
@@ -89,6 +91,15 @@ fn start(folder: &Path) -> Result<Spawner, Error> {
         (_, Some(failed)) => failed.map_err(machine),
         (_, None) => Spawner::start().map_err(machine),
     }
+}
+
+/// Why no container can run where steps only run by chroot.
+pub(crate) fn only_builds_run(store: &Store) -> Option<Error> {
+    start(store.root()).is_ok_and(|spawner| spawner.makes_chroots()).then(|| {
+        let message = "cannot start the container: nothing can be mounted here, and without that only the RUN steps of \
+                       builds run, by chroot";
+        Error::new(ErrorKind::Machine, message).help("`galley doctor` tells what is missing")
+    })
 }
 
 /// Whether the file system of `folder` is none of those known not to take the layers of an overlay.

@@ -1,0 +1,125 @@
+//! Builds by root of a container that may neither mount nor make namespaces.
+
+use std::process::Command;
+
+use fs_err as fs;
+
+use super::{Kitchen, counts, succeeded, text};
+
+/// What an ordinary container may do, as setpriv has it.
+const RIGHTS: &str = "-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+net_bind_service,+net_raw,\
+                      +sys_chroot,+mknod,+audit_write,+setfcap";
+
+/// The same command without the right to mount; `None`, said loudly, where it cannot be taken away.
+fn in_pod(kitchen: &Kitchen, command: &Command) -> Option<Command> {
+    let mut inside = kitchen.env.command("setpriv");
+    inside.arg(format!("--bounding-set={RIGHTS}")).arg(format!("--inh-caps={RIGHTS}"));
+    if !rustix::process::geteuid().is_root()
+        || !inside.arg("true").output().is_ok_and(|it| it.status.success())
+    {
+        eprintln!("SKIPPED: only root can give up rights that it has, by setpriv");
+        return None;
+    }
+    let mut inside = kitchen.env.command("setpriv");
+    inside.arg(format!("--bounding-set={RIGHTS}")).arg(format!("--inh-caps={RIGHTS}"));
+    inside.arg(command.get_program()).args(command.get_args());
+    Some(inside)
+}
+
+/// The layers and the archive of a reproducible build into a store of its own.
+fn built(kitchen: &Kitchen, name: &str, pod: bool) -> Option<(Vec<String>, Vec<u8>)> {
+    let (archive, store) = (kitchen.path(&format!("{name}.tar")), kitchen.path(name));
+    let output = format!("type=oci,dest={}", archive.display());
+    let secret = format!("id=s,src={}", kitchen.path("secret").display());
+    let store_option = format!("--root={}", store.display());
+    let arguments =
+        [&store_option, "--reproducible", "--network=host", "--secret", &secret, "-o", &output, "."];
+    let mut command = kitchen.build_command(&arguments);
+    if pod {
+        command = in_pod(kitchen, &command)?;
+    }
+    succeeded(command.output().unwrap());
+    let names = fs::read_dir(store.join("layers")).unwrap();
+    let mut layers: Vec<String> =
+        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    layers.sort();
+    // Nothing of a secret stays, whatever a step did.
+    let found = Command::new("grep").args(["-rl", "--", "tops3cret"]).arg(&store).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+    Some((layers, fs::read(archive).unwrap()))
+}
+
+#[test]
+fn a_build_without_mounts_gives_the_layers_of_one_with_mounts() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    kitchen.env.write("secret", "tops3cret");
+    kitchen.env.write("file", "of the context");
+    kitchen.dockerfile(
+        "FROM busybox\n\
+         RUN mkdir -p /opt/a/b && echo 1 > /opt/a/one && ln /opt/a/one /opt/a/two && echo 2 > /opt/a/b/deep\n\
+         WORKDIR /new/deep\n\
+         RUN pwd > where; chown -R 1000:1000 /opt/a; chmod 4755 /opt/a/b/deep; echo told > /dev/stderr\n\
+         COPY file /opt/a/b\n\
+         RUN rm -rf /opt/a/b && mkdir /opt/a/b && touch /opt/a/b/again; rm /opt/a/two; mkfifo /opt/fifo\n\
+         RUN --mount=type=cache,target=/cache --mount=type=tmpfs,target=/opt/tmp --mount=type=secret,id=s \
+             --mount=type=bind,rw,target=/context \
+             echo kept >> /cache/file; touch /opt/tmp/gone /context/gone; grep -q s3 /run/secrets/s; mv /run/secrets /etc/moved\n\
+         RUN --mount=type=cache,target=/cache --mount=from=busybox,target=/other cp /cache/file /cached; ls /other/bin > /list\n\
+         USER 65534:65534\n\
+         RUN id -u > /dev/stdout; (sleep 1000 &) ; touch /tmp/mine\n\
+         USER root\n\
+         RUN <<EOF\ncat /etc/hosts > /hosts\necho new > /etc/hosts\nEOF\n\
+         RUN sed -i s/root/toor/ /etc/passwd\n",
+    );
+    // A step that moves what is mounted fails with mounts; here it must not take it along.
+    let text = fs::read_to_string(kitchen.path("Dockerfile")).unwrap();
+    kitchen.dockerfile(&text.replace("; mv /run/secrets /etc/moved", ""));
+    let Some(pod) = built(&kitchen, "pod", true) else { return };
+    assert_eq!(pod.0, built(&kitchen, "root", false).unwrap().0);
+    assert_eq!(pod.1, built(&kitchen, "again", false).unwrap().1);
+    kitchen.dockerfile(&text.replace("grep -q s3 /run/secrets/s; ", ""));
+    built(&kitchen, "moved", true);
+}
+
+#[test]
+fn what_needs_mounts_is_refused_by_name() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    kitchen.dockerfile("FROM busybox\nRUN --network=none true\n");
+    let Some(mut command) = in_pod(&kitchen, &kitchen.build_command(&["--progress=plain", "."])) else {
+        return;
+    };
+    let output = command.output().unwrap();
+    assert!(
+        text(&output).contains("a RUN without a network cannot be had in this container"),
+        "{}",
+        text(&output)
+    );
+    kitchen.dockerfile("FROM busybox\nCMD true\n").build(&["-t", "x", "."]);
+    let output = in_pod(&kitchen, &kitchen.command(&["run", "--rm", "x"])).unwrap().output().unwrap();
+    assert_eq!(output.status.code(), Some(125), "{}", text(&output));
+    assert!(text(&output).contains("only the RUN steps of builds run"), "{}", text(&output));
+    let output = in_pod(&kitchen, &kitchen.command(&["doctor"])).unwrap().output().unwrap();
+    assert!(text(&output).contains("by chroot, in a copy of the files"), "{}", text(&output));
+}
+
+#[test]
+fn a_killed_build_leaves_neither_processes_nor_its_root() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    kitchen.dockerfile("FROM busybox\nRUN setsid sleep 5544332 & sleep 5544332\n");
+    let Some(mut command) = in_pod(&kitchen, &kitchen.build_command(&["."])) else { return };
+    let mut build = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+    super::crash::wait_for("the step", || sleeping() >= 2);
+    build.kill().unwrap();
+    build.wait().unwrap();
+    super::crash::wait_for("the end of the step", || sleeping() == 0);
+    kitchen.dockerfile("FROM busybox\nRUN echo works > /file\n");
+    let output = in_pod(&kitchen, &kitchen.build_command(&["."])).unwrap().output().unwrap();
+    assert_eq!(counts(&succeeded(output)).executed, 1);
+    assert!(kitchen.galley(&["system", "check"]).contains("0"));
+}
+
+fn sleeping() -> usize {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let commands = entries.filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok());
+    commands.filter(|command| command.starts_with("sleep\0") && command.contains("5544332")).count()
+}
