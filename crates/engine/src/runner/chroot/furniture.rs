@@ -1,13 +1,6 @@
 //! What a step finds in its root beyond the files of its layers.
 
-use std::{
-    collections::HashSet,
-    ffi::OsStr,
-    io,
-    os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::HashSet, ffi::OsStr, io, os::unix::ffi::OsStrExt, path::Path, sync::Arc};
 
 use fs_err as fs;
 use galley_sandbox::{After, Furnished};
@@ -48,7 +41,7 @@ impl Furniture {
         };
         let (furnished, streams) = begin().map_err(failed("prepare", &aside))?;
         let mut furniture = Self { furnished, streams: Some(streams), temp };
-        furniture.lay_devices().map_err(failed("put devices in", &PathBuf::from(DEV)))?;
+        furniture.lay_devices().map_err(failed("put devices in", Path::new(DEV)))?;
         furniture.lay_mounts(store, &request.mounts)?;
         Ok(furniture)
     }
@@ -108,7 +101,7 @@ fn twice(target: &Path) -> Error {
 }
 
 /// Makes `thing`, for one step alone.
-fn make(store: &Store, source: &MountSource, thing: &Path, target: &PathBuf) -> Result<(), Error> {
+fn make(store: &Store, source: &MountSource, thing: &Path, target: &Path) -> Result<(), Error> {
     match source {
         MountSource::Snapshot { snapshot, path, .. } => copy_shown(store, snapshot, path, thing, target),
         MountSource::Host { path, .. } => {
@@ -141,7 +134,7 @@ fn copy_shown(
     snapshot: &Snapshot,
     path: &[u8],
     thing: &Path,
-    target: &PathBuf,
+    target: &Path,
 ) -> Result<(), Error> {
     let files = Files::of_snapshot(snapshot)?;
     if files.is_directory(path) {
