@@ -19,17 +19,21 @@ use super::{
 struct Journal {
     /// Names that no barrier and no flush of their folder covers.
     names: BTreeSet<PathBuf>,
-    /// Names that were taken away and may come back.
-    taken: BTreeSet<PathBuf>,
+    /// Names that were taken away and may come back, the oldest first.
+    taken: Vec<PathBuf>,
     /// Files, and whether their bytes are on the disk.
     bytes: BTreeMap<PathBuf, bool>,
 }
 
 impl Journal {
     /// Of a program that ended by itself (`done`), or was killed.
-    fn read(log: &Path, done: bool) -> Self {
+    fn read(log: &Path, done: bool, scene: &Scene) -> Self {
         let text = fs::read_to_string(log).unwrap();
-        let calls: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
+        let mut calls: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
+        // A folder is not replaced: whoever makes a layer that is there keeps it.
+        calls.retain(|call| {
+            !(call[1].starts_with("rename") && scene.had(Path::new(call[3])).is_some_and(|old| old.is_dir()))
+        });
         let mut journal = Self::default();
         for (index, call) in calls.iter().enumerate() {
             // What came last may not have happened any more.
@@ -91,13 +95,13 @@ impl Journal {
         self.names = self.names.iter().map(moved).collect();
         self.bytes = self.bytes.iter().map(|(path, written)| (moved(path), *written)).collect();
         self.names.insert(to.to_owned());
-        self.taken.insert(from.to_owned());
+        self.taken.push(from.to_owned());
     }
 
     fn remove(&mut self, path: &Path) {
         self.names.remove(path);
         self.bytes.remove(path);
-        self.taken.insert(path.to_owned());
+        self.taken.push(path.to_owned());
     }
 
     /// Whether a cut can have cost the bytes of `file`. What a step wrote is in no log.
@@ -134,6 +138,15 @@ impl Disk {
         matches!(self, Self::Nothing) || self.chance(name, 3) == 1
     }
 
+    /// How many of so many removals are on the disk: file systems keep their order.
+    fn removed(self, count: usize) -> usize {
+        match self {
+            Self::Names => count,
+            Self::Nothing => 0,
+            Self::Some(seed) => usize::try_from(seed).unwrap() * 7 % (count + 1),
+        }
+    }
+
     /// A file of which not all was written.
     fn damage(self, file: &Path) {
         let length = fs::metadata(file).unwrap().len();
@@ -157,14 +170,18 @@ impl Disk {
         }
         for name in journal.names.iter().filter(|name| name.starts_with(&store) && **name != store) {
             if self.loses_name(name) && fs::symlink_metadata(name).is_ok() {
-                succeeded(Command::new("rm").arg("-rf").arg(name).output().unwrap());
+                match scene.had(name) {
+                    Some(old) if old.is_dir() => {}
+                    // What a rename replaced is there again.
+                    Some(old) => writes::copy(&old, name),
+                    None => drop(succeeded(Command::new("rm").arg("-rf").arg(name).output().unwrap())),
+                }
             }
         }
-        for name in journal.taken.iter().filter(|name| name.starts_with(&store)) {
-            let kept = scene.kept().join(name.strip_prefix(&store).unwrap());
-            let back = fs::symlink_metadata(&kept).is_ok() && fs::symlink_metadata(name).is_err();
-            if back && self.loses_name(name) && name.parent().unwrap().exists() {
-                writes::copy(&kept, name);
+        for name in journal.taken.iter().skip(self.removed(journal.taken.len())) {
+            let Some(old) = scene.had(name) else { continue };
+            if fs::symlink_metadata(name).is_err() && name.parent().unwrap().exists() {
+                writes::copy(&old, name);
             }
         }
         another_boot(&store);
@@ -265,7 +282,7 @@ fn cuts(make: fn() -> Option<Scene>, size: usize, seeds: u64) {
             let log = scene.kitchen.path("calls");
             let killed = scene.meddle(&meddler).log(&log).nth(nth).kills().command(&scene.command());
             let done = { killed }.output().unwrap().status.success();
-            disk.cut(&scene, &Journal::read(&log, done));
+            disk.cut(&scene, &Journal::read(&log, done, &scene));
             injected += 1;
             let kept = || match other(&scene.kitchen)? == saved {
                 true => Ok(()),
