@@ -108,6 +108,10 @@ fn new_owner(task: &Task<'_>, ids: &Ids, directory: &std::ffi::CStr) -> Owner {
 /// open with O_CREAT or O_TMPFILE.
 pub(super) fn open_new(task: &Task<'_>, ids: &Ids, place: &Place, flags: u32, mode: u32) -> Answer {
     let flags = OFlags::from_bits_retain(flags);
+    if flags.contains(OFlags::PATH) {
+        // Nothing is made, whatever else the flags say.
+        return Ok(Reply::Kernel);
+    }
     let nameless = flags.contains(OFlags::TMPFILE);
     let directory = if nameless { place.path.clone() } else { place.parent() };
     let owner = new_owner(task, ids, &directory);
@@ -182,7 +186,9 @@ pub(super) fn brought(task: &Task<'_>, place: &Place) -> (Option<u32>, Option<u3
     let Ok(stat) = kernel::stat(&place.path, true) else { return (None, None) };
     let user = stat.st_mode & libc::S_ISUID != 0;
     let group = stat.st_mode & (libc::S_ISGID | libc::S_IXGRP) == libc::S_ISGID | libc::S_IXGRP;
-    if !(user || group) || !is_binary(place) || task.status("NoNewPrivs").as_deref() == Some("1") {
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if !(user || group) || !is_file || !is_binary(place) || task.status("NoNewPrivs").as_deref() == Some("1")
+    {
         return (None, None);
     }
     let owner = task.marks.read(&place.path, true).unwrap_or_default();

@@ -9,6 +9,8 @@ pub(super) const KEEP: u32 = u32::MAX;
 
 /// More identities than any program has; each costs some bytes.
 const TABLE_MAX: usize = 1 << 16;
+/// Groups of all identities together, which are what takes memory.
+const ALL_GROUPS_MAX: usize = 1 << 20;
 /// Groups that a process can have, as in the kernel.
 pub(super) const GROUPS_MAX: usize = 65536;
 
@@ -138,13 +140,15 @@ impl Ids {
 /// All identities that processes of one sandbox have had. Number 0 is root, without groups.
 pub(super) struct Table {
     known: Vec<Ids>,
+    /// Of all of them together.
+    groups: usize,
     numbers: HashMap<Ids, usize>,
 }
 
 impl Table {
     pub(super) fn new() -> Self {
         let root = Ids::default();
-        Self { known: vec![root.clone()], numbers: HashMap::from([(root, 0)]) }
+        Self { known: vec![root.clone()], groups: 0, numbers: HashMap::from([(root, 0)]) }
     }
 
     /// The identity that a resource limit speaks of; root's, when it is none of ours.
@@ -158,9 +162,11 @@ impl Table {
         if let Some(number) = self.numbers.get(&ids) {
             return Ok(TOKEN + *number as u64);
         }
-        if self.known.len() >= TABLE_MAX {
+        let groups = self.groups + ids.groups.len();
+        if self.known.len() >= TABLE_MAX || groups > ALL_GROUPS_MAX {
             return Err(Errno::AGAIN);
         }
+        self.groups = groups;
         let number = self.known.len();
         self.known.push(ids.clone());
         self.numbers.insert(ids, number);
@@ -232,5 +238,7 @@ mod tests {
         for foreign in [0, u64::MAX, limit + 1, TOKEN - 1] {
             assert_eq!(table.find(foreign), &Ids::default());
         }
+        let many = |uid| Ids { user: set(uid, 0, 0), groups: vec![uid; GROUPS_MAX], ..Ids::default() };
+        assert_eq!((0..100).find_map(|uid| table.limit(many(uid)).err()), Some(Errno::AGAIN));
     }
 }
