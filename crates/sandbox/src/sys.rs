@@ -110,6 +110,11 @@ pub(crate) fn join_sandbox(process: BorrowedFd<'_>, network: bool) -> io::Result
     set_namespaces(process, if network { all | libc::CLONE_NEWNET } else { all })
 }
 
+/// Enters the mount namespace of a process; its root becomes that of the calling process.
+pub(crate) fn join_mounts(process: BorrowedFd<'_>) -> io::Result<()> {
+    set_namespaces(process, libc::CLONE_NEWNS)
+}
+
 fn set_namespaces(process: BorrowedFd<'_>, namespaces: libc::c_int) -> io::Result<()> {
     // SAFETY: plain numbers; no memory of this process depends on a namespace.
     check(unsafe { libc::setns(process.as_raw_fd(), namespaces) }.into())?;

@@ -22,8 +22,8 @@ mod task;
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::PidfdFlags;
 
 use crate::{seccomp, wire};
 
@@ -39,11 +39,11 @@ const READY: &[u8] = b"ready";
 
 /// Hands the calls of this process and all that it starts to the supervisor behind `socket`.
 pub(crate) fn hand_over(socket: &OwnedFd, insecure: bool) -> Result<(), Errno> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let mounts = rustix::fs::openat(CWD, "/proc/self/ns/mnt", flags, Mode::empty())?;
+    // Not by its name in /proc, which an image or a mount may have covered.
+    let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
     let listener = kernel::load_listener(&seccomp::owners())?;
     let about = if insecure { ROOTS_DIFFER } else { ROOT_IS_ONE };
-    wire::send(socket, &[about], &[listener.as_fd(), mounts.as_fd()])?;
+    wire::send(socket, &[about], &[listener.as_fd(), own.as_fd()])?;
     drop(listener);
     let mut answer = [0; 8];
     match wire::receive(socket, &mut answer, &mut Vec::new())? {

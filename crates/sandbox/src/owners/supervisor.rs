@@ -5,7 +5,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::files::Reply;
 use super::ids::Table;
@@ -58,9 +57,9 @@ fn run(socket: BorrowedFd<'_>) -> Result<(), Errno> {
         // The sandbox could not be set up.
         return Ok(());
     }
-    let (Some(mounts), Some(listener)) = (files.pop(), files.pop()) else { return Err(Errno::BADF) };
-    move_into_link_name_space(mounts.as_fd(), Some(LinkNameSpaceType::Mount))?;
-    drop(mounts);
+    let (Some(process), Some(listener)) = (files.pop(), files.pop()) else { return Err(Errno::BADF) };
+    sys::join_mounts(process.as_fd()).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    drop(process);
     rustix::process::fchdir(&proc)?;
     let bits = CAPABILITIES.iter().fold(0, |bits, number| bits | 1 << number);
     let bits = bits & sys::permitted_capabilities();
