@@ -8,7 +8,7 @@
 #   pod      root with Docker's capabilities and a filter that refuses mounts and namespaces, as in an ordinary Kubernetes pod
 #
 #   rungs.sh [short]       `short`: only some tests, on the rungs where `make test` does not run all of them anyway
-#   RUNGS="single pod"     on these rungs alone
+#   RUNGS="single pod"     on these rungs alone; TESTS="e2e::run" these tests
 #
 # Needs root; everything happens in mount and process namespaces that end with it. Tests that cannot work on a rung are in
 # rungs/skipped, with the reason.
@@ -17,10 +17,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 # shellcheck source=/dev/null
 source e2e/common.sh
 
-tests=(${TESTS:-e2e})
+read -ra tests <<<"${TESTS:-e2e}"
 rungs=${RUNGS:-root range single pod}
 if [[ ${1:-} == short ]]; then
-  tests=(${TESTS:-e2e::build e2e::cache e2e::escape e2e::run})
+  read -ra tests <<<"${TESTS:-e2e::build e2e::cache e2e::escape e2e::run}"
   rungs=${RUNGS:-single}
 fi
 if [[ $EUID -ne 0 ]]; then
