@@ -93,25 +93,131 @@ fn privileged_what_cannot_be_is_refused_by_name() {
     assert!(message(&[T::file("d/a", b"x"), T::hard_link("d", "d/a")]).contains("which is not in it"));
 }
 
+/// What becomes of an archive under these limits, in both forms.
+fn within(limits: UnpackLimits, archive: &[u8]) -> Result<(), String> {
+    let fixture = Fixture::new();
+    let temp = fixture.store.temp_dir("unpack").unwrap();
+    let options = UnpackOptions { limits, ..UnpackOptions::plain() };
+    let unpacked = fixture.store.unpack(&mut &*archive, &temp, &options);
+    pack_too(archive, &options, &unpacked);
+    unpacked.map(drop).map_err(|error| error.to_string())
+}
+
 #[test]
 fn privileged_limits_have_names() {
     if !is_root() {
         return;
     }
-    let fixture = Fixture::new();
-    let try_with = |limits: UnpackLimits| {
-        let temp = fixture.store.temp_dir("unpack").unwrap();
-        let bytes = tar(&[TarEntry::file("a", &[0; 100]), TarEntry::file("b", &[0; 100])]);
-        let options = UnpackOptions { limits, ..UnpackOptions::plain() };
-        let unpacked = fixture.store.unpack(&mut bytes.as_slice(), &temp, &options);
-        pack_too(&bytes, &options, &unpacked);
-        unpacked.map(drop)
+    use TarEntry as T;
+    let whole = UnpackLimits::default();
+    let refused = |limits, archive: &[u8], words: &str| {
+        assert_eq!(within(limits, archive).unwrap_err(), words);
     };
-    try_with(UnpackLimits { entries: 2, bytes: 200 }).unwrap();
-    let error = try_with(UnpackLimits { entries: 1, bytes: 200 }).unwrap_err();
-    assert_eq!(error.to_string(), "b is too large: the number of entries is limited to 1");
-    let error = try_with(UnpackLimits { entries: 2, bytes: 199 }).unwrap_err();
-    assert_eq!(error.to_string(), "b is too large: the sum of its files is limited to 199");
+    let two = tar(&[T::file("a", &[0; 100]), T::file("b", &[0; 100])]);
+    within(UnpackLimits { entries: 2, bytes: 200, ..whole }, &two).unwrap();
+    let one = UnpackLimits { entries: 1, ..whole };
+    refused(one, &two, "b is too large: the number of entries is limited to 1");
+    let fewer = UnpackLimits { bytes: 199, ..whole };
+    refused(fewer, &two, "b is too large: the sum of its files is limited to 199");
+    // One header implies three directories.
+    let deep = tar(&[T::file("a/b/c/d", b"")]);
+    within(UnpackLimits { entries: 4, ..whole }, &deep).unwrap();
+    let three = UnpackLimits { entries: 3, ..whole };
+    refused(three, &deep, "a/b/c/d is too large: the number of entries is limited to 3");
+    // 1 + 3 + 5 + 7 bytes of paths.
+    within(UnpackLimits { described: 16, ..whole }, &deep).unwrap();
+    let described = "is too large: what its paths, links and extended attributes have is limited to";
+    refused(UnpackLimits { described: 15, ..whole }, &deep, &format!("a/b/c/d {described} 15"));
+    let link = tar(&[T::symlink("l", "0123456789")]);
+    refused(UnpackLimits { described: 10, ..whole }, &link, &format!("l {described} 10"));
+    let linked = tar(&[T::directory("d"), T::symlink("l", "d/../d/../d"), T::file("l/x", b"")]);
+    within(UnpackLimits { lookups: 6, ..whole }, &linked).unwrap();
+    let five = UnpackLimits { lookups: 5, ..whole };
+    refused(five, &linked, "l/x is too large: what following its links takes is limited to 5");
+}
+
+/// The archive of one entry with extended headers: `x` with these records, then the entry.
+fn extended(records: &[(&str, &str)], entry: TarEntry<'_>) -> Vec<u8> {
+    let record = |(key, value): &(&str, &str)| {
+        let rest = format!(" {key}={value}\n");
+        let digits = (1..8).find(|digits| (rest.len() + digits).to_string().len() == *digits).unwrap();
+        format!("{}{rest}", rest.len() + digits)
+    };
+    let records: String = records.iter().map(record).collect();
+    tar(&[TarEntry { kind: b'x', ..TarEntry::file("header", records.as_bytes()) }, entry])
+}
+
+#[test]
+fn privileged_attributes_count_for_every_name_of_a_file() {
+    if !is_root() {
+        return;
+    }
+    let value = "v".repeat(3_000);
+    let mut archive = extended(&[("SCHILY.xattr.user.a", &value)], TarEntry::file("f", b""));
+    archive.truncate(archive.len() - 1024);
+    let names: Vec<String> = (0..100).map(|number| format!("l{number}")).collect();
+    let links: Vec<_> = names.iter().map(|name| TarEntry::hard_link(name, "f")).collect();
+    archive.extend(tar(&links));
+    let limits = UnpackLimits { described: 100_000, ..UnpackLimits::default() };
+    let said = within(limits, &archive).unwrap_err();
+    assert!(said.starts_with("l32 is too large: what its paths, links and extended"), "{said}");
+}
+
+#[test]
+fn privileged_holes_are_counted() {
+    if !is_root() {
+        return;
+    }
+    let sparse = |size: &str| {
+        let records = [("GNU.sparse.map", "0,1"), ("GNU.sparse.size", size), ("GNU.sparse.numblocks", "1")];
+        extended(&records, TarEntry::file("s", b"x"))
+    };
+    let limits = UnpackLimits { holes: 100_000, ..UnpackLimits::default() };
+    within(limits, &sparse("100001")).unwrap();
+    let said = within(limits, &sparse("100002")).unwrap_err();
+    assert_eq!(said, "s is too large: what holes of its files have is limited to 100000");
+    // Nothing of it is written first.
+    let said = within(UnpackLimits::default(), &sparse("1099511627776")).unwrap_err();
+    assert_eq!(said, "s is too large: what holes of its files have is limited to 68719476736");
+}
+
+#[test]
+fn privileged_links_do_not_make_paths_without_end() {
+    if !is_root() {
+        return;
+    }
+    use TarEntry as T;
+    let whole = UnpackLimits::default();
+    // A header of a megabyte would ask for half a million directories.
+    let target = "d/".repeat(500_000);
+    let said = within(whole, &extended(&[("linkpath", &target)], T::symlink("l", ""))).unwrap_err();
+    assert!(said.ends_with("l cannot be unpacked: a link has a target of 1 to 4095 bytes"), "{said}");
+    // Each of these is harmless, but one leads on to the next.
+    let mut archive = Vec::new();
+    let mut name = String::new();
+    for _ in 0..9 {
+        name.push_str("l/");
+        let target = format!("{}/", "d".repeat(250)).repeat(16);
+        let part = extended(&[("linkpath", &target)], T::symlink(name.trim_end_matches('/'), ""));
+        archive.extend(&part[..part.len() - 1024]);
+    }
+    let said = within(whole, &archive).unwrap_err();
+    assert!(said.ends_with("links lead it to a path of more than 16384 bytes"), "{said}");
+}
+
+#[test]
+fn privileged_names_are_no_longer_than_linux_has_them() {
+    if !is_root() {
+        return;
+    }
+    let path = |length: usize| "n".repeat(length);
+    let file = |path: &str| extended(&[("path", path)], TarEntry::file("short", b""));
+    let whole = UnpackLimits::default();
+    within(whole, &file(&path(255))).unwrap();
+    for long in [path(256), format!("{}/f", path(256)), format!("d/{}", path(256))] {
+        let said = within(whole, &file(&long)).unwrap_err();
+        assert!(said.ends_with("cannot be unpacked: a name has 255 bytes at most"), "{said}");
+    }
 }
 
 #[test]

@@ -189,6 +189,11 @@ impl<R: Read> Reader<R> {
         Content(self)
     }
 
+    /// How many bytes of the current entry are in holes: they cost the archive nothing.
+    pub fn hole_bytes(&self) -> u64 {
+        self.content.sparse.as_ref().map_or(0, sparse::Cursor::hole_bytes)
+    }
+
     /// The input, which stands after the end of the archive when that was reached.
     pub fn into_inner(self) -> R {
         self.input

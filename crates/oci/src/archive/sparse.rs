@@ -129,6 +129,10 @@ impl Cursor {
         Self { map, piece: 0, at: 0 }
     }
 
+    pub(super) fn hole_bytes(&self) -> u64 {
+        self.map.size - self.map.pieces.iter().map(|(_, length)| length).sum::<u64>()
+    }
+
     pub(super) fn next(&mut self) -> Next {
         while let Some(&(offset, length)) = self.map.pieces.get(self.piece) {
             if self.at < offset {

@@ -14,7 +14,8 @@ use std::{
 use galley_oci::{
     Entry, Kind, Meta, Time, Tree,
     archive::{Item, ItemKind, Reader, Whiteouts},
-    tree::compare_paths,
+    erofs::{MAX_NAME_BYTES, MAX_TARGET_BYTES},
+    tree::{MAX_PATH_BYTES, compare_paths},
 };
 
 use self::{directory::Directory, packed::Packed, target::Target};
@@ -28,18 +29,24 @@ mod target;
 /// As the kernel does; more is a loop.
 const LINKS_MAX: usize = 40;
 
-/// What an archive may need at most.
+/// What an archive may need at most. A few kilobytes of it, compressed, can ask for any amount of each.
 #[derive(Clone, Copy, Debug)]
 pub struct UnpackLimits {
-    /// Entries.
+    /// Entries, directories that it only implies included.
     pub entries: u64,
     /// Bytes of all files together.
     pub bytes: u64,
+    /// Bytes of all paths, targets of links and extended attributes together: what the description holds in memory.
+    pub described: u64,
+    /// Names that are looked up to follow links in the archive and to find directories that are not there yet.
+    pub lookups: u64,
+    /// Bytes that holes of sparse files may have: an archive says as many as it likes in one header.
+    pub holes: u64,
 }
 
 impl Default for UnpackLimits {
     fn default() -> Self {
-        Self { entries: 4 << 20, bytes: 1 << 40 }
+        Self { entries: 4 << 20, bytes: 1 << 40, described: 512 << 20, lookups: 64 << 20, holes: 64 << 30 }
     }
 }
 
@@ -118,7 +125,9 @@ struct Unpacker<T> {
     relabelled: HashMap<NonZeroU32, Meta>,
     /// The directory asked for last and where it really is.
     parent: Option<(Path, Path)>,
-    bytes_left: u64,
+    limits: UnpackLimits,
+    /// What is left of the limits.
+    left: UnpackLimits,
 }
 
 impl<T: Target> Unpacker<T> {
@@ -129,7 +138,8 @@ impl<T: Target> Unpacker<T> {
             groups: 0,
             relabelled: HashMap::new(),
             parent: None,
-            bytes_left: limits.bytes,
+            limits,
+            left: limits,
         }
     }
 
@@ -140,24 +150,14 @@ impl<T: Target> Unpacker<T> {
             let failed = |source| StoreError::BadArchive { entries: count, source: Box::new(source) };
             let Some(item) = reader.next_item().map_err(failed)? else { return self.finish() };
             count += 1;
-            if count as u64 > options.limits.entries {
-                let limit = options.limits.entries;
-                return Err(StoreError::Limit {
-                    what: "the number of entries",
-                    limit,
-                    path: path_of(&item.path),
-                });
+            if count as u64 > self.limits.entries {
+                return Err(self.too_many_entries(&item.path));
             }
-            self.item(item, &mut reader, options)?;
+            self.item(item, &mut reader)?;
         }
     }
 
-    fn item<R: Read>(
-        &mut self,
-        item: Item,
-        reader: &mut Reader<R>,
-        options: &UnpackOptions,
-    ) -> Result<(), StoreError> {
+    fn item<R: Read>(&mut self, item: Item, reader: &mut Reader<R>) -> Result<(), StoreError> {
         let path = self.real(&item)?;
         // An archive has no say in what overlayfs thinks of its directories.
         let xattrs = item.meta.xattrs.and_then(|all| xattrs::of_image(*all));
@@ -165,15 +165,14 @@ impl<T: Target> Unpacker<T> {
         match item.kind {
             ItemKind::Directory => self.directory(path, meta),
             ItemKind::File { size } => {
-                let left = self.bytes_left.checked_sub(size);
-                let limit = options.limits.bytes;
-                let too_much =
-                    || StoreError::Limit { what: "the sum of its files", limit, path: path_of(&path) };
-                self.bytes_left = left.ok_or_else(too_much)?;
+                let UnpackLimits { bytes, holes, .. } = self.limits;
+                take(&mut self.left.bytes, size, bytes, "the sum of its files", &path)?;
+                let hole_bytes = reader.hole_bytes();
+                take(&mut self.left.holes, hole_bytes, holes, "what holes of its files have", &path)?;
                 self.file(path, meta, size, &mut reader.content())
             }
             ItemKind::HardLink { target } => self.hard_link(path, &item.path, &target, meta),
-            ItemKind::Symlink { target } => self.special(path, meta, Kind::Symlink { target }),
+            ItemKind::Symlink { target } => self.symlink(path, meta, target),
             ItemKind::CharDevice { major, minor } => {
                 self.special(path, meta, Kind::CharDevice { major, minor })
             }
@@ -193,43 +192,47 @@ impl<T: Target> Unpacker<T> {
         }
         let (parent, name) = split(&item.path);
         if self.parent.as_ref().is_none_or(|(asked, _)| **asked != *parent) {
-            let found =
-                self.resolve(parent, Some(item.meta.mtime)).map_err(|reason| bad(&item.path, reason))?;
+            let found = self.resolve(&item.path, parent, Implied::Allowed)?;
             let found = found.ok_or_else(|| bad(&item.path, "its directory is missing"))?;
             self.make_parents(&found, item.meta.mtime)?;
             self.parent = Some((parent.into(), found));
         }
         let found = self.parent.as_ref().map_or(&b""[..], |(_, found)| found);
-        Ok(join(found, name))
+        place(&item.path, found, name)
     }
 
-    /// Follows all links in `path`, `..` not leading above the root. With `implied`, the end may be missing; else `None`.
-    fn resolve(&self, path: &[u8], implied: Option<Time>) -> Result<Option<Path>, &'static str> {
+    /// Follows all links in `path`, `..` not leading above the root. `None` when the end is missing and must not be.
+    fn resolve(&mut self, named: &[u8], path: &[u8], implied: Implied) -> Result<Option<Path>, StoreError> {
+        // A directory stands at its real path: nothing above it is a link.
+        if matches!(self.kind(path), Some(Kind::Directory { .. })) {
+            return Ok(Some(path.into()));
+        }
         let mut done: Path = Box::default();
         let mut todo: Vec<Path> = components(path);
         let mut links = 0;
         while let Some(name) = todo.pop() {
+            take(&mut self.left.lookups, 1, self.limits.lookups, "what following its links takes", named)?;
             if *name == *b".." {
                 done = split(&done).0.into();
                 continue;
             }
-            let next = join(&done, &name);
-            match self.entries.get(&Key(next.clone())).map(|(_, kind)| kind) {
+            let next = place(named, &done, &name)?;
+            match self.kind(&next) {
                 Some(Kind::Directory { .. }) => done = next,
                 // A whiteout gives way to a directory that hides what the whiteout hid.
-                None | Some(Kind::Whiteout) if implied.is_some() => done = next,
+                None | Some(Kind::Whiteout) if implied == Implied::Allowed => done = next,
                 None => return Ok(None),
                 Some(Kind::Symlink { target }) => {
                     links += 1;
                     if links > LINKS_MAX {
-                        return Err("its path leads through a loop of links");
+                        return Err(bad(named, "its path leads through a loop of links"));
                     }
                     if target.first() == Some(&b'/') {
                         done = Box::default();
                     }
                     todo.extend(components(target));
                 }
-                Some(_) => return Err("a file that is no directory is above it"),
+                Some(_) => return Err(bad(named, "a file that is no directory is above it")),
             }
         }
         Ok(Some(done))
@@ -253,11 +256,32 @@ impl<T: Target> Unpacker<T> {
         self.entries.get(&Key(path.into())).map(|(_, kind)| kind)
     }
 
+    /// Describes what is at `path`. Nothing is given back for what comes in the place of something else: whoever replaces
+    /// a thing again and again has the same limits.
+    fn put(&mut self, path: Path, meta: Meta, kind: Kind) -> Result<(), StoreError> {
+        let target = if let Kind::Symlink { target } = &kind { target.len() } else { 0 };
+        let xattrs = meta.xattrs.iter().flat_map(|all| all.iter());
+        let xattrs: usize = xattrs.map(|(name, value)| name.len() + value.len()).sum();
+        let bytes = (path.len() + target + xattrs) as u64;
+        let what = "what its paths, links and extended attributes have";
+        take(&mut self.left.described, bytes, self.limits.described, what, &path)?;
+        if self.entries.len() as u64 >= self.limits.entries {
+            return Err(self.too_many_entries(&path));
+        }
+        self.entries.insert(Key(path), (meta, kind));
+        Ok(())
+    }
+
+    fn too_many_entries(&self, path: &[u8]) -> StoreError {
+        let limit = self.limits.entries;
+        StoreError::Limit { what: "the number of entries", limit, path: path_of(path) }
+    }
+
     fn directory(&mut self, path: Path, meta: Meta) -> Result<(), StoreError> {
         let opaque = match self.kind(&path) {
             Some(&Kind::Directory { opaque }) => {
-                self.entries.insert(Key(path), (meta, Kind::Directory { opaque }));
-                return Ok(());
+                self.entries.remove(&Key(path.clone()));
+                return self.put(path, meta, Kind::Directory { opaque });
             }
             Some(Kind::Whiteout) => true,
             _ => false,
@@ -266,22 +290,20 @@ impl<T: Target> Unpacker<T> {
             self.make_room(&path)?;
             self.target.directory(&path)?;
         }
-        self.entries.insert(Key(path), (meta, Kind::Directory { opaque }));
-        Ok(())
+        self.put(path, meta, Kind::Directory { opaque })
     }
 
     fn file(&mut self, path: Path, meta: Meta, size: u64, input: &mut dyn Read) -> Result<(), StoreError> {
         self.make_room(&path)?;
         let digest = self.target.file(&path, &meta, size, input)?;
-        self.entries.insert(Key(path), (meta, Kind::File { size, digest, links: None }));
-        Ok(())
+        self.put(path, meta, Kind::File { size, digest, links: None })
     }
 
     /// A further name. What its header says holds for the file, and so for all names of it.
     fn hard_link(&mut self, path: Path, named: &[u8], target: &[u8], header: Meta) -> Result<(), StoreError> {
         let missing = || bad(named, format!("it is a hard link to {}, which is not in it", show(target)));
         let (parent, name) = split(target);
-        let parent = self.resolve(parent, None).map_err(|reason| bad(named, reason))?.ok_or_else(missing)?;
+        let parent = self.resolve(named, parent, Implied::Refused)?.ok_or_else(missing)?;
         let target = join(&parent, name);
         if target == path {
             return Err(bad(named, "it is a hard link to itself"));
@@ -315,8 +337,7 @@ impl<T: Target> Unpacker<T> {
                 self.entries.insert(Key(target), (meta.clone(), kind.clone()));
             }
         }
-        self.entries.insert(Key(path), (meta, kind));
-        Ok(())
+        self.put(path, meta, kind)
     }
 
     /// Gives the file at `path` new attributes; the other names of it get theirs at the end.
@@ -328,11 +349,17 @@ impl<T: Target> Unpacker<T> {
         Ok(())
     }
 
+    fn symlink(&mut self, path: Path, meta: Meta, target: Path) -> Result<(), StoreError> {
+        if !(1..=MAX_TARGET_BYTES).contains(&target.len()) {
+            return Err(bad(&path, format!("a link has a target of 1 to {MAX_TARGET_BYTES} bytes")));
+        }
+        self.special(path, meta, Kind::Symlink { target })
+    }
+
     fn special(&mut self, path: Path, meta: Meta, kind: Kind) -> Result<(), StoreError> {
         self.make_room(&path)?;
         self.target.special(&path, &meta, &kind)?;
-        self.entries.insert(Key(path), (meta, kind));
-        Ok(())
+        self.put(path, meta, kind)
     }
 
     /// Applies to lower layers only: what this layer has at the path stays, a directory hides all that is below it.
@@ -342,7 +369,7 @@ impl<T: Target> Unpacker<T> {
             Some(_) => {}
             None => {
                 self.target.whiteout(&path)?;
-                self.entries.insert(Key(path), (Meta::new(0), Kind::Whiteout));
+                self.put(path, Meta::new(0), Kind::Whiteout)?;
             }
         }
         Ok(())
@@ -392,6 +419,20 @@ impl<T: Target> Unpacker<T> {
     }
 }
 
+/// Whether the end of a path may be missing, because directories are made for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Implied {
+    Allowed,
+    Refused,
+}
+
+/// Takes `wanted` from what is `left` of a limit.
+fn take(left: &mut u64, wanted: u64, limit: u64, what: &'static str, path: &[u8]) -> Result<(), StoreError> {
+    let rest = left.checked_sub(wanted);
+    *left = rest.ok_or_else(|| StoreError::Limit { what, limit, path: path_of(path) })?;
+    Ok(())
+}
+
 /// The attributes of a file after a further name came with a `header`, which may leave extended ones out.
 fn relabelled(old: &Meta, header: Meta, kind: &Kind) -> Meta {
     let mode = if matches!(kind, Kind::Symlink { .. }) { old.mode } else { header.mode };
@@ -406,6 +447,18 @@ fn components(path: &[u8]) -> Vec<Path> {
 
 fn join(directory: &[u8], name: &[u8]) -> Path {
     if directory.is_empty() { name.into() } else { [directory, b"/", name].concat().into() }
+}
+
+/// The path of `name` in `directory`: links can make it longer than any that an archive may write.
+fn place(named: &[u8], directory: &[u8], name: &[u8]) -> Result<Path, StoreError> {
+    if name.len() > MAX_NAME_BYTES {
+        return Err(bad(named, format!("a name has {MAX_NAME_BYTES} bytes at most")));
+    }
+    let path = join(directory, name);
+    if path.len() > MAX_PATH_BYTES {
+        return Err(bad(named, format!("links lead it to a path of more than {MAX_PATH_BYTES} bytes")));
+    }
+    Ok(path)
 }
 
 fn bad(path: &[u8], reason: impl Into<String>) -> StoreError {
