@@ -306,6 +306,13 @@ pub enum ErrorKind {
         limit: usize,
     },
 
+    /// A pattern that would be tried for hours.
+    #[error("the pattern takes more than {limit} comparisons on this value")]
+    PatternTooSlow {
+        /// The limit.
+        limit: usize,
+    },
+
     // Single values.
     /// A `--mount` that cannot be cut at its commas.
     #[error("the quotes of the mount `{text}` cannot be read")]

@@ -53,6 +53,9 @@ pub fn read_dockerfile(context: &Path, file: Option<&Path>) -> Result<Dockerfile
     let lower = wanted.with_file_name(DEFAULT_NAMES[1]);
     let lower = Some(lower).filter(|_| wanted.file_name() == Some(OsStr::new(DEFAULT_NAMES[0])));
     for path in [wanted].into_iter().chain(lower) {
+        if file.is_none() {
+            check_is_file(&path)?;
+        }
         if let Some(text) = read(&path, source::MAX_BYTES)? {
             let name = path.strip_prefix(".").unwrap_or(&path).display().to_string();
             return Ok(DockerfileText { name, path, text });
@@ -89,6 +92,7 @@ fn context(name: &str, directory: &Path, own: Option<PathBuf>) -> Result<Context
     }
     let mut ignore = None;
     for path in own.into_iter().chain([directory.join(".dockerignore")]) {
+        check_is_file(&path)?;
         if let Some(text) = read(&path, ignore::MAX_BYTES)? {
             ignore = Some((path.strip_prefix(".").unwrap_or(&path).display().to_string(), text));
             break;
@@ -179,6 +183,17 @@ fn layout_reference(name: &str, text: &str) -> Result<LayoutReference, Error> {
         ));
     }
     Ok(LayoutReference { path, tag, digest })
+}
+
+/// What a context holds may be a pipe that nobody writes to, or a device without end; what `-f` names is the person's choice.
+fn check_is_file(path: &Path) -> Result<(), Error> {
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
+            Err(cannot_read(path, io::Error::other("it is a pipe, a socket or a device")))
+        }
+        // Reading tells what is wrong with others.
+        _ => Ok(()),
+    }
 }
 
 /// A whole file up to a limit; nothing when there is none.

@@ -1,6 +1,7 @@
 //! What goes wrong around the program: full disks, kills, Ctrl-C, many at once, images made to do harm, moving tags, broken
 //! files with passwords. Each time: the documented exit code, a message that names the image, and nothing half-visible.
 
+mod corpus;
 mod disk;
 mod hostile;
 mod interrupts;

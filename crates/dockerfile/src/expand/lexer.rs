@@ -284,7 +284,15 @@ impl<'a> Lexer<'a> {
         } else {
             pattern.trim_end(value, longest.is_some())
         };
+        self.check_steps(&pattern, start)?;
         Ok(rest.to_owned())
+    }
+
+    fn check_steps(&self, pattern: &Pattern, start: usize) -> Result<()> {
+        if pattern.is_exhausted() {
+            return Err(self.error(ErrorKind::PatternTooSlow { limit: super::pattern::MAX_STEPS }, start));
+        }
+        Ok(())
     }
 
     /// `${name/pattern/replacement}` and `//` for all of them.
@@ -300,8 +308,9 @@ impl<'a> Lexer<'a> {
             return Ok(format!("${{{name}/{}{pattern}/{replacement}}}", if all { "/" } else { "" }));
         }
         let value = value.unwrap_or_default();
-        let replaced =
-            self.pattern(start, &pattern, &value)?.replace(&value, &replacement, all, self.limit());
+        let pattern = self.pattern(start, &pattern, &value)?;
+        let replaced = pattern.replace(&value, &replacement, all, self.limit());
+        self.check_steps(&pattern, start)?;
         replaced.ok_or_else(|| self.error(ErrorKind::ExpandedTooLong { limit: self.limit() }, start))
     }
 

@@ -1,7 +1,13 @@
 //! The patterns of `${v#p}`, `${v%p}` and `${v/p/r}`: `*`, `?`, their escapes, and characters that mean themselves.
 
-/// The longest value that a pattern is tried on; matching takes quadratic time in the worst case.
+use std::cell::Cell;
+
+/// The longest value that a pattern is tried on.
 pub(crate) const MAX_VALUE: usize = 64 << 10;
+
+/// The most comparisons of one token with one character. A replacement tries each place of the value, and a pattern may be
+/// as long as the file: without a limit one line takes days.
+pub(crate) const MAX_STEPS: usize = 1 << 26;
 
 /// One position of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +23,8 @@ enum Token {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pattern {
     tokens: Vec<Token>,
+    /// What is left of [`MAX_STEPS`].
+    steps: Cell<usize>,
 }
 
 impl Pattern {
@@ -36,19 +44,26 @@ impl Pattern {
                 literal => Token::Literal(literal),
             });
         }
-        Ok(Self { tokens })
+        // Several stars in a row are one.
+        tokens.dedup_by(|next, token| (*next, *token) == (Token::Many, Token::Many));
+        Ok(Self { tokens, steps: Cell::new(MAX_STEPS) })
+    }
+
+    /// Whether it took more than [`MAX_STEPS`]. What it answered is of no use then.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.steps.get() == 0
     }
 
     /// Without the shortest or longest piece at the start that matches.
     pub(crate) fn trim_start<'a>(&self, value: &'a str, longest: bool) -> &'a str {
-        let end = match_length(&self.tokens, value.chars(), longest);
+        let end = match_length(&self.tokens, value.chars(), longest, &self.steps);
         end.and_then(|characters| value.get(byte_length(value.chars(), characters)..)).unwrap_or(value)
     }
 
     /// Without the shortest or longest piece at the end that matches.
     pub(crate) fn trim_end<'a>(&self, value: &'a str, longest: bool) -> &'a str {
         let reversed: Vec<Token> = self.tokens.iter().rev().copied().collect();
-        let end = match_length(&reversed, value.chars().rev(), longest);
+        let end = match_length(&reversed, value.chars().rev(), longest, &self.steps);
         let bytes = end.map_or(0, |characters| byte_length(value.chars().rev(), characters));
         value.get(..value.len() - bytes).unwrap_or(value)
     }
@@ -59,7 +74,10 @@ impl Pattern {
         let mut rest = value;
         let mut behind_match = false;
         loop {
-            let matched = match_length(&self.tokens, rest.chars(), true);
+            let matched = match_length(&self.tokens, rest.chars(), true, &self.steps);
+            if self.is_exhausted() {
+                return None;
+            }
             let length = matched.map_or(0, |characters| byte_length(rest.chars(), characters));
             // An empty match directly behind another one is none.
             if matched.is_some() && !(length == 0 && behind_match) {
@@ -87,7 +105,12 @@ fn byte_length(characters: impl Iterator<Item = char>, count: usize) -> usize {
 }
 
 /// How many characters from the start match all tokens: the fewest or the most.
-fn match_length(tokens: &[Token], characters: impl Iterator<Item = char>, longest: bool) -> Option<usize> {
+fn match_length(
+    tokens: &[Token],
+    characters: impl Iterator<Item = char>,
+    longest: bool,
+    steps: &Cell<usize>,
+) -> Option<usize> {
     // `alive[i]`: the first i tokens match what was read so far.
     let mut alive = vec![false; tokens.len() + 1];
     if let Some(first) = alive.first_mut() {
@@ -97,7 +120,8 @@ fn match_length(tokens: &[Token], characters: impl Iterator<Item = char>, longes
     let done = |alive: &[bool]| alive.last().copied().unwrap_or_default();
     let mut found = done(&alive).then_some(0);
     for (read, character) in characters.enumerate() {
-        if found.is_some() && !longest {
+        steps.set(steps.get().saturating_sub(alive.len()));
+        if steps.get() == 0 || (found.is_some() && !longest) {
             break;
         }
         let mut next = vec![false; alive.len()];

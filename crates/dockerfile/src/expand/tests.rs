@@ -225,6 +225,22 @@ fn replacements_in_replacements_do_not_multiply_for_ever() {
 }
 
 #[test]
+fn patterns_that_take_for_ever_are_refused() {
+    let value = |_: &str| Some("a".repeat(60_000));
+    let expander = Expander::new('\\', &value);
+    let many = "*a".repeat(2000);
+    for slow in [format!("${{a//{many}b/}}"), format!("${{a##{many}b}}"), format!("${{a%%b{many}}}")] {
+        let error = expander.word(&word(&slow)).expect_err("it takes hours");
+        assert!(matches!(error.kind(), ErrorKind::PatternTooSlow { .. }), "{error}");
+    }
+    // Stars in a row are one, and one pass over the longest value is nothing.
+    let stars = "*".repeat(100_000);
+    for quick in [format!("${{a##{stars}}}"), "${a//a/b}".to_owned(), "${a%%*b*}".to_owned()] {
+        expander.word(&word(&quick)).unwrap();
+    }
+}
+
+#[test]
 fn heredocs_keep_their_quotes() {
     let heredoc = |expand, strip_tabs| Heredoc {
         name: "EOF".to_owned(),

@@ -2,7 +2,7 @@
 //! stream, when, and lines without an end.
 
 use std::{
-    io::{self, BufRead, Write},
+    io::{self, BufRead, Read, Write},
     sync::{Mutex, PoisonError},
 };
 
@@ -13,6 +13,8 @@ use crate::{clock, events::Stream};
 
 /// Output longer than this without a line end is cut into pieces, as docker does.
 const LINE_BYTES_MAX: usize = 16 << 10;
+/// The longest line of a log: JSON takes six characters for some bytes.
+const LOG_LINE_BYTES_MAX: usize = 6 * LINE_BYTES_MAX + 1024;
 
 /// One piece of output: a line with its end, or what came before the stream ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,9 +97,15 @@ impl<W: Write> Inner<W> {
 /// The next line of a log; `None` at its present end. A line that is being written waits for the rest.
 pub fn read_line(reader: &mut dyn BufRead, partial: &mut Vec<u8>) -> io::Result<Option<LogLine>> {
     loop {
-        reader.read_until(b'\n', partial)?;
+        let room = LOG_LINE_BYTES_MAX.saturating_sub(partial.len());
+        Read::take(&mut *reader, room as u64).read_until(b'\n', partial)?;
         if !partial.ends_with(b"\n") {
-            return Ok(None);
+            if partial.len() < LOG_LINE_BYTES_MAX {
+                return Ok(None);
+            }
+            // No line of ours is that long: what follows is passed over up to the next line that is one.
+            partial.clear();
+            continue;
         }
         let line = serde_json::from_slice(partial);
         partial.clear();
@@ -128,6 +136,18 @@ mod tests {
         }
         let expected = [("stdout", "one\n"), ("stderr", "err\n"), ("stdout", "two\n"), ("stdout", "end")];
         assert_eq!(seen, expected.map(|(stream, text)| (stream.to_owned(), text.to_owned())));
+    }
+
+    #[test]
+    fn a_line_without_end_takes_no_memory_without_end() {
+        let last =
+            serde_json::to_vec(&LogLine { log: "end\n".into(), stream: "stdout".into(), time: "t".into() });
+        let bytes =
+            [b"x".repeat(10 * LOG_LINE_BYTES_MAX), b"\n".to_vec(), last.unwrap(), b"\n".to_vec()].concat();
+        let (mut reader, mut partial) = (&bytes[..], Vec::new());
+        let line = read_line(&mut reader, &mut partial).unwrap();
+        assert_eq!(line.map(|line| line.log).as_deref(), Some("end\n"));
+        assert!(partial.capacity() <= 2 * LOG_LINE_BYTES_MAX);
     }
 
     #[test]

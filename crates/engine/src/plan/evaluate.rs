@@ -75,6 +75,7 @@ impl<'p, 'a> Evaluation<'p, 'a> {
         };
         evaluation.state = evaluation.base(stage, node);
         evaluation.state.begin();
+        evaluation.unfold(evaluation.state.bytes())?;
         Ok(evaluation)
     }
 
@@ -206,8 +207,15 @@ impl<'p, 'a> Evaluation<'p, 'a> {
 
     /// A line of the image's history.
     pub(super) fn record(&mut self, step: Option<StepId>, created_by: String) -> Result<(), Error> {
+        let bytes = created_by.len();
         self.state.record(step, created_by);
-        Ok(())
+        self.unfold(bytes)
+    }
+
+    /// Counts so many bytes that the current instruction makes.
+    pub(super) fn unfold(&self, bytes: usize) -> Result<(), Error> {
+        self.planner.unfolded.add(bytes);
+        self.planner.unfolded.check(&self.text, self.instruction)
     }
 
     /// A word with its variables filled in.
@@ -231,8 +239,15 @@ impl<'p, 'a> Evaluation<'p, 'a> {
         ask: impl FnOnce(&Expander<'_>) -> Result<T, galley_dockerfile::Error>,
     ) -> Result<T, Error> {
         let environment = &self.state.environment;
-        let lookup = |name: &str| environment.get(name).map(ToOwned::to_owned);
-        ask(&Expander::new(self.text.escape, &lookup)).map_err(|error| self.text.error(&error))
+        let lookup = |name: &str| {
+            let value = environment.get(name)?;
+            self.planner.unfolded.add(value.len());
+            Some(value.to_owned())
+        };
+        let answer =
+            ask(&Expander::new(self.text.escape, &lookup)).map_err(|error| self.text.error(&error))?;
+        self.unfold(0)?;
+        Ok(answer)
     }
 
     /// How BuildKit shows an instruction whose words are expanded by the builder.

@@ -3,7 +3,9 @@
 use galley_dockerfile::{Command, Expander, Instruction, Stages};
 use galley_oci::Platform;
 
-use super::{PlanOptions, environment::Environment, options::EPOCH, text::Text, warnings::Warnings};
+use super::{
+    PlanOptions, environment::Environment, options::EPOCH, text::Text, unfolded::Unfolded, warnings::Warnings,
+};
 use crate::{Error, ErrorKind};
 
 /// Names that need no declaration: proxies for every RUN, and what steers the build itself.
@@ -57,6 +59,7 @@ fn with_args<'a>(
     text: &Text,
     given: impl Fn(&str) -> Option<&'a str>,
 ) -> Result<Environment, Error> {
+    let unfolded = Unfolded::default();
     for instruction in &stages.global_args {
         let Command::Arg(arg) = &instruction.command else { continue };
         for definition in &arg.definitions {
@@ -70,6 +73,8 @@ fn with_args<'a>(
                 }
                 (None, None) => continue,
             };
+            unfolded.add(value.len());
+            unfolded.check(text, instruction.span)?;
             environment.set(name, &value);
         }
     }

@@ -11,6 +11,7 @@ use super::{
     PlanOptions,
     environment::Environment,
     external::{External, Externals},
+    planner::INSTRUCTIONS_MAX,
     text::Text,
 };
 use crate::{Error, ErrorKind};
@@ -113,13 +114,18 @@ impl Graph<'_> {
         externals: &mut Externals<'_>,
     ) -> Result<BTreeMap<usize, Node>, Error> {
         externals.ask(&self.bases(&starts, externals));
-        let mut nodes = BTreeMap::new();
+        let (mut nodes, mut triggers) = (BTreeMap::new(), 0);
         let mut waiting = starts;
         while let Some(index) = waiting.pop() {
             let Some(stage) = self.stages.stages.get(index).filter(|_| !nodes.contains_key(&index)) else {
                 continue;
             };
             let node = self.node(stage, externals)?;
+            triggers += node.triggers.len();
+            if triggers > INSTRUCTIONS_MAX {
+                let message = format!("the bases bring more than {INSTRUCTIONS_MAX} triggers");
+                return Err(self.text.wrong(stage.instruction.span, message));
+            }
             self.needs(stage, &node, &mut waiting)?;
             nodes.insert(index, node);
         }

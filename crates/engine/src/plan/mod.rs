@@ -28,6 +28,7 @@ mod state;
 mod steps;
 mod surroundings;
 mod text;
+mod unfolded;
 mod warnings;
 
 use std::{path::PathBuf, sync::Arc};

@@ -21,12 +21,16 @@ use super::{
     state::State,
     steps::{NewStep, Steps},
     text::Text,
+    unfolded::Unfolded,
     warnings::Warnings,
 };
 use crate::{Error, ErrorKind, Place, plan::Operation, ports::ImageSource, remote::Address};
 
 /// More stages than anybody writes; a limit so that a hostile file cannot take all memory.
 const STAGES_MAX: usize = 10_000;
+
+/// More instructions than anybody writes, for the same reason, and more triggers of bases.
+pub(super) const INSTRUCTIONS_MAX: usize = 100_000;
 
 /// Plans what the asked target needs. Nothing is read but the options and what `sources` answers.
 pub fn plan(options: &PlanOptions, sources: &dyn ImageSource) -> Result<Plan, Error> {
@@ -95,6 +99,7 @@ impl Job<'_> {
             externals: Externals::new(options, self.sources),
             warnings,
             uses: BTreeMap::new(),
+            unfolded: Unfolded::default(),
             graph: first,
         };
         let mut targets = Vec::new();
@@ -184,6 +189,9 @@ fn check_stages(stages: &Stages, text: &Text) -> Result<(), Error> {
     if let Some(stage) = stages.stages.get(STAGES_MAX) {
         return Err(text.wrong(stage.instruction.span, format!("more than {STAGES_MAX} stages")));
     }
+    if let Some(instruction) = stages.instructions().nth(INSTRUCTIONS_MAX) {
+        return Err(text.wrong(instruction.span, format!("more than {INSTRUCTIONS_MAX} instructions")));
+    }
     Ok(())
 }
 
@@ -209,6 +217,7 @@ pub(super) struct Planner<'a> {
     pub(super) ignore: Option<(String, Ignore)>,
     /// By the number of the stage.
     pub(super) uses: BTreeMap<usize, Uses>,
+    pub(super) unfolded: Unfolded,
     done: BTreeMap<usize, State>,
 }
 
@@ -216,6 +225,7 @@ impl<'a> Planner<'a> {
     /// Goes on with another platform. Steps that are equal for several platforms are one.
     fn begin(&mut self, graph: Graph<'a>) {
         self.graph = graph;
+        self.unfolded = Unfolded::default();
         self.done.clear();
     }
 

@@ -61,6 +61,7 @@ impl Evaluation<'_, '_> {
 
     fn run_environment(&self, agent: Option<String>) -> Variables {
         let environment = self.state.environment.list();
+        self.planner.unfolded.add(size_of_val(&*environment));
         match agent.filter(|_| self.state.environment.get(AGENT_VARIABLE).is_none()) {
             None => environment,
             Some(socket) => {

@@ -5,6 +5,7 @@ mod corpus;
 mod documents;
 mod errors;
 mod golden;
+mod hostile;
 mod platforms;
 mod properties;
 mod speed;

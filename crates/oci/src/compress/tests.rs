@@ -1,4 +1,4 @@
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read};
 
 use proptest::prelude::*;
 
@@ -37,6 +37,25 @@ fn decode(bytes: Vec<u8>) -> Vec<u8> {
     let mut decoded = Vec::new();
     decoder(Box::new(Cursor::new(bytes))).unwrap().read_to_end(&mut decoded).unwrap();
     decoded
+}
+
+#[test]
+fn what_unpacks_to_too_much_ends_at_a_limit() {
+    let free = 1 << 20;
+    let read = |packed: Vec<u8>| {
+        let mut plain = decode::bounded(Box::new(Cursor::new(packed)), free).unwrap();
+        io::copy(&mut plain, &mut io::sink())
+    };
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        let zeros = |length| encode(&vec![0; length], compression, 1, 1 << 20);
+        let small = zeros(1 << 20);
+        assert_eq!(read(small).unwrap(), 1 << 20, "{compression:?}");
+        let bomb = zeros(64 << 20);
+        let said = read(bomb).unwrap_err().to_string();
+        assert!(said.ends_with("the limit is 1048576 bytes and 200 times its length"), "{said}");
+        let program = sample(8 << 20);
+        assert_eq!(read(encode(&program, compression, 1, 1 << 20)).unwrap(), 8 << 20, "{compression:?}");
+    }
 }
 
 const SIZES: &[usize] =

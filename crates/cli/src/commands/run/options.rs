@@ -2,8 +2,8 @@
 
 use std::{
     ffi::OsStr,
-    io::{self, IsTerminal},
-    path::PathBuf,
+    io::{self, IsTerminal, Read},
+    path::{Path, PathBuf},
 };
 
 use fs_err as fs;
@@ -20,6 +20,9 @@ use crate::{
     environment::Environment,
     failure::{Failure, Outcome, file},
 };
+
+/// The largest file of variables: a device has no end.
+const VARIABLES_BYTES_MAX: u64 = 16 << 20;
 
 /// All that Linux has.
 const SIGNALS: std::ops::RangeInclusive<i32> = 1..=64;
@@ -85,8 +88,7 @@ pub(in crate::commands) fn variables(
 ) -> Outcome<Vec<String>> {
     let mut variables = Vec::new();
     for path in files {
-        let text =
-            fs::read_to_string(path).map_err(|error| file("cannot read the file of variables", error))?;
+        let text = text_of(path)?;
         let lines =
             text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
         variables.extend(lines.filter_map(|line| variable(line, environment)));
@@ -98,6 +100,18 @@ pub(in crate::commands) fn variables(
         variables.extend(variable(text, environment));
     }
     Ok(variables)
+}
+
+fn text_of(path: &Path) -> Outcome<String> {
+    let failed = |error| file("cannot read the file of variables", error);
+    let mut text = String::new();
+    let opened = fs::File::open(path).map_err(failed)?;
+    opened.take(VARIABLES_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 <= VARIABLES_BYTES_MAX {
+        return Ok(text);
+    }
+    let why = format!("more than {VARIABLES_BYTES_MAX} bytes: it is no file of variables");
+    Err(Failure::usage(format!("{} has {why}", path.display())))
 }
 
 /// A name without a value is looked up; one that is not set is not given.

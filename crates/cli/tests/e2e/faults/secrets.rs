@@ -10,13 +10,16 @@ use galley_testkit::registry::{Auth, Lifetime, TokenAuth};
 
 use super::{super::Kitchen, *};
 
-/// The password, its two base64 forms in an `auth` and on its own, and what the token server hands out.
-const SECRETS: [&str; 5] = [
+/// The password, its two base64 forms in an `auth` and on its own, what the token server hands out, and what steps are given
+/// as files and variables.
+const SECRETS: [&str; 7] = [
     "s3cret-password",
     "cm9ib3Q6czNjcmV0LXBhc3N3b3Jk",
     "czNjcmV0LXBhc3N3b3Jk",
     "s3cret-token",
     "s3cret-identity",
+    "s3cret-of-a-file",
+    "s3cret-of-a-variable",
 ];
 
 fn holds_secret(bytes: &[u8]) -> Option<&'static str> {
@@ -150,6 +153,87 @@ fn whatever_fails_no_secret_is_said_or_kept() {
         succeeded(kitchen.command(&build).output().unwrap());
         no_secret_below(&kitchen.env.store());
     }
+}
+
+/// A kitchen with a secret in a file, and a build of `step`, which is given that and one of the environment.
+fn with_secrets(step: &str, arguments: &[&str]) -> Option<(Kitchen, Command)> {
+    let kitchen = Kitchen::new()?;
+    let file = kitchen.path("secret");
+    fs::write(&file, "s3cret-of-a-file").unwrap();
+    let mounts = "--mount=type=secret,id=file --mount=type=secret,id=variable,env=VARIABLE";
+    kitchen.dockerfile(&format!("FROM busybox\nRUN {mounts} {step}\nRUN echo after > /after\n"));
+    let file = format!("--secret=id=file,src={}", file.display());
+    let secrets = [file.as_str(), "--secret=id=variable,env=GIVEN"];
+    let mut command = kitchen.build_command(&[&secrets, arguments, &["."]].concat());
+    command.env("GIVEN", "s3cret-of-a-variable").env("RUST_BACKTRACE", "1");
+    Some((kitchen, command))
+}
+
+/// What the store and every command tell of what was built.
+fn told(kitchen: &Kitchen) -> Vec<Output> {
+    let commands: [&[&str]; 7] = [
+        &["history", "--no-trunc", "x"],
+        &["inspect", "x"],
+        &["images"],
+        &["report", "-o", "page.html"],
+        &["report", "--list"],
+        &["save", "-o", "saved.tar", "x"],
+        &["system", "df"],
+    ];
+    commands.iter().map(|words| kitchen.command(words).output().unwrap()).collect()
+}
+
+#[test]
+fn secrets_of_steps_are_in_no_file_and_no_message() {
+    let used = "grep -q ^s3cret- /run/secrets/file && test ${#VARIABLE} = 20 && echo seen > /seen";
+    // A step that works, one that fails, and one whose program is not there.
+    let fails = format!("{used} && exit 7");
+    for (step, progress, works) in [
+        (used, "plain", true),
+        (used, "rawjson", true),
+        (&fails, "plain", false),
+        ("/no/such/program", "rawjson", false),
+    ] {
+        let progress = format!("--progress={progress}");
+        let outputs = [
+            "-t=x",
+            "-o=type=image",
+            "-o=type=tar,dest=files.tar",
+            "-o=type=oci,dest=image.tar,compression=uncompressed",
+            "--metadata-file=metadata.json",
+            "--iidfile=id",
+            "--report=report.html",
+            &progress,
+        ];
+        let Some((kitchen, mut command)) = with_secrets(step, &outputs) else { return };
+        let output = command.output().unwrap();
+        assert_eq!(output.status.success(), works, "{}", text(&output));
+        no_secret(&kitchen, &output);
+        if works {
+            told(&kitchen).iter().for_each(|output| assert_eq!(holds_secret(text(output).as_bytes()), None));
+            no_secret(&kitchen, &output);
+            assert!(kitchen.env.work().join("saved.tar").exists());
+        }
+    }
+}
+
+#[test]
+fn a_killed_build_leaves_no_secret() {
+    let step = "cat /run/secrets/file > /dev/shm/copy; echo started; sleep 600";
+    let Some((kitchen, mut command)) = with_secrets(step, &["--progress=plain"]) else { return };
+    let log = kitchen.path("log");
+    command.stderr(fs::File::create(&log).unwrap().into_file());
+    let mut child = command.spawn().unwrap();
+    let said = |words: &str| fs::read_to_string(&log).unwrap().contains(words);
+    wait_for("the step", || said(" started\n"));
+    // While it runs there is none on the disk either.
+    no_secret_below(&kitchen.env.store());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_for("the end of its processes", || leftovers(&kitchen).is_empty());
+    no_secret_below(&kitchen.env.store());
+    no_secret_below(&kitchen.env.work());
+    assert_eq!(holds_secret(&fs::read(&log).unwrap()), None);
 }
 
 #[test]
