@@ -4,9 +4,8 @@ use super::{super::Kitchen, *};
 
 const BYTES_MAX: u64 = 64 << 20;
 
-/// The most memory the program had while it did this.
-fn peak(kitchen: &Kitchen, arguments: &[&str]) -> u64 {
-    let mut child = spawn(kitchen, arguments);
+/// The most memory that a program has until it ends.
+pub(super) fn peak_of(child: &mut std::process::Child) -> u64 {
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     while child.try_wait().unwrap().is_none() {
@@ -16,6 +15,13 @@ fn peak(kitchen: &Kitchen, arguments: &[&str]) -> u64 {
         peak = peak.max(kilobytes.unwrap_or(0) * 1024);
         thread::sleep(Duration::from_millis(2));
     }
+    peak
+}
+
+/// The most memory the program had while it did this.
+fn peak(kitchen: &Kitchen, arguments: &[&str]) -> u64 {
+    let mut child = spawn(kitchen, arguments);
+    let peak = peak_of(&mut child);
     succeeded(child.wait_with_output().unwrap());
     eprintln!("{} MiB: {arguments:?}", peak >> 20);
     peak
