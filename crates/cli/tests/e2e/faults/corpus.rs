@@ -410,7 +410,7 @@ fn bombs_take_little_memory() {
         std::io::Write::write_all(&mut packed, &bomb()).unwrap();
         kitchen.env.write("bomb", packed.finish().unwrap());
         let mut child = spawn(&kitchen, &["import", "bomb", "bomb"]);
-        let peak = super::memory::peak_of(&mut child);
+        let peak = memory::peak_of(&mut child);
         let said = text(&child.wait_with_output().unwrap());
         assert!(
             said.contains("what its paths, links and extended attributes have is limited"),
