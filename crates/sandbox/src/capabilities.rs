@@ -85,6 +85,11 @@ impl Capabilities {
         DOCKER.iter().fold(Self::none(), |set, name| set.with(name).unwrap_or(set))
     }
 
+    /// What this process has itself, and so the most that a sandbox of it can have.
+    pub fn permitted() -> Self {
+        Self(crate::sys::permitted_capabilities() & Self::all().0)
+    }
+
     /// The set with one more, named with or without `CAP_` in any case; `None` for an unknown name.
     #[must_use]
     pub fn with(self, name: &str) -> Option<Self> {

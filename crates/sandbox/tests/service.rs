@@ -29,33 +29,19 @@ fn plan(limits: &Limits) -> Option<CgroupPlan> {
     plan.ok()
 }
 
-/// The cgroups of galley that are left in any hierarchy below our own.
-fn leaves() -> usize {
-    let own = fs_err::read_to_string("/proc/self/cgroup").unwrap();
-    let mounts = fs_err::read_to_string("/proc/self/mountinfo").unwrap();
-    let points: Vec<&str> = mounts
-        .lines()
-        .filter(|line| line.contains(" - cgroup"))
-        .filter_map(|line| line.split(' ').nth(4))
-        .collect();
-    let paths: Vec<&str> = own.lines().filter_map(|line| line.splitn(3, ':').nth(2)).collect();
-    let dirs = points.iter().flat_map(|point| paths.iter().map(move |path| format!("{point}{path}")));
-    let names = dirs.filter_map(|dir| fs_err::read_dir(dir).ok()).flatten().flatten();
-    names.filter(|entry| entry.file_name().to_string_lossy().starts_with("galley-")).count()
-}
-
 fn privileged_memory_is_limited() {
     let kitchen = Kitchen::new();
     let Some(plan) = plan(&Limits { memory: Some(16 << 20), ..Limits::default() }) else { return };
     let mut spec = kitchen.shell("head -c 100000000 /dev/zero > /dev/shm/x");
     spec.shm_size = 1 << 30;
-    spec.cgroup = Some(plan);
+    spec.cgroup = Some(plan.clone());
     let (outcome, text) = run(&spec);
     assert!(!outcome.exit.success() && outcome.oom_killed, "{outcome:?}: {text}");
     spec.args = vec!["true".into()];
     let (outcome, text) = run(&spec);
     assert!(outcome.exit.success() && !outcome.oom_killed, "{outcome:?}: {text}");
-    assert_eq!(leaves(), 0);
+    assert_ne!(plan.directories().count(), 0);
+    assert!(plan.directories().all(|dir| !dir.exists()), "{plan:?}");
 }
 
 fn privileged_processes_are_limited() {

@@ -310,7 +310,7 @@ impl Left {
             .collect();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         Self {
-            mounts: mounts.lines().filter(|line| line.contains("galley") || line.contains(&marker)).count(),
+            mounts: mounts.lines().filter(|line| line.contains(&marker)).count(),
             namespaces: namespaces.len(),
             processes: processes.len(),
             cgroups: cgroups(parent),

@@ -39,6 +39,7 @@ pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Error
         service: Service { health: options.health.resolve(&defaults)?, ..options.service.clone() },
     };
     config.service.check()?;
+    config.service.check_rights(galley_sandbox::Capabilities::permitted())?;
     if options.remove && config.service.restart != Restart::No {
         return Err(Error::new(ErrorKind::Usage, "--rm and --restart contradict each other"));
     }

@@ -217,8 +217,19 @@ impl Service {
         self.capabilities().map(drop)
     }
 
+    /// Refuses what was asked for by name and `own`, which is what galley has itself, lacks.
+    pub(super) fn check_rights(&self, own: Capabilities) -> Result<(), Error> {
+        let named = self.cap_add.iter().filter(|name| !name.eq_ignore_ascii_case(ALL));
+        let Some(name) = named.into_iter().find(|name| !own.contains(name)) else { return Ok(()) };
+        let message = format!("--cap-add {name}: galley does not have this capability itself");
+        Err(Error::new(ErrorKind::Machine, message).help(
+            "give it to the container that galley runs in, or leave it out; --cap-add ALL is what there is",
+        ))
+    }
+
     /// Has a sandbox be so, but for its cgroup.
     pub(super) fn apply(&self, spec: &mut Spec) -> Result<(), Error> {
+        self.check_rights(Capabilities::permitted())?;
         spec.readonly_root = self.read_only;
         spec.capabilities = self.capabilities()?;
         spec.no_new_privileges = self.no_new_privileges;
@@ -313,6 +324,17 @@ mod tests {
         let most = set(&["ALL"], &["CAP_SYS_ADMIN"]).unwrap();
         assert!(!most.contains("SYS_ADMIN") && most.contains("SYS_BOOT"));
         assert!(set(&["NOTHING"], &[]).is_err() && set(&[], &["NOTHING"]).is_err());
+    }
+
+    #[test]
+    fn a_capability_that_galley_lacks_cannot_be_added_by_name() {
+        let said = |add: &str| {
+            let service = Service { cap_add: vec![add.to_owned()], ..Service::default() };
+            service.check_rights(Capabilities::docker_default()).map_err(|error| error.message.clone())
+        };
+        let refused = "--cap-add cap_sys_time: galley does not have this capability itself".to_owned();
+        assert_eq!(said("cap_sys_time"), Err(refused));
+        assert_eq!((said("chown"), said("all")), (Ok(()), Ok(())));
     }
 
     #[test]

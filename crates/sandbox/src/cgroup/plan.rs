@@ -55,6 +55,11 @@ impl Plan {
         machine.plan(limits, parent, &name)
     }
 
+    /// The directories that are made, one in each hierarchy; they are there for as long as the sandbox is.
+    pub fn directories(&self) -> impl Iterator<Item = &Path> {
+        self.leaves.iter().map(|leaf| leaf.dir.as_path())
+    }
+
     /// As it is sent to the helper process.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
