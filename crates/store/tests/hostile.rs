@@ -124,6 +124,10 @@ fn privileged_limits_have_names() {
     within(UnpackLimits { entries: 4, ..whole }, &deep).unwrap();
     let three = UnpackLimits { entries: 3, ..whole };
     refused(three, &deep, "a/b/c/d is too large: the number of entries is limited to 3");
+    // The directory it goes to and the three.
+    within(UnpackLimits { lookups: 4 + 3, ..whole }, &deep).unwrap();
+    let found = "is too large: what finding its directories takes is limited to";
+    refused(UnpackLimits { lookups: 3, ..whole }, &deep, &format!("a/b/c/d {found} 3"));
     // 1 + 3 + 5 + 7 bytes of paths.
     within(UnpackLimits { described: 16, ..whole }, &deep).unwrap();
     let described = "is too large: what its paths, links and extended attributes have is limited to";
@@ -131,9 +135,8 @@ fn privileged_limits_have_names() {
     let link = tar(&[T::symlink("l", "0123456789")]);
     refused(UnpackLimits { described: 10, ..whole }, &link, &format!("l {described} 10"));
     let linked = tar(&[T::directory("d"), T::symlink("l", "d/../d/../d"), T::file("l/x", b"")]);
-    within(UnpackLimits { lookups: 6, ..whole }, &linked).unwrap();
-    let five = UnpackLimits { lookups: 5, ..whole };
-    refused(five, &linked, "l/x is too large: what following its links takes is limited to 5");
+    within(UnpackLimits { lookups: 6 + 3, ..whole }, &linked).unwrap();
+    refused(UnpackLimits { lookups: 5, ..whole }, &linked, &format!("l/x {found} 5"));
 }
 
 /// The archive of one entry with extended headers: `x` with these records, then the entry.
@@ -202,7 +205,7 @@ fn privileged_links_do_not_make_paths_without_end() {
         archive.extend(&part[..part.len() - 1024]);
     }
     let said = within(whole, &archive).unwrap_err();
-    assert!(said.ends_with("links lead it to a path of more than 16384 bytes"), "{said}");
+    assert!(said.ends_with("its path has more than 4095 bytes, links followed"), "{said}");
 }
 
 #[test]
@@ -251,7 +254,7 @@ fn a_path_as_deep_as_paths_can_be_is_no_reason_to_panic() {
     if !is_root() {
         return;
     }
-    for depth in [1_000, 9_000] {
+    for depth in [1_000, 3_000, 9_000] {
         let record = |digits: usize| format!("{} path={}f\n", 2 * depth + 8 + digits, "d/".repeat(depth));
         let record = record(if depth < 4_990 { 4 } else { 5 });
         assert_eq!(record.len().to_string(), record.split(' ').next().unwrap());
@@ -262,9 +265,38 @@ fn a_path_as_deep_as_paths_can_be_is_no_reason_to_panic() {
         pack_too(&bytes, &UnpackOptions::layer(), &unpacked);
         match unpacked {
             Ok(tree) => assert_eq!(tree.entries().len(), depth + 2),
-            Err(error) => assert!(depth > 8_192, "{error}"),
+            Err(error) => assert!(depth > 2_048, "{error}"),
         }
     }
+}
+
+/// An archive of files, each at the `path` of its number.
+fn deep(count: usize, path: impl Fn(usize) -> String) -> Vec<u8> {
+    let mut archive = Vec::new();
+    for number in 0..count {
+        let part = extended(&[("path", &path(number))], TarEntry::file("short", b""));
+        archive.extend(&part[..part.len() - 1024]);
+    }
+    archive.resize(archive.len() + 1024, 0);
+    archive
+}
+
+#[test]
+fn privileged_directories_that_are_implied_cost_little_or_are_refused() {
+    if !is_root() {
+        return;
+    }
+    let whole = UnpackLimits::default();
+    // All but the last directory of each is there already.
+    let chain = "d/".repeat(1_000);
+    within(whole, &deep(100, |number| format!("{chain}{number}/f"))).unwrap();
+    // Each has its own: kilobytes ask for many times as much.
+    let own = deep(100, |number| format!("{number}/{chain}f"));
+    let said = within(UnpackLimits { lookups: 1 << 20, ..whole }, &own).unwrap_err();
+    assert!(said.ends_with("what finding its directories takes is limited to 1048576"), "{said:.100}");
+    let long = deep(1, |_| "d/".repeat(4_000) + "f");
+    let said = within(whole, &long).unwrap_err();
+    assert!(said.ends_with("its path has more than 4095 bytes, links followed"), "{said}");
 }
 
 #[test]

@@ -60,11 +60,18 @@ impl Cursor {
             return Ok(&self.root);
         }
         if self.current.as_ref().is_none_or(|(current, _)| current != path) {
-            self.current = None;
-            let opened = open_below(self.root.as_fd(), path).at("open", self.host_path(path))?;
+            let (from, rest) = self.nearest(path);
+            let opened = open_below(from, rest).at("open", self.host_path(path))?;
             self.current = Some((path.to_owned(), Arc::new(opened)));
         }
         Ok(self.current.as_ref().map_or(&self.root, |(_, handle)| handle))
+    }
+
+    /// What is open above `path`, and the rest of it: whoever goes down step by step does not begin at the root each time.
+    fn nearest<'a>(&self, path: &'a [u8]) -> (BorrowedFd<'_>, &'a [u8]) {
+        let below = |current: &[u8]| path.strip_prefix(current)?.strip_prefix(b"/");
+        let current = self.current.as_ref().and_then(|(path, handle)| Some((handle, below(path)?)));
+        current.map_or((self.root.as_fd(), path), |(handle, rest)| (handle.as_fd(), rest))
     }
 
     /// Closes the directory opened last: it may be another one soon.

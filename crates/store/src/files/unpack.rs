@@ -15,7 +15,7 @@ use galley_oci::{
     Entry, Kind, Meta, Time, Tree,
     archive::{Item, ItemKind, Reader, Whiteouts},
     erofs::{MAX_NAME_BYTES, MAX_TARGET_BYTES},
-    tree::{MAX_PATH_BYTES, compare_paths},
+    tree::compare_paths,
 };
 
 use self::{directory::Directory, packed::Packed, target::Target};
@@ -29,6 +29,13 @@ mod target;
 /// As the kernel does; more is a loop.
 const LINKS_MAX: usize = 40;
 
+/// The longest path in an archive, links followed: no program could name a longer one, and docker refuses it as well.
+/// Trees may have longer ones, for steps can make them name by name.
+const PATH_BYTES_MAX: usize = 4095;
+
+/// Looking up a path costs one, and one more for as many bytes of it: for its names, and for comparing it with others.
+const LOOKUP_BYTES: usize = 8;
+
 /// What an archive may need at most. A few kilobytes of it, compressed, can ask for any amount of each.
 #[derive(Clone, Copy, Debug)]
 pub struct UnpackLimits {
@@ -38,7 +45,7 @@ pub struct UnpackLimits {
     pub bytes: u64,
     /// Bytes of all paths, targets of links and extended attributes together: what the description holds in memory.
     pub described: u64,
-    /// Names that are looked up to follow links in the archive and to find directories that are not there yet.
+    /// Look-ups, of directories that entries go to, that they imply, and that links lead to; long paths count as several.
     pub lookups: u64,
     /// Bytes that holes of sparse files may have: an archive says as many as it likes in one header.
     pub holes: u64,
@@ -194,6 +201,7 @@ impl<T: Target> Unpacker<T> {
         if self.parent.as_ref().is_none_or(|(asked, _)| **asked != *parent) {
             let found = self.resolve(&item.path, parent, Implied::Allowed)?;
             let found = found.ok_or_else(|| bad(&item.path, "its directory is missing"))?;
+            self.look_up(&item.path, &found)?;
             self.make_parents(&found, item.meta.mtime)?;
             self.parent = Some((parent.into(), found));
         }
@@ -203,20 +211,18 @@ impl<T: Target> Unpacker<T> {
 
     /// Follows all links in `path`, `..` not leading above the root. `None` when the end is missing and must not be.
     fn resolve(&mut self, named: &[u8], path: &[u8], implied: Implied) -> Result<Option<Path>, StoreError> {
-        // A directory stands at its real path: nothing above it is a link.
-        if matches!(self.kind(path), Some(Kind::Directory { .. })) {
-            return Ok(Some(path.into()));
-        }
-        let mut done: Path = Box::default();
-        let mut todo: Vec<Path> = components(path);
+        let (above, rest) = path.split_at(self.known(path));
+        let mut done: Path = above.into();
+        let mut todo: Vec<Path> = components(rest);
         let mut links = 0;
         while let Some(name) = todo.pop() {
-            take(&mut self.left.lookups, 1, self.limits.lookups, "what following its links takes", named)?;
             if *name == *b".." {
                 done = split(&done).0.into();
+                self.look_up(named, &done)?;
                 continue;
             }
             let next = place(named, &done, &name)?;
+            self.look_up(named, &next)?;
             match self.kind(&next) {
                 Some(Kind::Directory { .. }) => done = next,
                 // A whiteout gives way to a directory that hides what the whiteout hid.
@@ -240,16 +246,30 @@ impl<T: Target> Unpacker<T> {
 
     /// Makes the directories of `path` that are missing, from the top; a path may be thousands of them deep.
     fn make_parents(&mut self, path: &[u8], mtime: Time) -> Result<(), StoreError> {
-        if path.is_empty() || matches!(self.kind(path), Some(Kind::Directory { .. })) {
-            return Ok(());
-        }
-        let slashes = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| at);
-        for end in slashes.chain([path.len()]) {
-            if !matches!(self.kind(&path[..end]), Some(Kind::Directory { .. })) {
-                self.directory(path[..end].into(), Meta { mtime, ..Meta::new(0o755) })?;
-            }
+        let known = self.known(path);
+        for end in ends(path).filter(|&end| end > known) {
+            self.look_up(path, &path[..end])?;
+            self.directory(path[..end].into(), Meta { mtime, ..Meta::new(0o755) })?;
         }
         Ok(())
+    }
+
+    /// How much of `path` is a directory already. Such a one stands at its real path, nothing above it is a link, and all
+    /// that is above it is one too: so every look halves what is left.
+    fn known(&self, path: &[u8]) -> usize {
+        let is_directory = |end: usize| matches!(self.kind(&path[..end]), Some(Kind::Directory { .. }));
+        if path.is_empty() || is_directory(path.len()) {
+            return path.len();
+        }
+        let ends: Vec<usize> = ends(path).collect();
+        let known = ends.partition_point(|&end| is_directory(end));
+        known.checked_sub(1).map_or(0, |last| ends[last])
+    }
+
+    /// Counts a look-up of `path`, for the entry `named`.
+    fn look_up(&mut self, named: &[u8], path: &[u8]) -> Result<(), StoreError> {
+        let cost = 1 + (path.len() / LOOKUP_BYTES) as u64;
+        take(&mut self.left.lookups, cost, self.limits.lookups, "what finding its directories takes", named)
     }
 
     fn kind(&self, path: &[u8]) -> Option<&Kind> {
@@ -439,6 +459,12 @@ fn relabelled(old: &Meta, header: Meta, kind: &Kind) -> Meta {
     Meta { mode, xattrs: header.xattrs.or_else(|| old.xattrs.clone()), ..header }
 }
 
+/// Where the names of a path end.
+fn ends(path: &[u8]) -> impl Iterator<Item = usize> {
+    let slashes = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| at);
+    slashes.chain([path.len()])
+}
+
 /// The components of a path, last first, without empty ones and `.`.
 fn components(path: &[u8]) -> Vec<Path> {
     let parts = path.rsplit(|&byte| byte == b'/');
@@ -455,8 +481,8 @@ fn place(named: &[u8], directory: &[u8], name: &[u8]) -> Result<Path, StoreError
         return Err(bad(named, format!("a name has {MAX_NAME_BYTES} bytes at most")));
     }
     let path = join(directory, name);
-    if path.len() > MAX_PATH_BYTES {
-        return Err(bad(named, format!("links lead it to a path of more than {MAX_PATH_BYTES} bytes")));
+    if path.len() > PATH_BYTES_MAX {
+        return Err(bad(named, format!("its path has more than {PATH_BYTES_MAX} bytes, links followed")));
     }
     Ok(path)
 }
