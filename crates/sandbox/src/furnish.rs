@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
 use crate::outcome::{MadeMountPoint, MountPointKind};
@@ -31,8 +31,12 @@ struct Laid {
     thing: OwnedFd,
     /// Where it was put.
     at: PathBuf,
+    /// The directory of that place, wherever it is moved.
+    directory: OwnedFd,
     /// What was there before.
     hidden: PathBuf,
+    /// Whether that was made for it.
+    was_missing: bool,
     /// Where it came from and goes back to.
     home: Option<PathBuf>,
 }
@@ -66,6 +70,7 @@ impl Furnished {
             FileType::Directory => MountPointKind::Directory,
             _ => MountPointKind::File,
         };
+        let known = self.made.len();
         let point = path::open_or_make(self.root.as_fd(), target, kind, &mut self.made)?;
         if (file_type(&point)? == FileType::Directory) != (kind == MountPointKind::Directory) {
             return Err(Errno::NOTDIR.into());
@@ -75,12 +80,14 @@ impl Furnished {
             return Err(Errno::BUSY.into());
         }
         let hidden = self.aside.join(format!("hidden-{}", self.laid.len()));
-        keeping_time(&at, || {
+        let directory = directory_of(&at)?;
+        keeping_time(&directory, || {
             rename(&at, &hidden)?;
             rename(thing, &at).inspect_err(|_| drop(rename(&hidden, &at)))
         })?;
         let home = (after == After::Return).then(|| thing.to_owned());
-        self.laid.push(Laid { thing: handle, at, hidden, home });
+        let was_missing = self.made.len() > known;
+        self.laid.push(Laid { thing: handle, at, directory, hidden, was_missing, home });
         Ok(())
     }
 
@@ -112,17 +119,24 @@ impl Laid {
         let stat = rustix::fs::fstat(&self.thing)?;
         if let Some(now_at) = whereabouts(&self.thing)? {
             let to = self.home.as_deref().unwrap_or(grave);
-            keeping_time(&now_at, || rename(&now_at, to))?;
+            keeping_time(&directory_of(&now_at)?, || rename(&now_at, to))?;
             if self.home.is_none() && is_linked(&stat) {
                 // It has another name somewhere in the root, where it would become part of what the step left.
                 return Err(io::Error::other("a file that was mounted got another name in the step"));
             }
         }
-        match keeping_time(&self.at, || rename(&self.hidden, &self.at)) {
-            // The directory above is gone, by the step's will, and so is what this was in it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
+        self.put_back()
+    }
+
+    /// By the open directory: the step may have left a link to anywhere in its place.
+    fn put_back(&self) -> io::Result<()> {
+        let above = whereabouts(&self.directory)?;
+        // A directory that is gone, by the step's will, takes along what was in it.
+        if above.is_none() || (self.was_missing && above.as_deref() != self.at.parent()) {
+            return Ok(());
         }
+        let name = self.at.file_name().unwrap_or_default();
+        keeping_time(&self.directory, || Ok(rustix::fs::renameat(CWD, &self.hidden, &self.directory, name)?))
     }
 }
 
@@ -154,16 +168,21 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
     Ok(rustix::fs::rename(from, to)?)
 }
 
-/// Does something in the directory above `path` that does not count as a change of it.
-fn keeping_time(path: &Path, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-    let parent = path.parent().unwrap_or(path);
-    let before = rustix::fs::stat(parent)?;
+/// The directory in which `path` is; nothing on the way to it is a link.
+fn directory_of(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path.parent().unwrap_or(path), flags, Mode::empty())?)
+}
+
+/// Does something in `directory` that does not count as a change of it.
+fn keeping_time(directory: &OwnedFd, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    let before = rustix::fs::fstat(directory)?;
     act()?;
     let times = Timestamps {
         last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
         last_modification: Timespec { tv_sec: before.st_mtime as i64, tv_nsec: before.st_mtime_nsec as i64 },
     };
-    Ok(rustix::fs::utimensat(CWD, parent, &times, AtFlags::empty())?)
+    Ok(rustix::fs::futimens(directory, &times)?)
 }
 
 #[cfg(test)]
@@ -231,6 +250,22 @@ mod tests {
         fs_err::remove_dir_all(bed.path("root/data")).unwrap();
         furnished.clear().unwrap();
         assert!(!bed.path("root/other/secrets/one").exists() && !bed.path("root/data").exists());
+    }
+
+    #[test]
+    fn links_that_the_step_made_lead_nowhere() {
+        let bed = Bed::new();
+        let mut furnished = bed.furnished();
+        furnished.lay(&bed.path("hosts"), Path::new("/etc/hosts"), After::Discard).unwrap();
+        furnished.lay(&bed.path("cache"), Path::new("/var/cache"), After::Return).unwrap();
+        for name in ["etc", "var"] {
+            fs_err::rename(bed.path("root").join(name), bed.path(&format!("root/old-{name}"))).unwrap();
+            fs_err::os::unix::fs::symlink(bed.path("gone"), bed.path("root").join(name)).unwrap();
+        }
+        furnished.clear().unwrap();
+        assert_eq!(fs_err::read_dir(bed.path("gone")).unwrap().count(), 0);
+        assert_eq!(bed.read("root/old-etc/hosts"), "image", "it went where its directory went");
+        assert!(bed.path("cache/kept").exists() && !bed.path("root/old-var/cache").exists());
     }
 
     #[test]

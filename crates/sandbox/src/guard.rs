@@ -9,6 +9,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::iter;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -93,20 +94,20 @@ pub(crate) fn end_all(mut spared: Vec<i32>) {
     loop {
         kill_orphans(spared.iter());
         // What was killed ends; its own children come here then, and are next.
-        let Some(ended) = sys::await_any() else { return };
-        spared.retain(|pid| *pid != ended.pid);
+        let Some(first) = sys::await_any() else { return };
+        for ended in iter::once(first).chain(iter::from_fn(sys::reap_any)) {
+            spared.retain(|pid| *pid != ended.pid);
+        }
     }
 }
 
-/// Kills the children of this process that are none of `spared`, and all below them.
+/// Kills the children of this process that are none of `spared`. What is below them comes here when they end. Only a child
+/// keeps its number until it is reaped here: that of anything further down may be another process's by now.
 pub(crate) fn kill_orphans<'a>(spared: impl Iterator<Item = &'a i32> + Clone) {
-    let mut left: Vec<i32> = children(getpid().as_raw_nonzero().get());
-    left.retain(|child| !spared.clone().any(|pid| pid == child));
-    while let Some(pid) = left.pop() {
-        left.extend(children(pid));
-        if let Some(pid) = Pid::from_raw(pid) {
+    for pid in children(getpid().as_raw_nonzero().get()) {
+        if let Some(child) = Pid::from_raw(pid).filter(|_| !spared.clone().any(|known| *known == pid)) {
             // Gone already, perhaps.
-            let _ = kill_process(pid, Signal::KILL);
+            let _ = kill_process(child, Signal::KILL);
         }
     }
 }

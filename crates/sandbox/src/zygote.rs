@@ -93,7 +93,11 @@ pub(crate) fn run(manner: Manner) -> i32 {
     drop(inherited);
     match manner {
         Manner::Namespaces => end_placed(children),
-        Manner::Chroot => guard::end_all(children.into_keys().collect()),
+        Manner::Chroot => {
+            guard::end_all(children.keys().copied().collect());
+            // Their cgroups go with them, when nothing is left in those.
+            drop(children);
+        }
     }
     i32::from(failed)
 }
@@ -177,14 +181,20 @@ fn reap(deaths: &OwnedFd, manner: Manner, children: &mut Children) {
     while let Some(ended) = sys::reap_any() {
         let Some(Running { status, placement, .. }) = children.remove(&ended.pid) else { continue };
         if manner == Manner::Chroot {
-            // A guard leaves nothing behind and has told the end, unless somebody killed it.
+            if ended.status == 0 {
+                // A guard that was not killed has told the end, and left nothing behind.
+                continue;
+            }
             guard::kill_orphans(children.keys());
-            continue;
         }
         let oom_killed = placement.as_ref().is_some_and(Placement::oom_killed);
         // Before the end is known: who waits for it finds nothing left.
         drop(placement);
         report(&status, &Status::Ended(ended.outcome(oom_killed)), &[]);
+    }
+    if manner == Manner::Chroot {
+        // What guards that were killed have left, and what that has left.
+        guard::kill_orphans(children.keys());
     }
 }
 

@@ -1,10 +1,12 @@
 //! Sandboxes where nothing can be mounted: a chroot, and a guard that ends what it leaves.
 
 use std::ffi::OsString;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use galley_sandbox::probe::{Rung, remembered, trial};
 use galley_sandbox::userns::in_user_namespace;
@@ -16,6 +18,7 @@ crate::tests![
     privileged_programs_run_in_another_root,
     privileged_nothing_is_left_of_a_step,
     privileged_nothing_is_left_when_the_helper_is_gone,
+    privileged_nothing_is_left_when_a_guard_is_gone,
     privileged_the_lowest_rung_is_found_by_trial,
 ];
 
@@ -123,6 +126,31 @@ fn privileged_nothing_is_left_when_the_helper_is_gone() {
     drop(spawner);
     await_gone(&left);
     drop(child);
+}
+
+/// A chain of processes, each of which starts the next one and ends: what is found below the guard is soon something else.
+fn privileged_nothing_is_left_when_a_guard_is_gone() {
+    if galley_sandbox::userns::has_one_id() {
+        // This rung has no supervisor.
+        return;
+    }
+    let kitchen = Kitchen::new();
+    let spawner = Spawner::start_chroot().unwrap();
+    let (stdin, mut go) = std::io::pipe().unwrap();
+    let script = "chain() { (chain 5234567 &); }; chain; chain; read go; kill -9 $PPID; sleep 5234567";
+    let handles = Handles { stdin: Some(stdin.as_fd()), ..Handles::default() };
+    let child = spawner.spawn(&spec(&kitchen, script), handles).unwrap();
+    // The second guard is made by the helper process while the first is there, and outlives it.
+    let (other, _reader) = start(&spawner, &spec(&kitchen, "sleep 6234567"));
+    go.write_all(b"go\n").unwrap();
+    assert_eq!(child.wait().unwrap().exit, Exit::Signal(9));
+    let start = Instant::now();
+    while processes_with("5234567") > 0 {
+        assert!(start.elapsed() < Duration::from_secs(20), "{} still run", processes_with("5234567"));
+        sleep(Duration::from_millis(20));
+    }
+    assert_ne!(processes_with("6234567"), 0);
+    drop(other);
 }
 
 fn privileged_the_lowest_rung_is_found_by_trial() {
