@@ -15,6 +15,7 @@ crate::tests![
     privileged_proc_is_restricted_wherever_the_image_has_it,
     privileged_no_working_directory_is_outside,
     privileged_no_program_is_outside,
+    privileged_nothing_outside_is_open_to_who_joins,
     privileged_a_directory_is_no_stream,
     privileged_parts_of_a_mount_stay_in_it_while_links_change,
 ];
@@ -92,6 +93,22 @@ fn privileged_no_program_is_outside() {
         for below in ["", "/bin/busybox", "/../bin/busybox", "/base/bin/busybox"] {
             let spec = kitchen.spec(&[&format!("/proc/self/fd/{number}{below}"), "cat", "/proc/self/exe"]);
             assert!(start(&spec).is_err(), "{:?}", spec.args);
+        }
+    }
+}
+
+/// The same two for another process of a sandbox, which is set up while the sandbox's own can look at it.
+fn privileged_nothing_outside_is_open_to_who_joins() {
+    let kitchen = kitchen();
+    let (host, _reader) = start(&kitchen.spec(&["sleep", "60"])).unwrap();
+    for number in 0..OPEN_FILES {
+        let link = format!("/proc/self/fd/{number}");
+        let mut spec = kitchen.spec(&["true"]);
+        spec.cwd = link.clone().into();
+        assert!(spawner().join(&host, &spec, Handles::default()).is_err(), "{link} is a directory");
+        for below in ["", "/bin/busybox"] {
+            let spec = kitchen.spec(&[&format!("{link}{below}"), "true"]);
+            assert!(spawner().join(&host, &spec, Handles::default()).is_err(), "{:?}", spec.args);
         }
     }
 }

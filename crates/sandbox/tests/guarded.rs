@@ -120,9 +120,15 @@ fn privileged_nothing_is_left_when_the_helper_is_gone() {
         start(&spawner, &spec(&kitchen, &format!("{}; sleep 4234567", leaves("4234567"))));
     let mut text = [0; 5];
     reader.read_exact(&mut text).unwrap();
-    let processes = descendants(std::process::id());
-    let left: Vec<_> = processes.into_iter().filter(|(_, command)| command.contains("4234567")).collect();
-    assert!(left.len() >= 5, "{left:?}");
+    // What was started in the background may take a while to be there.
+    let sleeping = |(_, command): &(u32, String)| command.contains("sleep\x004234567");
+    let left = loop {
+        let left: Vec<_> = descendants(std::process::id()).into_iter().filter(sleeping).collect();
+        if left.len() >= 5 {
+            break left;
+        }
+        sleep(Duration::from_millis(5));
+    };
     drop(spawner);
     await_gone(&left);
     drop(child);
