@@ -6,7 +6,7 @@ use fs_err as fs;
 use galley_oci::{Digest, Entry, Reference, Time, TimePolicy, Tree};
 use galley_store::{
     Checked, Export, ExportBlob, Image, ImageLayer, Origin, Origins, Record, Remote, Seen, Severity, Sharing,
-    Store, StoreError,
+    Store, StoreError, Thing,
 };
 
 use crate::support::{Fixture, directory, files, write};
@@ -186,6 +186,28 @@ fn an_image_that_lost_a_layer_is_named() {
     assert_eq!(repaired.images.len(), 1);
     assert_eq!(repaired.images[0].0, "app:latest");
     assert!(fixture.reopened().tags().unwrap().is_empty());
+}
+
+/// Before the barrier the document of an image can be on the disk and the bytes of its layers not.
+#[test]
+fn what_leads_to_a_layer_that_a_power_cut_may_have_hit_goes_with_it() {
+    let fixture = Fixture::new();
+    fill(&fixture.reopened());
+    let store = fixture.reopened();
+    let image = store.images().unwrap().remove(0);
+    let info = store.root().join("layers").join(image.layers[0].layer.hex()).join("info");
+    drop(store);
+    let text = fs::read_to_string(&info).unwrap();
+    let boot = text.split("\"boot\":\"").nth(1).unwrap().split('"').next().unwrap();
+    fs::write(&info, text.replace(boot, "0-1-2-3-4")).unwrap();
+    let store = fixture.reopened();
+    let repaired = store.repair(&check(&store)).unwrap();
+    drop(store);
+    let left = check(&fixture.reopened()).findings;
+    // A container whose image is gone is told again: only people remove containers.
+    let left: Vec<_> = left.iter().filter(|finding| finding.thing != Thing::Container).collect();
+    assert!(left.is_empty(), "{left:#?} after {repaired:#?}");
+    assert_eq!(repaired.images.len(), 1, "{repaired:?}");
 }
 
 #[test]

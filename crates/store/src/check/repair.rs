@@ -62,12 +62,12 @@ struct Repair<'a> {
 }
 
 impl Repair<'_> {
-    /// Layers that go: damaged ones that nobody uses, and those whose bytes are in them.
+    /// Layers that go: those that nobody uses and that are damaged, or that a power cut may have hit, and those whose bytes
+    /// are in them.
     fn lost_layers(&self, checked: &Checked) -> BTreeSet<Digest> {
-        let damaged = checked.findings.iter().filter(|finding| finding.thing == Thing::Layer);
-        let damaged = damaged.filter(|finding| finding.severity == Severity::Damaged);
+        let found = checked.findings.iter().filter(|finding| finding.thing == Thing::Layer);
         let mut lost: BTreeSet<Digest> =
-            damaged.filter_map(|finding| id_of(&finding.path, Algorithm::Blake3)).collect();
+            found.filter_map(|finding| id_of(&finding.path, Algorithm::Blake3)).collect();
         lost.retain(|id| !self.is_leased(id));
         let referring =
             self.inventory.layers.iter().filter(|(_, row)| row.what.iter().any(|id| lost.contains(id)));
@@ -86,7 +86,7 @@ impl Repair<'_> {
             .collect();
         for (id, image) in &self.inventory.images {
             if let Some(layer) = image.what.layers.iter().find(|layer| layers.contains(*layer)) {
-                lost.push((*id, format!("layer {layer} was damaged")));
+                lost.push((*id, format!("layer {layer} was lost")));
             }
         }
         lost.retain(|(id, _)| !self.is_leased(id));
