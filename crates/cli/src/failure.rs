@@ -3,6 +3,7 @@
 use std::{fmt, io};
 
 use galley_engine::{Error, ErrorKind};
+use galley_store::StoreError;
 
 use crate::exit;
 
@@ -57,8 +58,24 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::Error(error)
+        Self::Error(of_depth(error))
     }
+}
+
+/// Whatever was done when a path was too long: the person has to shorten it, and is told so in one way.
+fn of_depth(mut error: Error) -> Error {
+    let Some(message) = too_deep(&error).map(StoreError::to_string) else { return error };
+    (error.kind, error.message, error.source) = (ErrorKind::Input, message, None);
+    error.help("give its folders shorter names, have fewer of them in each other, or leave it out")
+}
+
+fn too_deep<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a StoreError> {
+    if let Some(found @ StoreError::TooDeep { .. }) = error.downcast_ref() {
+        return Some(found);
+    }
+    // Those of input and output have what they are about beside the chain.
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    inner.map(|inner| inner as _).or_else(|| error.source()).and_then(too_deep)
 }
 
 impl From<clap::Error> for Failure {
@@ -138,7 +155,7 @@ fn has_cause(error: &Error, is_it: impl Fn(&io::Error) -> bool) -> bool {
 }
 
 /// The store failed.
-pub(crate) fn store_error(error: galley_store::StoreError) -> Error {
+pub(crate) fn store_error(error: StoreError) -> Error {
     Error::new(ErrorKind::Store, "cannot use the store").because(error)
 }
 

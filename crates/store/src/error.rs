@@ -2,11 +2,17 @@
 
 use std::{
     io,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
 use galley_oci::Digest;
 use rustix::io::Errno;
+
+/// What the kernel takes of a path: `PATH_MAX` without the zero at its end.
+const PATH_BYTES_MAX: usize = 4095;
+/// So much of each end of a longer one is shown.
+const SHOWN_BYTES: usize = 80;
 
 /// An error of the store. Causes are kept as sources and not repeated in the text.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +28,14 @@ pub enum StoreError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// A file so deep in folders that the kernel cannot be told its path.
+    #[error(
+        "the path {} has {} bytes, and the kernel takes {PATH_BYTES_MAX} at once", shortened(path), path.as_os_str().len()
+    )]
+    TooDeep {
+        /// The file.
+        path: PathBuf,
     },
     /// The store was written by a newer program.
     #[error(
@@ -201,9 +215,27 @@ impl StoreError {
         matches!(self, Self::Io { source, .. } if full.contains(&source.kind()))
     }
 
+    /// What the kernel said about `path`.
+    #[must_use]
+    pub fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
+        let too_long = os_error_number(&source) == Some(Errno::NAMETOOLONG.raw_os_error());
+        if too_long && path.as_os_str().len() > PATH_BYTES_MAX {
+            return Self::TooDeep { path: path.to_owned() };
+        }
+        Self::Io { doing, path: path.to_owned(), source }
+    }
+
     pub(crate) fn damaged(what: &'static str, path: &Path, reason: impl ToString) -> Self {
         Self::Damaged { what, path: path.to_owned(), reason: reason.to_string() }
     }
+}
+
+/// Both ends of a path that is too long to be shown.
+fn shortened(path: &Path) -> String {
+    let bytes = path.as_os_str().as_bytes();
+    let (start, end) = (bytes.len().min(SHOWN_BYTES), bytes.len().saturating_sub(SHOWN_BYTES));
+    let text = |part: &[u8]| String::from_utf8_lossy(part).into_owned();
+    format!("{}…{}", text(&bytes[..start]), text(&bytes[end..]))
 }
 
 /// The kernel's number of an error, also of one that another crate has wrapped to add a path: such a one has its number
@@ -224,7 +256,7 @@ pub(crate) trait At<T> {
 
 impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
     fn at(self, doing: &'static str, path: impl AsRef<Path>) -> Result<T, StoreError> {
-        self.map_err(|error| StoreError::Io { doing, path: path.as_ref().to_owned(), source: error.into() })
+        self.map_err(|error| StoreError::io(doing, path.as_ref(), error.into()))
     }
 }
 
@@ -246,6 +278,17 @@ impl<T> Absent<T> for Result<T, Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_that_is_too_long_is_told_from_a_name_that_is() {
+        let told = |path: String| StoreError::io("open", Path::new(&path), Errno::NAMETOOLONG.into());
+        assert!(matches!(told("n".repeat(300)), StoreError::Io { .. }));
+        let deep = told(format!("/begin/{}/end", "n/".repeat(3000)));
+        assert!(matches!(deep, StoreError::TooDeep { .. }));
+        let said = deep.to_string();
+        assert!(said.contains("/begin/n/") && said.contains("n//end has 6011 bytes"), "{said}");
+        assert!(said.len() < 300, "{said}");
+    }
 
     #[test]
     fn a_broken_disk_is_not_the_archives_fault() {

@@ -17,18 +17,23 @@ use std::{
 
 use fs_err as fs;
 use galley_oci::{Entry, Kind, Time, TimePolicy};
-use galley_store::Content;
+use galley_store::{Content, StoreError};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 
 use super::files::Files;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, steps::files::store_error};
 
 /// Writes all `files` below `folder`.
 pub(super) fn write(files: &Files, times: TimePolicy, folder: &Path) -> Result<(), Error> {
     let failed = |path: &[u8], source: io::Error| {
         let kind = ErrorKind::Usage.unless_disk(&source);
         let path = folder.join(std::ffi::OsStr::from_bytes(path));
-        Error::new(kind, format!("cannot write the output {}", path.display())).because(source)
+        match StoreError::io("write", &path, source) {
+            StoreError::Io { source, .. } => {
+                Error::new(kind, format!("cannot write the output {}", path.display())).because(source)
+            }
+            too_deep => store_error(too_deep),
+        }
     };
     fs::create_dir_all(folder).map_err(|source| failed(b"", source))?;
     let root = open_folder(folder).map_err(|source| failed(b"", source))?;

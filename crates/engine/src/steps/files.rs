@@ -103,7 +103,8 @@ fn read_error(entry: &Entry, error: std::io::Error) -> Error {
 
 /// A failure of the store as the person sees it.
 pub(crate) fn store_error(error: galley_store::StoreError) -> Error {
-    let is_context = matches!(error, galley_store::StoreError::FileChanged { .. });
+    use galley_store::StoreError::{FileChanged, TooDeep};
+    let is_context = matches!(error, FileChanged { .. } | TooDeep { .. });
     let kind = if is_context { ErrorKind::Input } else { ErrorKind::Store };
     Error::new(kind, error.to_string()).because(error)
 }

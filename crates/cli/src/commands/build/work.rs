@@ -218,7 +218,9 @@ impl Job<'_> {
         match (made, kept) {
             (Ok(made), kept) => Ok((made, kept)),
             (Err(error), kept) => {
-                if let Err(second) = kept {
+                // A disk that failed the build fails what tells of it too: that is one failure.
+                let same = |second: &Error| (error.kind, second.kind) == (ErrorKind::Store, ErrorKind::Store);
+                if let Some(second) = kept.err().filter(|second| !same(second)) {
                     crate::message::print(&second.into());
                 }
                 Err(error)

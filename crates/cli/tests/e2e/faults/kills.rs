@@ -199,8 +199,8 @@ fn a_build_that_sends_its_cache() {
 
 #[test]
 #[ignore = "takes minutes"]
-fn everything_fifty_times() {
+fn everything_a_hundred_times() {
     for kill in [pulls, loads, pushes, builds_that_push, builds_with_a_cache] {
-        kill(60);
+        kill(120);
     }
 }

@@ -50,9 +50,17 @@ fn paths_of_more_than_four_thousand_bytes_are_refused() {
          name = b'\\xff' + b'n' * 254\n os.mkdir(name, dir_fd=at)\n at = os.open(name, os.O_RDONLY, dir_fd=at)\n\
          os.write(os.open('leaf', os.O_WRONLY | os.O_CREAT, dir_fd=at), b'leaf')";
     python(&kitchen, script);
-    kitchen.dockerfile("FROM busybox\nCOPY tree /tree\nRUN true\n");
-    let (_, said) = kitchen.build_fails(&["-t", "x", "."]);
-    assert!(said.contains("File name too long"), "{said}");
+    for file in ["FROM busybox\nCOPY tree /tree\nRUN true\n", "FROM scratch\nCOPY tree /tree\n"] {
+        kitchen.dockerfile(file);
+        for output in
+            ["type=image", "type=oci,dest=../x.tar", "type=tar,dest=../x.tar", "type=local,dest=../x"]
+        {
+            let (code, said) = kitchen.build_fails(&["-o", output, "."]);
+            assert_eq!(code, Some(1), "{output}: {said}");
+            assert!(said.contains("the kernel takes 4095") && said.contains("shorter names"), "{said}");
+            assert_eq!(said.matches("error: ").count(), 1, "{said}");
+        }
+    }
     sound(&kitchen);
     // As a build without this file.
     kitchen.env.write(".dockerignore", "tree/**/leaf");

@@ -288,11 +288,12 @@ fn try_out(
     if fails { Err(format!("{what}: {}", text(&output))) } else { Ok(what) }
 }
 
-/// The documented exit code, where it was, and why.
+/// The documented exit code, where it was, and why, once.
 fn tells(scene: &Scene, output: &Output, error: Errno) -> bool {
     let (said, why) = (text(output), std::io::Error::from(error).to_string());
     let place = scene.kitchen.env.path().to_str().unwrap();
-    output.status.code() == Some(4) && said.contains(&why) && said.contains(place)
+    let once = said.lines().filter(|line| line.starts_with("error")).count() == 1;
+    output.status.code() == Some(4) && said.contains(&why) && said.contains(place) && once
 }
 
 /// Nothing is left, nothing is damaged, and the next time it is right.
