@@ -132,7 +132,7 @@ impl SandboxRunner {
                 (sandbox::Source::Layers { layers, subpath: PathBuf::new() }, false)
             }
             MountSource::Tmpfs { size, writable } => {
-                (sandbox::Source::Tmpfs { size: *size, mode: 0o1777, noexec: false }, !writable)
+                (sandbox::Source::Tmpfs { size: *size, mode: Some(0o1777), noexec: false }, !writable)
             }
             MountSource::File { content, mode, uid, gid } => {
                 let (content, mode) = (content.to_vec(), *mode);

@@ -220,8 +220,8 @@ pub enum Source {
     Tmpfs {
         /// Its limit in bytes; the kernel's default (half of the memory) without one.
         size: Option<u64>,
-        /// Permissions of its root.
-        mode: u32,
+        /// Permissions of its root; without them those of the directory that it hides, or 1777.
+        mode: Option<u32>,
         /// Whether programs on it cannot be executed.
         noexec: bool,
     },

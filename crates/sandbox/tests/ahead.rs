@@ -31,7 +31,7 @@ const CHANGES: [Change; 10] = [
 ];
 
 fn empty(target: &str) -> Mount {
-    let source = Source::Tmpfs { size: None, mode: 0o755, noexec: false };
+    let source = Source::Tmpfs { size: None, mode: Some(0o755), noexec: false };
     Mount { target: target.into(), source, readonly: false }
 }
 

@@ -202,7 +202,7 @@ fn privileged_mounts_of_every_kind() {
     for name in ["discard", "discard-work"] {
         fs_err::create_dir(kitchen.path(name)).unwrap();
     }
-    let tmpfs = Source::Tmpfs { size: Some(1 << 20), mode: 0o1777, noexec: true };
+    let tmpfs = Source::Tmpfs { size: Some(1 << 20), mode: Some(0o1777), noexec: true };
     let discard = Writable { upper: kitchen.path("discard"), work: kitchen.path("discard-work") };
     let view = Layers { lowers: vec![kitchen.path("other").into()], writable: Some(discard) };
     let part = Source::Bind { path: kitchen.path("other"), subpath: "link/f".into(), recursive: false };
@@ -236,7 +236,7 @@ fn privileged_readonly_root() {
     let kitchen = Kitchen::new();
     let mut spec = kitchen.shell("(echo x > /x) 2>&1; echo y > /t/y; cat /t/y");
     spec.readonly_root = true;
-    let tmpfs = Source::Tmpfs { size: None, mode: 0o755, noexec: false };
+    let tmpfs = Source::Tmpfs { size: None, mode: Some(0o755), noexec: false };
     spec.mounts = vec![Mount { target: "/t".into(), source: tmpfs, readonly: false }];
     assert_eq!(output(&spec), "/bin/sh: can't create /x: Read-only file system\ny\n");
 }

@@ -176,10 +176,7 @@ const NO_TREE: &str = "a name of several platforms is one row; `inspect --platfo
 const NO_PART: &str = "a name goes with all its platforms";
 
 const IMAGES: [Flag; 2] = [value("filter", NO_FILTERS).short('f'), switch("tree", NO_TREE)];
-const PS: [Flag; 2] = [
-    value("filter", NO_FILTERS).short('f'),
-    switch("size", "sizes of containers are not counted").short('s'),
-];
+const PS: [Flag; 1] = [switch("size", "sizes of containers are not counted").short('s')];
 const LOGS: [Flag; 4] = [
     switch("details", NO_LOG_DRIVERS),
     value("since", "use --tail"),

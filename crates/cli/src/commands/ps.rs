@@ -1,3 +1,5 @@
+mod filter;
+
 use galley_engine::container::{
     self, Container, HealthState, HealthStatus, MountFrom, PublishedPort, Status,
 };
@@ -23,6 +25,9 @@ pub(crate) struct PsArgs {
     /// The newest one, whatever its state
     #[arg(short, long)]
     latest: bool,
+    /// Only these: id=, name=, label=, status=, exited=, health=, network=, volume=
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    filter: Vec<String>,
     #[command(flatten)]
     list: ListArgs,
 }
@@ -48,11 +53,12 @@ const COMMAND_CHARACTERS: usize = 20;
 
 /// Lists containers, the newest first.
 pub(crate) fn execute(arguments: &PsArgs, context: &Context) -> Outcome {
+    let filter = filter::Filter::parse(&arguments.filter)?;
     let containers = container::list(&context.store()?)?;
     let newest = if arguments.latest { Some(1) } else { arguments.last };
-    let everything = arguments.all || newest.is_some();
+    let everything = arguments.all || newest.is_some() || filter.shows_ended();
     let shown = containers.iter().filter(|container| everything || container.is_running());
-    let shown = shown.take(newest.unwrap_or(usize::MAX));
+    let shown = shown.filter(|container| filter.takes(container)).take(newest.unwrap_or(usize::MAX));
     let rows = shown.map(|container| row(container, arguments.list.no_trunc)).collect();
     Listing { headings: &HEADINGS, table: TABLE, rows }.print(&arguments.list)
 }

@@ -13,7 +13,9 @@ use super::{Kitchen, text};
 
 fn kitchen() -> Option<Kitchen> {
     let kitchen = Kitchen::new()?;
-    kitchen.dockerfile("FROM busybox\nRUN echo me:x:1000:1000::/home/me:/bin/sh >> /etc/passwd\n");
+    kitchen.dockerfile(
+        "FROM busybox\nRUN echo me:x:1000:1000::/home/me:/bin/sh >> /etc/passwd; mkdir -m 700 /secret\n",
+    );
     kitchen.build(&["-t", "app", "."]);
     Some(kitchen)
 }
@@ -79,6 +81,11 @@ fn processes_are_limited() {
     if !has_limits(&kitchen, "--pids-limit=10") {
         return;
     }
+    // Where programs look for it, and no further.
+    let look = "cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max 2>/dev/null; \
+                { echo 9 > /sys/fs/cgroup/pids/pids.max || echo 9 > /sys/fs/cgroup/pids.max; } 2>&1";
+    let (_, output) = said(&kitchen, &["run", "--rm", "--pids-limit=10", "app", "sh", "-c", look]);
+    assert!(output.starts_with("10\n") && output.contains("Read-only file system"), "{output}");
     let forks = "for i in 1 2 3 4 5 6; do sleep 5 & done; echo all";
     let (code, output) = said(&kitchen, &["run", "--rm", "--pids-limit", "4", "app", "sh", "-c", forks]);
     assert!(code != Some(0) && output.contains("fork") && !output.contains("all"), "{output}");
@@ -115,6 +122,9 @@ fn rights_are_taken_and_given() {
     };
     let root = "touch /x 2>/dev/null || echo refused; touch /run/x && echo written; stat -c %a /run";
     assert_eq!(run(&["--read-only", "--tmpfs", "/run:mode=750,size=1m"], root), "refused\nwritten\n750\n");
+    let modes = "stat -c %a /secret /new";
+    let hidden = ["--tmpfs=/secret", "--tmpfs=/new"];
+    assert_eq!(run(&hidden, modes), "700\n1777\n", "that of the directory below, as docker has it");
     let bounding = "grep CapBnd /proc/self/status | busybox tr -d '\\t'";
     assert_eq!(run(&["--cap-drop=all"], bounding), "CapBnd:0000000000000000\n");
     assert_eq!(run(&["--cap-drop=ALL", "--cap-add=CHOWN"], bounding), "CapBnd:0000000000000001\n");
@@ -206,6 +216,8 @@ fn further_processes_run_inside() {
     assert_eq!(exec(&["web", "nothing"]).0, Some(127));
     assert_eq!(exec(&["web", "/etc/passwd"]).0, Some(126));
     assert_eq!(exec(&["-u", "nobody-knows", "web", "true"]).0, Some(126));
+    assert_eq!(exec(&["web", "sh", "-c", "kill -9 $$"]).0, Some(137));
+    assert_eq!(exec(&["-u", "5:6", "web", "id", "-g"]).1, "6\n");
     assert_eq!(exec(&["-d", "web", "sh", "-c", "echo left > /left; sleep 1000"]).0, Some(0));
     wait_for("the file", || exec(&["web", "cat", "/left"]).1 == "left\n");
     // A user that was added since is known.
@@ -222,6 +234,38 @@ fn further_processes_run_inside() {
     kitchen.galley(&["stop", "-t", "0", "web"]);
     let (code, output) = exec(&["web", "true"]);
     assert!(code != Some(0) && output.contains("is not running"), "{output}");
+}
+
+/// What docker answered to the same command lines.
+#[test]
+fn lists_are_filtered_as_docker_does_it() {
+    let Some(kitchen) = kitchen() else { return };
+    kitchen.galley(&["create", "--name", "xf", "-l", "x=y", "-l", "z=1", "-v", "vol:/v", "app", "true"]);
+    said(&kitchen, &["run", "--name", "xe", "--network=none", "app", "sh", "-c", "exit 7"]);
+    kitchen.galley(&["run", "-d", "--name", "web-1", "app", "sleep", "1000"]);
+    let names = |arguments: &[&str]| {
+        let text = kitchen.galley(&[&["ps", "--format", "{{.Names}}"], arguments].concat());
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    for (arguments, expected) in [
+        (&["-f", "name=x"][..], &[][..]),
+        (&["-a", "-f", "name=x"], &["xe", "xf"]),
+        (&["-a", "-f", "name=^/xe$"], &["xe"]),
+        (&["-f", "status=exited"], &["xe"]),
+        (&["-f", "status=exited", "-f", "status=created"], &["xe", "xf"]),
+        (&["-f", "status=exited", "-f", "name=xf"], &[]),
+        (&["-a", "-f", "exited=7"], &["xe"]),
+        (&["-a", "-f", "label=x=y", "-f", "label=z"], &["xf"]),
+        (&["-a", "-f", "label=x=y", "-f", "label=none"], &[]),
+        (&["-a", "-f", "network=none"], &["xe"]),
+        (&["-a", "-f", "volume=vol"], &["xf"]),
+        (&["-a", "-f", "volume=/v"], &["xf"]),
+        (&["-f", "health=none"], &["web-1"]),
+        (&["-n", "1", "-f", "name=x"], &["xe"]),
+    ] {
+        assert_eq!(names(arguments), expected, "{arguments:?}");
+    }
+    kitchen.galley(&["rm", "-f", "web-1"]);
 }
 
 #[test]
@@ -253,6 +297,8 @@ fn health_is_checked_inside() {
     wait_for("a timeout", || health("slow", "Log").contains("exceeded timeout (0.1s)"));
     kitchen.galley(&["run", "-d", "--name", "none", "--no-healthcheck", "app", "sleep", "1000"]);
     assert!(!inspect(&kitchen, "none", "json .State").contains("Health"));
+    kitchen.galley(&["stop", "-t", "0", "web"]);
+    assert_eq!(health("web", "Status"), "unhealthy", "as docker says of what has ended");
     kitchen.galley(&["rm", "-f", "web", "slow", "none"]);
 }
 
@@ -382,6 +428,9 @@ fn starts(count: usize) {
     };
     (0..4).for_each(start);
     wait_for("the end of the first", || kitchen.galley(&["ps", "-aq"]).is_empty());
+    // Whoever removed the last of them is still busy with it.
+    let marker = kitchen.env.path().display().to_string();
+    wait_for("their processes", || processes(&marker).is_empty());
     let before = Left::of(&kitchen, &parent);
     (0..count).for_each(start);
     wait_for("the end of all", || kitchen.galley(&["ps", "-aq"]).is_empty());

@@ -201,7 +201,7 @@ fn serve(connection: &OwnedFd, config: &ContainerConfig, watch: &Watch) {
     }
 }
 
-fn said(error: &Error) -> (String, Option<String>) {
+pub(super) fn said(error: &Error) -> (String, Option<String>) {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
     (format!("{}{cause}", error.message), error.help.first().cloned())
 }

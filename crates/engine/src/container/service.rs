@@ -13,8 +13,6 @@ const MEMORY_MIN: u64 = 6 << 20;
 /// What the kernel takes as a period of processor time, and as a quota of it, in microseconds.
 const CPU_PERIOD: std::ops::RangeInclusive<u64> = 1000..=1_000_000;
 const CPU_QUOTA_MIN: i64 = 1000;
-/// A path that others may write to.
-const TMPFS_MODE: u32 = 0o1777;
 /// All capabilities at once.
 const ALL: &str = "ALL";
 
@@ -59,8 +57,8 @@ pub struct Tmpfs {
     pub target: String,
     /// Bytes; half of the memory without it.
     pub size: Option<u64>,
-    /// Permissions of its root.
-    pub mode: u32,
+    /// Permissions of its root; those of the directory that it hides without it.
+    pub mode: Option<u32>,
     /// Programs on it can be executed.
     pub exec: bool,
     /// It stays empty.
@@ -149,14 +147,15 @@ impl Tmpfs {
             return Err(format!("{target:?} is not the absolute path of a directory inside, and not /"));
         }
         let mut tmpfs =
-            Self { target: target.to_owned(), size: None, mode: TMPFS_MODE, exec: false, read_only: false };
+            Self { target: target.to_owned(), size: None, mode: None, exec: false, read_only: false };
         for option in options.split(',').filter(|option| !option.is_empty()) {
             match option.split_once('=') {
                 None => tmpfs.flag(option)?,
                 Some(("size", value)) => tmpfs.size = Some(size(value)?),
                 Some(("mode", value)) => {
                     let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o7777);
-                    tmpfs.mode = mode.ok_or_else(|| format!("{value:?} is no mode in octal digits"))?;
+                    let wrong = || format!("{value:?} is no mode in octal digits");
+                    tmpfs.mode = Some(mode.ok_or_else(wrong)?);
                 }
                 Some(_) => return Err(unknown_option(option)),
             }
@@ -303,9 +302,9 @@ mod tests {
     fn file_systems_in_memory_as_docker_reads_them() {
         let parse = |text: &str| Tmpfs::parse(text, |size| size.parse().map_err(|_| "no size".to_owned()));
         let plain = parse("/run").unwrap();
-        assert_eq!((plain.size, plain.mode, plain.exec, plain.read_only), (None, 0o1777, false, false));
+        assert_eq!((plain.size, plain.mode, plain.exec, plain.read_only), (None, None, false, false));
         let full = parse("/run:rw,exec,nosuid,size=4096,mode=750").unwrap();
-        assert_eq!((full.size, full.mode, full.exec), (Some(4096), 0o750, true));
+        assert_eq!((full.size, full.mode, full.exec), (Some(4096), Some(0o750), true));
         for wrong in ["run", "/", "/run:suid", "/run:size=x", "/run:mode=8", "/run:uid=5"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

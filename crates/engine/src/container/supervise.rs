@@ -14,7 +14,8 @@ use galley_sandbox::{CgroupPlan, Child, Handles, Pty, Spawner, TtySize};
 use galley_store::Store;
 
 use super::{
-    Container, ContainerState, HealthState, Phase, PublishedPort, Request, Service, control, exec, health,
+    Container, ContainerState, HealthState, HealthStatus, Phase, PublishedPort, Request, Service, control,
+    exec, health,
     log::LogWriter,
     network::Network,
     read_state, remove,
@@ -125,7 +126,9 @@ fn note_end(state: &mut ContainerState, ended: &Result<i32, NotStarted>) {
     state.pid = None;
     state.finished = Some(clock::now().rfc3339());
     state.exit_code = Some(code_of(ended));
-    state.error = ended.as_ref().err().map(|failure| failure.error.to_string());
+    state.error = ended.as_ref().err().map(|failure| exec::said(&failure.error).0);
+    // What has ended is not well, as docker has it.
+    state.health.iter_mut().for_each(|health| health.status = HealthStatus::Unhealthy);
 }
 
 /// Starts the program again as its policy says. The first start has to succeed.
@@ -172,6 +175,7 @@ fn run(
     })?;
     let network = Network::open(&container.config, &spawner, streams.warn)?;
     let mut spec = spec::spec(store, container, &network, streams.tty_size)?;
+    spec.mounts.extend(cgroup.iter().flat_map(CgroupPlan::mounts));
     (spec.cgroup, spec.cgroup_parent) = (cgroup, parent);
     let (stdout, stderr) = (Pipe::new()?, Pipe::new()?);
     let handles = Handles {

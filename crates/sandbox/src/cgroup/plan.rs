@@ -15,11 +15,15 @@ use super::hierarchy::{self, Hierarchy};
 use super::limits::Write;
 use super::{CgroupParent, FILE_MAX, Limits, read, unique_name, write};
 use crate::error::Refusal;
+use crate::spec::{Mount, Source};
 
 /// The cgroup below the top in which those of root's containers are.
 const TOP: &str = "galley";
 /// Where galley itself goes when it has to make room for cgroups below its own.
 const SUPERVISOR: &str = "galley-supervisor";
+
+/// Where cgroups are looked for.
+const SHOWN: &str = "/sys/fs/cgroup";
 
 /// The longest description of a plan that is sent.
 pub(crate) const PLAN_MAX: usize = 64 << 10;
@@ -37,6 +41,8 @@ pub struct Plan {
 pub(super) struct Leaf {
     pub(super) dir: PathBuf,
     pub(super) legacy: bool,
+    /// Of version 1; of version 2 nobody asks.
+    pub(super) controllers: Vec<String>,
     pub(super) writes: Vec<Write>,
 }
 
@@ -58,6 +64,24 @@ impl Plan {
     /// The directories that are made, one in each hierarchy; they are there for as long as the sandbox is.
     pub fn directories(&self) -> impl Iterator<Item = &Path> {
         self.leaves.iter().map(|leaf| leaf.dir.as_path())
+    }
+
+    /// What shows a sandbox its own cgroup, where programs look for their limits; it cannot change them.
+    pub fn mounts(&self) -> Vec<Mount> {
+        let shown = |dir: &Path, below: &str| Mount {
+            target: Path::new(SHOWN).join(below),
+            source: Source::Bind { path: dir.to_owned(), subpath: PathBuf::new(), recursive: false },
+            readonly: true,
+        };
+        let (legacy, unified): (Vec<&Leaf>, Vec<&Leaf>) = self.leaves.iter().partition(|leaf| leaf.legacy);
+        let at = if legacy.is_empty() { "" } else { "unified" };
+        let folder = Source::Tmpfs { size: Some(4096), mode: Some(0o755), noexec: true };
+        let folder = Mount { target: SHOWN.into(), source: folder, readonly: false };
+        let by_name =
+            |leaf: &'_ Leaf| leaf.controllers.iter().map(|name| shown(&leaf.dir, name)).collect::<Vec<_>>();
+        let mounts = (!legacy.is_empty()).then_some(folder).into_iter();
+        let mounts = mounts.chain(legacy.into_iter().flat_map(by_name));
+        mounts.chain(unified.into_iter().map(|leaf| shown(&leaf.dir, at))).collect()
     }
 
     /// As it is sent to the helper process.
@@ -91,7 +115,7 @@ impl Machine {
                         Some(parent) => hierarchy.point.join(parent.path()),
                         None => self.own(hierarchy).ok_or(Refusal::Elsewhere { controller })?,
                     };
-                    add_leaf(&mut plan, base.join(name), writes)?;
+                    add_leaf(&mut plan, base.join(name), controller, writes)?;
                 }
                 None => unified.push((controller, writes)),
             }
@@ -102,7 +126,7 @@ impl Machine {
             let base = self.place(hierarchy, &controllers, parent)?;
             plan.enable = enabling(&hierarchy.point, &base, &controllers);
             let writes = unified.into_iter().flat_map(|(_, writes)| writes).collect();
-            plan.leaves.push(Leaf { dir: base.join(name), legacy: false, writes });
+            plan.leaves.push(Leaf { dir: base.join(name), legacy: false, controllers: Vec::new(), writes });
         }
         Ok(plan)
     }
@@ -163,16 +187,17 @@ impl Machine {
 }
 
 /// Several controllers may share a hierarchy of version 1.
-fn add_leaf(plan: &mut Plan, dir: PathBuf, writes: Vec<Write>) -> Result<(), Refusal> {
+fn add_leaf(plan: &mut Plan, dir: PathBuf, controller: &str, writes: Vec<Write>) -> Result<(), Refusal> {
     if let Some(leaf) = plan.leaves.iter_mut().find(|leaf| leaf.dir == dir) {
         leaf.writes.extend(writes);
+        leaf.controllers.push(controller.to_owned());
         return Ok(());
     }
     let there = dir.ancestors().skip(1).find(|dir| is_directory(dir)).unwrap_or(Path::new("/"));
     if !may_write(there) {
         return Err(Refusal::ReadOnly { dir: there.to_owned() });
     }
-    plan.leaves.push(Leaf { dir, legacy: true, writes });
+    plan.leaves.push(Leaf { dir, legacy: true, controllers: vec![controller.to_owned()], writes });
     Ok(())
 }
 

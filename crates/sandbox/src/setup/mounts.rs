@@ -84,7 +84,8 @@ impl Builder {
         let made = match &mount.source {
             Source::Bind { path, subpath, recursive } => bind(path, subpath, *recursive)?,
             Source::Tmpfs { size, mode, noexec } => {
-                tmpfs(*size, *mode, *noexec).step_at(SetupStep::MountTmpfs, target)?
+                tmpfs(*size, mode.unwrap_or_else(|| self.mode(target)), *noexec)
+                    .step_at(SetupStep::MountTmpfs, target)?
             }
             Source::Layers { layers, subpath } => self.layers(layers, subpath)?,
             Source::File { content, mode, uid, gid } => {
@@ -95,6 +96,12 @@ impl Builder {
         let flags = NODEV | if mount.readonly { RDONLY } else { 0 };
         sys::add_mount_flags(made.as_fd(), flags, recursive).step_at(SetupStep::SetMountFlags, target)?;
         self.attach(made.as_fd(), target)
+    }
+
+    /// Permissions of the directory at a path of the new root; those of /tmp where there is none.
+    fn mode(&self, path: &Path) -> u32 {
+        let stat = self.open(path).and_then(|there| Ok(rustix::fs::fstat(there)?));
+        stat.map_or(0o1777, |stat| stat.st_mode & 0o7777)
     }
 
     fn layers(&mut self, layers: &Layers, subpath: &Path) -> Result<OwnedFd, SetupError> {

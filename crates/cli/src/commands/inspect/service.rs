@@ -53,9 +53,10 @@ fn security(service: &Service) -> Value {
 
 fn tmpfs(service: &Service) -> Value {
     let options = |it: &galley_engine::container::Tmpfs| {
-        let size = it.size.map(|bytes| format!("size={bytes},")).unwrap_or_default();
+        let size = it.size.map(|bytes| format!(",size={bytes}")).unwrap_or_default();
         let words = [if it.read_only { "ro" } else { "rw" }, if it.exec { "exec" } else { "noexec" }];
-        Value::String(format!("{},{size}mode={:o}", words.join(","), it.mode))
+        let mode = it.mode.map(|mode| format!(",mode={mode:o}")).unwrap_or_default();
+        Value::String(format!("{}{size}{mode}", words.join(",")))
     };
     let all: Map<String, Value> = service.tmpfs.iter().map(|it| (it.target.clone(), options(it))).collect();
     if all.is_empty() { Value::Null } else { Value::Object(all) }
