@@ -122,8 +122,9 @@ context_of_builds() {
 
 # digest RUNG DOCUMENT: of its reproducible build there.
 digest() {
-  local meta=$folder/$1/$2.json
-  on "$1" env SOURCE_DATE_EPOCH=1600000000 "$folder/galley" --root "$folder/$1/store" build --progress=plain --reproducible --network=none \
+  local meta=$folder/$1/$2.json network=none
+  [[ $1 != pod ]] || network=host # there is no other
+  on "$1" env SOURCE_DATE_EPOCH=1600000000 "$folder/galley" --root "$folder/$1/store" build --progress=plain --reproducible --network="$network" \
     -f "$folder/context/$2.Dockerfile" -o "type=oci,dest=$folder/$1/$2.tar" --metadata-file "$meta" "$folder/context" >"$folder/$1.$2.log" 2>&1 &&
     python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["containerimage.digest"])' "$meta"
 }
