@@ -17,7 +17,7 @@ fn stack(files: &[&str]) -> Stack {
             None => (*file, Kind::Fifo),
         };
         for (end, _) in path.match_indices('/') {
-            if !entries.iter().any(|known| &*known.path == path[..end].as_bytes()) {
+            if !entries.iter().any(|known| *known.path == path.as_bytes()[..end]) {
                 entries.push(entry(&path[..end], Kind::Directory { opaque: false }));
             }
         }
