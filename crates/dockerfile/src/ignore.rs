@@ -13,6 +13,9 @@
 //!                         or as soon as something below it is
 //! ```
 
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
 use crate::error::Error;
 use crate::glob::{self, Characters, Token, bad_pattern};
 use crate::span::Span;
@@ -20,16 +23,58 @@ use crate::span::Span;
 /// The largest ignore file that is read.
 pub const MAX_BYTES: usize = 4 << 20;
 
+/// The most patterns with wildcards: each is compared with each path, and contexts have many. Others are looked up.
+pub const MAX_WILDCARDS: usize = 10_000;
+
 /// An ordered list of patterns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ignore {
     patterns: Vec<Pattern>,
+    /// The places of those that are no more than their text, by that.
+    exact: HashMap<Vec<u8>, Vec<usize>>,
+    /// The places of all others.
+    wild: Vec<usize>,
+    /// The texts of `exact` that readmit.
+    readmitted: BTreeSet<Vec<u8>>,
 }
 
 /// What is known about a folder: which patterns match it or one above it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FolderState {
-    matched: Vec<bool>,
+    matched: Option<Arc<Matched>>,
+}
+
+/// The places of patterns that match a folder, in order, and those that match what is above it.
+#[derive(Debug, PartialEq, Eq)]
+struct Matched {
+    rules: Vec<usize>,
+    above: Option<Arc<Self>>,
+}
+
+impl FolderState {
+    /// All that match, folder by folder.
+    fn rules(&self) -> impl Iterator<Item = &[usize]> {
+        let first = self.matched.as_deref();
+        std::iter::successors(first, |matched| matched.above.as_deref()).map(|matched| &*matched.rules)
+    }
+
+    /// The last that matches and stands before `end`.
+    fn last_before(&self, end: usize) -> Option<usize> {
+        let last = |rules: &[usize]| rules.get(..rules.partition_point(|&rule| rule < end))?.last().copied();
+        self.rules().filter_map(last).max()
+    }
+
+    fn has(&self, rule: usize) -> bool {
+        self.rules().any(|rules| rules.binary_search(&rule).is_ok())
+    }
+
+    /// The state of a folder below, which `rules` match as well.
+    fn below(&self, rules: Vec<usize>) -> Self {
+        if rules.is_empty() {
+            return self.clone();
+        }
+        Self { matched: Some(Arc::new(Matched { rules, above: self.matched.clone() })) }
+    }
 }
 
 /// What the patterns say of a path, and which of them it is that says so.
@@ -81,24 +126,46 @@ impl Ignore {
         let mark = b"\xEF\xBB\xBF";
         let text = bytes.strip_prefix(mark).unwrap_or(bytes);
         let mut offset = bytes.len() - text.len();
-        let mut patterns = Vec::new();
+        let mut ignore = Self::default();
         for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
             let span = Span::new(offset, offset + line.len());
             offset += line.len() + 1;
             if !line.starts_with(b"#") {
                 let pattern = Pattern::new(index + 1, &without_leading_slash(line), span)?;
-                patterns
-                    .extend(pattern.map(|pattern| Pattern { text: line.trim_ascii().to_vec(), ..pattern }));
+                if let Some(pattern) = pattern {
+                    ignore.add(Pattern { text: line.trim_ascii().to_vec(), ..pattern }, span)?;
+                }
             }
         }
-        Ok(Self { patterns })
+        Ok(ignore)
     }
 
     /// Patterns given one by one, as with `--exclude`.
     pub fn from_patterns<'a>(patterns: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, Error> {
-        let read = patterns.into_iter().enumerate();
-        let read = read.map(|(index, text)| Pattern::new(index + 1, text, Span::new(0, text.len())));
-        Ok(Self { patterns: read.filter_map(Result::transpose).collect::<Result<_, _>>()? })
+        let mut ignore = Self::default();
+        for (index, text) in patterns.into_iter().enumerate() {
+            let span = Span::new(0, text.len());
+            if let Some(pattern) = Pattern::new(index + 1, text, span)? {
+                ignore.add(pattern, span)?;
+            }
+        }
+        Ok(ignore)
+    }
+
+    fn add(&mut self, pattern: Pattern, span: Span) -> Result<(), Error> {
+        let place = self.patterns.len();
+        if let Matcher::Exact(text) = &pattern.matcher {
+            self.exact.entry(text.clone()).or_default().push(place);
+            if pattern.readmits {
+                self.readmitted.insert(text.clone());
+            }
+        } else if self.wild.len() < MAX_WILDCARDS {
+            self.wild.push(place);
+        } else {
+            return Err(bad_pattern(&pattern.text, "no more than 10000 patterns may have wildcards", span));
+        }
+        self.patterns.push(pattern);
+        Ok(())
     }
 
     /// Whether there are no patterns.
@@ -149,7 +216,7 @@ impl Ignore {
 
     /// The state above everything.
     pub fn root(&self) -> FolderState {
-        FolderState { matched: vec![false; self.patterns.len()] }
+        FolderState::default()
     }
 
     /// Whether an entry of a folder is ignored, and, if it is a folder, the state for its entries. `path` is the whole
@@ -161,27 +228,50 @@ impl Ignore {
 
     /// As [`check`](Self::check), and which pattern it is.
     pub fn decide(&self, folder: &FolderState, path: &[u8]) -> (Verdict, FolderState) {
-        let mut verdict = Verdict::default();
-        let mut matched = Vec::with_capacity(self.patterns.len());
-        for (index, pattern) in self.patterns.iter().enumerate() {
-            let above = folder.matched.get(index).copied().unwrap_or_default();
+        let mut matched: Vec<usize> = Vec::new();
+        let exact = self.exact.get(path).map_or(&[][..], Vec::as_slice);
+        for index in in_order(&self.wild, exact) {
+            let Some(pattern) = self.patterns.get(index) else { continue };
+            let decided = folder.last_before(index).max(matched.last().copied());
             // A pattern that would change nothing is not looked at, and does not count for what is below: Docker
             // does the same, and its results depend on it.
-            let matches = above || (pattern.readmits == verdict.ignored && pattern.matcher.matches(path));
-            matched.push(matches);
-            if matches {
-                verdict = Verdict { ignored: !pattern.readmits, rule: Some(index) };
+            let matches = pattern.readmits == self.ignores(decided) && pattern.matcher.matches(path);
+            if matches && !folder.has(index) {
+                matched.push(index);
             }
         }
-        (verdict, FolderState { matched })
+        let rule = folder.last_before(usize::MAX).max(matched.last().copied());
+        (Verdict { ignored: self.ignores(rule), rule }, folder.below(matched))
+    }
+
+    /// Whether a path is ignored of which this rule decides.
+    fn ignores(&self, rule: Option<usize>) -> bool {
+        rule.and_then(|rule| self.patterns.get(rule)).is_some_and(|pattern| !pattern.readmits)
     }
 
     /// Whether something below an ignored folder could be taken back by a `!` pattern. `false` is certain, so that the
     /// folder can be skipped whole.
     pub fn may_readmit_below(&self, folder: &[u8]) -> bool {
         let below = [folder, b"/"].concat();
-        self.patterns.iter().any(|pattern| pattern.readmits && pattern.matcher.could_match_below(&below))
+        let mut wild = self.wild.iter().filter_map(|&index| self.patterns.get(index));
+        let mut exact = self.readmitted.range(below.clone()..);
+        exact.next().is_some_and(|text| text.starts_with(&below))
+            || wild.any(|pattern| pattern.readmits && pattern.matcher.could_match_below(&below))
     }
+}
+
+/// The numbers of two lists that are in order, in order.
+fn in_order<'a>(mut one: &'a [usize], mut other: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
+    std::iter::from_fn(move || {
+        let from_one = match (one.first(), other.first()) {
+            (Some(a), Some(b)) => a < b,
+            (a, _) => a.is_some(),
+        };
+        let list = if from_one { &mut one } else { &mut other };
+        let (first, rest) = list.split_first()?;
+        *list = rest;
+        Some(*first)
+    })
 }
 
 impl Pattern {

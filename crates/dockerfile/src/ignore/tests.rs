@@ -1,6 +1,6 @@
 //! The rules of ignore files, and that pruning by them loses nothing.
 
-use super::{Ignore, clean};
+use super::{Ignore, MAX_WILDCARDS, clean};
 use proptest::prelude::*;
 
 fn ignore(text: &str) -> Ignore {
@@ -201,7 +201,54 @@ fn pattern_file() -> impl Strategy<Value = String> {
     prop::collection::vec("!?[ab*?/]{1,6}", 0..6).prop_map(|lines| lines.join("\n"))
 }
 
+/// The rule that decides of `path` when every pattern is compared, in order, with it and with all that is above it.
+fn decided_plainly(ignore: &Ignore, path: &str) -> Option<usize> {
+    let mut above = vec![false; ignore.patterns.len()];
+    let mut rule = None;
+    for end in path.match_indices('/').map(|(at, _)| at).chain([path.len()]) {
+        let mut ignored = false;
+        rule = None;
+        for (index, pattern) in ignore.patterns.iter().enumerate() {
+            let matches = pattern.readmits == ignored && pattern.matcher.matches(&path.as_bytes()[..end]);
+            above[index] |= matches;
+            if above[index] {
+                (ignored, rule) = (!pattern.readmits, Some(index));
+            }
+        }
+    }
+    rule
+}
+
+#[test]
+fn patterns_without_wildcards_are_looked_up() {
+    let text: String = (0..100_000).map(|number| format!("d/{number}\n!e/{number}\n")).collect();
+    let ignore = ignore(&text);
+    for number in 0..20_000 {
+        assert!(ignore.matches(format!("d/{number}/f").as_bytes()));
+        assert!(!ignore.matches(format!("e/{number}").as_bytes()));
+        assert!(!ignore.may_readmit_below(format!("d/{number}").as_bytes()));
+    }
+    assert!(ignore.may_readmit_below(b"e"));
+}
+
+#[test]
+fn patterns_with_wildcards_are_limited() {
+    let text = |count: usize| (0..count).map(|number| format!("*{number}\n")).collect::<String>();
+    assert!(Ignore::parse(text(MAX_WILDCARDS).as_bytes()).is_ok());
+    let error = Ignore::parse(text(MAX_WILDCARDS + 1).as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("no more than 10000 patterns may have wildcards"), "{error}");
+    assert!(error.to_string().contains("*10000"), "{error}");
+}
+
 proptest! {
+    /// What is looked up decides as comparing would.
+    #[test]
+    fn looking_up_changes_nothing(text in pattern_file(), path in "[ab](/[ab]{1,2}){0,3}") {
+        if let Ok(ignore) = Ignore::parse(text.as_bytes()) {
+            prop_assert_eq!(ignore.verdict(path.as_bytes()).rule, decided_plainly(&ignore, &path), "{:?} {}", text, path);
+        }
+    }
+
     #[test]
     fn foreign_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), path in prop::collection::vec(any::<u8>(), 0..40)) {
         if let Ok(ignore) = Ignore::parse(&bytes) {
