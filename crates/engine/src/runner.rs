@@ -36,6 +36,7 @@ mod stubs;
 pub use foreign::emulated;
 pub use galley_sandbox::CgroupParent;
 pub(crate) use helpers::only_builds_run;
+pub(crate) use network::machine_resolv_conf;
 
 /// How much output is read at once.
 const OUTPUT_BYTES: usize = 64 << 10;

@@ -12,7 +12,11 @@ use crate::{
     lock::{FileLock, LockMode},
     records::note_use,
     remove_tree,
+    store::read_small,
 };
+
+/// The longest id of a cache mount.
+pub(crate) const ID_BYTES_MAX: usize = 64 << 10;
 
 /// Who may use a cache mount at the same time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -97,7 +101,9 @@ impl Store {
     /// The ids of all cache mounts, sorted.
     pub fn cache_mounts(&self) -> Result<Vec<String>, StoreError> {
         let folder = self.root().join("mounts");
-        let id = |name: &String| fs::read_to_string(folder.join(name).join("id")).ok();
+        let id = |name: &String| {
+            String::from_utf8(read_small(&folder.join(name).join("id"), ID_BYTES_MAX).ok()??).ok()
+        };
         let mut ids: Vec<_> = names_in(&folder)?.iter().filter_map(id).collect();
         ids.sort_unstable();
         Ok(ids)
@@ -147,6 +153,10 @@ impl Store {
 
     /// Makes the mount's folder, and notes its id there for people.
     fn describe_mount(&self, folder: &Path, id: &str) -> Result<(), StoreError> {
+        if id.len() > ID_BYTES_MAX {
+            let (what, limit) = ("the length of the id of a cache mount", ID_BYTES_MAX as u64);
+            return Err(StoreError::Limit { what, limit, path: folder.to_owned() });
+        }
         if folder.join("id").exists() {
             note_use(&folder.join("id"));
             return Ok(());

@@ -31,6 +31,22 @@ fn a_mount_is_filled_once_and_keeps_what_is_written() {
 }
 
 #[test]
+fn ids_are_not_longer_than_anybody_needs() {
+    let fixture = Fixture::new();
+    let mount =
+        |id: &str| fixture.store.cache_mount(id, Sharing::Shared, |_| Ok::<_, StoreError>(())).map(drop);
+    let longest = "i".repeat(64 << 10);
+    mount(&longest).unwrap();
+    let error = mount(&format!("{longest}i")).unwrap_err().to_string();
+    assert!(error.ends_with("the length of the id of a cache mount is limited to 65536"), "{error}");
+    assert_eq!(fixture.store.cache_mounts().unwrap(), std::slice::from_ref(&longest));
+    let id = galley_oci::Digest::blake3(longest.as_bytes()).hex();
+    // Another process may have made it longer.
+    fs::write(fixture.store.root().join("mounts").join(id).join("id"), longest + "i").unwrap();
+    assert_eq!(fixture.store.cache_mounts().unwrap(), Vec::<String>::new());
+}
+
+#[test]
 fn a_failed_fill_leaves_no_mount() {
     let fixture = Fixture::new();
     let failing = |_: &Path| Err(StoreError::BadName { name: "x".to_owned() });

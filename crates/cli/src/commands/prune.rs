@@ -1,6 +1,6 @@
 //! `prune` in all its forms: docker's words and docker's questions.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, Read, Write};
 
 use galley_engine::{
     Error, ErrorKind,
@@ -73,6 +73,9 @@ pub(crate) struct SystemPruneArgs {
     common: PruneArgs,
 }
 
+/// The longest answer to a question; more of it would not be yes either.
+const ANSWER_BYTES_MAX: u64 = 100;
+
 /// The question, and whether the answer was yes. Any other answer ends the command quietly, as docker's.
 pub(super) fn confirmed(force: bool, question: &str, context: &Context) -> Outcome<bool> {
     // Inside of the namespace the answer was given already.
@@ -83,7 +86,7 @@ pub(super) fn confirmed(force: bool, question: &str, context: &Context) -> Outco
     write!(out, "{question} [y/N] ").and_then(|()| out.flush()).map_err(output)?;
     let mut answer = String::new();
     // No answer is none, and leaves its line open.
-    drop(io::stdin().lock().read_line(&mut answer));
+    drop(io::stdin().lock().take(ANSWER_BYTES_MAX).read_line(&mut answer));
     if !answer.ends_with('\n') {
         writeln!(out).map_err(output)?;
     }

@@ -2,14 +2,13 @@
 
 use std::{net::SocketAddr, os::fd::BorrowedFd, path::PathBuf};
 
-use fs_err as fs;
 use galley_sandbox::{
     Mount, Network as Mode, Source, Spawner,
     net::{self, Connectivity, NetNs, Proxy},
 };
 
 use super::{ContainerConfig, NetworkMode, Protocol, PublishedPort};
-use crate::{Error, ErrorKind, plan::Surroundings};
+use crate::{Error, ErrorKind, plan::Surroundings, runner::machine_resolv_conf};
 
 /// The files that tell programs where they are; containers may write to them, as with Docker.
 const FILE_MODE: u32 = 0o644;
@@ -70,7 +69,7 @@ impl Network {
 
     /// /etc/hosts, /etc/hostname and /etc/resolv.conf.
     pub(super) fn files(&self, hostname: &str, surroundings: &Surroundings) -> Vec<Mount> {
-        let machine = fs::read("/etc/resolv.conf").unwrap_or_default();
+        let machine = machine_resolv_conf();
         let hosts = format!(
             "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n{}",
             surroundings.host_lines()

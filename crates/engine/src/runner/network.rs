@@ -1,8 +1,10 @@
 //! The network of run steps: one namespace for the whole build, made when the first step needs it.
 
 use std::{
+    io::Read,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::{AsFd, BorrowedFd},
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -25,6 +27,20 @@ use crate::{
 /// The host's list of name servers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
+/// What is read of it.
+const RESOLV_CONF_BYTES_MAX: u64 = 1 << 20;
+
+/// This machine's list of name servers; nothing when there is none, and when it is too long for one.
+pub(crate) fn machine_resolv_conf() -> Vec<u8> {
+    short_file(Path::new(RESOLV_CONF), RESOLV_CONF_BYTES_MAX)
+}
+
+fn short_file(path: &Path, bytes_max: u64) -> Vec<u8> {
+    let mut text = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_end(&mut text));
+    if read.is_ok_and(|length| length as u64 <= bytes_max) { text } else { Vec::new() }
+}
+
 /// The namespace that all steps of a build share.
 #[derive(Debug, Default)]
 pub(super) struct SharedNetwork {
@@ -46,7 +62,7 @@ impl SharedNetwork {
     /// The network that a step asks for. Where nothing can connect a namespace to the world the host's own network is
     /// used, and a warning says so once.
     pub(super) fn join(&self, wanted: Network, spawner: &Spawner, events: &Events) -> Result<Joined, Error> {
-        let host = fs::read(RESOLV_CONF).unwrap_or_default();
+        let host = machine_resolv_conf();
         let namespace = match wanted {
             Network::Host => None,
             Network::None => {
@@ -112,7 +128,7 @@ fn warning(reason: &str) -> Event {
 impl Joined {
     /// This machine's own, where there can be no other.
     pub(super) fn host() -> Self {
-        let resolv_conf = fs::read(RESOLV_CONF).unwrap_or_default();
+        let resolv_conf = machine_resolv_conf();
         Self { kind: sandbox::Network::Host, shared: None, resolv_conf }
     }
 
@@ -146,6 +162,15 @@ fn hosts(hostname: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_of_name_servers_is_short() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "nameserver ::1").unwrap();
+        assert_eq!(short_file(file.path(), 14), b"nameserver ::1");
+        assert_eq!(short_file(file.path(), 13), b"");
+        assert_eq!(short_file(Path::new("/dev/zero"), 13), b"");
+    }
 
     #[test]
     fn hosts_are_as_in_buildkit() {

@@ -92,7 +92,7 @@ fn from_store(fetcher: &Fetcher<'_>, blob: &Descriptor) -> Result<fs::File, Erro
 
 /// The index with `cache` under `tag`, and all else that was in it.
 fn indexed(path: &Path, cache: &PackedImage, tag: &str) -> Result<Index, Error> {
-    let mut index = match read_index(&path.join("index.json")) {
+    let mut index = match read_document(&path.join("index.json")) {
         Ok(bytes) => Index::parse(&bytes).map_err(|error| not_ours(path, error))?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Index::new(Vec::new()),
         Err(error) => return Err(cannot(path, error)),
@@ -104,9 +104,9 @@ fn indexed(path: &Path, cache: &PackedImage, tag: &str) -> Result<Index, Error> 
     Ok(index)
 }
 
-fn read_index(path: &Path) -> io::Result<Vec<u8>> {
+fn read_document(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // What is cut off here is too long for an index, and malformed too.
+    // What is cut off here is too long for a document, and malformed too.
     fs::File::open(path)?.take(MAX_DOCUMENT_BYTES as u64).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
@@ -155,7 +155,7 @@ fn reach(path: &Path, entries: &[Descriptor], reached: &mut HashSet<Digest>, dep
         if entry.size > MAX_DOCUMENT_BYTES as u64 || !is_there(&blob, entry.size) {
             continue;
         }
-        let Ok(bytes) = fs::read(blob) else { continue };
+        let Ok(bytes) = read_document(&blob) else { continue };
         if let Ok(index) = Index::parse(&bytes) {
             reach(path, &index.manifests, reached, depth + 1);
         }

@@ -41,6 +41,9 @@ use self::step::Step as _;
 
 pub(crate) use self::ahead::Ahead;
 
+/// The longest description of what a child is to do; files that steps are given are in it.
+const DESCRIPTION_BYTES_MAX: u64 = 256 << 20;
+
 /// One request with its open files.
 pub(crate) struct Request {
     kind: u8,
@@ -103,8 +106,9 @@ impl Request {
 
     fn describe<T: DeserializeOwned>(&self) -> Result<T, SetupError> {
         let mut text = Vec::new();
-        let mut file = std::fs::File::from(self.description.try_clone().step(SetupStep::ReadSpec)?);
-        file.read_to_end(&mut text).step(SetupStep::ReadSpec)?;
+        let file = std::fs::File::from(self.description.try_clone().step(SetupStep::ReadSpec)?);
+        // What is cut off is no description.
+        file.take(DESCRIPTION_BYTES_MAX).read_to_end(&mut text).step(SetupStep::ReadSpec)?;
         serde_json::from_slice(&text).map_err(std::io::Error::from).step(SetupStep::ReadSpec)
     }
 

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use fs_err as fs;
 use galley_oci::{Digest, ImageConfig, Sha256};
 use serde::Deserialize;
 
@@ -16,6 +15,7 @@ use crate::{
     leases::{Found, look},
     lists::read_list,
     lock::LockMode,
+    mounts::ID_BYTES_MAX,
     origins::path_of,
     records,
     store::read_small,
@@ -248,11 +248,11 @@ fn named(file: &Path, id: &Digest, unreadable: &str) -> Result<Option<String>, S
 
 fn mount(id: &Digest, folder: &Path) -> Result<Option<String>, StoreError> {
     let path = folder.join("id");
-    match fs::read(&path) {
-        Ok(text) => {
-            Ok((Digest::blake3(&text) != *id).then(|| "its id is not the one it is named after".to_owned()))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Some("it has no id".to_owned())),
-        Err(error) => Err(error).at("read", &path),
-    }
+    let wrong = match read_small(&path, ID_BYTES_MAX) {
+        Ok(Some(text)) if Digest::blake3(&text) == *id => return Ok(None),
+        Ok(None) => "it has no id",
+        Ok(Some(_)) | Err(StoreError::Limit { .. }) => "its id is not the one it is named after",
+        Err(error) => return Err(error),
+    };
+    Ok(Some(wrong.to_owned()))
 }
