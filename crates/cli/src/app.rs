@@ -20,8 +20,20 @@ pub(crate) fn run() -> ExitCode {
 fn execute(environment: Environment, arguments: &[OsString]) -> Outcome {
     let arguments = args::parse(&environment, arguments)?;
     mention_docker_host(&environment);
+    mention_rung(&environment);
     let context = Context::new(environment, arguments.global.root, arguments.global.insecure_registry);
     commands::execute(arguments.command, &context)
+}
+
+/// Somebody who misspelt the rung would measure or test another one.
+fn mention_rung(environment: &Environment) {
+    // Inside, the process outside has said it.
+    if let Some(complaint) = environment.rung_complaint().filter(|_| !environment.inside_namespace()) {
+        message::warn(
+            &complaint,
+            Some("write single-id, or unset it: galley then finds the best one itself"),
+        );
+    }
 }
 
 /// Somebody who set DOCKER_HOST, or a context, and calls docker expects a daemon to be asked.

@@ -7,12 +7,15 @@ use std::{
 
 /// Whether layers may be packed.
 const PACKED: &str = "GALLEY_PACKED";
+/// The rung that an ordinary user is put on; `galley_sandbox::userns` reads it.
+const RUNG: &str = "GALLEY_RUNG";
 
 /// Every variable that means something to galley, with what it means (part of `galley --help`).
-pub(crate) const VARIABLES: [(&str, &str); 11] = [
+pub(crate) const VARIABLES: [(&str, &str); 12] = [
     ("GALLEY_ROOT", "the directory of the store, unless --root says"),
     (PACKED, "`0`: layers of images are unpacked to directories, even where Linux mounts them as files"),
     ("GALLEY_STORE_LIMIT", "the size that the store is kept to: 20GB, or none"),
+    (RUNG, "`single-id`: an ordinary user gets one id, even with ranges of them"),
     ("XDG_DATA_HOME, HOME", "where an ordinary user's store is"),
     ("SOURCE_DATE_EPOCH", "the time of the image, in seconds since 1970"),
     ("BUILDKIT_PROGRESS", "as --progress"),
@@ -93,6 +96,12 @@ impl Environment {
         Some(format!("{PACKED}: {value:?} is neither 0 nor 1"))
     }
 
+    /// What is wrong with the rung that was asked for.
+    pub(crate) fn rung_complaint(&self) -> Option<String> {
+        let value = self.nonempty(RUNG).filter(|value| *value != "single-id")?;
+        Some(format!("{RUNG}: {value:?} is no rung that can be asked for"))
+    }
+
     /// Where the store is: `--root`, `$GALLEY_ROOT`, else by user.
     pub(crate) fn store_root(&self, flag: Option<&Path>) -> Option<PathBuf> {
         if let Some(root) = flag.or_else(|| self.nonempty("GALLEY_ROOT").map(Path::new)) {
@@ -119,6 +128,13 @@ mod tests {
         };
         assert_eq!((said("0"), said("1"), said("")), ((false, None), (true, None), (true, None)));
         assert_eq!(said("maybe"), (true, Some("GALLEY_PACKED: \"maybe\" is neither 0 nor 1".to_owned())));
+    }
+
+    #[test]
+    fn a_rung_that_is_none_is_told() {
+        let said = |value| Environment::of(&[("GALLEY_RUNG", value)]).rung_complaint();
+        assert_eq!((said("single-id"), said("")), (None, None));
+        assert_eq!(said("pod"), Some("GALLEY_RUNG: \"pod\" is no rung that can be asked for".to_owned()));
     }
 
     #[test]

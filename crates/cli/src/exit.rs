@@ -39,9 +39,9 @@ pub(crate) const TABLE: [(&str, &str); 12] = [
         "125",
         "wrong or unsupported arguments; for `run` and `create`, everything that galley itself could not do, as in docker",
     ),
-    ("126", "`run`: the command was found and could not be executed"),
-    ("127", "`run`: the command was not found"),
-    ("128+n", "`run`: the command was ended by signal n"),
+    ("126", "`run`, `start -a`, `exec`: the command was found and could not be executed"),
+    ("127", "`run`, `start -a`, `exec`: the command was not found"),
+    ("128+n", "`run`, `start -a`, `exec`: the command was ended by signal n"),
     ("130", "Ctrl-C or SIGTERM ended a build"),
 ];
 

@@ -313,5 +313,5 @@ fn cgroups() -> Fact {
         Ok(_) => "v1 or hybrid",
         Err(_) => "none",
     };
-    Fact::new(NAME, Status::Good, value, "sandboxes get a cgroup namespace; limits are not supported yet")
+    Fact::new(NAME, Status::Good, value, "`galley run` sets limits in them, where galley may make cgroups")
 }
