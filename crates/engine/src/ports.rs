@@ -391,7 +391,7 @@ impl fmt::Debug for MountSource {
 }
 
 /// One run step, ready to be executed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RunRequest<'a> {
     /// What lies below.
     pub snapshot: &'a Snapshot,

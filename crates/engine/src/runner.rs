@@ -6,8 +6,10 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{ffi::OsStrExt, fs::PermissionsExt},
     },
+    panic::resume_unwind,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
 };
 
 use fs_err as fs;
@@ -183,7 +185,7 @@ impl Runner for SandboxRunner {
 
     fn run(
         &self,
-        mut request: RunRequest<'_>,
+        request: RunRequest<'_>,
         output: &(dyn Fn(Stream, &[u8]) + Sync),
         cancel: &Cancel,
     ) -> Result<RunOutcome, Error> {
@@ -194,27 +196,58 @@ impl Runner for SandboxRunner {
         if spawner.makes_chroots() {
             return chroot::run(self, &spawner, request, output, cancel);
         }
+        loop {
+            if let Some(outcome) = self.attempt(&spawner, request.clone(), output, cancel)? {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    fn takes_caches_away(&self) -> bool {
+        self.helpers.spawner().is_ok_and(|spawner| spawner.makes_chroots())
+    }
+}
+
+impl SandboxRunner {
+    /// Runs a step; `None` when it has to begin anew, with another network.
+    fn attempt(
+        &self,
+        spawner: &sandbox::Spawner,
+        mut request: RunRequest<'_>,
+        output: &(dyn Fn(Stream, &[u8]) + Sync),
+        cancel: &Cancel,
+    ) -> Result<Option<RunOutcome>, Error> {
         let scratch = Scratch::new(&self.store, &request)?;
-        let joined = self.helpers.network.join(request.network, &spawner, &self.events)?;
+        let joined = self.helpers.network.join(&request, spawner, &self.events)?;
         joined.add_files(&mut request);
         let mut spec = self.spec(&request, &scratch)?;
-        spec.network = joined.kind;
-        let started = start(&spawner, &spec, &joined)?;
+        (spec.network, spec.hold_sockets) = (joined.kind, joined.holds);
+        let Some((started, gate)) = start(spawner, &spec, &joined)? else {
+            self.helpers.network.await_from_now_on();
+            return Ok(None);
+        };
         // A network of its own is not made ahead, and what was made in another would have to be made anew.
         if request.followed && joined.kind != sandbox::Network::None {
             spawner.make_ahead(joined.namespace());
         }
         let child = Arc::clone(&started.child);
-        let outcome = follow(&self.store, started, output, cancel)?;
+        let keep = |gate: sandbox::Gate| gate.keep(&child, || joined.is_connected(spawner));
+        let (outcome, has_network) = thread::scope(|scope| {
+            let keeper = gate.map(|gate| scope.spawn(move || keep(gate).map_err(machine)));
+            let outcome = follow(&self.store, started, output, cancel);
+            let outcome = outcome.inspect_err(|_| drop(child.signal(SIGKILL)))?;
+            let kept = keeper.map_or(Ok(true), |it| it.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            Ok((outcome, kept?))
+        })?;
+        if !has_network {
+            self.events.emit(network::begins_anew());
+            return Ok(None);
+        }
         let changes = match outcome.exit {
             Exit::Code(0) => Some(scratch.changes(&self.store, child.made_mount_points(), &spec)?),
             _ => None,
         };
-        Ok(RunOutcome { changes, ..outcome })
-    }
-
-    fn takes_caches_away(&self) -> bool {
-        self.helpers.spawner().is_ok_and(|spawner| spawner.makes_chroots())
+        Ok(Some(RunOutcome { changes, ..outcome }))
     }
 }
 
@@ -252,11 +285,12 @@ struct Started {
     streams: [(Stream, OwnedFd); 2],
 }
 
+/// Starts a program, whose sockets wait if the spec wants them to; `None` where they cannot.
 fn start(
     spawner: &sandbox::Spawner,
     spec: &sandbox::Spec,
     joined: &network::Joined,
-) -> Result<Started, Error> {
+) -> Result<Option<(Started, Option<sandbox::Gate>)>, Error> {
     let pipe = || {
         pipe_with(PipeFlags::CLOEXEC).map_err(|error| {
             Error::new(ErrorKind::Machine, "cannot make a pipe for the output of the step")
@@ -270,8 +304,15 @@ fn start(
         stderr: Some(error_write.as_fd()),
         netns: joined.namespace(),
     };
-    let child = Arc::new(spawner.spawn(spec, handles).map_err(|error| not_started(spec, error))?);
-    Ok(Started { child, streams: [(Stream::Stdout, out_read), (Stream::Stderr, error_read)] })
+    let mut child = match spawner.spawn(spec, handles) {
+        Err(sandbox::Error::Setup(error)) if error.step == sandbox::SetupStep::HoldSockets => {
+            return Ok(None);
+        }
+        started => started.map_err(|error| not_started(spec, error))?,
+    };
+    let gate = child.take_gate();
+    let streams = [(Stream::Stdout, out_read), (Stream::Stderr, error_read)];
+    Ok(Some((Started { child: Arc::new(child), streams }, gate)))
 }
 
 const SIGKILL: i32 = 9;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::error::Error;
+use crate::gate::Gate;
 use crate::outcome::{MadeMountPoint, Outcome};
 use crate::pty::Pty;
 use crate::sys;
@@ -24,6 +25,7 @@ pub struct Child {
     status: OwnedFd,
     made: Vec<MadeMountPoint>,
     pty: Option<Pty>,
+    gate: Option<Gate>,
     outcome: Mutex<Option<Outcome>>,
 }
 
@@ -41,9 +43,9 @@ impl Child {
             Status::NotStarted(error) => return Err(error.into()),
             Status::Ended(_) => return Err(lost("waiting for the start of a sandbox")),
         };
-        let (made, terminal) = await_exec(&setup)?;
-        let pty = terminal.map(Pty::from_master);
-        Ok(Self { number, pidfd, status, made, pty, outcome: Mutex::new(None) })
+        let Reported { made, terminal, listener } = await_exec(&setup)?;
+        let (pty, gate) = (terminal.map(Pty::from_master), listener.map(Gate::new));
+        Ok(Self { number, pidfd, status, made, pty, gate, outcome: Mutex::new(None) })
     }
 
     /// Its number for the helper process.
@@ -71,6 +73,12 @@ impl Child {
     /// The terminal, when the spec asked for one and it was not taken yet.
     pub fn take_pty(&mut self) -> Option<Pty> {
         self.pty.take()
+    }
+
+    /// Where its sockets wait, when the spec asked for that and it was not taken yet. Without [`Gate::keep`] nothing
+    /// in the sandbox gets one.
+    pub fn take_gate(&mut self) -> Option<Gate> {
+        self.gate.take()
     }
 
     /// Sends a signal to the first process. As for any first process of a pid namespace, one that it has no handler
@@ -137,19 +145,27 @@ fn receive_status(socket: &OwnedFd, files: &mut Vec<OwnedFd>) -> Result<Status, 
     serde_json::from_slice(&buffer[..length]).map_err(|_| failed(io::ErrorKind::UnexpectedEof.into()))
 }
 
+/// What a child has said of itself when it runs its program.
+struct Reported {
+    made: Vec<MadeMountPoint>,
+    terminal: Option<OwnedFd>,
+    listener: Option<OwnedFd>,
+}
+
 /// Reads the child's reports, one JSON text after the other, until it closes its end: by exec or by ending.
-fn await_exec(setup: &OwnedFd) -> Result<(Vec<MadeMountPoint>, Option<OwnedFd>), Error> {
+fn await_exec(setup: &OwnedFd) -> Result<Reported, Error> {
     let (text, mut files) = read_reports(setup)?;
-    let mut ready = None;
+    let (mut ready, mut listener) = (None, None);
     for report in serde_json::Deserializer::from_slice(&text).into_iter::<Setup>() {
         match report.map_err(|_| lost("reading the report of a sandbox"))? {
             Setup::Ready { made } => ready = Some(made),
+            Setup::Holds => listener = files.pop(),
             Setup::Failed(error) => return Err(error.into()),
             Setup::Exec(error) => return Err(error.into()),
         }
     }
     let made = ready.ok_or_else(|| lost("setting a sandbox up: its process ended early"))?;
-    Ok((made, files.pop()))
+    Ok(Reported { made, terminal: files.pop(), listener })
 }
 
 fn read_reports(setup: &OwnedFd) -> Result<(Vec<u8>, Vec<OwnedFd>), Error> {

@@ -70,6 +70,10 @@ pub struct Spec {
     /// Whether a small first process starts the program, passes signals on to it and reaps what others leave behind.
     #[serde(default)]
     pub init: bool,
+    /// Whether whatever would make a socket waits, Unix sockets excepted, as [`Child::take_gate`](crate::Child::take_gate)
+    /// says. Not where owners are told by a supervisor, nor in a chroot: there it is refused.
+    #[serde(default)]
+    pub hold_sockets: bool,
 }
 
 /// Size of /dev/shm unless asked otherwise, as in Docker.
@@ -126,6 +130,7 @@ impl Spec {
             cgroup_parent: None,
             cgroup: None,
             init: false,
+            hold_sockets: false,
         }
     }
 

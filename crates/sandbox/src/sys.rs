@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use crate::outcome::{Exit, Outcome, Usage};
 
 /// Both sides of a fork.
@@ -44,6 +46,11 @@ pub(crate) fn give_back_memory() {
 
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// The same, with the error as rustix has it.
+pub(crate) fn checked(result: libc::c_long) -> Result<libc::c_long, Errno> {
+    check(result).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
 /// Forks into the new namespaces of `namespaces` (CLONE_NEW* bits).

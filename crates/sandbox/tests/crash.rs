@@ -8,6 +8,7 @@ use galley_sandbox::Spawner;
 use galley_sandbox::net::NetNs;
 
 use crate::fixture::{Kitchen, await_gone, descendants, leaked_mounts, processes_with, spawner, start};
+use crate::gate::start_held;
 
 crate::tests![
     privileged_kill_nine_leaves_nothing,
@@ -20,7 +21,7 @@ const VICTIM: &str = "GALLEY_TEST_VICTIM";
 /// Arguments of the steps, to find them in the list of processes: seconds to sleep.
 const STEP: &str = "86397";
 
-/// The victim: two steps and pasta, then it waits for its end.
+/// The victim: two steps, pasta, and a step that waits for a socket, then it waits for its end.
 pub(crate) fn run_victim() {
     if std::env::var_os(VICTIM).is_none() {
         return;
@@ -30,7 +31,18 @@ pub(crate) fn run_victim() {
     let script =
         format!("trap '' TERM HUP INT; setsid sleep {STEP} & setsid sleep {STEP} & sleep {STEP}; true");
     let steps: Vec<_> = kitchens.iter().map(|kitchen| start(&kitchen.shell(&script)).unwrap()).collect();
-    let _network = NetNs::connected(spawner()).unwrap();
+    let network = NetNs::connected(spawner()).unwrap();
+    let third = Kitchen::new();
+    if let Some((child, gate, _)) = start_held(&network, third.shell("nc 127.0.0.1 1")) {
+        let (asks, asked) = std::sync::mpsc::channel();
+        let never = move || {
+            asks.send(()).unwrap();
+            std::thread::sleep(Duration::MAX);
+            true
+        };
+        std::thread::spawn(move || gate.keep(&child, never));
+        asked.recv().unwrap();
+    }
     while processes_with(STEP) < 8 {
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -16,6 +16,7 @@ mod chroot;
 mod crash;
 mod escape;
 mod fixture;
+mod gate;
 mod guarded;
 mod net;
 mod owners;
@@ -36,6 +37,7 @@ fn main() -> std::process::ExitCode {
         roots::TESTS,
         ahead::TESTS,
         net::TESTS,
+        gate::TESTS,
         owners::TESTS,
         crash::TESTS,
         cgroup::TESTS,

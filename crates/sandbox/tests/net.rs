@@ -150,7 +150,7 @@ fn privileged_udp_ports_are_published() {
 /// With pasta where it can run, and with a reason where not.
 fn privileged_pasta_connects() {
     let netns = NetNs::connected(spawner()).unwrap();
-    match netns.connectivity() {
+    match netns.connectivity().unwrap() {
         Connectivity::LoopbackOnly { reason } => println!("    SKIPPED: {reason}"),
         _ => {
             let text = output_in(&netns, Kitchen::new().shell("ip route"));
@@ -178,11 +178,11 @@ fn privileged_pasta_reaches_the_world() {
     let host = fs_err::read("/etc/resolv.conf").unwrap_or_default();
     let kitchen = Kitchen::new();
     let mut spec = kitchen.shell("nslookup deb.debian.org");
-    let content = resolv_conf(&host, netns.connectivity());
+    let content = resolv_conf(&host, netns.connectivity().unwrap());
     let source = Source::File { content, mode: 0o644, uid: 0, gid: 0 };
     spec.mounts = vec![Mount { target: "/etc/resolv.conf".into(), source, readonly: true }];
     let online = ("deb.debian.org", 80).to_socket_addrs().is_ok();
-    if *netns.connectivity() != Connectivity::Pasta || !online {
+    if *netns.connectivity().unwrap() != Connectivity::Pasta || !online {
         println!("    SKIPPED: no pasta, or this machine is offline");
         return;
     }

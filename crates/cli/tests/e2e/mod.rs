@@ -11,6 +11,7 @@ mod escape;
 mod faults;
 mod keep;
 mod lock;
+mod network;
 mod oracle;
 mod outputs;
 mod packed;

@@ -33,7 +33,7 @@ impl Network {
             NetworkMode::Private => connected(config, spawner, warn)?,
         };
         let connectivity =
-            namespace.as_ref().map_or(Connectivity::Host, |namespace| namespace.connectivity().clone());
+            namespace.as_ref().and_then(NetNs::connectivity).unwrap_or(&Connectivity::Host).clone();
         Ok(Self { namespace, connectivity, proxies: std::cell::RefCell::default() })
     }
 
@@ -89,8 +89,10 @@ fn connected(
     spawner: &Spawner,
     warn: &(dyn Fn(&str) + Sync),
 ) -> Result<Option<NetNs>, Error> {
-    let namespace = NetNs::connected(spawner).map_err(failed)?;
-    let Connectivity::LoopbackOnly { reason } = namespace.connectivity() else { return Ok(Some(namespace)) };
+    let namespace = NetNs::unconnected().map_err(failed)?;
+    let Connectivity::LoopbackOnly { reason } = namespace.connect(spawner) else {
+        return Ok(Some(namespace));
+    };
     if config.ports.is_empty() {
         warn(&format!("the container shares this machine's network: {reason}"));
         return Ok(None);

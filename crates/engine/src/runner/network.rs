@@ -1,4 +1,8 @@
 //! The network of run steps: one namespace for the whole build, made when the first step needs it.
+//!
+//! Connecting it takes longer than most steps, of which few open a socket. So a step starts without waiting: who would
+//! make a socket in it waits until the namespace is connected. If it cannot be connected, such a step is begun anew on
+//! the machine's network.
 
 use std::{
     io::Read,
@@ -47,6 +51,8 @@ pub(super) struct SharedNetwork {
     namespace: Mutex<Option<Arc<NetNs>>>,
     /// Somebody was told why it is not used.
     warned: AtomicBool,
+    /// The kernel does not let sockets wait here, so a step has to.
+    awaited: AtomicBool,
 }
 
 /// What one step joins.
@@ -54,6 +60,8 @@ pub(super) struct SharedNetwork {
 pub(super) struct Joined {
     /// For the sandbox.
     pub(super) kind: sandbox::Network,
+    /// Whether sockets have to wait: it is not known yet whether the namespace can be connected.
+    pub(super) holds: bool,
     shared: Option<Arc<NetNs>>,
     resolv_conf: Vec<u8>,
 }
@@ -61,59 +69,80 @@ pub(super) struct Joined {
 impl SharedNetwork {
     /// The network that a step asks for. Where nothing can connect a namespace to the world the host's own network is
     /// used, and a warning says so once.
-    pub(super) fn join(&self, wanted: Network, spawner: &Spawner, events: &Events) -> Result<Joined, Error> {
+    pub(super) fn join(
+        &self,
+        request: &RunRequest<'_>,
+        spawner: &Spawner,
+        events: &Events,
+    ) -> Result<Joined, Error> {
         let host = machine_resolv_conf();
-        let namespace = match wanted {
+        let namespace = match request.network {
             Network::Host => None,
             Network::None => {
                 let alone = Connectivity::LoopbackOnly { reason: String::new() };
                 let resolv_conf = resolv_conf(&host, &alone);
-                return Ok(Joined { kind: sandbox::Network::None, shared: None, resolv_conf });
+                return Ok(Joined::alone(sandbox::Network::None, resolv_conf));
             }
-            Network::Default => self.usable(spawner, events)?,
+            // It has no filter that could hold its sockets.
+            Network::Default => self.usable(!request.operation.insecure, spawner, events)?,
         };
-        let Some(namespace) = namespace else {
-            return Ok(Joined { kind: sandbox::Network::Host, shared: None, resolv_conf: host });
+        let Some((namespace, holds)) = namespace else {
+            return Ok(Joined::alone(sandbox::Network::Host, host));
         };
-        let resolv_conf = resolv_conf(&host, namespace.connectivity());
-        Ok(Joined { kind: sandbox::Network::Shared, shared: Some(namespace), resolv_conf })
+        let resolv_conf = resolv_conf(&host, &Connectivity::Pasta);
+        Ok(Joined { kind: sandbox::Network::Shared, holds, shared: Some(namespace), resolv_conf })
     }
 
     /// Makes what [`join`](Self::join) will ask for, and the first sandbox in it. Whatever fails fails again there.
     pub(super) fn prepare(&self, spawner: &Spawner) {
-        if self.connected(spawner).is_ok_and(|namespace| !is_connected(&namespace)) {
+        if self.namespace(spawner).is_ok_and(|namespace| !is_connected(namespace.connect(spawner))) {
             spawner.make_ahead(None);
         }
     }
 
-    /// The namespace of the build, if it is connected.
-    fn usable(&self, spawner: &Spawner, events: &Events) -> Result<Option<Arc<NetNs>>, Error> {
-        let namespace = self.connected(spawner)?;
-        if let Connectivity::LoopbackOnly { reason } = namespace.connectivity()
-            && !self.warned.swap(true, Ordering::Relaxed)
-        {
-            events.emit(warning(reason));
-        }
-        Ok(is_connected(&namespace).then_some(namespace))
+    /// Says that the kernel refused to let sockets wait: they cannot where something outside answers system calls already.
+    pub(super) fn await_from_now_on(&self) {
+        self.awaited.store(true, Ordering::Relaxed);
     }
 
-    /// The namespace of the build, connected where that is possible. Whoever comes while it is made waits for it.
-    pub(super) fn connected(&self, spawner: &Spawner) -> Result<Arc<NetNs>, Error> {
+    /// The namespace of the build, if it is connected, or as long as nobody knows; and whether sockets have to wait for that.
+    fn usable(
+        &self,
+        may_hold: bool,
+        spawner: &Spawner,
+        events: &Events,
+    ) -> Result<Option<(Arc<NetNs>, bool)>, Error> {
+        let namespace = self.namespace(spawner)?;
+        // Where there is one id its supervisor answers, and a process has one answerer only.
+        let may_hold = may_hold && !self.awaited.load(Ordering::Relaxed) && !sandbox::userns::has_one_id();
+        if may_hold && namespace.connectivity().is_none() {
+            return Ok(Some((namespace, true)));
+        }
+        if let Connectivity::LoopbackOnly { reason } = namespace.connect(spawner) {
+            if !self.warned.swap(true, Ordering::Relaxed) {
+                events.emit(warning(reason));
+            }
+            return Ok(None);
+        }
+        Ok(Some((namespace, false)))
+    }
+
+    /// The namespace of the build.
+    fn namespace(&self, spawner: &Spawner) -> Result<Arc<NetNs>, Error> {
         let mut slot = self.namespace.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(namespace) = &*slot {
             return Ok(Arc::clone(namespace));
         }
-        let made = NetNs::isolated().map_err(|error| machine(error.into()))?;
+        let made = Arc::new(NetNs::unconnected().map_err(|error| machine(error.into()))?);
         // `pasta` takes longer.
         spawner.make_ahead(Some(made.as_fd()));
-        let made = Arc::new(made.connect(spawner));
         *slot = Some(Arc::clone(&made));
         Ok(made)
     }
 }
 
-fn is_connected(namespace: &NetNs) -> bool {
-    *namespace.connectivity() == Connectivity::Pasta
+fn is_connected(connectivity: &Connectivity) -> bool {
+    *connectivity == Connectivity::Pasta
 }
 
 fn warning(reason: &str) -> Event {
@@ -125,11 +154,31 @@ fn warning(reason: &str) -> Event {
     }
 }
 
+/// What the step has written so far will be written again.
+pub(super) fn begins_anew() -> Event {
+    Event::Warning {
+        rule: None,
+        message: "RUN begins anew: it wants a network, and the one that was being made cannot be had"
+            .to_owned(),
+        place: None,
+        help: None,
+    }
+}
+
 impl Joined {
     /// This machine's own, where there can be no other.
     pub(super) fn host() -> Self {
         let resolv_conf = machine_resolv_conf();
-        Self { kind: sandbox::Network::Host, shared: None, resolv_conf }
+        Self::alone(sandbox::Network::Host, resolv_conf)
+    }
+
+    const fn alone(kind: sandbox::Network, resolv_conf: Vec<u8>) -> Self {
+        Self { kind, holds: false, shared: None, resolv_conf }
+    }
+
+    /// Waits until it is known whether the namespace can be connected.
+    pub(super) fn is_connected(&self, spawner: &Spawner) -> bool {
+        self.shared.as_ref().is_none_or(|namespace| is_connected(namespace.connect(spawner)))
     }
 
     /// The namespace to join, when it is shared.

@@ -3,11 +3,12 @@
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 use super::NetError;
-use super::pasta::{self, Pasta};
+use super::pasta::{self, Needs, Pasta};
 use crate::spawner::Spawner;
 use crate::sys;
 
@@ -30,37 +31,64 @@ pub enum Connectivity {
 #[derive(Debug)]
 pub struct NetNs {
     namespace: OwnedFd,
+    /// What `pasta` needs, where it may be asked.
+    needs: Option<Needs>,
+    connection: OnceLock<Connection>,
+}
+
+#[derive(Debug)]
+struct Connection {
     connectivity: Connectivity,
     _pasta: Option<Pasta>,
+}
+
+impl Connection {
+    const fn none(reason: String) -> Self {
+        Self { connectivity: Connectivity::LoopbackOnly { reason }, _pasta: None }
+    }
 }
 
 impl NetNs {
     /// Makes a namespace with nothing but loopback.
     pub fn isolated() -> Result<Self, NetError> {
-        let connectivity = Connectivity::LoopbackOnly { reason: "no network was asked for".to_owned() };
-        Ok(Self { namespace: new_namespace()?, connectivity, _pasta: None })
+        let connection = Connection::none("no network was asked for".to_owned()).into();
+        Ok(Self { namespace: new_namespace()?, needs: None, connection })
+    }
+
+    /// Makes a namespace that [`NetNs::connect`] connects. Where it is plain that it cannot, that is known at once.
+    pub fn unconnected() -> Result<Self, NetError> {
+        let namespace = new_namespace()?;
+        Ok(match pasta::find() {
+            Ok(needs) => Self { namespace, needs: Some(needs), connection: OnceLock::new() },
+            Err(reason) => Self { namespace, needs: None, connection: Connection::none(reason).into() },
+        })
     }
 
     /// Makes a namespace and connects it.
     pub fn connected(spawner: &Spawner) -> Result<Self, NetError> {
-        Ok(Self::isolated()?.connect(spawner))
+        let namespace = Self::unconnected()?;
+        namespace.connect(spawner);
+        Ok(namespace)
     }
 
-    /// Lets `pasta` connect it, where that is possible; [`NetNs::connectivity`] tells.
+    /// Lets `pasta` connect it, where that is possible and was not tried yet. Whoever asks meanwhile waits for it.
     ///
     /// `pasta` runs until the value is dropped, or galley ends.
-    #[must_use]
-    pub fn connect(self, spawner: &Spawner) -> Self {
-        let (connectivity, pasta) = match pasta::start(spawner, self.namespace.as_fd()) {
-            Ok(pasta) => (Connectivity::Pasta, Some(pasta)),
-            Err(reason) => (Connectivity::LoopbackOnly { reason }, None),
-        };
-        Self { namespace: self.namespace, connectivity, _pasta: pasta }
+    pub fn connect(&self, spawner: &Spawner) -> &Connectivity {
+        &self.connection.get_or_init(|| self.start(spawner)).connectivity
     }
 
-    /// How much of the world is in reach.
-    pub fn connectivity(&self) -> &Connectivity {
-        &self.connectivity
+    fn start(&self, spawner: &Spawner) -> Connection {
+        let Some(needs) = &self.needs else { return Connection::none(String::new()) };
+        match pasta::start(needs, spawner, self.namespace.as_fd()) {
+            Ok(pasta) => Connection { connectivity: Connectivity::Pasta, _pasta: Some(pasta) },
+            Err(reason) => Connection::none(reason),
+        }
+    }
+
+    /// How much of the world is in reach; `None` while that is not known.
+    pub fn connectivity(&self) -> Option<&Connectivity> {
+        self.connection.get().map(|connection| &connection.connectivity)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
@@ -29,16 +30,28 @@ const NETNS_PATHS: [&str; 4] = ["/run/netns", "/mnt", "/media", "/sys"];
 /// Name of the namespace there.
 pub(crate) const NETNS_NAME: &str = "galley";
 
-/// Starts pasta and waits until the namespace has a route to the world; or says why it has none.
-pub(super) fn start(spawner: &Spawner, netns: BorrowedFd<'_>) -> Result<Pasta, String> {
+/// What pasta needs, as far as that can be seen without it.
+#[derive(Debug)]
+pub(super) struct Needs {
+    program: PathBuf,
+    directory: &'static str,
+}
+
+/// Looks for what pasta needs; or says what is missing.
+pub(super) fn find() -> Result<Needs, String> {
     let program =
         find_program("pasta").ok_or("pasta is not in PATH (Debian, Ubuntu, Fedora: package passt)")?;
     rustix::fs::open("/dev/net/tun", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| format!("/dev/net/tun cannot be opened: {}", io::Error::from(error)))?;
-    let directory = NETNS_PATHS.into_iter().find(|path| std::path::Path::new(path).is_dir());
+    let directory = NETNS_PATHS.into_iter().find(|path| Path::new(path).is_dir());
     let directory = directory.ok_or("there is no directory to mount the namespace on for pasta")?;
+    Ok(Needs { program, directory })
+}
 
-    let mut args = vec![program.into_os_string()];
+/// Starts pasta and waits until the namespace has a route to the world; or says why it has none.
+pub(super) fn start(needs: &Needs, spawner: &Spawner, netns: BorrowedFd<'_>) -> Result<Pasta, String> {
+    let Needs { program, directory } = needs;
+    let mut args = vec![program.clone().into_os_string()];
     args.extend(["--foreground", "--quiet", "--stderr", "--config-net", "--no-map-gw"].map(Into::into));
     // Ports are published by galley's own proxy, and the host's loopback stays the host's.
     args.extend(["-t", "none", "-u", "none", "-T", "none", "-U", "none"].map(Into::into));
@@ -46,7 +59,7 @@ pub(super) fn start(spawner: &Spawner, netns: BorrowedFd<'_>) -> Result<Pasta, S
     // Root of the machine is not obeyed otherwise: pasta would become nobody and lose the right to enter.
     args.extend(["--runas", "0"].map(Into::into));
     args.extend(["--netns".into(), format!("{directory}/{NETNS_NAME}").into()]);
-    let helper = HelperProgram { args, env: Vec::new(), netns_directory: Some(directory.to_owned()) };
+    let helper = HelperProgram { args, env: Vec::new(), netns_directory: Some((*directory).to_owned()) };
 
     let (mut complaints, stderr) = io::pipe().map_err(|error| error.to_string())?;
     let handles = Handles { stderr: Some(stderr.as_fd()), netns: Some(netns), ..Handles::default() };

@@ -41,7 +41,7 @@ const READY: &[u8] = b"ready";
 pub(crate) fn hand_over(socket: &OwnedFd, insecure: bool) -> Result<(), Errno> {
     // Not by its name in /proc, which an image or a mount may have covered.
     let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
-    let listener = kernel::load_listener(&seccomp::owners())?;
+    let listener = seccomp::load_listener(&seccomp::owners())?;
     let about = if insecure { ROOTS_DIFFER } else { ROOT_IS_ONE };
     wire::send(socket, &[about], &[listener.as_fd(), own.as_fd()])?;
     drop(listener);

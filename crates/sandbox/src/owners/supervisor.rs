@@ -8,10 +8,10 @@ use rustix::mount::MountAttrFlags;
 
 use super::files::Reply;
 use super::ids::Table;
-use super::kernel::Listener;
 use super::mark::Marks;
 use super::task::Task;
 use super::{READY, ROOTS_DIFFER, calls};
+use crate::seccomp::Listener;
 use crate::setup::new_mount;
 use crate::sys::{self, Fork};
 use crate::wire;

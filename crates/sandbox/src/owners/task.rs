@@ -9,8 +9,9 @@ use std::ffi::CString;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::kernel::{self, Call, Listener};
+use super::kernel;
 use super::mark::Marks;
+use crate::seccomp::{Call, Listener};
 
 /// The kernel's limit, with the zero at the end.
 const PATH_MAX: usize = 4096;

@@ -111,6 +111,12 @@ fn leaf(action: Action) -> Vec<sock_filter> {
             give(ALLOW),
         ],
         Action::NotifyFor(argument, values) => notify_for(argument, values),
+        Action::NotifyUnless(argument, value) => vec![
+            load(ARGUMENT.0 + 8 * u32::from(argument)),
+            jump(BPF_JEQ, value, 0, 1),
+            give(ALLOW),
+            give(NOTIFY),
+        ],
     }
 }
 

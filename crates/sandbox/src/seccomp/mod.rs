@@ -5,6 +5,7 @@
 //! does not know with ENOSYS: programs then fall back to older ones, as they do on an older kernel.
 
 mod compile;
+mod listener;
 mod profile;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,8 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use crate::capabilities::Capabilities;
+
+pub(crate) use listener::{Call, Listener, load_listener};
 
 /// What the profile says about a system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +52,8 @@ pub(crate) enum Action {
     NotifyCreation(u8),
     /// Goes to the supervisor when this argument is one of those.
     NotifyFor(u8, &'static [u32]),
+    /// Goes to the supervisor unless this argument is that.
+    NotifyUnless(u8, u32),
 }
 
 impl Rule {
@@ -177,6 +182,32 @@ fn owners_ranges(column: Column) -> Vec<(u32, Action)> {
     }
     let mut ranges: Vec<(u32, Action)> = (0..).zip(actions).collect();
     ranges.dedup_by_key(|range| range.1);
+    ranges
+}
+
+/// SYS_SOCKET of `socketcall`, which 32-bit programs may still make sockets with; the family is behind a pointer there.
+const SOCKET_OF_SOCKETCALL: [u32; 1] = [1];
+
+/// The filter that hands over every call that makes a socket, those of Unix families excepted (crate::gate).
+pub(crate) fn sockets() -> Vec<libc::sock_filter> {
+    let sections: Vec<_> =
+        machines().into_iter().map(|(arch, column)| (arch, sockets_ranges(column))).collect();
+    compile::program(&sections)
+}
+
+fn sockets_ranges(column: Column) -> Vec<(u32, Action)> {
+    let number = |name: &str| profile::PROFILE.iter().find(|row| row.0 == name).map(column);
+    let mut known = vec![
+        (number("socket"), Action::NotifyUnless(0, libc::AF_UNIX as u32)),
+        (number("socketcall"), Action::NotifyFor(0, &SOCKET_OF_SOCKETCALL)),
+    ];
+    known.sort_by_key(|(number, _)| *number);
+    let mut ranges = vec![(0, Action::Allow)];
+    for (number, action) in known {
+        if let Some(number) = number.filter(|number| *number != profile::NONE) {
+            ranges.extend([(number, action), (number + 1, Action::Allow)]);
+        }
+    }
     ranges
 }
 

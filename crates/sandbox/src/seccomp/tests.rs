@@ -114,6 +114,28 @@ fn some_socket_families_are_closed() {
 }
 
 #[test]
+fn sockets_but_those_of_unix_are_handed_over() {
+    const NOTIFY: u32 = 0x7fc0_0000;
+    let program = sockets();
+    let native = |number: libc::c_long, argument| run(&program, machines()[0].0, number as u32, argument);
+    for family in [2, 10, 16, 17] {
+        assert_eq!(native(libc::SYS_socket, family), NOTIFY, "{family}");
+    }
+    assert_eq!(native(libc::SYS_socket, 1), ALLOW);
+    assert_eq!(native(libc::SYS_socket, 1 << 32 | 1), ALLOW, "the high half does not count");
+    for number in [libc::SYS_socket - 1, libc::SYS_socket + 1, libc::SYS_socketpair, 0, 5000] {
+        assert_eq!(native(number, 2), ALLOW, "{number}");
+    }
+    if cfg!(target_arch = "x86_64") {
+        let (socketcall, socket, bind) = (102, 359, 2);
+        assert_eq!(run(&program, audit_arch::I386, socketcall, 1), NOTIFY);
+        assert_eq!(run(&program, audit_arch::I386, socketcall, bind), ALLOW);
+        assert_eq!(run(&program, audit_arch::I386, socket, 2), NOTIFY);
+        assert_eq!(run(&program, audit_arch::I386, socket, 1), ALLOW);
+    }
+}
+
+#[test]
 fn personalities_are_the_harmless_ones() {
     for value in [0, 8, 0x20000, 0x20008, 0xffff_ffff] {
         assert_eq!(docker(libc::SYS_personality, value), ALLOW, "{value:#x}");

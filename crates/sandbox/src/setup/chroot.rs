@@ -25,9 +25,12 @@ pub(super) fn enter(
     let spec: Spec = request.describe()?;
     rustix::process::setsid().step(SetupStep::NewSession)?;
     sys::join_new_session_keyring();
-    // Where the caller does not know better, a private network or a terminal is refused here.
+    // Where the caller does not know better, a private network, a wait for it or a terminal is refused here.
     if spec.network != Network::Host {
         return Err(Errno::PERM).step(SetupStep::NewNetwork);
+    }
+    if spec.hold_sockets {
+        return Err(Errno::PERM).step(SetupStep::HoldSockets);
     }
     if spec.tty.is_some() {
         return Err(Errno::PERM).step(SetupStep::OpenTerminal);

@@ -183,7 +183,7 @@ fn sandbox(request: &Request, ahead: Ahead, inherited: &Inherited) -> Result<Exe
     let master: Vec<BorrowedFd<'_>> = terminal.iter().map(|terminal| terminal.master.as_fd()).collect();
     request.report(&Setup::Ready { made }, &master);
     terminal::connect(terminal.as_ref(), &request.streams, &spec.user)?;
-    process::restrict(&spec, inherited, request.supervisor.as_ref())?;
+    restrict(request, &spec, inherited)?;
     if spec.init {
         return init::run(program, terminal.is_some());
     }
@@ -204,8 +204,15 @@ fn join(request: &Request, host: BorrowedFd<'_>, inherited: &Inherited) -> Resul
     let master: Vec<BorrowedFd<'_>> = terminal.iter().map(|terminal| terminal.master.as_fd()).collect();
     request.report(&Setup::Ready { made: Vec::new() }, &master);
     terminal::connect(terminal.as_ref(), &request.streams, &spec.user)?;
-    process::restrict(&spec, inherited, request.supervisor.as_ref())?;
+    restrict(request, &spec, inherited)?;
     Ok(program.exec())
+}
+
+fn restrict(request: &Request, spec: &Spec, inherited: &Inherited) -> Result<(), SetupError> {
+    if let Some(gate) = process::restrict(spec, inherited, request.supervisor.as_ref())? {
+        request.report(&Setup::Holds, &[gate.as_fd()]);
+    }
+    Ok(())
 }
 
 /// A program of the host, beside the sandboxes: no namespaces, no restrictions.

@@ -11,7 +11,7 @@ use crate::error::{SetupError, SetupStep};
 use crate::manner::Manner;
 use crate::spec::{Resource, Seccomp, Spec, Ulimit};
 use crate::zygote::Inherited;
-use crate::{owners, seccomp};
+use crate::{gate, owners, seccomp};
 use crate::{sys, userns};
 
 /// The mask of new files' permissions, as in Docker.
@@ -20,12 +20,12 @@ const UMASK: u32 = 0o022;
 const CAPABILITIES_MAX: usize = 64;
 
 /// Takes everything away that the program should not have. The order matters: the filter needs rights that go next,
-/// and changing the user comes after everything that only root may do.
+/// and changing the user comes after everything that only root may do. Gives what sockets wait for, when they are to.
 pub(crate) fn restrict(
     spec: &Spec,
     inherited: &Inherited,
     supervisor: Option<&OwnedFd>,
-) -> Result<(), SetupError> {
+) -> Result<Option<OwnedFd>, SetupError> {
     reset(inherited)?;
     limits(spec)?;
     // Root may enter any directory; a user may own one that root of a user namespace cannot enter.
@@ -40,11 +40,12 @@ pub(crate) fn restrict(
         owners::hand_over(supervisor, spec.insecure).step(SetupStep::HandOver)?;
         super::terminal::give_streams(spec.tty.is_some(), &spec.user);
     }
+    let gate = if spec.hold_sockets { Some(gate::close().step(SetupStep::HoldSockets)?) } else { None };
     identity(spec, inherited)?;
     if early.is_err() {
         rustix::process::chdir(spec.cwd.as_path()).step_at(SetupStep::ChangeDirectory, &spec.cwd)?;
     }
-    Ok(())
+    Ok(gate)
 }
 
 /// What every program should find as if it were started by a shell.
