@@ -1,7 +1,7 @@
 //! What all run steps of a build share: one helper process, which all sandboxes are children of, and one network.
 //!
-//! Both are made when first needed. Both take a while (the network's `pasta` some 20 ms), in which a core idles; so a
-//! build that is about to run something has them made on a thread beside what comes before it.
+//! Both are made when first needed (the network's `pasta` by the first socket). That takes a while, in which a core
+//! idles; so a build that is about to run something has them made on a thread beside what comes before it.
 
 use std::{
     path::{Path, PathBuf},

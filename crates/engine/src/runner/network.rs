@@ -1,7 +1,7 @@
 //! The network of run steps: one namespace for the whole build, made when the first step needs it.
 //!
-//! Connecting it takes longer than most steps, of which few open a socket. So a step starts without waiting: who would
-//! make a socket in it waits until the namespace is connected. If it cannot be connected, such a step is begun anew on
+//! Connecting it takes longer than most steps, of which few open a socket. So a step starts without: the first who would
+//! make a socket has the namespace connected, and waits for that. If it cannot be connected, such a step is begun anew on
 //! the machine's network.
 
 use std::{
@@ -95,9 +95,16 @@ impl SharedNetwork {
 
     /// Makes what [`join`](Self::join) will ask for, and the first sandbox in it. Whatever fails fails again there.
     pub(super) fn prepare(&self, spawner: &Spawner) {
-        if self.namespace(spawner).is_ok_and(|namespace| !is_connected(namespace.connect(spawner))) {
+        let Ok(namespace) = self.namespace(spawner) else { return };
+        let can_wait = self.may_hold() && namespace.connectivity().is_none();
+        if !can_wait && !is_connected(namespace.connect(spawner)) {
             spawner.make_ahead(None);
         }
+    }
+
+    /// Where there is one id its supervisor answers, and a process has one answerer only.
+    fn may_hold(&self) -> bool {
+        !self.awaited.load(Ordering::Relaxed) && !sandbox::userns::has_one_id()
     }
 
     /// Says that the kernel refused to let sockets wait: they cannot where something outside answers system calls already.
@@ -113,9 +120,7 @@ impl SharedNetwork {
         events: &Events,
     ) -> Result<Option<(Arc<NetNs>, bool)>, Error> {
         let namespace = self.namespace(spawner)?;
-        // Where there is one id its supervisor answers, and a process has one answerer only.
-        let may_hold = may_hold && !self.awaited.load(Ordering::Relaxed) && !sandbox::userns::has_one_id();
-        if may_hold && namespace.connectivity().is_none() {
+        if may_hold && self.may_hold() && namespace.connectivity().is_none() {
             return Ok(Some((namespace, true)));
         }
         if let Connectivity::LoopbackOnly { reason } = namespace.connect(spawner) {
@@ -158,8 +163,7 @@ fn warning(reason: &str) -> Event {
 pub(super) fn begins_anew() -> Event {
     Event::Warning {
         rule: None,
-        message: "RUN begins anew: it wants a network, and the one that was being made cannot be had"
-            .to_owned(),
+        message: "RUN begins anew: it wants a network, and a private one cannot be had".to_owned(),
         place: None,
         help: None,
     }
@@ -176,7 +180,7 @@ impl Joined {
         Self { kind, holds: false, shared: None, resolv_conf }
     }
 
-    /// Waits until it is known whether the namespace can be connected.
+    /// Whether the namespace can be connected; waits for that.
     pub(super) fn is_connected(&self, spawner: &Spawner) -> bool {
         self.shared.as_ref().is_none_or(|namespace| is_connected(namespace.connect(spawner)))
     }
