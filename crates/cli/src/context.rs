@@ -50,7 +50,7 @@ impl Context {
         let root = self.root()?;
         self.complain();
         let options = OpenOptions {
-            id_map: namespace::id_map(&self.environment)?,
+            id_map: namespace::id_map(&self.environment, &root)?,
             failpoint: self.environment.text("GALLEY_FAILPOINT"),
             mount_trial: self.environment.may_pack().then_some(mounts_packed as _),
         };

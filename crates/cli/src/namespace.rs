@@ -3,16 +3,18 @@
 //! Planning and looking up happen outside. What reads or writes layers runs as root of the namespace, where the disk's
 //! mapped ids are the image's; so galley runs itself again inside, with the same words.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::Path, sync::OnceLock};
 
 use galley_engine::{Error, ErrorKind};
 use galley_oci::Time;
-use galley_sandbox::userns::{self, IdMaps, IdRange};
+use galley_sandbox::userns::{self, IdMaps, IdRange, UserNsError};
+use galley_store::Store;
 
 use crate::{
     context::Context,
     environment::Environment,
     failure::{Failure, Outcome},
+    message,
 };
 
 /// Tells the process inside when the command began, in seconds and nanoseconds: what registries said since then it
@@ -26,8 +28,8 @@ pub(crate) fn started(environment: &Environment) -> Option<Time> {
     Some(Time { seconds: seconds.parse().ok()?, nanoseconds: nanoseconds.parse().ok()? })
 }
 
-/// The ids that files of the store have on disk: nothing for root, else the maps of the user's namespace.
-pub(crate) fn id_map(environment: &Environment) -> Result<String, Error> {
+/// The ids that files of the store at `root` have on disk: nothing for root, else the maps of the user's namespace.
+pub(crate) fn id_map(environment: &Environment, root: &Path) -> Result<String, Error> {
     if environment.inside_namespace() {
         let map = |file: &str| fs_err::read_to_string(file).map(|text| joined(&parsed(&text)));
         let unreadable = |error| Error::new(ErrorKind::Machine, "cannot read the map of ids").because(error);
@@ -37,11 +39,14 @@ pub(crate) fn id_map(environment: &Environment) -> Result<String, Error> {
     if environment.is_root {
         return Ok(String::new());
     }
-    let maps = maps()?;
+    Ok(in_words(&choice(root)?.maps))
+}
+
+fn in_words(maps: &IdMaps) -> String {
     let triples = |ranges: &[IdRange]| {
         joined(&ranges.iter().map(|it| (it.inside, it.outside, it.count)).collect::<Vec<_>>())
     };
-    Ok(both(&triples(&maps.uids), &triples(&maps.gids)))
+    both(&triples(&maps.uids), &triples(&maps.gids))
 }
 
 /// Who typed the command: inside, the user that its root is outside.
@@ -68,20 +73,62 @@ pub(crate) fn enter(context: &Context) -> Outcome {
         context.environment.all().filter(|(name, _)| *name != "GALLEY_ROOT" && *name != STARTED);
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let started = format!("{}.{}", context.started.seconds, context.started.nanoseconds);
-    let own = [("GALLEY_ROOT", root.into_os_string()), (STARTED, OsString::from(started))];
+    let own = [("GALLEY_ROOT", root.clone().into_os_string()), (STARTED, OsString::from(started))];
     let environment = environment.chain(own.map(|(name, value)| (OsString::from(name), value)));
-    let exit = userns::enter_and_reexec(&maps()?, std::env::args_os(), environment).map_err(refused)?;
+    let choice = choice(&root)?;
+    if choice.by_store {
+        let help = "a new store, given with --root or GALLEY_ROOT, has the ranges";
+        message::warn(
+            "the store was made with one id, so this user's ranges of ids are not used",
+            Some(help),
+        );
+    }
+    let exit = userns::enter_and_reexec(&choice.maps, std::env::args_os(), environment).map_err(refused)?;
     match exit.code() {
         0 => Err(Failure::Code(0)),
         code => Err(Failure::Code(u8::try_from(code).unwrap_or(u8::MAX))),
     }
 }
 
-fn maps() -> Result<IdMaps, Error> {
-    IdMaps::best().map_err(refused)
+/// The maps of an ordinary user.
+#[derive(Debug)]
+struct Choice {
+    maps: IdMaps,
+    /// The user has ranges, which the store does not know.
+    by_store: bool,
 }
 
-fn refused(error: userns::UserNsError) -> Error {
+/// Chosen once by a process, which has one store.
+fn choice(root: &Path) -> Result<&'static Choice, Error> {
+    static CHOICE: OnceLock<Choice> = OnceLock::new();
+    match CHOICE.get() {
+        Some(choice) => Ok(choice),
+        None => choose(root).map(|choice| CHOICE.get_or_init(|| choice)),
+    }
+}
+
+/// The best maps, unless the store was made with one id. A new store gets one id as well where the ranges cannot be
+/// mapped, whatever /etc/subuid says.
+fn choose(root: &Path) -> Result<Choice, Error> {
+    let (best, alone) = (IdMaps::best().map_err(refused)?, IdMaps::alone());
+    if best.is_alone() {
+        return Ok(Choice { maps: best, by_store: false });
+    }
+    match Store::made_with(root) {
+        Some(found) if found == in_words(&alone) => Ok(Choice { maps: alone, by_store: true }),
+        Some(_) => Ok(Choice { maps: best, by_store: false }),
+        None => match userns::try_maps(&best) {
+            Err(error @ UserNsError::Helper { .. }) => {
+                let help = "this store keeps to one id; mend what is wrong and remove it to use the ranges";
+                message::warn(&format!("this user's ranges of ids cannot be used: {error}"), Some(help));
+                Ok(Choice { maps: alone, by_store: false })
+            }
+            _ => Ok(Choice { maps: best, by_store: false }),
+        },
+    }
+}
+
+fn refused(error: UserNsError) -> Error {
     Error::new(ErrorKind::Machine, "cannot work as an ordinary user on this machine")
         .because(error)
         .help("`galley doctor` names the setting to change; as root galley needs none of this")

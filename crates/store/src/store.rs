@@ -223,6 +223,12 @@ impl Store {
         Ok(())
     }
 
+    /// The map of ids that the store at `root` was made with; `None` where there is no store, or none that can be read.
+    pub fn made_with(root: &Path) -> Option<String> {
+        let bytes = read_small(&root.join("version"), VERSION_BYTES_MAX).ok()??;
+        serde_json::from_slice(&bytes).ok().map(|version: Version| version.id_map)
+    }
+
     fn check_version(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         let damaged = |error: serde_json::Error| StoreError::damaged("the version file", path, error);
         let value: serde_json::Value = serde_json::from_slice(bytes).map_err(damaged)?;

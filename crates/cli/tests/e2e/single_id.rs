@@ -1,8 +1,11 @@
-//! An ordinary user without ranges of ids gets, to the byte, the image that root gets.
+//! An ordinary user without ranges of ids gets, to the byte, the image that root gets; and who gets this way.
 
-use std::os::unix::{
-    fs::{PermissionsExt, chown},
-    process::CommandExt,
+use std::{
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
+    process::Command,
 };
 
 use fs_err as fs;
@@ -35,13 +38,7 @@ fn digest(kitchen: &Kitchen, user: u32) -> String {
     let output = format!("type=oci,dest={}", store.join("image.tar").display());
     command.arg(&metadata).args(["-o", &output]).arg(".").env("GALLEY_ROOT", store.join("root"));
     if user != 0 {
-        let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-        let environment: Vec<_> = command
-            .get_envs()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
-            .collect();
-        command = std::process::Command::new(folder);
-        command.args(arguments).env_clear().envs(environment).current_dir(kitchen.env.work());
+        command = again(kitchen, &command, Command::new(folder));
         command.env("GALLEY_RUNG", "single-id").uid(user).gid(user);
         chown(&store, Some(user), Some(user)).unwrap();
     }
@@ -49,6 +46,13 @@ fn digest(kitchen: &Kitchen, user: u32) -> String {
     assert!(!text(&output).contains("warning"), "{}", text(&output));
     let metadata: Value = serde_json::from_slice(&fs::read(metadata).unwrap()).unwrap();
     metadata["containerimage.digest"].as_str().unwrap().to_owned()
+}
+
+/// The same arguments and environment behind another program.
+fn again(kitchen: &Kitchen, command: &Command, mut program: Command) -> Command {
+    let environment = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    program.args(command.get_args()).env_clear().envs(environment).current_dir(kitchen.env.work());
+    program
 }
 
 fn owned_tar() -> Vec<u8> {
@@ -76,20 +80,58 @@ fn owned_tar() -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-#[test]
-fn one_id_gives_the_image_that_root_gives() {
+/// What an ordinary user needs that runs the program under test; `None` where this process cannot become one.
+fn kitchen_of_all() -> Option<Kitchen> {
     if !rustix::process::geteuid().is_root() || galley_sandbox::userns::in_user_namespace() {
         eprintln!("SKIPPED: root compares with an ordinary user");
-        return;
+        return None;
     }
-    let Some(kitchen) = Kitchen::new() else { return };
+    let kitchen = Kitchen::new()?;
+    let readable =
+        |path: &std::path::Path| fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    fs::copy(program(), kitchen.path("galley")).unwrap();
+    fs::create_dir(kitchen.path("store")).unwrap();
+    readable(kitchen.env.path());
+    readable(&kitchen.path("galley"));
+    Some(kitchen)
+}
+
+#[test]
+fn one_id_gives_the_image_that_root_gives() {
+    let Some(kitchen) = kitchen_of_all() else { return };
     kitchen.dockerfile(DOCKERFILE);
     kitchen.env.write("a", "a");
     kitchen.env.write("e/b", "b");
     kitchen.env.write("owned.tar", owned_tar());
-    fs::copy(program(), kitchen.path("galley")).unwrap();
-    fs::create_dir(kitchen.path("store")).unwrap();
-    fs::set_permissions(kitchen.env.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    fs::set_permissions(kitchen.path("galley"), PermissionsExt::from_mode(0o755)).unwrap();
     assert_eq!(digest(&kitchen, USER), digest(&kitchen, 0));
+}
+
+/// Runs a program as an ordinary user with ranges, which the programs that map them refuse.
+const WITHOUT_HELP: &str = "set -e
+    mount -t tmpfs none $0
+    for name in newuidmap newgidmap; do printf '#!/bin/sh\necho no help >&2; exit 1\n' > $0/$name; done
+    echo 4242:2000000:65536 > $0/ranges
+    chmod 755 $0 $0/*
+    for file in /etc/subuid /etc/subgid; do [ -e $file ] || : > $file; mount --bind $0/ranges $file; done
+    PATH=$0:$PATH exec setpriv --reuid=4242 --regid=4242 --clear-groups \"$@\"";
+
+#[test]
+fn ranges_that_cannot_be_mapped_are_done_without() {
+    let Some(kitchen) = kitchen_of_all() else { return };
+    let (store, help) = (kitchen.path("store"), kitchen.path("help"));
+    fs::create_dir(&help).unwrap();
+    chown(&store, Some(USER), Some(USER)).unwrap();
+    for (number, said) in [
+        (1, "this user's ranges of ids cannot be used: newuidmap failed: no help"),
+        (2, "the store was made with one id, so this user's ranges of ids are not used"),
+    ] {
+        kitchen.dockerfile(&format!("FROM busybox\nRUN touch /{number} && chown 7:8 /{number}\n"));
+        let mut build = kitchen.build_command(&["."]);
+        build.env("GALLEY_ROOT", store.join("root"));
+        let mut shell = Command::new("unshare");
+        shell.args(["--mount", "sh", "-c", WITHOUT_HELP]).arg(&help).arg(kitchen.path("galley"));
+        let output = succeeded(again(&kitchen, &build, shell).output().unwrap());
+        let told = text(&output);
+        assert!(told.contains(said) && told.matches("ranges of ids").count() == 1, "{told}");
+    }
 }

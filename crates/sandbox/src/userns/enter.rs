@@ -57,6 +57,27 @@ pub fn enter_and_reexec(
     }
 }
 
+/// Whether these maps can be written, found out with a process that does nothing else; takes some milliseconds.
+pub fn try_maps(maps: &IdMaps) -> Result<(), UserNsError> {
+    let (gate, opener) = io::pipe().map_err(failed("make a pipe"))?;
+    // SAFETY: the child makes system calls only.
+    let fork = unsafe { sys::fork_into(libc::CLONE_NEWUSER as u64) };
+    match fork.map_err(|source| UserNsError::Refused { source })? {
+        Fork::Child => {
+            drop(opener);
+            let _ = rustix::io::read(&gate, &mut [0_u8]);
+            sys::exit_now(0)
+        }
+        Fork::Parent { pid, pidfd } => {
+            let written = write_maps(pid, maps);
+            // Which ends the child.
+            drop(opener);
+            wait(&pidfd)?;
+            written
+        }
+    }
+}
+
 fn failed(action: &'static str) -> impl Fn(io::Error) -> UserNsError {
     move |source| UserNsError::Enter { action, source }
 }

@@ -10,7 +10,7 @@ mod enter;
 mod error;
 mod maps;
 
-pub use enter::{MARKER, enter_and_reexec, entered};
+pub use enter::{MARKER, enter_and_reexec, entered, try_maps};
 pub use error::UserNsError;
 pub use maps::{IdMaps, IdRange};
 
