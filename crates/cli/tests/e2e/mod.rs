@@ -131,6 +131,12 @@ fn program() -> OsString {
     std::env::var_os("GALLEY_UNDER_TEST").unwrap_or_else(|| env!("CARGO_BIN_EXE_galley").into())
 }
 
+/// Whether this is the rung of one id (e2e/rungs.sh), where the kernel knows every process of a sandbox as its root, and
+/// by one filter more.
+pub(crate) fn one_id() -> bool {
+    std::env::var_os("GALLEY_RUNG").is_some_and(|rung| rung == "single" || rung == "single-id")
+}
+
 pub(crate) fn text(output: &Output) -> String {
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     format!("{}\n--- stdout\n{stdout}\n--- stderr\n{stderr}", output.status)

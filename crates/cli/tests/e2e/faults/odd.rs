@@ -105,7 +105,8 @@ fn sparse(size: u64) {
     kitchen.build(&["-t", "x", "-o", "type=image", "-o", &output, "."]);
     let exported = fs::metadata(path.join("sparse")).unwrap();
     assert_eq!(exported.len(), size);
-    assert!(exported.blocks() * 512 < 1 << 20, "the export takes {} bytes", exported.blocks() * 512);
+    // Somewhat more than it was: an ordinary user's export finds holes by the mebibyte.
+    assert!(exported.blocks() * 512 < 2 << 20, "the export takes {} bytes", exported.blocks() * 512);
     let mut command = Command::new("du");
     let said = succeeded(command.args(["-s", "-B1"]).arg(kitchen.env.store()).output().unwrap()).stdout;
     let used: u64 = String::from_utf8(said).unwrap().split_whitespace().next().unwrap().parse().unwrap();
