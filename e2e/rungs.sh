@@ -20,8 +20,9 @@ source e2e/common.sh
 read -ra tests <<<"${TESTS:-e2e}"
 rungs=${RUNGS:-root range single pod}
 if [[ ${1:-} == short ]]; then
-  read -ra tests <<<"${TESTS:-e2e::build e2e::cache e2e::escape e2e::run}"
-  rungs=${RUNGS:-single}
+  # The escape suite runs in `make test` as root and as an ordinary user already.
+  read -ra tests <<<"${TESTS:-e2e::build}"
+  rungs=${RUNGS:-single pod}
 fi
 if [[ $EUID -ne 0 ]]; then
   echo "not root: no rung can be made"
@@ -122,8 +123,9 @@ context_of_builds() {
 
 # digest RUNG DOCUMENT: of its reproducible build there.
 digest() {
-  local meta=$folder/$1/$2.json
-  on "$1" env SOURCE_DATE_EPOCH=1600000000 "$folder/galley" --root "$folder/$1/store" build --progress=plain --reproducible --network=none \
+  local meta=$folder/$1/$2.json network=none
+  [[ $1 != pod ]] || network=host # there is no other
+  on "$1" env SOURCE_DATE_EPOCH=1600000000 "$folder/galley" --root "$folder/$1/store" build --progress=plain --reproducible --network="$network" \
     -f "$folder/context/$2.Dockerfile" -o "type=oci,dest=$folder/$1/$2.tar" --metadata-file "$meta" "$folder/context" >"$folder/$1.$2.log" 2>&1 &&
     python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["containerimage.digest"])' "$meta"
 }
@@ -131,7 +133,9 @@ digest() {
 cp e2e/rungs/confine.py "$folder"
 context_of_builds || exit
 documents=(owners)
-if [[ -e $folder/context/debian.tar ]]; then
+if [[ ${1:-} == short ]]; then
+  : # the large one is for the whole suite
+elif [[ -e $folder/context/debian.tar ]]; then
   documents+=(debian)
 else
   echo "skipped all     debian.Dockerfile: no debian base image; make demo makes it"

@@ -5,6 +5,7 @@
 
 mod devices;
 mod furniture;
+mod goroot;
 
 use std::{
     os::fd::AsFd,
@@ -100,6 +101,7 @@ pub(super) fn run(
     let mut furniture = Furniture::new(store, &root.path(), &request)?;
     let mut spec = runner.process(&request, sandbox::Root::Directory(root.path()));
     spec.network = sandbox::Network::Host;
+    goroot::tell(&stack, &mut spec.env);
     let started = start(spawner, &spec, &mut furniture)?;
     let outcome = follow(store, started, output, cancel);
     furniture.clear(&root.path(), &request)?;

@@ -155,6 +155,7 @@ impl<'a> Output<'a> {
     fn failure(self, operation: &RunOp, exit: Exit) -> Error {
         let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         state.keep(&self.log, b"");
+        let advice = [advice(exit), advice_on(&state.tail.lines)].into_iter().flatten();
         let failure = StepFailure { exit, last_lines: state.tail.lines.into(), log: self.log.clone() };
         let command: Vec<_> = operation.arguments.iter().map(|word| String::from_utf8_lossy(word)).collect();
         let command = command.join(" ");
@@ -163,7 +164,7 @@ impl<'a> Output<'a> {
             .label(failure.to_string())
             .help(format!("the full output is in {}", self.log.display()))
             .because(failure);
-        advice(exit).into_iter().fold(error, Error::help)
+        advice.fold(error, Error::help)
     }
 }
 
@@ -176,6 +177,15 @@ const fn advice(exit: Exit) -> Option<&'static str> {
         Exit::Code(137) | Exit::Signal(9) => Some("killed, perhaps for want of memory: `dmesg` tells"),
         _ => None,
     }
+}
+
+/// What `go` says where there is no /proc; a Go that the step itself put there is not told where it is.
+fn advice_on(lines: &VecDeque<Vec<u8>>) -> Option<&'static str> {
+    let words = b"binary is trimmed and GOROOT is not set";
+    let said = lines.iter().any(|line| line.windows(words.len()).any(|part| part == words));
+    said.then_some(
+        "there is no /proc for go to find itself by: `ENV GOROOT=/usr/local/go` before this RUN tells it",
+    )
 }
 
 impl OutputState {

@@ -302,7 +302,7 @@ fn cuts(make: fn() -> Option<Scene>, size: usize, seeds: u64) {
 
 /// How many calls, and how many decisions by chance at each.
 fn some() -> (usize, u64) {
-    if writes::soak().is_some() { (0, 3) } else { (2, 1) }
+    if writes::soak().is_some() { (0, 3) } else { (1, 1) }
 }
 
 #[test]

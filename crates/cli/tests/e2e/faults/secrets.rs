@@ -203,7 +203,8 @@ fn told(kitchen: &Kitchen) -> Vec<Output> {
 
 #[test]
 fn secrets_of_steps_are_in_no_file_and_no_message() {
-    let used = "grep -q ^s3cret- /run/secrets/file && test ${#VARIABLE} = 20 && echo seen > /seen";
+    let used =
+        "/bin/busybox grep -q ^s3cret- /run/secrets/file && test ${#VARIABLE} = 20 && echo seen > /seen";
     // A step that works, one that fails, and one whose program is not there.
     let fails = format!("{used} && exit 7");
     for (step, progress, works) in [

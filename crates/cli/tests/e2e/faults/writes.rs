@@ -320,10 +320,10 @@ pub(super) fn sound(kitchen: &Kitchen, when: &str) -> Result<(), String> {
 
 #[test]
 fn errors() {
-    all(4, &Fault::ERRORS);
+    all(2, &Fault::ERRORS);
 }
 
 #[test]
 fn kills() {
-    all(3, &[Fault::Kill]);
+    all(2, &[Fault::Kill]);
 }
