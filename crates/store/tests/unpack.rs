@@ -231,7 +231,7 @@ fn privileged_many_small_files_keep_their_order() {
 }
 
 #[test]
-fn a_file_that_cannot_be_made_is_an_error() {
+fn a_name_that_no_file_can_have_is_refused() {
     let long = "n".repeat(300);
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let mut writer = Writer::new(Vec::new());
@@ -247,8 +247,5 @@ fn a_file_that_cannot_be_made_is_an_error() {
     let temp = fixture.store.temp_dir("unpack").unwrap();
     let result = fixture.store.unpack(&mut archive.as_slice(), &temp, &UnpackOptions::layer());
     let error = result.unwrap_err();
-    assert!(
-        matches!(&error, StoreError::Io { doing: "create", path, .. } if path.ends_with(&long)),
-        "{error}"
-    );
+    assert!(error.to_string().ends_with("cannot be unpacked: a name has 255 bytes at most"), "{error}");
 }
