@@ -105,8 +105,13 @@ class Buildah(Builder):
         elif os.geteuid() != 0:
             self.reason = "measured as root only"
 
+    def empty(self):
+        super().empty()
+        # What the store knows of mounts goes with it. podman takes no path of more than 50 characters here.
+        self.state = self.work.sockets / self.work.fresh(self.program).name
+
     def words(self, *words):
-        return [self.program, "--root", self.root / "root", "--runroot", self.root / "run", "--storage-driver", "overlay", *words]
+        return [self.program, "--root", self.root / "root", "--runroot", self.state, "--storage-driver", "overlay", *words]
 
     def version(self):
         return quiet(self.program, "--version").strip()
