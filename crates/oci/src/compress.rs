@@ -12,7 +12,7 @@ mod zstd;
 use std::io::{self, Write};
 
 pub use decode::{
-    EXPANSION_FREE_BYTES, EXPANSION_MAX, Format, MAX_XZ_MEMORY_KIB, PREFIX_BYTES, decoder, detect,
+    Counted, EXPANSION_FREE_BYTES, EXPANSION_MAX, Format, MAX_XZ_MEMORY_KIB, PREFIX_BYTES, decoder, detect,
 };
 pub use gzip::{BLOCK_BYTES, DEFAULT_GZIP_LEVEL, GzipWriter};
 pub use zstd::{DEFAULT_ZSTD_LEVEL, ZstdWriter};

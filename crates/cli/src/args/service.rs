@@ -30,7 +30,7 @@ pub(crate) struct LimitArgs {
     #[arg(long, value_name = "SIZE", value_parser = or_nothing(size::parse))]
     memory_reservation: Option<OrNothing<u64>>,
     /// How many processors it may keep busy: 1.5
-    #[arg(long, value_name = "NUMBER", value_parser = or_nothing(cpus), conflicts_with_all = ["cpu_quota", "cpu_period"])]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = or_nothing(cpus), conflicts_with_all = ["cpu_quota", "cpu_period"])]
     cpus: Option<OrNothing<i64>>,
     /// Its weight among others, 1024 is the usual
     #[arg(short = 'c', long, value_name = "WEIGHT", value_parser = or_nothing(count))]
@@ -105,7 +105,7 @@ pub(crate) struct KeepArgs {
     #[arg(long, value_name = "TIME", value_parser = or_nothing(time))]
     health_timeout: Option<OrNothing<Duration>>,
     /// Failures in a row that make it unhealthy, 3 without it
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     health_retries: Option<u32>,
     /// Time in which failures do not count
     #[arg(long, value_name = "TIME", value_parser = or_nothing(time))]

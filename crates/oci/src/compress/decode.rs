@@ -73,10 +73,13 @@ pub(super) fn bounded(mut input: Box<dyn Read + Send>, free: u64) -> io::Result<
     Ok(Box::new(Bounded { inner, packed, unpacked: 0, free }))
 }
 
-/// A reader that counts.
-struct Counted<R> {
-    inner: R,
-    count: Arc<AtomicU64>,
+/// A reader that counts, where others can see it.
+#[derive(Debug)]
+pub struct Counted<R> {
+    /// What is read.
+    pub inner: R,
+    /// The bytes that were read so far.
+    pub count: Arc<AtomicU64>,
 }
 
 impl<R: Read> Read for Counted<R> {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use fs_err as fs;
-use galley_oci::compress::{self, Format, PREFIX_BYTES};
+use galley_oci::compress::{self, Counted, Format, PREFIX_BYTES};
 use galley_store::Store;
 
 use super::super::{broken, patient::Patient};
@@ -106,20 +106,6 @@ fn unreadable(name: &str, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => broken(name, "it is cut off"),
         _ => broken(name, error),
-    }
-}
-
-/// A reader that counts.
-struct Counted<R> {
-    inner: R,
-    count: Arc<AtomicU64>,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.count.fetch_add(count as u64, Ordering::Relaxed);
-        Ok(count)
     }
 }
 
