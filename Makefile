@@ -23,16 +23,8 @@ test: install-rust install-compiler install-lint install-test ## everything that
 oracle: install-rust install-compiler install-test ## ask BuildKit (PEERS=folder of its programs) for its answers anew, and compare
 	e2e/oracle.sh
 
-soak: install-rust install-compiler install-test ## what takes longer: ignored tests, many random cases, the demo
-	PROPTEST_CASES=20000 cargo test --workspace --release -- --include-ignored
-	GALLEY_SOAK_FAULTS=1 cargo test -p galley --release --test main faults:: -- --nocapture --include-ignored
-	GALLEY_SOAK_SECONDS=600 cargo test -p galley-store --release collect::builds_and_collections_at_once
-	GALLEY_UNDER_TEST=$(TARGET)/release/galley e2e/reproducible.sh
-	GALLEY_UNDER_TEST=$(TARGET)/release/galley e2e/readers.sh
-	GALLEY_UNDER_TEST=$(TARGET)/release/galley e2e/archives.sh
-	e2e/rungs.sh
-	$(MAKE) fuzz
-	demo/run.sh
+soak: install-rust install-compiler install-test install-fuzz ## what takes hours: many random cases, every fault, long tests, rungs, fuzz, the demo
+	.ci/checks soak
 
 fuzz: install-rust install-fuzz ## feed the readers with what a fuzzer thinks of, FUZZ_SECONDS (600) each
 	fuzz/run.sh

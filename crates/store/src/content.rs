@@ -3,13 +3,15 @@
 use std::{
     collections::VecDeque,
     fs::File,
-    io::{self, BufReader, Read, Write},
+    io::{self, BufReader, Read},
     ops::Range,
     os::unix::fs::FileExt,
     sync::Arc,
 };
 
 use rustix::{fs::SeekFrom, io::Errno};
+
+use crate::holes::{HOLE_BYTES_MIN, HoleReader, WithHoles, hole_at};
 
 /// The bytes of one file, from the first on.
 #[derive(Debug)]
@@ -18,14 +20,14 @@ pub struct Content(Place);
 #[derive(Debug)]
 enum Place {
     /// All of this file.
-    Whole(File),
+    Whole(HoleReader),
     /// What is left of these parts of it, none of them empty.
     Parts { file: Arc<File>, left: VecDeque<Range<u64>> },
 }
 
 impl From<File> for Content {
     fn from(file: File) -> Self {
-        Self(Place::Whole(file))
+        Self(Place::Whole(HoleReader::new(file)))
     }
 }
 
@@ -38,7 +40,7 @@ impl Content {
     /// How many bytes there are, for one of which nothing was read yet.
     pub fn size(&self) -> io::Result<u64> {
         match &self.0 {
-            Place::Whole(file) => Ok(file.metadata()?.len()),
+            Place::Whole(reader) => Ok(reader.file().metadata()?.len()),
             Place::Parts { left, .. } => Ok(left.iter().map(|part| part.end - part.start).sum()),
         }
     }
@@ -46,7 +48,7 @@ impl Content {
     /// The file that holds these bytes and no others.
     pub(crate) const fn whole(&self) -> Option<&File> {
         match &self.0 {
-            Place::Whole(file) => Some(file),
+            Place::Whole(reader) => Some(reader.file()),
             Place::Parts { .. } => None,
         }
     }
@@ -78,13 +80,13 @@ impl Content {
     fn copy_some(&mut self, to: &File, copied: u64) -> rustix::io::Result<u64> {
         match &mut self.0 {
             // Most files end here; whether one has holes is asked when it is larger.
-            Place::Whole(file) if copied < HOLE_BYTES_MIN => {
+            Place::Whole(reader) if copied < HOLE_BYTES_MIN => {
                 let want = usize::try_from(HOLE_BYTES_MIN - copied).unwrap_or(COPY_BYTES_MAX);
-                Ok(rustix::fs::copy_file_range(&*file, None, to, None, want)? as u64)
+                Ok(rustix::fs::copy_file_range(reader.file(), None, to, None, want)? as u64)
             }
-            Place::Whole(file) => {
-                let size = rustix::fs::fstat(&*file)?.st_size.cast_unsigned();
-                copy_piece(file, &mut copied.clone(), size, to, copied)
+            Place::Whole(reader) => {
+                let size = rustix::fs::fstat(reader.file())?.st_size.cast_unsigned();
+                copy_piece(reader.file(), &mut copied.clone(), size, to, copied)
             }
             Place::Parts { file, left } => {
                 let Some(part) = left.front_mut() else { return Ok(0) };
@@ -119,66 +121,15 @@ fn copy_piece(file: &File, from: &mut u64, end: u64, to: &File, at: u64) -> rust
     Ok(rustix::fs::copy_file_range(file, Some(from), to, Some(&mut at), want)? as u64)
 }
 
-/// How long the hole is that begins at `from`; a file system that has none says so.
-fn hole_at(file: &File, from: u64) -> u64 {
-    match rustix::fs::seek(file, SeekFrom::Data(from)) {
-        Ok(data) => data.saturating_sub(from),
-        // There is nothing but a hole any more.
-        Err(Errno::NXIO) => u64::MAX,
-        Err(_) => 0,
-    }
-}
-
-/// What is shorter is not worth asking for holes.
-const HOLE_BYTES_MIN: u64 = 1 << 20;
-
-/// Writes a new file, and leaves out what is zero in large pieces.
-#[derive(Debug)]
-pub(crate) struct WithHoles<'f> {
-    file: &'f File,
-    size: u64,
-    ends_in_hole: bool,
-}
-
-/// Pieces that are shorter are written as they are.
-const PIECE_BYTES_MIN: usize = 4096;
-
 /// How much is read at once where the kernel cannot copy.
 const BUFFER_BYTES: usize = 128 * 1024;
-
-impl<'f> WithHoles<'f> {
-    pub(crate) const fn new(file: &'f File) -> Self {
-        Self { file, size: 0, ends_in_hole: false }
-    }
-
-    /// To be called behind the last byte.
-    pub(crate) fn finish(self) -> io::Result<()> {
-        if self.ends_in_hole { self.file.set_len(self.size) } else { Ok(()) }
-    }
-}
-
-impl Write for WithHoles<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.ends_in_hole = bytes.len() >= PIECE_BYTES_MIN && bytes.iter().all(|byte| *byte == 0);
-        if !self.ends_in_hole {
-            self.file.write_all_at(bytes, self.size)?;
-        }
-        self.size += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// The most that the kernel is asked to copy at once.
 const COPY_BYTES_MAX: usize = 1 << 30;
 
 impl Read for Content {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.0 {
-            Place::Whole(file) => file.read(buffer),
+            Place::Whole(reader) => reader.read(buffer),
             Place::Parts { file, left } => {
                 let Some(part) = left.front_mut() else { return Ok(0) };
                 let want = usize::try_from(part.end - part.start).unwrap_or(usize::MAX).min(buffer.len());

@@ -158,6 +158,17 @@ pub enum StoreError {
         /// Why.
         reason: &'static str,
     },
+    /// One more name for a file that has as many as it can have.
+    #[error(
+        "cannot {doing} {}: no file has more names on this file system (65,000 on ext4): put the store on another one, \
+         such as xfs or btrfs, or link fewer names to one file", path.display()
+    )]
+    TooManyLinks {
+        /// A verb and a noun, such as "create the hard link".
+        doing: &'static str,
+        /// The name.
+        path: PathBuf,
+    },
     /// An owner that the user namespace does not have.
     #[error(
         "{} is owned by {uid}:{gid}, which is outside of this user's id ranges: add longer ranges to /etc/subuid and \
@@ -222,6 +233,9 @@ impl StoreError {
         if too_long && path.as_os_str().len() > PATH_BYTES_MAX {
             return Self::TooDeep { path: path.to_owned() };
         }
+        if os_error_number(&source) == Some(Errno::MLINK.raw_os_error()) {
+            return Self::TooManyLinks { doing, path: path.to_owned() };
+        }
         Self::Io { doing, path: path.to_owned(), source }
     }
 
@@ -278,6 +292,13 @@ impl<T> Absent<T> for Result<T, Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_links_too_many_names_is_told_what_to_do() {
+        let said =
+            StoreError::io("create the hard link", Path::new("/a/link"), Errno::MLINK.into()).to_string();
+        assert!(said.contains("create the hard link /a/link") && said.contains("xfs or btrfs"), "{said}");
+    }
 
     #[test]
     fn a_path_that_is_too_long_is_told_from_a_name_that_is() {

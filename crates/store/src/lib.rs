@@ -32,6 +32,7 @@ mod durability;
 mod error;
 mod failpoint;
 mod files;
+mod holes;
 mod images;
 mod layer_contents;
 mod layers;

@@ -122,13 +122,8 @@ impl Shared {
     }
 
     fn answer(&self, job: Job, judge: &dyn Judge) {
-        let number = job.number;
-        let answer = job.answer(judge);
-        let mut state = self.lock();
-        state.asked.remove(&number);
-        state.answers.insert(number, answer);
-        drop(state);
-        self.changed.notify_all();
+        let mut answer = Answer { shared: self, number: job.number, found: None };
+        answer.found = job.answer(judge);
     }
 
     fn work(&self, judge: &dyn Judge) {
@@ -142,6 +137,24 @@ impl Shared {
                 state = self.wait(state);
             }
         }
+    }
+}
+
+/// What comes of a job, for both threads to know when it goes: also of one that panicked, else the other would wait for it
+/// for ever.
+struct Answer<'a> {
+    shared: &'a Shared,
+    number: u64,
+    found: Option<Directory>,
+}
+
+impl Drop for Answer<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.asked.remove(&self.number);
+        state.answers.insert(self.number, self.found.take());
+        drop(state);
+        self.shared.changed.notify_all();
     }
 }
 
@@ -393,5 +406,25 @@ mod tests {
             assert!(ahead.take(1).is_none() && ahead.take(2).is_none() && ahead.take(3).is_none());
             assert!(shared.lock().waiting.is_empty() && shared.lock().answers.is_empty());
         });
+    }
+
+    #[test]
+    fn a_thread_that_panics_leaves_nobody_waiting() {
+        struct Panics;
+        impl Judge for Panics {
+            fn consider(&self, _: &[u8], _: bool) -> Visit {
+                panic!("as it is meant to");
+            }
+            fn twin(&self) -> Box<dyn Judge + Send + '_> {
+                Box::new(Self)
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let parent = Arc::new(rustix::fs::open(folder.path(), DIRECTORY, Mode::empty()).unwrap());
+        let shared = Shared::default();
+        shared.lock().waiting.push(Job { number: 7, parent, name: c".".to_owned(), path: b"a".to_vec() });
+        thread::scope(|scope| scope.spawn(|| shared.work(&Panics)).join()).unwrap_err();
+        let state = shared.lock();
+        assert!(state.asked.is_empty() && state.answers[&7].is_none(), "{state:?}");
     }
 }

@@ -2,14 +2,18 @@
 
 use std::{
     fs::File,
-    io::{Read, Seek, SeekFrom, Write},
+    io::{Read, Write},
     path::{Path, PathBuf},
 };
 
 use galley_oci::Blake3;
 use rustix::io::Errno;
 
-use crate::{Content, StoreError, content::WithHoles, error::At};
+use crate::{
+    Content, StoreError,
+    error::At,
+    holes::{HoleReader, WithHoles},
+};
 
 /// How much is read at once.
 pub(crate) const BUFFER_BYTES: usize = 128 * 1024;
@@ -57,8 +61,8 @@ impl Copier {
             return if found == size { Ok(()) } else { Err(damaged()) };
         }
         let found = if shared {
-            to.seek(SeekFrom::Start(0)).at("read", &source.path)?;
-            hash(to, &source.path, size, buffer)?
+            let to = to.try_clone().at("read", &source.path)?;
+            hash(&mut HoleReader::new(to), &source.path, size, buffer)?
         } else {
             let mut to = WithHoles::new(to);
             let found = each_chunk(&mut from, &source.path, size, buffer, |chunk| {

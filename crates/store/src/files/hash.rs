@@ -2,7 +2,6 @@
 
 use std::{
     ffi::CStr,
-    fs::File,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     sync::Arc,
@@ -14,7 +13,7 @@ use galley_oci::tree::Xattrs;
 use rustix::fs::Mode;
 
 use super::{copier, open, xattrs};
-use crate::{StoreError, error::At};
+use crate::{StoreError, error::At, holes::HoleReader};
 
 /// More threads than this only compete for the disk.
 const THREADS_MAX: usize = 8;
@@ -133,6 +132,6 @@ fn hash(job: Job, buffer: &mut Vec<u8>) -> Result<Hashed, StoreError> {
         rustix::fs::openat(&*job.parent, &*job.name, open::READ, Mode::empty()).at("open", &job.path)?;
     let xattrs = xattrs::read(handle.as_fd()).at("read the extended attributes of", &job.path)?;
     buffer.resize(copier::BUFFER_BYTES, 0);
-    let (digest, size) = copier::hash(&mut File::from(handle), &job.path, job.size, buffer)?;
+    let (digest, size) = copier::hash(&mut HoleReader::new(handle.into()), &job.path, job.size, buffer)?;
     Ok(Hashed { index: job.index, digest, size, xattrs })
 }

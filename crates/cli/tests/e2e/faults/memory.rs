@@ -19,7 +19,7 @@ pub(super) fn peak_of(child: &mut std::process::Child) -> u64 {
 }
 
 /// The most memory the program had while it did this.
-fn peak(kitchen: &Kitchen, arguments: &[&str]) -> u64 {
+pub(super) fn peak(kitchen: &Kitchen, arguments: &[&str]) -> u64 {
     let mut child = spawn(kitchen, arguments);
     let peak = peak_of(&mut child);
     succeeded(child.wait_with_output().unwrap());

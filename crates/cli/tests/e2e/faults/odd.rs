@@ -102,7 +102,20 @@ fn sparse(size: u64) {
     file.set_len(size).unwrap();
     kitchen.dockerfile("FROM busybox\nCOPY sparse /sparse\nRUN stat -c %s /sparse > /size\n");
     let (path, output) = out(&kitchen, "out");
-    kitchen.build(&["-t", "x", "-o", "type=image", "-o", &output, "."]);
+    let arguments = ["--progress=plain", "-t", "x", "-o", "type=image", "-o", &output, "."];
+    let start = Instant::now();
+    match Meddler::new() {
+        Some(meddler) => {
+            let (log, work, store) = (kitchen.path("reads"), kitchen.env.work(), kitchen.env.store());
+            let reads = meddler.below(&[&work, &store]).calls("read,pread64").on("sparse").log(&log);
+            succeeded(reads.command(&kitchen.build_command(&arguments)).output().unwrap());
+            // What is read takes memory, zeros or not.
+            let count = fs::read_to_string(log).unwrap().lines().count();
+            assert!(count < 100, "{count} reads of a file with nothing in it");
+        }
+        None => drop(kitchen.build(&arguments)),
+    }
+    eprintln!("a sparse file of {} MB: {:?}", size >> 20, start.elapsed());
     let exported = fs::metadata(path.join("sparse")).unwrap();
     assert_eq!(exported.len(), size);
     assert!(exported.blocks() * 512 < 2 << 20, "the export takes {} bytes", exported.blocks() * 512);
@@ -137,6 +150,29 @@ fn ten_thousand_names_of_one_file() {
     assert_eq!(fs::read_to_string(path.join("links")).unwrap(), "10000\n");
     assert_eq!(fs::metadata(path.join("farm/link7")).unwrap().nlink(), COUNT);
     sound(&kitchen);
+}
+
+/// More than ext4 has for a file, and than overlays on it: refused with what can be done, or all of them are there.
+#[test]
+fn a_hundred_thousand_names_of_one_file() {
+    const COUNT: usize = 100_000;
+    let Some(kitchen) = Kitchen::new() else { return };
+    let names: Vec<String> = (1..COUNT).map(|number| format!("link{number}")).collect();
+    let links = names.iter().map(|name| TarEntry::Link(name, "file"));
+    let farm: Vec<_> = [TarEntry::File("file", 0o644, b"content")].into_iter().chain(links).collect();
+    kitchen.env.write("farm.tar", rootfs_tar(&farm));
+    kitchen.dockerfile("FROM busybox\nADD farm.tar /farm/\nRUN stat -c %h /farm/file > /links\n");
+    let output = kitchen.build_command(&["--progress=plain", "-t", "x", "."]).output().unwrap();
+    if output.status.success() {
+        let said = kitchen.galley(&["run", "--rm", "--network=none", "x", "cat", "/links"]);
+        assert_eq!(said, format!("{COUNT}\n"));
+    } else {
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(4), "{said}");
+        assert!(said.contains("no file has more names") && said.contains("such as xfs"), "{said}");
+    }
+    sound(&kitchen);
+    assert_eq!(leftovers(&kitchen), Vec::<String>::new());
 }
 
 /// So many layers of COPY, each with a RUN behind it every so often.
@@ -174,9 +210,19 @@ fn a_million_files() {
         for file in range(1000): open(f'tree/{folder}/{file}', 'w').write(str(file))";
     python(&kitchen, script);
     kitchen.dockerfile("FROM busybox\nCOPY tree /tree\nRUN find /tree -type f | wc -l > /count\n");
-    kitchen.build(&["-t", "x", "."]);
+    let export = format!("type=oci,dest={}", kitchen.path("oci.tar").display());
+    let layout = format!("busybox=oci-layout://{}", kitchen.path("busybox").display());
+    for (what, output) in [("cold", ["-t", "x"]), ("a no-op", ["-t", "x"]), ("an export", ["-o", &export])] {
+        let start = Instant::now();
+        let build = ["build", "--progress=plain", "--build-context", &layout];
+        let peak = memory::peak(&kitchen, &[&build[..], &output, &["."]].concat());
+        eprintln!("1,000,000 files, {what}: {:?}, {} MiB", start.elapsed(), peak >> 20);
+        // An entry of a tree has some 200 bytes, and there are two or three trees at once.
+        assert!(peak < 1 << 30, "{what} takes {} MiB", peak >> 20);
+    }
     assert_eq!(kitchen.galley(&["run", "--rm", "--network=none", "x", "cat", "/count"]), "1000000\n");
     assert_eq!(kitchen.build(&["-t", "x", "."]).executed, 0);
+    sound(&kitchen);
     kitchen.galley(&["system", "prune", "-af"]);
 }
 
