@@ -19,6 +19,11 @@ pub(crate) const USAGE: u8 = 125;
 /// Ctrl-C: 128 + SIGINT.
 pub(crate) const INTERRUPTED: u8 = 130;
 
+/// Ends this process at once, while other threads of it still work.
+pub(crate) fn leave() -> ! {
+    std::process::exit(0)
+}
+
 /// Code and meaning, in the order in which docs/exit-codes.md lists them.
 #[cfg(test)]
 pub(crate) const TABLE: [(&str, &str); 12] = [

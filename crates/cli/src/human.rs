@@ -24,6 +24,23 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{text}{}", UNITS.get(unit).copied().unwrap_or_default())
 }
 
+/// `304KiB`, `23.54GiB`: binary units, four digits.
+pub(crate) fn binary_size(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut unit = 0;
+    while unit + 1 < UNITS.len() && bytes >> (10 * (unit + 1)) > 0 {
+        unit += 1;
+    }
+    let scale = 1_u64 << (10 * unit);
+    let places = match bytes / scale {
+        0..10 => 3,
+        10..100 => 2,
+        100..1000 => 1,
+        _ => 0,
+    };
+    format!("{}{}", decimals(bytes, scale, places), UNITS.get(unit).copied().unwrap_or_default())
+}
+
 /// `bytes / scale` rounded to `places`, without trailing zeros.
 fn decimals(bytes: u64, scale: u64, places: u32) -> String {
     let shift = 10_u128.pow(places);
@@ -98,6 +115,22 @@ mod tests {
         ];
         for (bytes, expected) in cases {
             assert_eq!(size(bytes), expected, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn binary_sizes_are_dockers() {
+        let cases = [
+            (0, "0B"),
+            (1023, "1023B"),
+            (311_296, "304KiB"),
+            (1 << 20, "1MiB"),
+            (25_275_855_340, "23.54GiB"),
+            (8_125_000_000, "7.567GiB"),
+            (u64::MAX, "16EiB"),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(binary_size(bytes), expected, "{bytes}");
         }
     }
 

@@ -7,12 +7,17 @@ const GAP: usize = 3;
 
 /// Aligns rows of cells that are separated by tabs.
 pub(crate) fn align(rows: &[String]) -> String {
+    aligned(rows, WIDTH_MIN)
+}
+
+/// The same with columns that are so wide at least.
+pub(crate) fn aligned(rows: &[String], width_min: usize) -> String {
     let rows: Vec<Vec<&str>> = rows.iter().map(|row| row.split('\t').collect()).collect();
     let mut widths: Vec<usize> = Vec::new();
     for row in &rows {
         for (column, cell) in row.iter().enumerate().take(row.len().saturating_sub(1)) {
             if widths.len() <= column {
-                widths.push(WIDTH_MIN);
+                widths.push(width_min);
             }
             if let Some(width) = widths.get_mut(column) {
                 *width = (*width).max(cell.width() + GAP);

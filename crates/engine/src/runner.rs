@@ -36,7 +36,7 @@ mod network;
 mod stubs;
 
 pub use foreign::emulated;
-pub use galley_sandbox::CgroupParent;
+pub use galley_sandbox::{CgroupParent, Limits};
 pub(crate) use helpers::only_builds_run;
 pub(crate) use network::machine_resolv_conf;
 
@@ -54,6 +54,7 @@ pub struct SandboxRunner {
     /// Where nothing can be mounted.
     roots: chroot::Roots,
     cgroup_parent: Option<CgroupParent>,
+    limits: Limits,
 }
 
 impl SandboxRunner {
@@ -67,6 +68,7 @@ impl SandboxRunner {
             helpers: Arc::new(helpers::Helpers::new(store.root())),
             roots: Default::default(),
             cgroup_parent: None,
+            limits: Limits::default(),
         }
     }
 
@@ -75,6 +77,12 @@ impl SandboxRunner {
     #[must_use]
     pub fn below_cgroup(self, cgroup_parent: Option<CgroupParent>) -> Self {
         Self { cgroup_parent, ..self }
+    }
+
+    /// Has each step use no more than this, each by itself. It changes no result either.
+    #[must_use]
+    pub fn limited(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Says that the last step has run. The helpers end while the image is put together; nothing runs after this.
@@ -87,7 +95,7 @@ impl SandboxRunner {
             lowers: request.snapshot.lowers(&self.store)?,
             writable: Some(scratch.root()),
         });
-        let mut spec = self.process(request, root);
+        let mut spec = self.process(request, root)?;
         for (number, mount) in request.mounts.iter().enumerate() {
             spec.mounts.push(self.mount(mount, scratch, number)?);
         }
@@ -95,7 +103,7 @@ impl SandboxRunner {
     }
 
     /// What runs, without what is mounted.
-    fn process(&self, request: &RunRequest<'_>, root: sandbox::Root) -> sandbox::Spec {
+    fn process(&self, request: &RunRequest<'_>, root: sandbox::Root) -> Result<sandbox::Spec, Error> {
         let operation = request.operation;
         let arguments = operation.arguments.iter().map(|word| OsStr::from_bytes(word).to_owned());
         let mut spec = sandbox::Spec::new(root, arguments.collect());
@@ -107,9 +115,13 @@ impl SandboxRunner {
         }
         operation.surroundings.apply(&mut spec);
         spec.cgroup_parent.clone_from(&self.cgroup_parent);
+        if !self.limits.is_empty() {
+            let plan = sandbox::CgroupPlan::make(&self.limits, self.cgroup_parent.as_ref());
+            spec.cgroup = Some(plan.map_err(|refusal| machine(refusal.into()))?);
+        }
         let ResolvedUser { uid, gid, ref groups, .. } = request.user;
         spec.user = sandbox::User { uid, gid, groups: groups.clone() };
-        spec
+        Ok(spec)
     }
 
     fn mount(

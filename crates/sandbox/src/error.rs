@@ -159,6 +159,12 @@ pub enum Refusal {
         /// Which.
         dir: PathBuf,
     },
+    /// The sandbox runs already, without one for this.
+    #[error("it was started without a limit of the controller {controller:?}")]
+    NotLimited {
+        /// `memory`, `cpu`, `cpuset` or `pids`.
+        controller: &'static str,
+    },
     /// An ordinary user in a session like any other.
     #[error("the cgroup {} of galley may have no others with the controller {controller:?} below it", own.display())]
     NotDelegated {
@@ -181,6 +187,7 @@ impl Refusal {
             Self::ReadOnly { .. } => {
                 "cgroups of version 1 are root's: run galley as root, or switch the machine to version 2 (systemd.unified_cgroup_hierarchy=1)"
             }
+            Self::NotLimited { .. } => "one that runs gets no cgroup any more: stop it, update it and start it again",
             Self::NotDelegated { .. } => {
                 "a cgroup has to be delegated to galley: `systemd-run --user --scope -p Delegate=yes galley run …`, or `Delegate=yes` in its unit; \
                  processors need https://systemd.io/CGROUP_DELEGATION (user@.service.d: Delegate=cpu cpuset memory pids)"
@@ -217,6 +224,7 @@ pub enum SetupStep {
     MakeCgroup,
     EnableControllers,
     LimitCgroup,
+    Freeze,
     CloneProcess,
     ReadSpec,
     CloseFiles,
@@ -276,6 +284,7 @@ impl std::fmt::Display for SetupStep {
             Self::MakeCgroup => "make the cgroup",
             Self::EnableControllers => "switch controllers on in",
             Self::LimitCgroup => "set the limit",
+            Self::Freeze => "stop the processes",
             Self::CloneProcess => "clone the process into new namespaces",
             Self::ReadSpec => "read the sandbox description",
             Self::CloseFiles => "close inherited files",

@@ -8,6 +8,7 @@
 //! * [`Spawner::start_chroot`], [`Furnished`] — the same where nothing can be mounted.
 //! * [`userns`] — an ordinary user becomes root over its own ranges of ids.
 //! * [`net`] — network namespaces, `pasta`, published ports.
+//! * [`processes`] — those of a sandbox; [`Freezer`] — stops them all.
 //! * [`probe`] — what this machine allows, found by trying.
 //!
 //! How the parts work together is told in docs/internals/sandbox.md.
@@ -42,10 +43,11 @@ pub mod message {
 }
 pub mod net;
 pub mod probe;
+pub mod processes;
 pub mod userns;
 
 pub use capabilities::Capabilities;
-pub use cgroup::{CgroupParent, Limits, Plan as CgroupPlan};
+pub use cgroup::{CgroupParent, Freezer, Limits, Memory, Plan as CgroupPlan, thaw};
 pub use child::Child;
 pub use error::{Error, ExecCause, ExecError, Obstacle, Refusal, SetupError, SetupStep};
 pub use furnish::{After, Furnished};

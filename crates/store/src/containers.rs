@@ -1,4 +1,4 @@
-//! Containers: a folder each, with a config that never changes, a state that does, and the files it wrote.
+//! Containers: a folder each, with a config that changes when it is asked to, a state that does by itself, and the files it wrote.
 
 use std::{
     os::fd::OwnedFd,
@@ -92,6 +92,24 @@ impl Store {
         }
     }
 
+    /// Gives a container another name, which must be free.
+    pub fn rename_container(&self, container: &ContainerDir, name: &str) -> Result<(), StoreError> {
+        check_name(name)?;
+        let _lock = self.lock_names()?;
+        if let Some(holder) = self.container_by_name(name)? {
+            let holder = format!("the container {}", &holder.id[..12]);
+            return Err(StoreError::NameTaken { name: name.to_owned(), holder });
+        }
+        let before = container.name()?;
+        // Killed in between, it has both: the old one is what it says of itself until the last.
+        self.write_whole(&self.name_path(name), container.id.as_bytes())?;
+        self.write_whole(&container.path.join("name"), name.as_bytes())?;
+        if check_name(&before).is_ok() {
+            remove_present(&self.name_path(&before))?;
+        }
+        Ok(())
+    }
+
     /// All containers, by id.
     pub fn containers(&self) -> Result<Vec<ContainerDir>, StoreError> {
         let folder = self.root().join("containers");
@@ -164,6 +182,11 @@ impl ContainerDir {
         let path = self.path.join("config.json");
         let missing = || StoreError::damaged("the container", &path, "its config is missing");
         read_small(&path, DOCUMENT_BYTES_MAX)?.ok_or_else(missing)
+    }
+
+    /// Replaces what it was made with, at once.
+    pub fn write_config(&self, config: &[u8]) -> Result<(), StoreError> {
+        self.store.write_whole(&self.path.join("config.json"), config)
     }
 
     /// Its state as last written, `None` when it never was.

@@ -80,7 +80,7 @@ impl Flag {
 
 const NO_TRUST: &str = "docker's content trust is not used any more, and galley does not know it";
 const NO_LIMITS: &str = "it is none of the limits that galley sets";
-const NO_STEP_LIMITS: &str = "single steps are not limited; --cgroup-parent puts them below a cgroup that is";
+const NO_STEP_LIMITS: &str = "it is the builder's; --memory, --cpus and the like limit each step";
 const NO_ATTESTATIONS: &str = "galley writes no attestations";
 const NO_DAEMON: &str = "there is no daemon to talk to";
 const LEGACY: &str = "it belongs to docker's legacy builder";
@@ -91,20 +91,13 @@ const NO_DEVICES: &str = "containers see docker's default devices only";
 const NO_LOG_DRIVERS: &str = "logs are files in the store, read by `logs`";
 const NO_VOLUMES: &str = "use -v";
 
-const BUILD: [Flag; 21] = [
+const BUILD: [Flag; 14] = [
     value("attest", NO_ATTESTATIONS).unless(&["type=provenance,disabled=true", "type=sbom,disabled=true"]),
     value("builder", "there is one builder, this program").unless(&["default"]),
     switch("compress", LEGACY),
-    value("cpu-period", NO_STEP_LIMITS),
-    value("cpu-quota", NO_STEP_LIMITS),
-    value("cpu-shares", NO_STEP_LIMITS).short('c'),
-    value("cpuset-cpus", NO_STEP_LIMITS),
-    value("cpuset-mems", NO_STEP_LIMITS),
     switch("debug", "--progress=rawjson shows every event").short('D'),
     switch("disable-content-trust", NO_TRUST).unless(&["true"]),
     value("isolation", WINDOWS).unless(&["default"]),
-    value("memory", NO_STEP_LIMITS).short('m'),
-    value("memory-swap", NO_STEP_LIMITS),
     value("policy", "there are no source policies"),
     value("provenance", NO_ATTESTATIONS).unless(&["false"]),
     value("resource", NO_STEP_LIMITS),
@@ -116,7 +109,7 @@ const BUILD: [Flag; 21] = [
     switch("force-rm", "there are no intermediate containers to keep").unless(&["true", "false"]),
 ];
 
-const CONTAINER: [Flag; 52] = [
+const CONTAINER: [Flag; 44] = [
     value("annotation", "containers carry no annotations"),
     value("attach", "use -d, or -i and -t").short('a'),
     value("blkio-weight", NO_LIMITS),
@@ -126,7 +119,7 @@ const CONTAINER: [Flag; 52] = [
     value("cpu-percent", WINDOWS),
     value("cpu-rt-period", NO_LIMITS),
     value("cpu-rt-runtime", NO_LIMITS),
-    value("detach-keys", "a container cannot be detached from later"),
+    value("detach-keys", "`run` is what watches the container; use -d, and `attach`"),
     value("device", NO_DEVICES),
     value("device-cgroup-rule", NO_DEVICES),
     value("device-read-bps", NO_LIMITS),
@@ -134,40 +127,32 @@ const CONTAINER: [Flag; 52] = [
     value("device-write-bps", NO_LIMITS),
     value("device-write-iops", NO_LIMITS),
     switch("disable-content-trust", NO_TRUST).unless(&["true"]),
-    value("dns", NO_NETWORKS),
-    value("dns-option", NO_NETWORKS),
-    value("dns-search", NO_NETWORKS),
     value("domainname", NO_NETWORKS),
-    value("expose", "use -p"),
     value("gpus", NO_DEVICES),
-    value("group-add", "groups come from the image"),
     value("io-maxbandwidth", WINDOWS),
     value("io-maxiops", WINDOWS),
     value("ip", NO_NETWORKS),
     value("ip6", NO_NETWORKS),
-    value("ipc", NO_CAPS).unless(&["private"]),
+    value("ipc", NO_CAPS).unless(&["private", "shareable"]),
     value("isolation", WINDOWS).unless(&["default"]),
     value("kernel-memory", NO_LIMITS),
-    value("label-file", "use --label"),
     value("link", NO_NETWORKS),
     value("link-local-ip", NO_NETWORKS),
-    value("log-driver", NO_LOG_DRIVERS),
+    value("log-driver", NO_LOG_DRIVERS).unless(&["json-file"]),
     value("log-opt", NO_LOG_DRIVERS),
     value("mac-address", NO_NETWORKS),
     value("memory-swappiness", NO_LIMITS),
-    value("mount", NO_VOLUMES),
     value("network-alias", NO_NETWORKS),
     switch("oom-kill-disable", NO_LIMITS),
     value("pid", NO_CAPS),
     switch("sig-proxy", "signals are always passed on").unless(&["true"]),
-    switch("publish-all", "name the ports with -p").short('P'),
     value("runtime", "galley is the runtime"),
     value("storage-opt", NO_LIMITS),
     value("sysctl", NO_CAPS),
     switch("use-api-socket", NO_DAEMON),
     value("userns", NO_CAPS),
     value("uts", NO_CAPS),
-    value("volume-driver", NO_VOLUMES),
+    value("volume-driver", NO_DRIVERS).unless(&["local"]),
     value("volumes-from", NO_VOLUMES),
 ];
 
@@ -177,11 +162,18 @@ const NO_PART: &str = "a name goes with all its platforms";
 
 const IMAGES: [Flag; 2] = [value("filter", NO_FILTERS).short('f'), switch("tree", NO_TREE)];
 const PS: [Flag; 1] = [switch("size", "sizes of containers are not counted").short('s')];
-const LOGS: [Flag; 4] = [
-    switch("details", NO_LOG_DRIVERS),
-    value("since", "use --tail"),
-    value("until", "use --tail"),
-    switch("timestamps", "logs are kept as the process wrote them").short('t'),
+const LOGS: [Flag; 1] = [switch("details", NO_LOG_DRIVERS)];
+const EXEC: [Flag; 1] =
+    [value("detach-keys", "`exec` stays until the command ends; `exec -d` does not wait")];
+const START: [Flag; 2] = [
+    value("detach-keys", "`start -a` is what watches the container; start it without, and use `attach`"),
+    value("checkpoint", "there are no checkpoints"),
+];
+const UPDATE: [Flag; 4] = [
+    value("blkio-weight", NO_LIMITS),
+    value("cpu-rt-period", NO_LIMITS),
+    value("cpu-rt-runtime", NO_LIMITS),
+    value("kernel-memory", NO_LIMITS),
 ];
 const INSPECT: [Flag; 1] = [switch("size", "sizes of containers are not counted").short('s')];
 const STOP: [Flag; 1] = [value("signal", "`stop` sends the image's STOPSIGNAL").short('s')];
@@ -238,8 +230,11 @@ fn flags(command: &str) -> &'static [Flag] {
         "images" | "image ls" => &IMAGES,
         "ps" | "container ls" => &PS,
         "logs" => &LOGS,
+        "exec" => &EXEC,
+        "start" => &START,
+        "update" => &UPDATE,
+        "stop" | "restart" => &STOP,
         "inspect" => &INSPECT,
-        "stop" => &STOP,
         "rm" => &RM,
         "rmi" | "image rm" => &RMI,
         "volume create" => &VOLUME_CREATE,
@@ -257,22 +252,13 @@ const LATER: &str = "it comes later";
 const ONE_BUILDER: &str = "there is one builder, this program";
 
 /// Commands of docker that are not there, with the reason and what to do instead.
-const COMMANDS: [(&str, &str, &str); 42] = [
+const COMMANDS: [(&str, &str, &str); 33] = [
     (
         "search",
         "the OCI distribution specification has no search, only Docker Hub's own interface",
         "look at the registry's web page; `manifest inspect NAME:TAG` says whether an image is there",
     ),
     ("compose", "there is no compose", "start the containers with `run -d`"),
-    ("pause", LATER, ""),
-    ("unpause", LATER, ""),
-    ("attach", LATER, "`logs -f` shows what a container writes"),
-    ("port", LATER, "`inspect` shows the ports"),
-    ("rename", LATER, "give the name with `run --name`"),
-    ("update", "limits do not change while a container runs", ""),
-    ("top", LATER, ""),
-    ("stats", LATER, ""),
-    ("diff", LATER, ""),
     ("commit", LATER, "write a Dockerfile"),
     ("cp", LATER, "`export CONTAINER | tar x PATH` takes files out"),
     ("events", "there is no daemon that could tell", ""),
@@ -311,8 +297,7 @@ const COMMANDS: [(&str, &str, &str); 42] = [
 ];
 
 /// Of these commands, those that docker has below `container` too.
-const OF_CONTAINERS: [&str; 11] =
-    ["attach", "commit", "cp", "diff", "pause", "port", "rename", "stats", "top", "unpause", "update"];
+const OF_CONTAINERS: [&str; 2] = ["commit", "cp"];
 
 /// A refused command by its whole name, with the reason and the advice.
 fn refused_command(path: &str) -> Option<(&'static str, &'static str)> {

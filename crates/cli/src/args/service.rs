@@ -16,10 +16,10 @@ const PERIOD: u64 = 100_000;
 /// flag with an optional value.
 type OrNothing<T> = Option<T>;
 
-/// What was typed.
+/// What was typed, of limits that can be changed too.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Limits")]
-pub(crate) struct LimitArgs {
+pub(crate) struct ResourceArgs {
     /// Limit the memory: bytes, or with k, m, g
     #[arg(short, long, value_name = "SIZE", value_parser = or_nothing(size::parse))]
     memory: Option<OrNothing<u64>>,
@@ -50,6 +50,14 @@ pub(crate) struct LimitArgs {
     /// How many processes and threads; -1 for no limit
     #[arg(long, value_name = "NUMBER", value_parser = or_nothing(number), allow_hyphen_values = true)]
     pids_limit: Option<OrNothing<i64>>,
+}
+
+/// What was typed.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct LimitArgs {
+    #[command(flatten)]
+    resources: ResourceArgs,
     /// Make its cgroup below this one, a path below the root of the hierarchies
     #[arg(long, value_name = "PATH")]
     cgroup_parent: Option<String>,
@@ -126,8 +134,9 @@ enum SecurityOption {
     Nothing,
 }
 
-impl LimitArgs {
-    fn limits(&self) -> Limits {
+impl ResourceArgs {
+    /// Nothing of what was not given.
+    pub(crate) fn limits(&self) -> Limits {
         let cpus = self.cpus.flatten().filter(|quota| *quota > 0);
         let nonempty = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         Limits {
@@ -151,7 +160,7 @@ pub(crate) fn service(limits: &LimitArgs, rights: &RightArgs, keep: &KeepArgs) -
         rights.security_opt.iter().filter_map(wanted).next_back().unwrap_or(false)
     };
     let service = Service {
-        limits: limits.limits(),
+        limits: limits.resources.limits(),
         cgroup_parent: limits.cgroup_parent.clone().filter(|path| !path.is_empty()),
         read_only: rights.read_only,
         tmpfs: rights.tmpfs.clone(),
@@ -167,7 +176,7 @@ pub(crate) fn service(limits: &LimitArgs, rights: &RightArgs, keep: &KeepArgs) -
         restart: keep.restart.unwrap_or_default(),
         stop_timeout: keep.stop_timeout,
         oom_score_adj: limits.oom_score_adj.flatten(),
-        health: None,
+        ..Service::default()
     };
     if limits.cgroup_parent.as_deref().is_some_and(|path| path.ends_with(".slice") && !path.contains('/')) {
         let error = Error::new(
@@ -294,9 +303,10 @@ mod tests {
 
     #[test]
     fn what_is_nothing_to_docker_limits_nothing() {
-        let arguments = LimitArgs { memory: Some(Some(0)), cpus: Some(Some(0)), ..LimitArgs::default() };
+        let arguments =
+            ResourceArgs { memory: Some(Some(0)), cpus: Some(Some(0)), ..ResourceArgs::default() };
         assert!(arguments.limits().is_empty());
-        let pids = LimitArgs { pids_limit: Some(Some(0)), ..LimitArgs::default() };
+        let pids = ResourceArgs { pids_limit: Some(Some(0)), ..ResourceArgs::default() };
         assert_eq!(pids.limits().pids, Some(-1));
     }
 }

@@ -145,7 +145,10 @@ fn what_does_not_work_yet_is_refused_by_name() {
             "docker compose up",
             "error: `compose` is not supported yet: there is no compose\n  help: start the containers with `run -d`",
         ),
-        ("docker container top x", "error: `container top` is not supported yet: it comes later"),
+        (
+            "docker container commit x",
+            "error: `container commit` is not supported yet: it comes later\n  help: write a Dockerfile",
+        ),
         (
             "docker buildx --builder other build .",
             "error: --builder other is not supported yet: there is one builder, this program\n  help: leave out --builder; galley ignores no flag silently",
@@ -155,8 +158,8 @@ fn what_does_not_work_yet_is_refused_by_name() {
             "error: --all-tags is not supported yet: every tag of a repository is rarely what one wants: name them\n  help: leave out --all-tags; galley ignores no flag silently",
         ),
         (
-            "galley build -m 1g .",
-            "error: --memory 1g is not supported yet: single steps are not limited; --cgroup-parent puts them below a cgroup that is\n  help: leave out --memory; galley ignores no flag silently",
+            "galley build --resource memory=1g .",
+            "error: --resource memory=1g is not supported yet: it is the builder's; --memory, --cpus and the like limit each step\n  help: leave out --resource; galley ignores no flag silently",
         ),
         (
             "docker -H tcp://x build .",

@@ -24,6 +24,7 @@ use crate::{
         go_bool, or_nothing,
         output::{self, OutputSpec},
         path,
+        service::ResourceArgs,
         ssh::{self, SshArg},
         surroundings::SurroundingsArgs,
     },
@@ -79,6 +80,8 @@ pub(crate) struct BuildArgs {
     /// Have each RUN step in a cgroup of its own below this one, a path below the root of the hierarchies
     #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().try_map(cgroup::parse))]
     cgroup_parent: Option<CgroupParentArg>,
+    #[command(flatten)]
+    resources: ResourceArgs,
     /// Write the result: DIR, -, or type=oci|docker|tar|local|image|registry|cacheonly[,dest=PATH]
     #[arg(short, long, value_name = "OUTPUT", value_parser = or_nothing(output::parse))]
     output: Vec<Option<OutputSpec>>,

@@ -121,7 +121,7 @@ fn type_into(pty: &Pty) {
     }
 }
 
-fn follow_size(pty: &Arc<Pty>) {
+pub(super) fn follow_size(pty: &Arc<Pty>) {
     let pty = Arc::clone(pty);
     // A size that cannot be followed is only ugly.
     let Ok(mut signals) = Signals::new([SIGWINCH]) else { return };

@@ -1,7 +1,9 @@
 //! One file a command: what can be typed, and the thin way from there to the engine.
 
+pub(crate) mod attach;
 pub(crate) mod build;
 pub(crate) mod builder_prune;
+pub(crate) mod changes;
 pub(crate) mod check;
 pub(crate) mod completion;
 pub(crate) mod context;
@@ -24,20 +26,26 @@ pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod manifest;
 pub(crate) mod parse;
+pub(crate) mod pause;
+pub(crate) mod port;
 pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod pull;
 pub(crate) mod push;
+pub(crate) mod rename;
 pub(crate) mod report;
 pub(crate) mod rm;
 pub(crate) mod rmi;
 pub(crate) mod run;
 pub(crate) mod save;
 pub(crate) mod start;
+pub(crate) mod stats;
 pub(crate) mod stop;
 pub(crate) mod system;
 pub(crate) mod tag;
+pub(crate) mod top;
 pub(crate) mod transfer;
+pub(crate) mod update;
 pub(crate) mod version;
 pub(crate) mod volume;
 
@@ -62,6 +70,15 @@ pub(crate) enum Commands {
     Restart(start::RestartArgs),
     Kill(kill::KillArgs),
     Wait(kill::WaitArgs),
+    Attach(attach::AttachArgs),
+    Diff(changes::DiffArgs),
+    Pause(pause::PauseArgs),
+    Unpause(pause::UnpauseArgs),
+    Port(port::PortArgs),
+    Rename(rename::RenameArgs),
+    Stats(stats::StatsArgs),
+    Top(top::TopArgs),
+    Update(update::UpdateArgs),
     Images(images::ImagesArgs),
     Inspect(inspect::InspectArgs),
     History(history::HistoryArgs),
@@ -146,6 +163,15 @@ pub(crate) enum Container {
     Restart(start::RestartArgs),
     Kill(kill::KillArgs),
     Wait(kill::WaitArgs),
+    Attach(attach::AttachArgs),
+    Diff(changes::DiffArgs),
+    Pause(pause::PauseArgs),
+    Unpause(pause::UnpauseArgs),
+    Port(port::PortArgs),
+    Rename(rename::RenameArgs),
+    Stats(stats::StatsArgs),
+    Top(top::TopArgs),
+    Update(update::UpdateArgs),
     Inspect(inspect::OneKindArgs),
     Export(export::ExportArgs),
     Prune(prune::ContainerPruneArgs),
@@ -208,6 +234,15 @@ pub(crate) fn execute(command: Commands, context: &Context) -> Outcome {
         Commands::Restart(arguments) => start::restart(&arguments, context),
         Commands::Kill(arguments) => kill::execute(&arguments, context),
         Commands::Wait(arguments) => kill::wait(&arguments, context),
+        Commands::Attach(arguments) => attach::execute(&arguments, context),
+        Commands::Diff(arguments) => changes::execute(&arguments, context),
+        Commands::Pause(arguments) => pause::execute(&arguments, context),
+        Commands::Unpause(arguments) => pause::unpause(&arguments, context),
+        Commands::Port(arguments) => port::execute(&arguments, context),
+        Commands::Rename(arguments) => rename::execute(&arguments, context),
+        Commands::Stats(arguments) => stats::execute(&arguments, context),
+        Commands::Top(arguments) => top::execute(&arguments, context),
+        Commands::Update(arguments) => update::execute(&arguments, context),
         Commands::Images(arguments) => images::execute(&arguments, context),
         Commands::Inspect(arguments) => inspect::execute(&arguments, context),
         Commands::History(arguments) => history::execute(&arguments, context),
@@ -271,6 +306,15 @@ fn execute_container(command: Container, context: &Context) -> Outcome {
         Container::Restart(arguments) => start::restart(&arguments, context),
         Container::Kill(arguments) => kill::execute(&arguments, context),
         Container::Wait(arguments) => kill::wait(&arguments, context),
+        Container::Attach(arguments) => attach::execute(&arguments, context),
+        Container::Diff(arguments) => changes::execute(&arguments, context),
+        Container::Pause(arguments) => pause::execute(&arguments, context),
+        Container::Unpause(arguments) => pause::unpause(&arguments, context),
+        Container::Port(arguments) => port::execute(&arguments, context),
+        Container::Rename(arguments) => rename::execute(&arguments, context),
+        Container::Stats(arguments) => stats::execute(&arguments, context),
+        Container::Top(arguments) => top::execute(&arguments, context),
+        Container::Update(arguments) => update::execute(&arguments, context),
         Container::Inspect(arguments) => inspect::execute(&arguments.of(inspect::Kind::Container), context),
         Container::Export(arguments) => export::execute(&arguments, context),
         Container::Prune(arguments) => prune::containers(&arguments, context),

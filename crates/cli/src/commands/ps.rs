@@ -108,6 +108,10 @@ pub(super) fn status(status: &Status, health: Option<&HealthState>) -> String {
             format!("Up {}{health}", human::since(*started).trim_end_matches(" ago"))
         }
         Status::Running { started: None } => "Up".to_owned(),
+        Status::Paused { started } => {
+            let since = started.map(|started| format!(" {}", human::since(started)));
+            format!("Up{} (Paused)", since.unwrap_or_default().trim_end_matches(" ago"))
+        }
         Status::Restarting { code, finished } => format!("Restarting ({code}){}", ago(*finished)),
         Status::Exited { code, finished } => format!("Exited ({code}){}", ago(*finished)),
     }
@@ -117,6 +121,7 @@ const fn state(status: &Status) -> &'static str {
     match status {
         Status::Created => "created",
         Status::Running { .. } => "running",
+        Status::Paused { .. } => "paused",
         Status::Restarting { .. } => "restarting",
         Status::Exited { .. } => "exited",
     }
@@ -164,6 +169,7 @@ mod tests {
         let up = |health| status(&Status::Running { started }, Some(&health));
         assert_eq!(up(health(HealthStatus::Healthy)), "Up Less than a second (healthy)");
         assert_eq!(up(health(HealthStatus::Starting)), "Up Less than a second (health: starting)");
+        assert_eq!(status(&Status::Paused { started }, None), "Up Less than a second (Paused)");
         let restarting = Status::Restarting { code: 1, finished: None };
         assert_eq!(status(&restarting, None), "Restarting (1)");
     }

@@ -15,6 +15,7 @@ use galley_store::Store;
 pub(super) use self::options::{signal, variables};
 use crate::{
     args::{
+        mount::{self, MountArg},
         platform::PlatformArg,
         service::{KeepArgs, LimitArgs, RightArgs},
         surroundings::SurroundingsArgs,
@@ -37,6 +38,12 @@ pub(crate) struct ContainerArgs {
     /// Publish a port: [IP:][HOST:]CONTAINER[/tcp|udp]
     #[arg(short, long, value_name = "PORT")]
     pub(super) publish: Vec<String>,
+    /// Publish all ports that the image or --expose names, at any that are free
+    #[arg(short = 'P', long)]
+    pub(super) publish_all: bool,
+    /// A port that the container has: PORT[-PORT][/tcp|udp]
+    #[arg(long, value_name = "PORT")]
+    pub(super) expose: Vec<String>,
     /// Set a variable, NAME=VALUE; without a value it is taken from here
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub(super) env: Vec<String>,
@@ -46,12 +53,18 @@ pub(crate) struct ContainerArgs {
     /// Mount a directory, a file or a named volume: HOST|VOLUME:PATH[:ro]
     #[arg(short, long, value_name = "VOLUME")]
     pub(super) volume: Vec<OsString>,
+    /// Mount: type=bind|volume|tmpfs,source=HOST|VOLUME,target=PATH[,readonly]
+    #[arg(long, value_name = "MOUNT", value_parser = mount::parse)]
+    pub(super) mount: Vec<MountArg>,
     /// Working directory
     #[arg(short, long, value_name = "PATH")]
     pub(super) workdir: Option<String>,
     /// Whom to run as: USER[:GROUP], names or numbers
     #[arg(short, long, value_name = "USER")]
     pub(super) user: Option<String>,
+    /// A further group of the command, a name or a number
+    #[arg(long, value_name = "GROUP")]
+    pub(super) group_add: Vec<String>,
     /// Name of the container
     #[arg(long, value_name = "NAME")]
     pub(super) name: Option<String>,
@@ -67,6 +80,18 @@ pub(crate) struct ContainerArgs {
     /// Set a label, NAME=VALUE
     #[arg(short, long, value_name = "NAME=VALUE")]
     pub(super) label: Vec<String>,
+    /// Set the labels that are in a file, one a line
+    #[arg(long, value_name = "FILE")]
+    pub(super) label_file: Vec<PathBuf>,
+    /// A name server instead of the machine's
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) dns: Vec<std::net::IpAddr>,
+    /// A domain in which names are looked for; a dot for none
+    #[arg(long, value_name = "DOMAIN")]
+    pub(super) dns_search: Vec<String>,
+    /// An option of /etc/resolv.conf
+    #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
+    pub(super) dns_option: Vec<String>,
     #[command(flatten)]
     pub(super) surroundings: SurroundingsArgs,
     /// Signal that `stop` sends

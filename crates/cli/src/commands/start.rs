@@ -6,7 +6,10 @@ use std::{
 use galley_engine::container;
 
 use crate::{
-    commands::run::{foreground, supervisor},
+    commands::{
+        run::{foreground, supervisor},
+        stop::seconds,
+    },
     context::Context,
     failure::{Failure, Outcome, keep_first, output},
     namespace,
@@ -30,7 +33,7 @@ pub(crate) struct StartArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct RestartArgs {
     /// Seconds to wait before killing; -1 waits for ever
-    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", allow_negative_numbers = true)]
+    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
     timeout: Option<i64>,
     /// Names, ids or the start of ids
     #[arg(value_name = "CONTAINER", required = true)]

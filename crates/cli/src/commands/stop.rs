@@ -14,11 +14,16 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct StopArgs {
     /// Seconds to wait before killing, 10 unless the container was created with another number; -1 waits for ever
-    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", allow_negative_numbers = true)]
+    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
     timeout: Option<i64>,
     /// Names, ids or the start of ids
     #[arg(value_name = "CONTAINER", required = true)]
     containers: Vec<String>,
+}
+
+/// Understands whole seconds.
+pub(super) fn seconds(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|_| format!("{text:?} is no number of seconds: write 30, or -1 for ever"))
 }
 
 /// Asks each to end, one after the other, and prints its name once it has.

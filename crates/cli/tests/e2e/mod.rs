@@ -6,6 +6,7 @@ mod cache;
 mod cgroup;
 mod contexts;
 mod crash;
+mod daily;
 mod errors;
 mod escape;
 mod faults;

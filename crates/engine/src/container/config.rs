@@ -138,6 +138,9 @@ pub struct ContainerState {
     pub error: Option<String>,
     /// The ports as they were opened.
     pub ports: Vec<PublishedPort>,
+    /// The cgroup in which its processes are stopped, or were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freezer: Option<PathBuf>,
     /// How often it was started again by its policy.
     #[serde(default)]
     pub restart_count: u32,
@@ -158,6 +161,8 @@ pub enum Phase {
     Created,
     /// Started; it runs if its supervisor lives.
     Running,
+    /// The same, but all its processes are stopped for now.
+    Paused,
     /// Ended, and about to be started again; it will be if its supervisor lives.
     Restarting,
     /// Ended.

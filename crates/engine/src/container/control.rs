@@ -4,9 +4,10 @@
 //! somebody else's by then.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     path::Path,
     thread,
+    time::Duration,
 };
 
 use fs_err as fs;
@@ -16,6 +17,11 @@ use rustix::{
 };
 
 use crate::{Error, ErrorKind};
+
+/// No request is longer.
+const LINE_BYTES_MAX: u64 = 256;
+/// The pause after the pipe could not be read.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a supervisor may be asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +65,15 @@ pub(super) fn listen(path: &Path, act: impl Fn(Request) + Send + 'static) -> Res
     // Open for writing too: so the pipe never ends while nobody else has it open.
     let pipe = fs::OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
     let requests = move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            if let Some(request) = Request::parse(&line) {
+        let (mut pipe, mut line) = (BufReader::new(pipe), Vec::new());
+        loop {
+            line.clear();
+            // It never ends; whatever goes wrong goes wrong once, and what is no request is passed over.
+            if Read::take(&mut pipe, LINE_BYTES_MAX).read_until(b'\n', &mut line).is_err() {
+                thread::sleep(PAUSE);
+            }
+            let text = str::from_utf8(&line).unwrap_or_default();
+            if let Some(request) = Request::parse(text.trim_end_matches('\n')) {
                 act(request);
             }
         }
@@ -98,6 +111,7 @@ mod tests {
         assert!(!send(&path, Request::Stop).unwrap(), "nobody listens yet");
         let (sender, receiver) = mpsc::channel();
         listen(&path, move |request| sender.send(request).unwrap()).unwrap();
+        fs::OpenOptions::new().write(true).open(&path).unwrap().write_all(b"\xff\xfe nonsense\n\n").unwrap();
         for request in [Request::Stop, Request::Signal(15), Request::Kill] {
             assert!(send(&path, request).unwrap());
             assert_eq!(receiver.recv_timeout(Duration::from_secs(5)), Ok(request));

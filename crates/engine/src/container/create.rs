@@ -1,12 +1,14 @@
 //! `galley create`: from an image and options to the folder of a container.
 
+use std::net::Ipv4Addr;
+
 use galley_dockerfile::Span;
 use galley_oci::RunConfig;
 use galley_store::Store;
 
 use super::{
-    Container, ContainerConfig, ContainerMount, CreateOptions, MountFrom, Restart, Service, VolumeOption,
-    damaged_config, names, options::VolumeSource, store_failed,
+    Container, ContainerConfig, ContainerMount, CreateOptions, MountFrom, Protocol, PublishedPort, Restart,
+    Service, VolumeOption, damaged_config, names, options::VolumeSource, store_failed,
 };
 use crate::{Error, ErrorKind, clock, images, plan::DEFAULT_PATH};
 
@@ -18,6 +20,7 @@ pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Error
     let image = images::find_for(store, &options.image, options.platform.as_ref())?;
     let defaults = images::config(&image)?.config;
     let arguments = arguments(options, &defaults)?;
+    let exposed = exposed(options, &defaults)?;
     let mut config = ContainerConfig {
         image: options.image.clone(),
         image_id: image.id,
@@ -27,7 +30,7 @@ pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Error
         user: options.user.clone().unwrap_or_else(|| defaults.user.clone()),
         hostname: options.hostname.clone().unwrap_or_default(),
         mounts: Vec::new(),
-        ports: options.ports.clone(),
+        ports: ports(options, &exposed),
         network: options.network,
         tty: options.tty,
         open_stdin: options.interactive,
@@ -36,7 +39,11 @@ pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Error
         labels: defaults.labels.clone().into_iter().chain(options.labels.clone()).collect(),
         created: clock::now().rfc3339(),
         surroundings: options.surroundings.clone(),
-        service: Service { health: options.health.resolve(&defaults)?, ..options.service.clone() },
+        service: Service {
+            health: options.health.resolve(&defaults)?,
+            exposed: exposed.iter().map(|(port, protocol)| format!("{port}/{}", protocol.name())).collect(),
+            ..options.service.clone()
+        },
     };
     config.service.check()?;
     config.service.check_rights(galley_sandbox::Capabilities::permitted())?;
@@ -61,9 +68,7 @@ fn name(store: &Store, options: &CreateOptions) -> Result<String, Error> {
     if names::is_valid(name) {
         return Ok(name.clone());
     }
-    Err(Error::new(ErrorKind::Usage, format!("{name:?} cannot be the name of a container")).help(
-        "use letters, digits, dots, dashes and underscores, a letter or digit first, two characters at least",
-    ))
+    Err(names::invalid(name))
 }
 
 /// The entry point, then what was typed, or else the image's CMD.
@@ -95,6 +100,31 @@ fn environment(options: &CreateOptions, defaults: &RunConfig) -> Vec<String> {
         }
     }
     variables
+}
+
+/// The ports that the image and the person name, in order and each once.
+fn exposed(options: &CreateOptions, defaults: &RunConfig) -> Result<Vec<(u16, Protocol)>, Error> {
+    let mut all = Vec::new();
+    for text in defaults.exposed_ports.iter().chain(&options.service.exposed) {
+        all.extend(PublishedPort::exposed(text)?);
+    }
+    all.extend(options.ports.iter().map(|port| (port.container_port, port.protocol)));
+    all.sort_by_key(|(port, protocol)| (*port, protocol.name()));
+    all.dedup();
+    Ok(all)
+}
+
+/// What `-p` says, and with `-P` any free port for each that is left.
+fn ports(options: &CreateOptions, exposed: &[(u16, Protocol)]) -> Vec<PublishedPort> {
+    let mut ports = options.ports.clone();
+    let wanted = exposed.iter().filter(|_| options.publish_all);
+    for &(container_port, protocol) in wanted {
+        if !ports.iter().any(|port| (port.container_port, port.protocol) == (container_port, protocol)) {
+            let host_address = Ipv4Addr::UNSPECIFIED.into();
+            ports.push(PublishedPort { host_address, host_port: 0, container_port, protocol });
+        }
+    }
+    ports
 }
 
 fn working_directory(options: &CreateOptions, defaults: &RunConfig) -> String {

@@ -1,38 +1,34 @@
 //! `galley exec`: another process in a container that runs.
 //!
-//! Whoever wants one asks the supervisor through a socket in the container's folder, and sends its three streams along; the
-//! supervisor's helper process starts it. The socket is reached by the number of the open folder, since the path of a
-//! socket may have only a hundred bytes.
+//! Whoever wants one asks the supervisor, and sends its three streams along; the supervisor's helper process starts it.
 
 use std::{
     ffi::{OsStr, OsString},
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStringExt,
     },
     sync::Arc,
-    thread,
 };
 
-use galley_sandbox::{Handles, Pty, Spec, TtySize, User, message};
+use galley_sandbox::{Handles, Pty, Spec, TtySize, User};
 use rustix::{
     fs::{Mode, OFlags},
     io::Errno,
-    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Container, ContainerConfig, watch::Inside, watch::Watch};
+use super::{
+    Container, ContainerConfig,
+    ask::{self, Answer, Ask},
+    watch::{Inside, Watch},
+};
 use crate::{Error, ErrorKind, steps::users::Accounts};
 
-/// The longest request: its arguments and variables.
-const MESSAGE_BYTES_MAX: usize = 160 << 10;
-/// The name of the socket in the container's folder.
-const SOCKET: &str = "exec";
-/// How many may wait to be answered.
-const BACKLOG: i32 = 16;
 /// The exit code for what has nothing to do with the program.
-const NOT_STARTED: i32 = 126;
+pub(super) const NOT_STARTED: i32 = 126;
+/// The exit code when there is no container to run it in, as in docker.
+pub(super) const NOT_RUNNING: i32 = 1;
 
 /// What is to run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,16 +47,6 @@ pub struct ExecRequest {
     pub privileged: bool,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-enum Answer {
-    /// The program runs; its terminal may come along.
-    Started,
-    /// It does not.
-    NotStarted { code: i32, message: String, help: Option<String> },
-    /// It has ended.
-    Ended { code: i32 },
-}
-
 /// A process that was started in a container.
 #[derive(Debug)]
 pub struct Execution {
@@ -72,9 +58,9 @@ pub struct Execution {
 impl Execution {
     /// Waits for its end; the exit code.
     pub fn wait(&self) -> Result<i32, Error> {
-        match receive(&self.connection, &mut Vec::new())? {
+        match ask::receive(&self.connection, &mut Vec::new())? {
             Answer::Ended { code } => Ok(code),
-            _ => Err(lost(Errno::PROTO)),
+            _ => Err(ask::lost(Errno::PROTO)),
         }
     }
 }
@@ -85,119 +71,30 @@ pub fn exec(
     request: &ExecRequest,
     streams: [BorrowedFd<'_>; 3],
 ) -> Result<Execution, (i32, Error)> {
-    let early = |error| (NOT_STARTED, error);
-    let connection = connect(container).map_err(early)?;
-    let text = serde_json::to_vec(request).unwrap_or_default();
-    message::send(&connection, &text, &streams).map_err(|errno| early(lost(errno)))?;
     let mut files = Vec::new();
-    match receive(&connection, &mut files).map_err(early)? {
-        Answer::Started => {
-            let pty = files.pop().map(|master| Arc::new(Pty::from_master(master)));
-            Ok(Execution { connection, pty })
-        }
-        Answer::NotStarted { code, message, help } => {
-            let error = Error::new(ErrorKind::Usage, message);
-            Err((code, help.into_iter().fold(error, Error::help)))
-        }
-        Answer::Ended { .. } => Err(early(lost(Errno::PROTO))),
-    }
-}
-
-fn connect(container: &Container) -> Result<OwnedFd, Error> {
-    let not_running = || {
-        Error::new(ErrorKind::Usage, format!("container {} is not running", container.name))
-            .help(format!("`galley start {}` starts it", container.name))
-    };
-    if !container.is_running() {
-        return Err(not_running());
-    }
-    let (folder, address) = address(container.folder.path()).map_err(lost)?;
-    let socket = socket().map_err(lost)?;
-    let connected = rustix::net::connect(&socket, &address);
-    drop(folder);
-    match connected {
-        Err(Errno::CONNREFUSED | Errno::NOENT) => Err(not_running()),
-        other => other.map(|()| socket).map_err(lost),
-    }
-}
-
-fn lost(errno: Errno) -> Error {
-    let error = Error::new(ErrorKind::Machine, "cannot talk to the process that watches the container");
-    error.because(std::io::Error::from(errno))
-}
-
-fn receive(connection: &OwnedFd, files: &mut Vec<OwnedFd>) -> Result<Answer, Error> {
-    let mut buffer = vec![0; MESSAGE_BYTES_MAX];
-    let length = message::receive(connection, &mut buffer, files).map_err(lost)?;
-    serde_json::from_slice(buffer.get(..length).unwrap_or_default()).map_err(|_| lost(Errno::PIPE))
-}
-
-fn socket() -> Result<OwnedFd, Errno> {
-    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-}
-
-/// The open folder, and the address of the socket in it for as long as that is open.
-fn address(folder: &std::path::Path) -> Result<(OwnedFd, SocketAddrUnix), Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = rustix::fs::open(folder, flags, Mode::empty())?;
-    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()))?;
-    Ok((folder, address))
-}
-
-/// Answers requests until this process ends.
-pub(super) fn listen(container: &Container, watch: &Arc<Watch>) -> Result<(), Error> {
-    let failed = |errno: Errno| {
-        Error::new(ErrorKind::Store, "cannot listen in the container's folder")
-            .because(std::io::Error::from(errno))
-    };
-    let (folder, address) = address(container.folder.path()).map_err(failed)?;
-    // That of an earlier run.
-    let _ = rustix::fs::unlinkat(&folder, SOCKET, rustix::fs::AtFlags::empty());
-    let listener = socket().map_err(failed)?;
-    rustix::net::bind(&listener, &address).map_err(failed)?;
-    // Nobody can connect before it listens.
-    let mode = Mode::RUSR | Mode::WUSR;
-    rustix::fs::chmodat(&folder, SOCKET, mode, rustix::fs::AtFlags::empty()).map_err(failed)?;
-    rustix::net::listen(&listener, BACKLOG).map_err(failed)?;
-    let (config, watch) = (Arc::new(container.config.clone()), Arc::downgrade(watch));
-    let accept = move || {
-        while let Ok(connection) =
-            rustix::io::retry_on_intr(|| rustix::net::accept_with(&listener, SocketFlags::CLOEXEC))
-        {
-            let (config, Some(watch)) = (Arc::clone(&config), watch.upgrade()) else { return };
-            // A thread that cannot be made leaves whoever asked with a closed connection.
-            let _ = thread::Builder::new().spawn(move || serve(&connection, &config, &watch));
-        }
-    };
-    let spawned = thread::Builder::new().name("exec".to_owned()).spawn(accept);
-    spawned.map(drop).map_err(|error| Error::new(ErrorKind::Machine, "cannot start a thread").because(error))
-}
-
-fn answer(connection: &OwnedFd, answer: &Answer, files: &[BorrowedFd<'_>]) {
-    // Whoever asked may be gone; the process goes on, as under docker.
-    let _ = message::send(connection, &serde_json::to_vec(answer).unwrap_or_default(), files);
+    let connection = ask::ask(container, &Ask::Exec(request.clone()), &streams, &mut files)?;
+    let pty = files.pop().map(|master| Arc::new(Pty::from_master(master)));
+    Ok(Execution { connection, pty })
 }
 
 /// One request, to the end of its process.
-fn serve(connection: &OwnedFd, config: &ContainerConfig, watch: &Watch) {
-    let (mut buffer, mut files) = (vec![0; MESSAGE_BYTES_MAX], Vec::new());
-    let Ok(length) = message::receive(connection, &mut buffer, &mut files) else { return };
-    let Ok(request) = serde_json::from_slice(buffer.get(..length).unwrap_or_default()) else { return };
-    let started = start(&request, &files, config, watch);
-    drop((files, buffer));
-    let child = match started {
-        Ok(child) => child,
-        Err((code, error)) => {
-            let (message, help) = said(&error);
-            return answer(connection, &Answer::NotStarted { code, message, help }, &[]);
-        }
+pub(super) fn serve(
+    connection: &OwnedFd,
+    request: &ExecRequest,
+    files: Vec<OwnedFd>,
+    config: &ContainerConfig,
+    watch: &Watch,
+) {
+    let started = start(request, &files, config, watch);
+    drop(files);
+    let (child, pty) = match started {
+        Ok(started) => started,
+        Err((code, error)) => return ask::answer(connection, &Answer::failed(code, &error), &[]),
     };
-    let (child, pty) = child;
-    let master: Vec<BorrowedFd<'_>> = pty.iter().map(AsFd::as_fd).collect();
-    answer(connection, &Answer::Started, &master);
+    ask::answer(connection, &Answer::Done, &ask::fds(pty.as_ref()));
     drop(pty);
     if let Ok(outcome) = child.wait() {
-        answer(connection, &Answer::Ended { code: outcome.exit.code() }, &[]);
+        ask::answer(connection, &Answer::Ended { code: outcome.exit.code() }, &[]);
     }
 }
 
@@ -213,9 +110,12 @@ fn start(
     watch: &Watch,
 ) -> Result<(galley_sandbox::Child, Option<Pty>), (i32, Error)> {
     let early = |error| (NOT_STARTED, error);
-    let inside = watch
-        .inside()
-        .ok_or_else(|| early(Error::new(ErrorKind::Usage, "the container does not run just now")))?;
+    let idle = |message: &str| (NOT_RUNNING, Error::new(ErrorKind::Usage, message));
+    let inside = watch.inside().ok_or_else(|| idle("the container does not run just now"))?;
+    if watch.is_paused() {
+        let (code, error) = idle("the container is paused");
+        return Err((code, error.help("`galley unpause` lets it go on")));
+    }
     let spec = spec(&inside, config, request).map_err(early)?;
     let stream = |index: usize| files.get(index).map(AsFd::as_fd);
     let handles = Handles { stdin: stream(0), stdout: stream(1), stderr: stream(2), netns: None };
@@ -245,7 +145,12 @@ pub(super) fn spec(inside: &Inside, config: &ContainerConfig, request: &ExecRequ
     }
     if let Some(user) = &request.user {
         let root = root_of(inside)?;
-        let user = Accounts::below(root.as_fd())?.process(user)?;
+        let user = Accounts::below(root.as_fd())?.process(user).map_err(|error| {
+            // Its advice is for who writes a Dockerfile.
+            Error::new(ErrorKind::Usage, format!("--user {user}: {}", error.message)).help(
+                "name one of the container's /etc/passwd and /etc/group, or give numbers: --user 1000:1000",
+            )
+        })?;
         spec.user = User { uid: user.uid, gid: user.gid, groups: user.groups };
         if !config.environment.iter().any(|variable| variable.starts_with("HOME=")) {
             set(&mut spec.env, OsString::from_vec([b"HOME=", &user.home[..]].concat()));

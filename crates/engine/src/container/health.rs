@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ContainerConfig, ExecRequest, Health, exec,
-    supervise::Pipe,
+    pipe::Pipe,
     watch::{Inside, Watch},
 };
 use crate::{Error, clock};
@@ -110,6 +110,9 @@ pub(super) fn check(inside: &Inside, config: &ContainerConfig, health: &Health, 
         let early = young && state.status == HealthStatus::Starting;
         if !watch.runs_for(if early { health.start_interval } else { health.interval }) {
             return;
+        }
+        if watch.is_paused() {
+            continue;
         }
         let start = clock::now().rfc3339();
         let young = began.elapsed() < health.start_period;

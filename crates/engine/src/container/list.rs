@@ -34,6 +34,11 @@ pub enum Status {
         /// When it started.
         started: Option<Time>,
     },
+    /// Runs, but all its processes are stopped for now.
+    Paused {
+        /// When it started.
+        started: Option<Time>,
+    },
     /// Ended, and about to be started again.
     Restarting {
         /// 128 + n for signal n.
@@ -87,7 +92,7 @@ impl Container {
     /// Whether its program runs, or is about to run again.
     #[must_use]
     pub const fn is_running(&self) -> bool {
-        matches!(self.status, Status::Running { .. } | Status::Restarting { .. })
+        matches!(self.status, Status::Running { .. } | Status::Paused { .. } | Status::Restarting { .. })
     }
 
     /// The first twelve digits of its id.
@@ -101,11 +106,12 @@ fn status(held: bool, state: &ContainerState) -> Status {
     let time = |text: &Option<String>| text.as_deref().and_then(Time::parse_rfc3339);
     match (held, state.phase) {
         (true, Phase::Running) => Status::Running { started: time(&state.started) },
+        (true, Phase::Paused) => Status::Paused { started: time(&state.started) },
         (_, Phase::Created) => Status::Created,
         (true, Phase::Restarting) => {
             Status::Restarting { code: state.exit_code.unwrap_or(KILLED), finished: time(&state.finished) }
         }
-        (false, Phase::Running) => Status::Exited { code: KILLED, finished: None },
+        (false, Phase::Running | Phase::Paused) => Status::Exited { code: KILLED, finished: None },
         (_, Phase::Exited | Phase::Restarting) => {
             Status::Exited { code: state.exit_code.unwrap_or(KILLED), finished: time(&state.finished) }
         }

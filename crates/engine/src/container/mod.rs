@@ -1,15 +1,19 @@
 //! Containers: created from an image, run by a supervising process, listed, stopped, exported, removed.
 //!
 //! ```text
-//! containers/<id>/  config.json  what it is, never changed
+//! containers/<id>/  config.json  what it is; limits and policy may be changed
 //!                   state.json   what became of it
 //!                   lock         held by the process that supervises it: held means running
 //!                   control      a named pipe that the supervisor listens on: signals
-//!                   exec         a socket that it listens on: further processes
+//!                   exec         a socket that it listens on: further processes, and all that needs an answer
 //!                   log          its output
 //!                   upper/ work/ what it changed
 //! ```
 
+mod ask;
+mod attach;
+mod audience;
+mod changes;
 mod config;
 mod control;
 mod create;
@@ -22,12 +26,16 @@ mod log;
 mod names;
 mod network;
 mod options;
+mod pause;
+mod pipe;
 mod remove;
 mod restart;
 mod service;
 mod spec;
 mod stop;
 mod supervise;
+mod update;
+mod usage;
 mod volume;
 mod watch;
 
@@ -36,6 +44,8 @@ pub use galley_sandbox::Limits;
 use galley_store::{ContainerDir, Store, StoreError};
 
 pub use self::{
+    attach::{Attached, attach},
+    changes::{ChangeKind, changes},
     config::{
         ContainerConfig, ContainerMount, ContainerState, MountFrom, NetworkMode, Phase, Protocol,
         PublishedPort,
@@ -49,10 +59,13 @@ pub use self::{
     list::{Container, Status, find, list},
     log::{LogLine, read_line},
     options::{CreateOptions, VolumeOption, VolumeSource},
+    pause::{pause, unpause},
     remove::remove,
-    service::{Health, Restart, Service, Tmpfs},
+    service::{Dns, Health, Restart, Service, Tmpfs, check_limits},
     stop::{patience, signal, stop, wait},
     supervise::{NotStarted, Running, Streams, supervise},
+    update::{Change, rename, update},
+    usage::{Process, Usage, processes, usage},
 };
 use crate::{Error, ErrorKind};
 

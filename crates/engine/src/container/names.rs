@@ -2,6 +2,8 @@
 
 use galley_oci::Digest;
 
+use crate::{Error, ErrorKind};
+
 const KITCHEN: [&str; 24] = [
     "baked", "boiled", "braised", "brewed", "buttered", "candied", "crisp", "fried", "glazed", "golden",
     "grilled", "hearty", "minced", "peppered", "pickled", "roasted", "salted", "savoury", "simmered",
@@ -20,6 +22,13 @@ pub(super) fn name_for(id: &Digest, taken: &dyn Fn(&str) -> bool) -> String {
     let word = |words: &[&'static str; 24], byte: u8| words[usize::from(byte) % words.len()];
     let name = format!("{}_{}", word(&KITCHEN, bytes[0]), word(&SHIP, bytes[1]));
     if taken(&name) { format!("{name}_{}", &id.hex()[4..10]) } else { name }
+}
+
+/// That it may not be one.
+pub(super) fn invalid(name: &str) -> Error {
+    Error::new(ErrorKind::Usage, format!("{name:?} cannot be the name of a container")).help(
+        "use letters, digits, dots, dashes and underscores, a letter or digit first, two characters at least",
+    )
 }
 
 /// Whether `name` may be a container's: what docker allows.

@@ -7,7 +7,7 @@ use galley_sandbox::{
     net::{self, Connectivity, NetNs, Proxy},
 };
 
-use super::{ContainerConfig, NetworkMode, Protocol, PublishedPort};
+use super::{ContainerConfig, Dns, NetworkMode, Protocol, PublishedPort};
 use crate::{Error, ErrorKind, plan::Surroundings, runner::machine_resolv_conf};
 
 /// The files that tell programs where they are; containers may write to them, as with Docker.
@@ -68,7 +68,7 @@ impl Network {
     }
 
     /// /etc/hosts, /etc/hostname and /etc/resolv.conf.
-    pub(super) fn files(&self, hostname: &str, surroundings: &Surroundings) -> Vec<Mount> {
+    pub(super) fn files(&self, hostname: &str, surroundings: &Surroundings, dns: &Dns) -> Vec<Mount> {
         let machine = machine_resolv_conf();
         let hosts = format!(
             "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n{}",
@@ -77,7 +77,7 @@ impl Network {
         vec![
             file("/etc/hosts", hosts.into_bytes()),
             file("/etc/hostname", format!("{hostname}\n").into_bytes()),
-            file("/etc/resolv.conf", net::resolv_conf(&machine, &self.connectivity)),
+            file("/etc/resolv.conf", dns.over(net::resolv_conf(&machine, &self.connectivity))),
         ]
     }
 }

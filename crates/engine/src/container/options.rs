@@ -36,6 +36,8 @@ pub struct CreateOptions {
     pub volumes: Vec<VolumeOption>,
     /// Ports.
     pub ports: Vec<PublishedPort>,
+    /// Also publish every port that the image or `service.exposed` names, at any free one.
+    pub publish_all: bool,
     /// Network.
     pub network: NetworkMode,
     /// A terminal.
@@ -155,6 +157,21 @@ impl PublishedPort {
     }
 }
 
+impl PublishedPort {
+    /// Reads `PORT[-PORT][/PROTOCOL]` of `--expose` and EXPOSE.
+    pub fn exposed(text: &str) -> Result<Vec<(u16, Protocol)>, Error> {
+        let inside = Self::parse(text)?;
+        if text.contains(':') {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("invalid port {text:?}: only the port inside counts"),
+            )
+            .help("write --expose 80 or --expose 8000-8010/udp; -p publishes"));
+        }
+        Ok(inside.iter().map(|port| (port.container_port, port.protocol)).collect())
+    }
+}
+
 /// `127.0.0.1:8080`, `[::1]:8080`, `8080`: the address and the port.
 fn split_address(text: &str) -> (&str, &str) {
     match text.rsplit_once(':') {
@@ -187,6 +204,14 @@ mod tests {
         for wrong in ["", "a", ":/b", "/a:b", "/a:/", "/a:/b:no", "/a:/b:/c:ro", "a/b:/c"] {
             assert_eq!(parse(wrong), None, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn exposed_ports_are_those_inside() {
+        let read = |text| PublishedPort::exposed(text).ok();
+        assert_eq!(read("80-81/udp"), Some(vec![(80, Protocol::Udp), (81, Protocol::Udp)]));
+        assert_eq!(read("53"), Some(vec![(53, Protocol::Tcp)]));
+        assert_eq!((read("8080:80"), read("x"), read("")), (None, None, None));
     }
 
     #[test]

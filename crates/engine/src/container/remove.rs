@@ -25,6 +25,7 @@ pub fn remove(store: &Store, container: Container, force: bool, volumes: bool) -
     let lock = lock.ok_or_else(|| {
         Error::new(ErrorKind::Usage, format!("container {} is being started", container.name))
     })?;
+    container.state.freezer.iter().for_each(|left| galley_sandbox::thaw(left));
     container.folder.remove().map_err(store_failed)?;
     drop(lock);
     for mount in container.config.mounts {

@@ -14,7 +14,8 @@ const LONG: Duration = Duration::from_secs(10);
 /// How often a container was started again, and how long the last pause was.
 #[derive(Debug)]
 pub(super) struct Restarts {
-    policy: Restart,
+    /// It may be changed while the container runs.
+    pub(super) policy: Restart,
     pub(super) count: u32,
     pause: Duration,
 }

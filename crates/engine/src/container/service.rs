@@ -1,7 +1,7 @@
 //! What a container that runs as a service has besides its program: limits, rights, a policy for its end, and checks of its
 //! health. Docker calls most of it the host config.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use galley_sandbox::{Capabilities, CgroupParent, Limits, Mount, Seccomp, Source, Spec};
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,47 @@ pub struct Service {
     pub oom_score_adj: Option<i16>,
     /// How its health is checked.
     pub health: Option<Health>,
+    /// Name servers and what belongs to them, instead of the machine's.
+    pub dns: Dns,
+    /// Further groups of the program, names or numbers.
+    pub group_add: Vec<String>,
+    /// Ports that it has, `80/tcp`, beyond those of the image; published only when that is asked for.
+    pub exposed: Vec<String>,
+}
+
+/// Lines of /etc/resolv.conf; of what nothing is given the machine's stay.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Dns {
+    /// Name servers.
+    pub servers: Vec<IpAddr>,
+    /// Domains in which names are looked for; a dot alone is for none.
+    pub search: Vec<String>,
+    /// As in resolv.conf(5).
+    pub options: Vec<String>,
+}
+
+impl Dns {
+    /// The file with these lines instead of its own.
+    pub(super) fn over(&self, file: Vec<u8>) -> Vec<u8> {
+        let keys: [(&[&[u8]], bool); 3] = [
+            (&[b"nameserver"], self.servers.is_empty()),
+            (&[b"search", b"domain"], self.search.is_empty()),
+            (&[b"options"], self.options.is_empty()),
+        ];
+        let stays = |line: &&[u8]| {
+            let key = line.split(u8::is_ascii_whitespace).find(|word| !word.is_empty()).unwrap_or_default();
+            !line.is_empty() && keys.iter().all(|(names, kept)| *kept || !names.contains(&key))
+        };
+        let mut text: Vec<u8> =
+            file.split(|&byte| byte == b'\n').filter(stays).flat_map(|line| [line, b"\n"].concat()).collect();
+        let search: Vec<&str> = self.search.iter().map(String::as_str).filter(|name| *name != ".").collect();
+        let lines = self.servers.iter().map(|server| format!("nameserver {server}\n"));
+        let lines = lines.chain((!search.is_empty()).then(|| format!("search {}\n", search.join(" "))));
+        let options = (!self.options.is_empty()).then(|| format!("options {}\n", self.options.join(" ")));
+        text.extend(lines.chain(options).flat_map(String::into_bytes));
+        text
+    }
 }
 
 /// An empty file system in memory.
@@ -191,28 +232,8 @@ fn unknown_option(option: &str) -> String {
 impl Service {
     /// What contradicts itself, in docker's order.
     pub fn check(&self) -> Result<(), Error> {
-        let wrong = |message: &str| Err(Error::new(ErrorKind::Usage, message));
-        let limits = &self.limits;
-        let memory = limits.memory;
-        if memory.is_some_and(|memory| memory < MEMORY_MIN) {
-            return wrong("--memory: the least that a container can have is 6m");
-        }
-        let swap = limits.memory_swap.filter(|swap| *swap >= 0).map(i64::cast_unsigned);
-        if limits.memory_swap.is_some() && memory.is_none() {
-            return wrong("--memory-swap is memory and swap together: give --memory too");
-        }
-        if swap.zip(memory).is_some_and(|(swap, memory)| swap < memory) {
-            return wrong("--memory-swap is memory and swap together: it cannot be less than --memory");
-        }
-        if limits.memory_reservation.zip(memory).is_some_and(|(reserved, memory)| reserved > memory) {
-            return wrong("--memory-reservation cannot be more than --memory");
-        }
-        if limits.cpu_period.is_some_and(|period| !CPU_PERIOD.contains(&period)) {
-            return wrong("--cpu-period has to be between 1000 and 1000000 microseconds");
-        }
-        if limits.cpu_quota.is_some_and(|quota| (0..CPU_QUOTA_MIN).contains(&quota)) {
-            return wrong("--cpu-quota has to be 1000 microseconds at least, or -1");
-        }
+        check_limits(&self.limits)?;
+        self.parent()?;
         self.capabilities().map(drop)
     }
 
@@ -251,7 +272,10 @@ impl Service {
     /// The parent cgroup as the sandbox wants it.
     pub(super) fn parent(&self) -> Result<Option<CgroupParent>, Error> {
         let parent = self.cgroup_parent.as_deref().map(|path| CgroupParent::new(path.as_ref()));
-        parent.transpose().map_err(|error| Error::new(ErrorKind::Usage, error.to_string()))
+        parent.transpose().map_err(|error| {
+            Error::new(ErrorKind::Usage, format!("--cgroup-parent: {error}"))
+                .help("write a path below the root of the cgroups, without .. : /batch/web")
+        })
     }
 
     /// Docker's usual ones, with what was added and without what was dropped.
@@ -275,6 +299,74 @@ impl Service {
         }
         Ok(set)
     }
+}
+
+/// What contradicts itself, in docker's order.
+pub fn check_limits(limits: &Limits) -> Result<(), Error> {
+    let wrong = |message: &str| Err(Error::new(ErrorKind::Usage, message));
+    let memory = limits.memory;
+    if memory.is_some_and(|memory| memory < MEMORY_MIN) {
+        return Err(Error::new(ErrorKind::Usage, "--memory: the least that a container can have is 6m")
+            .help("write a number with a unit: 512m, 2g; without one it is bytes"));
+    }
+    let swap = limits.memory_swap.filter(|swap| *swap >= 0).map(i64::cast_unsigned);
+    if limits.memory_swap.is_some() && memory.is_none() {
+        return wrong("--memory-swap is memory and swap together: give --memory too");
+    }
+    if swap.zip(memory).is_some_and(|(swap, memory)| swap < memory) {
+        return wrong("--memory-swap is memory and swap together: it cannot be less than --memory");
+    }
+    if limits.memory_reservation.zip(memory).is_some_and(|(reserved, memory)| reserved > memory) {
+        return wrong("--memory-reservation cannot be more than --memory");
+    }
+    if limits.cpu_period.is_some_and(|period| !CPU_PERIOD.contains(&period)) {
+        return wrong("--cpu-period has to be between 1000 and 1000000 microseconds");
+    }
+    if limits.cpu_quota.is_some_and(|quota| (0..CPU_QUOTA_MIN).contains(&quota)) {
+        return wrong("--cpu-quota has to be 1000 microseconds at least, or -1");
+    }
+    for (flag, list, there) in [
+        ("--cpuset-cpus", &limits.cpuset_cpus, "/sys/devices/system/cpu/online"),
+        ("--cpuset-mems", &limits.cpuset_mems, "/sys/devices/system/node/online"),
+    ] {
+        let there = fs_err::read_to_string(there).unwrap_or_default();
+        list.as_deref().map_or(Ok(()), |list| check_list(flag, list, there.trim()))?;
+    }
+    Ok(())
+}
+
+/// Refuses a list of numbers that is none, or names what is not `there`; of nothing known there, anything goes.
+fn check_list(flag: &str, list: &str, there: &str) -> Result<(), Error> {
+    let refused =
+        |why: String, help: String| Error::new(ErrorKind::Usage, format!("{flag} {list}: {why}")).help(help);
+    let wanted = numbers(list)
+        .ok_or_else(|| refused("this is no list of numbers".to_owned(), format!("write {flag} 0-2,7")))?;
+    let there = numbers(there).unwrap_or_default();
+    match wanted.iter().find(|number| !there.contains(number)) {
+        Some(missing) if !there.is_empty() => {
+            let known: Vec<String> = there.iter().map(u32::to_string).collect();
+            Err(refused(
+                format!("this machine has no number {missing}"),
+                format!("there are: {}", known.join(", ")),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The numbers of `0-2,7`; no kernel has more of either than this.
+fn numbers(list: &str) -> Option<Vec<u32>> {
+    const MAX: u32 = 1 << 13;
+    let mut all = Vec::new();
+    for part in list.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (first.trim().parse::<u32>().ok()?, last.trim().parse::<u32>().ok()?);
+        if first > last || last > MAX {
+            return None;
+        }
+        all.extend(first..=last);
+    }
+    Some(all)
 }
 
 fn no_capability(flag: &str, name: &str) -> Error {
@@ -334,6 +426,32 @@ mod tests {
         let refused = "--cap-add cap_sys_time: galley does not have this capability itself".to_owned();
         assert_eq!(said("cap_sys_time"), Err(refused));
         assert_eq!((said("chown"), said("all")), (Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn lines_of_resolv_conf_are_replaced() {
+        let machine = b"# here\nnameserver 10.0.0.1\nsearch lan\noptions edns0\n".to_vec();
+        let dns = |servers: &[&str], search: &[&str], options: &[&str]| Dns {
+            servers: servers.iter().map(|server| server.parse().unwrap()).collect(),
+            search: search.iter().map(|name| (*name).to_owned()).collect(),
+            options: options.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        assert_eq!(Dns::default().over(machine.clone()), machine);
+        let text = dns(&["1.1.1.1", "::1"], &[], &["rotate", "ndots:2"]).over(machine.clone());
+        assert_eq!(text, b"# here\nsearch lan\nnameserver 1.1.1.1\nnameserver ::1\noptions rotate ndots:2\n");
+        assert_eq!(dns(&[], &["."], &[]).over(machine), b"# here\nnameserver 10.0.0.1\noptions edns0\n");
+    }
+
+    #[test]
+    fn lists_of_processors() {
+        let said =
+            |list: &str| check_list("--cpuset-cpus", list, "0-3").map_err(|error| error.message.clone());
+        assert_eq!((said("0"), said("0-2,3")), (Ok(()), Ok(())));
+        assert_eq!(said("1,99"), Err("--cpuset-cpus 1,99: this machine has no number 99".to_owned()));
+        for wrong in ["", "x", "3-1", "0,,1", "0-9999999"] {
+            assert!(said(wrong).unwrap_err().ends_with("no list of numbers"), "{wrong}");
+        }
+        assert!(check_list("--cpuset-mems", "5", "").is_ok(), "nothing is known");
     }
 
     #[test]

@@ -23,7 +23,11 @@ pub(super) fn spec(
     let config = &container.config;
     let snapshot = snapshot_of(store, config)?;
     let files = Files::of_snapshot(&snapshot)?;
-    let user = Accounts::read(store, &files)?.process(&config.user)?;
+    let accounts = Accounts::read(store, &files)?;
+    let mut user = accounts.process(&config.user)?;
+    for group in &config.service.group_add {
+        user.groups.push(accounts.group(group)?);
+    }
     let lowers = snapshot.lowers(store)?;
     let writable = Some(Writable { upper: container.folder.upper(), work: container.folder.work() });
     let root = Root::Layers(Layers { lowers, writable });
@@ -35,7 +39,7 @@ pub(super) fn spec(
     spec.user = User { uid: user.uid, gid: user.gid, groups: user.groups };
     spec.network = network.mode();
     spec.tty = config.tty.then_some(tty_size);
-    spec.mounts = network.files(&spec.hostname, &config.surroundings);
+    spec.mounts = network.files(&spec.hostname, &config.surroundings, &config.service.dns);
     config.surroundings.apply(&mut spec);
     config.service.apply(&mut spec)?;
     for mount in &config.mounts {

@@ -14,10 +14,11 @@ use galley_sandbox::{CgroupPlan, Child, Handles, Pty, Spawner, TtySize};
 use galley_store::Store;
 
 use super::{
-    Container, ContainerState, HealthState, HealthStatus, Phase, PublishedPort, Request, Service, control,
-    exec, health,
+    Container, ContainerState, HealthState, HealthStatus, Phase, PublishedPort, Request, Service, ask,
+    control, exec, health,
     log::LogWriter,
     network::Network,
+    pipe::Pipe,
     read_state, remove,
     restart::Restarts,
     spec, store_failed,
@@ -101,7 +102,9 @@ pub fn supervise(store: &Store, container: Container, streams: &Streams<'_>) -> 
         .ok_or_else(|| Error::new(ErrorKind::Usage, format!("container {name} is running already")))?;
     // What an earlier run noted is over.
     lock.note("");
-    let state = ContainerState { phase: read_state(&container.folder)?.phase, ..ContainerState::default() };
+    let before = read_state(&container.folder)?;
+    before.freezer.iter().for_each(|left| galley_sandbox::thaw(left));
+    let state = ContainerState { phase: before.phase, ..ContainerState::default() };
     let watch = Arc::new(Watch::new(container.folder.clone(), container.config.stop_signal, state));
     let ended = listen(&container, &watch).map_err(NotStarted::from);
     let ended = ended.and_then(|()| keep_running(store, &container, streams, &watch));
@@ -143,9 +146,12 @@ fn keep_running(
         let began = Instant::now();
         let ended = run(store, container, streams, watch);
         watch.set_inside(None);
+        watch.ended();
+        watch.audience.end(code_of(&ended));
         if watch.is_stopped() || (ended.is_err() && restarts.count == 0) {
             return ended;
         }
+        restarts.policy = watch.restart().unwrap_or(restarts.policy);
         let Some(pause) = restarts.next(code_of(&ended), began.elapsed()) else { return ended };
         watch.update(|state| {
             note_end(state, &ended);
@@ -178,16 +184,22 @@ fn run(
     spec.mounts.extend(cgroup.iter().flat_map(CgroupPlan::mounts));
     (spec.cgroup, spec.cgroup_parent) = (cgroup, parent);
     let (stdout, stderr) = (Pipe::new()?, Pipe::new()?);
+    let kept = (container.config.open_stdin && streams.stdin.is_none() && !container.config.tty)
+        .then(Pipe::new)
+        .transpose()?;
+    let (input, typed) = kept.map(|pipe| (pipe.read, pipe.write)).unzip();
     let handles = Handles {
-        stdin: streams.stdin.filter(|_| container.config.open_stdin),
+        stdin: streams.stdin.filter(|_| container.config.open_stdin).or(input.as_ref().map(AsFd::as_fd)),
         stdout: Some(stdout.write.as_fd()),
         stderr: Some(stderr.write.as_fd()),
         netns: network.namespace(),
     };
     let mut child = spawner.spawn(&spec, handles).map_err(not_started)?;
+    drop(input);
     let pty = child.take_pty().map(Arc::new);
     let running = Running { child: Arc::new(child), watch: Arc::downgrade(watch), pty };
-    let inside = Arc::new(Inside { spawner, child: Arc::clone(&running.child), spec });
+    let (child, pty) = (Arc::clone(&running.child), running.pty.clone());
+    let inside = Arc::new(Inside { spawner, child, spec, pty, stdin: typed });
     let ports = network.publish(&container.config.ports)?;
     watch.update(|state| note_start(state, &running, ports, service))?;
     watch.set_inside(Some(Arc::clone(&inside)));
@@ -198,7 +210,7 @@ fn run(
             let inside = Arc::clone(&inside);
             scope.spawn(move || health::check(&inside, &container.config, health, watch));
         }
-        pass_on(scope, &running, (stdout, stderr), streams, &log);
+        pass_on(scope, &running, (stdout, stderr), Shown { streams, log: &log, watch });
         let outcome = running.child.wait();
         watch.set_inside(None);
         outcome
@@ -225,19 +237,18 @@ fn pass_on<'scope>(
     scope: &'scope thread::Scope<'scope, '_>,
     running: &Running,
     (stdout, stderr): (Pipe, Pipe),
-    streams: &'scope Streams<'_>,
-    log: &'scope LogWriter<fs::File>,
+    shown: Shown<'scope>,
 ) {
     if let Some(pty) = running.pty.clone() {
         drop((stdout, stderr));
-        scope.spawn(move || relay(&mut PtyReader(&pty), Stream::Stdout, streams, log));
+        scope.spawn(move || relay(&mut PtyReader(&pty), Stream::Stdout, &shown));
         return;
     }
     for (pipe, stream) in [(stdout, Stream::Stdout), (stderr, Stream::Stderr)] {
         let Pipe { mut read, write } = pipe;
         // Only the container has it now: the pipe ends when its last process does.
         drop(write);
-        scope.spawn(move || relay(&mut read, stream, streams, log));
+        scope.spawn(move || relay(&mut read, stream, &shown));
     }
 }
 
@@ -248,7 +259,7 @@ fn listen(container: &Container, watch: &Arc<Watch>) -> Result<(), Error> {
     control::listen(&container.folder.path().join("control"), move |request| {
         acting.upgrade().into_iter().for_each(|watch| watch.act(request));
     })?;
-    exec::listen(container, watch)
+    ask::listen(container, watch)
 }
 
 fn not_started(error: galley_sandbox::Error) -> NotStarted {
@@ -267,13 +278,22 @@ fn open_log(path: &Path) -> Result<LogWriter<fs::File>, Error> {
 }
 
 /// Passes on what comes out of `reader` until it ends.
-fn relay(reader: &mut dyn Read, stream: Stream, streams: &Streams<'_>, log: &LogWriter<fs::File>) {
+fn relay(reader: &mut dyn Read, stream: Stream, shown: &Shown<'_>) {
     let mut buffer = vec![0; READ_BYTES];
     while let Ok(count @ 1..) = reader.read(&mut buffer) {
-        (streams.output)(stream, &buffer[..count]);
+        (shown.streams.output)(stream, &buffer[..count]);
         // A full disk must not stop the program; what it says still reaches the person.
-        drop(log.take(stream, &buffer[..count]));
+        drop(shown.log.take(stream, &buffer[..count]));
+        shown.watch.audience.show(stream, &buffer[..count]);
     }
+}
+
+/// Where what a program writes goes.
+#[derive(Clone, Copy)]
+struct Shown<'a> {
+    streams: &'a Streams<'a>,
+    log: &'a LogWriter<fs::File>,
+    watch: &'a Watch,
 }
 
 struct PtyReader<'a>(&'a Pty);
@@ -281,21 +301,5 @@ struct PtyReader<'a>(&'a Pty);
 impl Read for PtyReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         self.0.read(buffer)
-    }
-}
-
-/// A pipe whose ends no other process inherits by accident.
-pub(super) struct Pipe {
-    pub(super) read: std::fs::File,
-    pub(super) write: std::fs::File,
-}
-
-impl Pipe {
-    pub(super) fn new() -> Result<Self, Error> {
-        let ends = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
-        let (read, write) = ends.map_err(|errno| {
-            Error::new(ErrorKind::Machine, "cannot make a pipe").because(std::io::Error::from(errno))
-        })?;
-        Ok(Self { read: read.into(), write: write.into() })
     }
 }

@@ -1,15 +1,18 @@
 //! What the threads of a supervising process share: the container as it is now, and what it is asked.
 
 use std::{
+    fs::File,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use galley_sandbox::{Child, Spawner, Spec};
+use galley_sandbox::{Child, Freezer, Pty, Spawner, Spec};
 use galley_store::ContainerDir;
 
-use super::{ContainerState, Request, write_state};
-use crate::Error;
+use super::{
+    ContainerConfig, ContainerState, Limits, Phase, Request, Restart, audience::Audience, write_state,
+};
+use crate::{Error, ErrorKind};
 
 /// The signal that no program can do anything about.
 const SIGKILL: i32 = 9;
@@ -22,6 +25,10 @@ pub(super) struct Inside {
     pub(super) child: Arc<Child>,
     /// What it was made of.
     pub(super) spec: Spec,
+    /// Its terminal, when it has one.
+    pub(super) pty: Option<Arc<Pty>>,
+    /// Where it reads, when nobody but those who attach to it types.
+    pub(super) stdin: Option<File>,
 }
 
 /// The container.
@@ -30,6 +37,8 @@ pub(super) struct Watch {
     stop_signal: i32,
     now: Mutex<Now>,
     changed: Condvar,
+    /// Who looks on.
+    pub(super) audience: Audience,
 }
 
 struct Now {
@@ -39,12 +48,18 @@ struct Now {
     stopped: bool,
     /// Came before there was anybody to get it.
     waiting: Vec<i32>,
+    /// Where its processes were stopped once, and may be again.
+    freezer: Option<Freezer>,
+    /// What happens when it ends, when that was changed.
+    restart: Option<Restart>,
 }
 
 impl Watch {
     pub(super) fn new(folder: ContainerDir, stop_signal: i32, state: ContainerState) -> Self {
-        let now = Now { state, inside: None, stopped: false, waiting: Vec::new() };
-        Self { folder, stop_signal, now: Mutex::new(now), changed: Condvar::new() }
+        let now =
+            Now { state, inside: None, stopped: false, waiting: Vec::new(), freezer: None, restart: None };
+        let audience = Audience::default();
+        Self { folder, stop_signal, now: Mutex::new(now), changed: Condvar::new(), audience }
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {
@@ -98,7 +113,88 @@ impl Watch {
             Some(inside) => drop(inside.child.signal(signal)),
             None => now.waiting.push(signal),
         }
+        if for_good && now.state.phase == Phase::Paused {
+            // What is stopped cannot end. A failure leaves it as it is.
+            drop(self.go_on(&mut now));
+        }
         self.changed.notify_all();
+    }
+
+    /// Whether its processes are stopped.
+    pub(super) fn is_paused(&self) -> bool {
+        self.now().state.phase == Phase::Paused
+    }
+
+    /// Stops all processes.
+    pub(super) fn pause(&self, config: &ContainerConfig) -> Result<(), Error> {
+        let parent = config.service.parent()?;
+        let mut now = self.now();
+        let refused = |message: &str| Error::new(ErrorKind::Usage, message);
+        let Some(inside) = now.inside.clone() else {
+            return Err(refused("the container does not run just now"));
+        };
+        if now.state.phase == Phase::Paused {
+            return Err(refused("the container is paused already"));
+        }
+        let failed = |error: galley_sandbox::Error| {
+            let help = error.help();
+            let failed = Error::new(ErrorKind::Machine, "cannot pause the container").because(error);
+            help.into_iter().fold(failed, Error::help)
+        };
+        let first = inside.child.id().ok_or_else(|| refused("the container has ended"))?;
+        if now.freezer.is_none() {
+            now.freezer = Some(Freezer::make(inside.spec.cgroup.as_ref(), parent.as_ref()).map_err(failed)?);
+        }
+        let Some(freezer) = &now.freezer else { return Ok(()) };
+        let dir = freezer.dir().to_owned();
+        freezer.freeze(first).map_err(failed)?;
+        (now.state.phase, now.state.freezer) = (Phase::Paused, Some(dir));
+        write_state(&self.folder, &now.state)
+    }
+
+    /// Lets all processes go on.
+    pub(super) fn unpause(&self) -> Result<(), Error> {
+        let mut now = self.now();
+        match now.state.phase {
+            Phase::Paused => self.go_on(&mut now),
+            _ => Err(Error::new(ErrorKind::Usage, "the container is not paused")),
+        }
+    }
+
+    fn go_on(&self, now: &mut Now) -> Result<(), Error> {
+        let thawed = now.freezer.as_ref().map_or(Ok(()), Freezer::thaw);
+        thawed.map_err(|error| {
+            Error::new(ErrorKind::Machine, "cannot let the container go on").because(error)
+        })?;
+        now.state.phase = Phase::Running;
+        write_state(&self.folder, &now.state)
+    }
+
+    /// Gives it other limits, and another policy for its end.
+    pub(super) fn change(&self, limits: Option<&Limits>, restart: Option<Restart>) -> Result<(), Error> {
+        let mut now = self.now();
+        let plan = now.inside.as_ref().and_then(|inside| inside.spec.cgroup.clone());
+        if let (Some(limits), Some(_)) = (limits, &now.inside) {
+            let changed = plan.unwrap_or_default().change(limits);
+            changed.map_err(|error| {
+                let help = error.help();
+                let failed =
+                    Error::new(ErrorKind::Usage, "cannot change the limits of the container").because(error);
+                help.into_iter().fold(failed, Error::help)
+            })?;
+        }
+        now.restart = restart.or(now.restart);
+        Ok(())
+    }
+
+    /// What happens when it ends, when that was changed.
+    pub(super) fn restart(&self) -> Option<Restart> {
+        self.now().restart
+    }
+
+    /// Its processes are gone, and the cgroup in which they were stopped goes too.
+    pub(super) fn ended(&self) {
+        self.now().freezer = None;
     }
 
     /// Waits that long; `false` when the container is to stay ended.

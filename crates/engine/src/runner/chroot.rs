@@ -99,7 +99,7 @@ pub(super) fn run(
     let owner = (request.user.uid, request.user.gid);
     upper::prepare_root(&stack, &root.path(), &request.operation.working_directory, owner)?;
     let mut furniture = Furniture::new(store, &root.path(), &request)?;
-    let mut spec = runner.process(&request, sandbox::Root::Directory(root.path()));
+    let mut spec = runner.process(&request, sandbox::Root::Directory(root.path()))?;
     spec.network = sandbox::Network::Host;
     goroot::tell(&stack, &mut spec.env);
     let started = start(spawner, &spec, &mut furniture)?;

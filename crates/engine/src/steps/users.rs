@@ -77,16 +77,21 @@ impl Accounts {
             let name = found.map(|entry| entry.name);
             resolved.groups = name.map(|name| self.groups_of(name)).unwrap_or_default();
         } else {
-            resolved.gid = match number(group, "group")? {
-                Some(gid) => gid,
-                None => self.gid(group).ok_or_else(|| unknown("group", group, "/etc/group"))?,
-            };
+            resolved.gid = self.group(group)?;
         }
         // As containerd does it; programs ask for the list and expect themselves in it.
         if !resolved.groups.contains(&resolved.gid) {
             resolved.groups.insert(0, resolved.gid);
         }
         Ok(resolved)
+    }
+
+    /// A group by name or number.
+    pub(crate) fn group(&self, name: &str) -> Result<u32, Error> {
+        match number(name, "group")? {
+            Some(gid) => Ok(gid),
+            None => self.gid(name).ok_or_else(|| unknown("group", name, "/etc/group")),
+        }
     }
 
     /// Who owns what `--chown=spec` copies. A user alone brings the primary group, a number alone is both; a name that

@@ -45,6 +45,23 @@ impl Limits {
         *self == Self::default()
     }
 
+    /// These, and where nothing is said those.
+    #[must_use]
+    pub fn over(&self, other: &Self) -> Self {
+        let (this, other) = (self.clone(), other.clone());
+        Self {
+            memory: this.memory.or(other.memory),
+            memory_swap: this.memory_swap.or(other.memory_swap),
+            memory_reservation: this.memory_reservation.or(other.memory_reservation),
+            cpu_shares: this.cpu_shares.or(other.cpu_shares),
+            cpu_quota: this.cpu_quota.or(other.cpu_quota),
+            cpu_period: this.cpu_period.or(other.cpu_period),
+            cpuset_cpus: this.cpuset_cpus.or(other.cpuset_cpus),
+            cpuset_mems: this.cpuset_mems.or(other.cpuset_mems),
+            pids: this.pids.or(other.pids),
+        }
+    }
+
     /// The controllers that it takes, with what is written for each.
     pub(crate) fn writes(&self, legacy: impl Fn(&str) -> bool) -> Vec<(&'static str, Vec<Write>)> {
         let all = [

@@ -4,8 +4,10 @@
 //! cgroup namespace only then, so that it sees it as `/`. Where one with limits is made is decided before, by galley:
 //! see [`Plan`].
 
+mod freezer;
 mod hierarchy;
 mod limits;
+mod memory;
 mod parent;
 mod plan;
 
@@ -19,8 +21,11 @@ use rustix::rand::GetRandomFlags;
 use crate::error::{SetupError, SetupStep};
 use crate::setup::step::Step as _;
 
+pub use self::freezer::{Freezer, thaw};
 use self::hierarchy::Hierarchy;
 pub use self::limits::Limits;
+use self::limits::Write;
+pub use self::memory::Memory;
 pub use self::parent::CgroupParent;
 use self::plan::Leaf;
 pub(crate) use self::plan::PLAN_MAX;
@@ -113,6 +118,18 @@ fn limit(leaf: &Leaf) -> Result<(), SetupError> {
         }
     }
     Ok(())
+}
+
+/// Writes other limits. Some hold each other (memory, and memory with swap, in version 1): what is refused at first is
+/// tried again when the others stand.
+fn relimit(leaf: &Leaf) -> Result<(), SetupError> {
+    let again: Vec<Write> = leaf
+        .writes
+        .iter()
+        .filter(|wanted| write(&leaf.dir.join(&wanted.file), wanted.value.as_bytes()).is_err())
+        .cloned()
+        .collect();
+    limit(&Leaf { writes: again, ..leaf.clone() })
 }
 
 /// Makes `dir` with all that leads to it, below the first directory that is there.

@@ -11,10 +11,10 @@ use rustix::fs::Access;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::hierarchy::{self, Hierarchy};
+use super::hierarchy::Hierarchy;
 use super::limits::Write;
 use super::{CgroupParent, FILE_MAX, Limits, read, unique_name, write};
-use crate::error::Refusal;
+use crate::error::{Error, Refusal};
 use crate::spec::{Mount, Source};
 
 /// The cgroup below the top in which those of root's containers are.
@@ -29,7 +29,7 @@ const SHOWN: &str = "/sys/fs/cgroup";
 pub(crate) const PLAN_MAX: usize = 64 << 10;
 
 /// Everything that is made for one sandbox.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// Files `cgroup.subtree_control`, the topmost first, and what is switched on; their directories are made.
     pub(super) enable: Vec<(PathBuf, String)>,
@@ -50,15 +50,28 @@ impl Plan {
     /// Finds a place for a cgroup with these limits, below `parent` when that is given. This process may be moved down in
     /// its hierarchy.
     pub fn make(limits: &Limits, parent: Option<&CgroupParent>) -> Result<Self, Refusal> {
-        let hierarchies = hierarchy::writable().map_err(|_| Refusal::NoHierarchy)?;
-        let membership = fs_err::read_to_string("/proc/self/cgroup").map_err(|_| Refusal::NoHierarchy)?;
-        let machine = Machine {
-            hierarchies,
-            membership: parse_membership(&membership),
-            at_top: !crate::userns::in_user_namespace(),
-        };
         let name = unique_name().map_err(|_| Refusal::NoHierarchy)?;
-        machine.plan(limits, parent, &name)
+        Machine::this()?.plan(limits, parent, &name)
+    }
+
+    /// Changes the limits of a sandbox that runs in it: `limits` are all that hold from now on. What has no cgroup cannot be
+    /// limited any more.
+    pub fn change(&self, limits: &Limits) -> Result<(), Error> {
+        let leaf = |controller: &str| {
+            let named = |leaf: &&Leaf| leaf.controllers.iter().any(|it| it == controller);
+            self.leaves.iter().find(named).or_else(|| self.leaves.iter().find(|leaf| !leaf.legacy))
+        };
+        let legacy = |controller: &str| leaf(controller).is_none_or(|leaf: &Leaf| leaf.legacy);
+        let mut wanted = Vec::new();
+        for (controller, writes) in limits.writes(legacy) {
+            let leaf = leaf(controller).ok_or(Refusal::NotLimited { controller })?;
+            let known = writes.iter().all(|it| it.optional || leaf.dir.join(&it.file).exists());
+            if !known {
+                return Err(Refusal::NotLimited { controller }.into());
+            }
+            wanted.push(Leaf { writes, ..leaf.clone() });
+        }
+        wanted.iter().try_for_each(super::relimit).map_err(Error::from)
     }
 
     /// The directories that are made, one in each hierarchy; they are there for as long as the sandbox is.
@@ -96,12 +109,12 @@ impl Plan {
 }
 
 /// What there is.
-struct Machine {
-    hierarchies: Vec<Hierarchy>,
+pub(super) struct Machine {
+    pub(super) hierarchies: Vec<Hierarchy>,
     /// Controllers (none for version 2) and the path of this process.
-    membership: Vec<(String, PathBuf)>,
+    pub(super) membership: Vec<(String, PathBuf)>,
     /// Whether the top of version 2 is preferred.
-    at_top: bool,
+    pub(super) at_top: bool,
 }
 
 impl Machine {
@@ -131,16 +144,16 @@ impl Machine {
         Ok(plan)
     }
 
-    fn legacy(&self, controller: &str) -> Option<&Hierarchy> {
+    pub(super) fn legacy(&self, controller: &str) -> Option<&Hierarchy> {
         self.hierarchies.iter().find(|it| it.legacy && it.options.iter().any(|option| option == controller))
     }
 
-    fn unified(&self) -> Option<&Hierarchy> {
+    pub(super) fn unified(&self) -> Option<&Hierarchy> {
         self.hierarchies.iter().find(|it| !it.legacy)
     }
 
     /// The directory of this process's own cgroup; none where another part of the tree is mounted.
-    fn own(&self, hierarchy: &Hierarchy) -> Option<PathBuf> {
+    pub(super) fn own(&self, hierarchy: &Hierarchy) -> Option<PathBuf> {
         let of_this = |known: &str| match hierarchy.legacy {
             true => {
                 !known.is_empty() && known.split(',').all(|one| hierarchy.options.iter().any(|it| it == one))
@@ -154,7 +167,7 @@ impl Machine {
     }
 
     /// Where in version 2.
-    fn place(
+    pub(super) fn place(
         &self,
         hierarchy: &Hierarchy,
         controllers: &[&'static str],
@@ -171,7 +184,9 @@ impl Machine {
         if self.at_top && is_real_top(top) && may_write(top) {
             return Ok(top.join(TOP));
         }
-        let own = self.own(hierarchy).ok_or(Refusal::Elsewhere { controller: controllers[0] })?; // ok: not empty
+        // Without any it is to freeze.
+        let controller = controllers.first().copied().unwrap_or("freezer");
+        let own = self.own(hierarchy).ok_or(Refusal::Elsewhere { controller })?;
         let delegated = |dir: &Path| {
             let there = words(&dir.join("cgroup.controllers"));
             may_write(dir) && controllers.iter().all(|name| there.iter().any(|it| it == name))
@@ -182,7 +197,7 @@ impl Machine {
         let above = own.ancestors().skip(1).take_while(|dir| dir.starts_with(top));
         let mut free = above.filter(|dir| delegated(dir) && words(&dir.join("cgroup.procs")).is_empty());
         let found = free.next().map(Path::to_owned);
-        found.ok_or(Refusal::NotDelegated { own, controller: controllers[0] }) // ok: not empty
+        found.ok_or(Refusal::NotDelegated { own, controller })
     }
 }
 
@@ -193,12 +208,15 @@ fn add_leaf(plan: &mut Plan, dir: PathBuf, controller: &str, writes: Vec<Write>)
         leaf.controllers.push(controller.to_owned());
         return Ok(());
     }
-    let there = dir.ancestors().skip(1).find(|dir| is_directory(dir)).unwrap_or(Path::new("/"));
-    if !may_write(there) {
-        return Err(Refusal::ReadOnly { dir: there.to_owned() });
-    }
+    check_writable(dir.parent().unwrap_or(&dir))?;
     plan.leaves.push(Leaf { dir, legacy: true, controllers: vec![controller.to_owned()], writes });
     Ok(())
+}
+
+/// Whether cgroups can be made in `base`, or in the first above it that is there.
+pub(super) fn check_writable(base: &Path) -> Result<(), Refusal> {
+    let there = base.ancestors().find(|dir| is_directory(dir)).unwrap_or(Path::new("/"));
+    if may_write(there) { Ok(()) } else { Err(Refusal::ReadOnly { dir: there.to_owned() }) }
 }
 
 /// What has to be switched on from the top down to `base`, so that cgroups below `base` have these controllers.
@@ -253,7 +271,7 @@ fn words(path: &Path) -> Vec<String> {
 }
 
 /// `4:memory:/x` and `0::/y`.
-fn parse_membership(text: &str) -> Vec<(String, PathBuf)> {
+pub(super) fn parse_membership(text: &str) -> Vec<(String, PathBuf)> {
     let row = |line: &str| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
         Some((controllers.to_owned(), PathBuf::from(path)))

@@ -11,7 +11,7 @@ use std::{
 use galley_engine::{
     Cancel, Error, ErrorKind, Event, Events, Fetcher,
     build::{self, BuildRequest, Built, Mode},
-    context as contexts,
+    container, context as contexts,
     events::Phase,
     export::{Exported, Made, Packed},
     image::{self, ImageOptions, TimeOptions},
@@ -239,6 +239,8 @@ impl Job<'_> {
         let Remote { remotes, secrets, stop: cancel, .. } = *remote;
         warn(plan, events);
         let parent = self.arguments.cgroup_parent.clone().and_then(|argument| argument.0);
+        let limits = self.arguments.resources.limits();
+        container::check_limits(&limits)?;
         let mode = if self.may_execute { Mode::Execute } else { Mode::LookupOnly };
         let jobs = self.arguments.jobs.map_or(schedule::DEFAULT_JOBS, usize::from);
         let subject = remembered::subject(self.arguments);
@@ -252,6 +254,7 @@ impl Job<'_> {
         };
         loop {
             let runner = SandboxRunner::new(self.store, events).below_cgroup(parent.clone());
+            let runner = runner.limited(limits.clone());
             let ports = Ports {
                 store: self.store,
                 runner: &runner,

@@ -7,6 +7,7 @@ use galley_engine::{
 };
 use galley_store::Store;
 use serde_json::{Map, Value, json};
+use signal_hook::low_level::signal_name;
 
 /// Docker's word for a time that never was.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -37,6 +38,7 @@ pub(super) fn describe(store: &Store, container: &Container) -> Result<Value, Er
         "Config": {
             "Hostname": config.hostname,
             "User": config.user,
+            "ExposedPorts": config.service.exposed.iter().map(|port| (port.clone(), json!({}))).collect::<Map<_, _>>(),
             "Tty": config.tty,
             "OpenStdin": config.open_stdin,
             "Env": config.environment,
@@ -45,6 +47,7 @@ pub(super) fn describe(store: &Store, container: &Container) -> Result<Value, Er
             "WorkingDir": config.working_directory,
             "Labels": config.labels,
             "Healthcheck": config.service.health.as_ref().map(service::healthcheck),
+            "StopSignal": signal_name(config.stop_signal).map_or_else(|| config.stop_signal.to_string(), str::to_owned),
             "StopTimeout": config.service.stop_timeout,
         },
         "NetworkSettings": { "Ports": bindings(ports) },
@@ -55,6 +58,7 @@ fn state(container: &Container) -> Value {
     let (status, code) = match &container.status {
         Status::Created => ("created", 0),
         Status::Running { .. } => ("running", 0),
+        Status::Paused { .. } => ("paused", 0),
         Status::Restarting { code, .. } => ("restarting", *code),
         Status::Exited { code, .. } => ("exited", *code),
     };
@@ -63,7 +67,7 @@ fn state(container: &Container) -> Value {
     let mut described = json!({
         "Status": status,
         "Running": container.is_running(),
-        "Paused": false,
+        "Paused": status == "paused",
         "Restarting": status == "restarting",
         "OOMKilled": state.oom_killed,
         "Dead": false,

@@ -1,6 +1,7 @@
 //! What was typed for a container, turned into what the engine wants.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     io::{self, IsTerminal, Read},
     path::{Path, PathBuf},
@@ -9,14 +10,16 @@ use std::{
 use fs_err as fs;
 use galley_engine::{
     Error, ErrorKind,
-    container::{self, Container, CreateOptions, NetworkMode, PublishedPort, VolumeOption, VolumeSource},
+    container::{
+        self, Container, CreateOptions, Dns, NetworkMode, PublishedPort, Service, VolumeOption, VolumeSource,
+    },
 };
 use galley_store::Store;
 use signal_hook::low_level::signal_name;
 
 use super::ContainerArgs;
 use crate::{
-    args::{platform, service::service},
+    args::{mount::MountArg, platform, service::service},
     environment::Environment,
     failure::{Failure, Outcome, file},
 };
@@ -44,18 +47,58 @@ impl ContainerArgs {
             user: self.user.clone(),
             name: self.name.clone().filter(|name| !name.is_empty()),
             hostname: self.hostname.clone(),
-            volumes: self.volume.iter().map(mount).collect::<Result<_, _>>()?,
+            volumes: self.volumes()?,
+            publish_all: self.publish_all,
             ports: ports.into_iter().flatten().collect(),
             network: network(&self.network)?,
             tty: self.tty,
             interactive: self.interactive,
             remove,
             stop_signal: self.stop_signal.as_deref().map(|name| signal("--stop-signal", name)).transpose()?,
-            labels: self.label.iter().map(|label| pair(label)).collect(),
+            labels: self.labels()?,
             surroundings: self.surroundings.resolved(network(&self.network)? == NetworkMode::Host)?,
-            service: service(&self.limits, &self.rights, &self.keep)?,
+            service: self.service()?,
             health: self.keep.health(),
         })
+    }
+
+    /// `-v`, then `--mount`.
+    fn volumes(&self) -> Outcome<Vec<VolumeOption>> {
+        let mut volumes = self.volume.iter().map(mount).collect::<Outcome<Vec<_>>>()?;
+        for given in &self.mount {
+            if let MountArg::Volume(option) = given {
+                volumes.push(existing(option.clone())?);
+            }
+        }
+        Ok(volumes)
+    }
+
+    /// Those of files first, so that what was typed wins.
+    fn labels(&self) -> Outcome<BTreeMap<String, String>> {
+        let mut labels = BTreeMap::new();
+        for path in &self.label_file {
+            let text = text_of(path)?;
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+            labels.extend(lines.map(pair));
+        }
+        labels.extend(self.label.iter().map(|label| pair(label)));
+        Ok(labels)
+    }
+
+    fn service(&self) -> Outcome<Service> {
+        let mut service = service(&self.limits, &self.rights, &self.keep)?;
+        service.dns = Dns {
+            servers: self.dns.clone(),
+            search: self.dns_search.clone(),
+            options: self.dns_option.clone(),
+        };
+        service.group_add.clone_from(&self.group_add);
+        service.exposed.clone_from(&self.expose);
+        service.tmpfs.extend(self.mount.iter().filter_map(|given| match given {
+            MountArg::Tmpfs(tmpfs) => Some(tmpfs.clone()),
+            MountArg::Volume(_) => None,
+        }));
+        Ok(service)
     }
 
     /// `-it` needs a terminal to pass on.
@@ -136,6 +179,16 @@ fn mount(volume: impl AsRef<OsStr>) -> Outcome<VolumeOption> {
     Ok(option)
 }
 
+/// Unlike `-v`, `--mount` makes no directory of this machine.
+fn existing(option: VolumeOption) -> Outcome<VolumeOption> {
+    let VolumeSource::Path(path) = option.source else { return Ok(option) };
+    if !path.exists() {
+        let error = Error::new(ErrorKind::Usage, format!("--mount: there is no {}", path.display()));
+        return Err(error.help("make it first; -v makes directories itself").into());
+    }
+    Ok(VolumeOption { source: VolumeSource::Path(absolute(path)?), ..option })
+}
+
 fn absolute(path: PathBuf) -> Outcome<PathBuf> {
     std::path::absolute(&path).map_err(|error| file("cannot find the directory to mount", error))
 }
@@ -161,7 +214,11 @@ pub(in crate::commands) fn signal(flag: &str, name: &str) -> Outcome<i32> {
         .ok()
         .filter(|number| SIGNALS.contains(number))
         .or_else(|| SIGNALS.into_iter().find(named));
-    number.ok_or_else(|| Failure::usage(format!("{flag} {name} is no signal")))
+    let wrong = || {
+        let error = Error::new(ErrorKind::Usage, format!("{flag} {name} is no signal"));
+        error.help("write a name or a number: TERM, SIGTERM or 15; `kill -l` of a shell lists them").into()
+    };
+    number.ok_or_else(wrong)
 }
 
 fn pair(label: &str) -> (String, String) {

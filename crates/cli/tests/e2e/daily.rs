@@ -1,0 +1,260 @@
+//! What people type of docker day by day to look at one service: pause, top, stats, attach, update, rename, port, logs, diff.
+
+use std::{
+    io::{Read, Write},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::Kitchen;
+
+fn kitchen() -> Option<Kitchen> {
+    let kitchen = Kitchen::new()?;
+    kitchen.dockerfile("FROM busybox\nRUN mkdir /data && echo old > /data/old && echo gone > /data/gone\n");
+    kitchen.build(&["-t", "app", "."]);
+    Some(kitchen)
+}
+
+/// Its exit code and what it said.
+fn said(kitchen: &Kitchen, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = kitchen.command(arguments).output().unwrap();
+    let both = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&both).into_owned())
+}
+
+fn refused(kitchen: &Kitchen, arguments: &[&str], expected: &str) {
+    let (code, said) = said(kitchen, arguments);
+    assert!(code != Some(0) && said.contains(expected), "{arguments:?}: {code:?} {said}");
+}
+
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(60), "waited 60 s for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn inspect(kitchen: &Kitchen, name: &str, what: &str) -> String {
+    kitchen.galley(&["inspect", "-f", &format!("{{{{{what}}}}}"), name]).trim().to_owned()
+}
+
+/// Pauses; where this machine has nothing that could, it is said loudly and the refusal is looked at.
+fn pause(kitchen: &Kitchen, name: &str) -> bool {
+    let (code, said) = said(kitchen, &["pause", name]);
+    if code == Some(0) {
+        assert_eq!(said, format!("{name}\n"));
+        return true;
+    }
+    assert!(said.contains("cannot pause the container") && said.contains("help: "), "{said}");
+    eprintln!("SKIPPED: {said}");
+    false
+}
+
+#[test]
+fn a_paused_container_stands_still_and_goes_on() {
+    let Some(kitchen) = kitchen() else { return };
+    // With children, and with one that another galley brought in.
+    let script = "while :; do echo tick; sleep 0.05; done";
+    kitchen.galley(&["run", "-d", "--name", "web", "app", "sh", "-c", script]);
+    kitchen.galley(&["exec", "-d", "web", "sh", "-c", "while :; do echo x >> /more; sleep 0.05; done"]);
+    let seen =
+        || (kitchen.galley(&["logs", "web"]).len(), kitchen.galley(&["diff", "web"]).contains("/more"));
+    wait_for("both to write", || seen().0 > 0 && seen().1);
+    refused(&kitchen, &["unpause", "web"], "is not paused");
+    if !pause(&kitchen, "web") {
+        return;
+    }
+    let size = || written(&kitchen);
+    let before = (kitchen.galley(&["logs", "web"]).len(), size());
+    assert_eq!(kitchen.galley(&["ps", "--format", "{{.State}}", "-f", "status=paused"]), "paused\n");
+    assert!(kitchen.galley(&["ps"]).contains(" (Paused)"));
+    assert_eq!(inspect(&kitchen, "web", ".State.Status"), "paused");
+    assert_eq!(inspect(&kitchen, "web", ".State.Paused"), "true");
+    assert_eq!(inspect(&kitchen, "web", ".State.Running"), "true");
+    refused(&kitchen, &["pause", "web"], "is paused already");
+    let (code, output) = said(&kitchen, &["exec", "web", "true"]);
+    assert!(code == Some(1) && output.contains("is paused"), "{code:?} {output}");
+    refused(&kitchen, &["attach", "web"], "is paused");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!((kitchen.galley(&["logs", "web"]).len(), size()), before, "something has moved");
+    kitchen.galley(&["unpause", "web"]);
+    wait_for("more", || kitchen.galley(&["logs", "web"]).len() > before.0 && size() > before.1);
+    // A second time, and it can be ended from there.
+    assert!(pause(&kitchen, "web"));
+    kitchen.galley(&["stop", "-t", "0", "web"]);
+    assert_eq!(inspect(&kitchen, "web", ".State.Status"), "exited");
+    refused(&kitchen, &["pause", "web"], "is not running");
+}
+
+/// Bytes that the second process has written.
+fn written(kitchen: &Kitchen) -> usize {
+    let mut tar = kitchen.command(&["export", "web"]).stdout(Stdio::piped()).spawn().unwrap();
+    let found = Command::new("tar").args(["xO", "more"]).stdin(tar.stdout.take().unwrap()).output().unwrap();
+    tar.wait().unwrap();
+    found.stdout.len()
+}
+
+#[test]
+fn what_a_killed_supervisor_left_paused_ends() {
+    let Some(kitchen) = kitchen() else { return };
+    kitchen.galley(&["run", "-d", "--name", "web", "app", "sleep", "98765"]);
+    if !pause(&kitchen, "web") {
+        return;
+    }
+    let id = inspect(&kitchen, "web", ".Id");
+    let found = Command::new("pgrep").args(["-f", &format!("__supervise {id}")]).output().unwrap();
+    for pid in String::from_utf8_lossy(&found.stdout).lines() {
+        Command::new("kill").args(["-9", pid]).status().unwrap();
+    }
+    wait_for("its end", || inspect(&kitchen, "web", ".State.Status") == "exited");
+    kitchen.galley(&["rm", "web"]);
+    let left = || Command::new("pgrep").args(["-f", "^sleep 98765"]).output().unwrap().stdout;
+    wait_for("its process", || left().is_empty());
+}
+
+#[test]
+fn processes_and_what_they_use_are_shown() {
+    let Some(kitchen) = kitchen() else { return };
+    kitchen.galley(&["run", "-d", "--name", "web", "app", "sh", "-c", "sleep 91919; true"]);
+    wait_for("the second", || kitchen.galley(&["top", "web"]).contains("sleep 91919"));
+    let top = kitchen.galley(&["top", "web"]);
+    assert!(top.starts_with("UID                 PID                 PPID "), "{top}");
+    assert_eq!(top.lines().count(), 3, "{top}");
+    // Whatever ps this machine has.
+    let (code, by_ps) = said(&kitchen, &["top", "web", "-o", "pid,args"]);
+    assert!(code != Some(0) || by_ps.contains("sleep 91919") && by_ps.lines().count() == 3, "{by_ps}");
+    let stats =
+        kitchen.galley(&["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}} {{.CPUPerc}}", "web"]);
+    assert!(stats.starts_with("web 2 ") && stats.ends_with("%\n"), "{stats}");
+    assert!(kitchen.galley(&["stats", "--no-stream"]).starts_with("CONTAINER ID   NAME      CPU %"));
+    kitchen.galley(&["stop", "-t", "0", "web"]);
+    refused(&kitchen, &["top", "web"], "is not running");
+    assert_eq!(kitchen.galley(&["stats", "--no-stream", "--format", "{{.MemUsage}}", "web"]), "0B / 0B\n");
+}
+
+#[test]
+fn a_container_that_runs_is_seen_and_typed_to() {
+    let Some(kitchen) = kitchen() else { return };
+    kitchen.galley(&["run", "-d", "-i", "--name", "echo", "app", "sh", "-c", "cat; exit 7"]);
+    let attach = || {
+        let mut command = kitchen.command(&["attach", "echo"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    // Its input stays open for the next one, as in docker.
+    for text in ["first\n", "second\n"] {
+        let mut one = attach();
+        let mut other = attach();
+        let mut seen = vec![0; text.len()];
+        // Whoever has attached sees what comes after that.
+        wait_for("both", || supervisor_files(&kitchen) >= 2);
+        one.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        one.stdout.as_mut().unwrap().read_exact(&mut seen).unwrap();
+        assert_eq!(seen, text.as_bytes());
+        one.kill().unwrap();
+        one.wait().unwrap();
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+    assert_eq!(inspect(&kitchen, "echo", ".State.Status"), "running");
+    let last = attach();
+    wait_for("the last", || supervisor_files(&kitchen) >= 1);
+    kitchen.galley(&["kill", "echo"]);
+    let ended = last.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(137), "{}", String::from_utf8_lossy(&ended.stderr));
+    refused(&kitchen, &["attach", "echo"], "is not running");
+}
+
+/// How many are attached: connections of the supervisor beyond its socket, roughly.
+fn supervisor_files(kitchen: &Kitchen) -> usize {
+    let id = inspect(kitchen, "echo", ".Id");
+    let found = Command::new("pgrep").args(["-f", &format!("__supervise {id}")]).output().unwrap();
+    let pid = String::from_utf8_lossy(&found.stdout).lines().next().unwrap_or_default().to_owned();
+    let threads = fs_err::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    // Main, control, ask, and one for each stream.
+    threads.saturating_sub(5)
+}
+
+#[test]
+fn names_and_policies_change_and_ports_are_told() {
+    let Some(kitchen) = kitchen() else { return };
+    kitchen.galley(&["run", "-d", "--name", "web", "-p", "127.0.0.1::80", "app", "sleep", "1000"]);
+    let port = kitchen.galley(&["port", "web"]);
+    assert!(port.starts_with("80/tcp -> 127.0.0.1:"), "{port}");
+    assert_eq!(port.replace("80/tcp -> ", ""), kitchen.galley(&["port", "web", "80"]));
+    refused(&kitchen, &["port", "web", "81"], "publishes no port 81/tcp");
+    kitchen.galley(&["create", "--name", "other", "app"]);
+    refused(&kitchen, &["rename", "web", "other"], "other");
+    refused(&kitchen, &["rename", "web", "no/name"], "cannot be the name");
+    assert_eq!(kitchen.galley(&["rename", "web", "site"]), "");
+    refused(&kitchen, &["inspect", "web"], "no such");
+    assert_eq!(inspect(&kitchen, "site", ".Name"), "/site");
+    assert_eq!(kitchen.galley(&["exec", "site", "echo", "on"]), "on\n");
+    assert_eq!(kitchen.galley(&["run", "--rm", "--name", "web", "app", "echo", "free"]), "free\n");
+
+    refused(&kitchen, &["update", "site"], "nothing is to change");
+    assert_eq!(kitchen.galley(&["update", "--restart", "always", "site"]), "site\n");
+    assert_eq!(inspect(&kitchen, "site", ".HostConfig.RestartPolicy.Name"), "always");
+    kitchen.galley(&["stop", "-t", "0", "site"]);
+    assert_eq!(inspect(&kitchen, "site", ".Config.StopSignal"), "SIGTERM");
+    // What does not run is changed for its next start.
+    kitchen.galley(&["update", "--restart", "no", "other"]);
+    assert_eq!(inspect(&kitchen, "other", ".HostConfig.RestartPolicy.Name"), "no");
+}
+
+#[test]
+fn limits_change_while_it_runs() {
+    let Some(kitchen) = kitchen() else { return };
+    let run = ["run", "-d", "--name", "web", "--pids-limit", "20", "app", "sleep", "1000"];
+    let (code, output) = said(&kitchen, &run);
+    if code != Some(0) {
+        assert!(output.contains("cannot limit what the sandbox uses"), "{output}");
+        eprintln!("SKIPPED: {output}");
+        return;
+    }
+    let now = || {
+        kitchen.galley(&[
+            "exec",
+            "web",
+            "sh",
+            "-c",
+            "cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max 2>/dev/null; true",
+        ])
+    };
+    assert_eq!(now(), "20\n");
+    kitchen.galley(&["update", "--pids-limit", "30", "web"]);
+    assert_eq!(
+        (now(), inspect(&kitchen, "web", ".HostConfig.PidsLimit")),
+        ("30\n".to_owned(), "30".to_owned())
+    );
+    refused(&kitchen, &["update", "-m", "1m", "web"], "6m");
+    // It has no cgroup for that, and gets none any more.
+    let (code, output) = said(&kitchen, &["update", "-m", "64m", "web"]);
+    if code != Some(0) {
+        assert!(output.contains("was started without a limit") && output.contains("stop it"), "{output}");
+        assert_eq!(inspect(&kitchen, "web", ".HostConfig.Memory"), "0", "what was refused is not noted");
+    }
+}
+
+#[test]
+fn logs_are_cut_by_time_and_lines_have_theirs() {
+    let Some(kitchen) = kitchen() else { return };
+    kitchen.galley(&["run", "--name", "web", "app", "sh", "-c", "echo one; sleep 1.2; echo two"]);
+    let stamped = kitchen.galley(&["logs", "-t", "web"]);
+    let times: Vec<&str> = stamped.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(times.len() == 2 && times.iter().all(|time| time.len() == 30), "{stamped}");
+    assert_eq!(kitchen.galley(&["logs", "--since", times[1], "web"]), "two\n");
+    assert_eq!(kitchen.galley(&["logs", "--until", times[0], "web"]), "one\n");
+    assert_eq!(kitchen.galley(&["logs", "--since", "1h", "-n", "1", "web"]), "two\n");
+    assert_eq!(kitchen.galley(&["logs", "-f", "--until", times[0], "web"]), "one\n");
+    refused(&kitchen, &["logs", "--since", "yesterday", "web"], "is no time");
+}
+
+#[test]
+fn what_was_changed_is_listed() {
+    let Some(kitchen) = kitchen() else { return };
+    let script = "echo new > /data/new; echo x >> /data/old; rm /data/gone; mkdir /dir";
+    kitchen.galley(&["run", "--name", "web", "app", "sh", "-c", script]);
+    let expected = "C /data\nD /data/gone\nA /data/new\nC /data/old\nA /dir\n";
+    assert_eq!(kitchen.galley(&["diff", "web"]), expected);
+}

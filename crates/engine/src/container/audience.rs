@@ -1,0 +1,123 @@
+//! Who looks on while a container runs: `galley attach`. Each of them gets what the program writes from now on.
+
+use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard, PoisonError,
+    mpsc::{Receiver, SyncSender, sync_channel},
+};
+use std::time::{Duration, Instant};
+
+use crate::events::Stream;
+
+/// How many pieces may wait for somebody who does not read. Then the program waits too, as in docker.
+const WAITING_MAX: usize = 64;
+/// How long the last words may take to those who are still there.
+const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// What is seen.
+#[derive(Clone, Debug)]
+pub(super) enum Scene {
+    /// The program wrote.
+    Wrote(Stream, Arc<[u8]>),
+    /// It has ended with this code.
+    Ended(i32),
+}
+
+/// All who look on.
+#[derive(Debug, Default)]
+pub(super) struct Audience {
+    seats: Mutex<Vec<SyncSender<Scene>>>,
+    present: Mutex<usize>,
+    left: Condvar,
+}
+
+/// The seat of one; it counts as taken until this is dropped.
+#[derive(Debug)]
+pub(super) struct Seat<'a> {
+    audience: &'a Audience,
+    pub(super) scenes: Receiver<Scene>,
+}
+
+impl Audience {
+    /// One more.
+    pub(super) fn sit_down(&self) -> Seat<'_> {
+        let (sender, scenes) = sync_channel(WAITING_MAX);
+        *self.present() += 1;
+        self.seats().push(sender);
+        Seat { audience: self, scenes }
+    }
+
+    /// Shows all of them what was written.
+    pub(super) fn show(&self, stream: Stream, bytes: &[u8]) {
+        // Not under the lock: who does not read would keep others from coming.
+        let seats = self.seats().clone();
+        if seats.is_empty() {
+            return;
+        }
+        let bytes: Arc<[u8]> = bytes.into();
+        let gone = seats.iter().any(|seat| seat.send(Scene::Wrote(stream, Arc::clone(&bytes))).is_err());
+        if gone {
+            self.seats().retain(|seat| seat.try_send(Scene::Wrote(stream, Arc::default())).is_ok());
+        }
+    }
+
+    /// Tells them that it is over, and waits a moment for them to leave.
+    pub(super) fn end(&self, code: i32) {
+        let seats = std::mem::take(&mut *self.seats());
+        for seat in &seats {
+            drop(seat.try_send(Scene::Ended(code)));
+        }
+        drop(seats);
+        let until = Instant::now() + LEAVE_TIME_MAX;
+        let mut present = self.present();
+        while *present > 0 {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            present = self.left.wait_timeout(present, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Vec<SyncSender<Scene>>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn present(&self) -> MutexGuard<'_, usize> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        *self.audience.present() -= 1;
+        self.audience.left.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_sees_what_comes_after_them_and_the_end() {
+        let audience = Audience::default();
+        audience.show(Stream::Stdout, b"before");
+        std::thread::scope(|scope| {
+            let seat = audience.sit_down();
+            let seen =
+                scope.spawn(move || seat.scenes.iter().map(|scene| format!("{scene:?}")).collect::<Vec<_>>());
+            audience.show(Stream::Stderr, b"a");
+            audience.end(3);
+            assert_eq!(seen.join().unwrap(), ["Wrote(Stderr, [97])", "Ended(3)"]);
+        });
+    }
+
+    #[test]
+    fn who_left_is_forgotten() {
+        let audience = Audience::default();
+        drop(audience.sit_down());
+        audience.show(Stream::Stdout, b"a");
+        assert!(audience.seats().is_empty());
+        audience.end(0);
+    }
+}

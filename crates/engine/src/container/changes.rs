@@ -1,0 +1,153 @@
+//! `galley diff`: what a container has changed of its image.
+
+use std::collections::BTreeSet;
+
+use galley_oci::{Entry, Kind, Stack, tree};
+use galley_store::{ScanOptions, Store};
+
+use super::{Container, ContainerConfig, snapshot_of, store_failed};
+use crate::Error;
+
+/// What galley itself mounts in every container; the places where nothing was are made for it.
+const MOUNTED: [&str; 6] = ["dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf"];
+
+/// What became of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChangeKind {
+    /// It is there, and has another content or other attributes.
+    Changed,
+    /// It was not there.
+    Added,
+    /// It is gone.
+    Deleted,
+}
+
+/// What `container` has changed, by path: absolute, as bytes.
+pub fn changes(store: &Store, container: &Container) -> Result<Vec<(Vec<u8>, ChangeKind)>, Error> {
+    store.settle();
+    let stack = snapshot_of(store, &container.config)?.stack()?;
+    let upper = store.scan(&container.folder.upper(), &ScanOptions::default()).map_err(store_failed)?;
+    Ok(compare(&stack, upper.entries(), &mounted(&container.config)))
+}
+
+/// Where something is mounted, relative to the root.
+fn mounted(config: &ContainerConfig) -> Vec<Vec<u8>> {
+    let tmpfs = config.service.tmpfs.iter().map(|it| it.target.as_str());
+    let targets = config.mounts.iter().map(|it| it.target.as_str()).chain(tmpfs).chain(MOUNTED);
+    targets.map(|target| target.trim_matches('/').as_bytes().to_vec()).collect()
+}
+
+fn compare(stack: &Stack, upper: &[Entry], mounted: &[Vec<u8>]) -> Vec<(Vec<u8>, ChangeKind)> {
+    // Docker names every directory in which something has changed.
+    let mut found: BTreeSet<(Vec<u8>, ChangeKind)> = BTreeSet::new();
+    let mut touched = BTreeSet::new();
+    for entry in upper.iter().filter(|entry| !entry.path.is_empty()) {
+        let before = stack.get(&entry.path);
+        let kind = match (&entry.kind, before) {
+            (Kind::Whiteout, Some(_)) => ChangeKind::Deleted,
+            (Kind::Whiteout, None) => continue,
+            (_, None) if is_mount_point(entry, mounted) => continue,
+            (_, None) => ChangeKind::Added,
+            (Kind::Directory { opaque }, Some(before)) if before.entry.is_directory() => {
+                if *opaque {
+                    let gone = stack.list(&entry.path).into_iter().map(|below| below.path().to_vec());
+                    let gone = gone.filter(|path| upper.iter().all(|there| *there.path != **path));
+                    gone.for_each(|path| touch(&mut found, &mut touched, path, ChangeKind::Deleted));
+                }
+                if before.entry.meta == entry.meta {
+                    continue;
+                }
+                ChangeKind::Changed
+            }
+            (_, Some(_)) => ChangeKind::Changed,
+        };
+        touch(&mut found, &mut touched, entry.path.to_vec(), kind);
+    }
+    let named: BTreeSet<Vec<u8>> = found.iter().map(|(path, _)| path.clone()).collect();
+    found.extend(touched.difference(&named).map(|path| (path.clone(), ChangeKind::Changed)));
+    found.into_iter().map(|(path, kind)| ([b"/", &path[..]].concat(), kind)).collect()
+}
+
+fn touch(
+    found: &mut BTreeSet<(Vec<u8>, ChangeKind)>,
+    touched: &mut BTreeSet<Vec<u8>>,
+    path: Vec<u8>,
+    kind: ChangeKind,
+) {
+    let above = std::iter::successors(tree::parent(&path), |dir| tree::parent(dir));
+    touched.extend(above.filter(|dir| !dir.is_empty()).map(<[u8]>::to_vec));
+    found.insert((path, kind));
+}
+
+/// Made for a mount, or on the way there: an empty file or a directory.
+fn is_mount_point(entry: &Entry, mounted: &[Vec<u8>]) -> bool {
+    let empty = match entry.kind {
+        Kind::Directory { .. } => true,
+        Kind::File { size, .. } => size == 0,
+        _ => false,
+    };
+    empty && mounted.iter().any(|target| tree::is_within(target, &entry.path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use galley_oci::{Meta, Tree};
+
+    use super::*;
+
+    const DIRECTORY: Kind = Kind::Directory { opaque: false };
+
+    fn entry(path: &str, mode: u16, kind: Kind) -> Entry {
+        Entry { path: path.as_bytes().into(), meta: Meta::new(mode), kind }
+    }
+
+    fn file(size: u64) -> Kind {
+        Kind::File { size, digest: [0; 32], links: None }
+    }
+
+    #[test]
+    fn what_docker_would_say() {
+        let mut stack = Stack::default();
+        let below = [
+            entry("", 0o755, DIRECTORY),
+            entry("bin", 0o755, DIRECTORY),
+            entry("bin/a", 0o755, file(3)),
+            entry("bin/b", 0o755, file(3)),
+            entry("etc", 0o755, DIRECTORY),
+            entry("old", 0o755, DIRECTORY),
+            entry("old/x", 0o644, file(1)),
+        ];
+        stack.push(Arc::new(Tree::from_entries(below.to_vec())));
+        let upper = Tree::from_entries(vec![
+            entry("", 0o755, DIRECTORY),
+            entry("bin", 0o755, DIRECTORY),
+            entry("bin/a", 0o755, file(4)),
+            entry("bin/b", 0o000, Kind::Whiteout),
+            entry("bin/c", 0o755, file(0)),
+            entry("etc", 0o755, DIRECTORY),
+            entry("etc/hosts", 0o644, file(0)),
+            entry("old", 0o755, Kind::Directory { opaque: true }),
+            entry("proc", 0o755, DIRECTORY),
+        ]);
+        let found = compare(&stack, upper.entries(), &mounted_by_all());
+        let shown: Vec<String> =
+            found.iter().map(|(path, kind)| format!("{kind:?} {}", String::from_utf8_lossy(path))).collect();
+        assert_eq!(
+            shown,
+            [
+                "Changed /bin",
+                "Changed /bin/a",
+                "Deleted /bin/b",
+                "Added /bin/c",
+                "Changed /old",
+                "Deleted /old/x"
+            ]
+        );
+    }
+
+    fn mounted_by_all() -> Vec<Vec<u8>> {
+        MOUNTED.map(|target| target.as_bytes().to_vec()).to_vec()
+    }
+}
