@@ -20,6 +20,7 @@ pub(crate) const USAGE: u8 = 125;
 pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Ends this process at once, while other threads of it still work.
+#[expect(clippy::exit, reason = "a read of a terminal cannot be called off")]
 pub(crate) fn leave() -> ! {
     std::process::exit(0)
 }
