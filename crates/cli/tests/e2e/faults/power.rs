@@ -269,10 +269,6 @@ fn cuts(make: fn() -> Option<Scene>, size: usize, seeds: u64) {
     let (expected, count) = (scene.expected(), scene.count(&meddler));
     let (mut lost, mut injected) = (Vec::new(), 0);
     let mut calls = writes::sample(count, size, 5);
-    if writes::soak().is_some() {
-        // Each of them is decided upon in five ways.
-        calls = calls.into_iter().step_by(5).collect();
-    }
     // Behind the last one it is done, and is to stay so.
     calls.push(count + 1000);
     for (number, nth) in calls.into_iter().enumerate() {
