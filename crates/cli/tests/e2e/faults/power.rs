@@ -42,7 +42,8 @@ impl Journal {
                 "syncfs" => {
                     after.iter().any(|call| call[1].starts_with("rename") && call[3].contains("/barriers/"))
                 }
-                _ => done || after.len() > 2,
+                // Nobody but the one who flushes a file goes on with it.
+                _ => done || after.len() > 2 || after.iter().any(|later| later[2] == call[2]),
             };
             journal.add(call[1], Path::new(call[2]), Path::new(call[3]), completed);
         }
