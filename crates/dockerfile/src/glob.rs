@@ -18,7 +18,7 @@ pub struct Glob {
 }
 
 /// One position of a pattern.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Token {
     /// This character.
     Literal(u32),
@@ -27,7 +27,7 @@ pub(crate) enum Token {
     /// Any number of characters but `/`.
     Many,
     /// One character of a set.
-    Class(Class),
+    Class(Box<Class>),
     /// Anything at all.
     Everything,
     /// Nothing, or anything that ends in `/`.
@@ -35,7 +35,7 @@ pub(crate) enum Token {
 }
 
 /// `[…]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Class {
     negated: bool,
     ranges: Vec<(u32, u32)>,
@@ -73,7 +73,7 @@ pub(crate) fn single(character: u32, rest: &mut Characters<'_>) -> Result<Token,
     Ok(match char::from_u32(character) {
         Some('*') => Token::Many,
         Some('?') => Token::One,
-        Some('[') => Token::Class(class(rest)?),
+        Some('[') => Token::Class(Box::new(class(rest)?)),
         Some('\\') => Token::Literal(rest.next().ok_or("nothing follows the last `\\`")?),
         _ => Token::Literal(character),
     })
@@ -154,12 +154,6 @@ pub(crate) fn matches(tokens: &[Token], path: &[u8]) -> bool {
     Characters::new(path).all(|character| states.step(tokens, character)) && states.contains(tokens.len())
 }
 
-/// Whether some path that begins with these bytes could match.
-pub(crate) fn could_match_below(tokens: &[Token], prefix: &[u8]) -> bool {
-    let mut states = States::new(tokens);
-    Characters::new(prefix).all(|character| states.step(tokens, character))
-}
-
 /// Which positions of a pattern are reached: no backtracking, so hostile patterns cost linear time per character.
 struct States {
     /// `reached[i]`: tokens before i match what was read. `Folders` at i is then either not begun or going on.
@@ -236,7 +230,7 @@ impl States {
 }
 
 impl Class {
-    fn contains(&self, character: u32) -> bool {
+    pub(crate) fn contains(&self, character: u32) -> bool {
         self.ranges.iter().any(|&(low, high)| (low..=high).contains(&character)) != self.negated
     }
 }

@@ -20,11 +20,13 @@ use crate::error::Error;
 use crate::glob::{self, Characters, Token, bad_pattern};
 use crate::span::Span;
 
+use wild::Wild;
+
 /// The largest ignore file that is read.
 pub const MAX_BYTES: usize = 4 << 20;
 
-/// The most patterns with wildcards: each is compared with each path, and contexts have many. Others are looked up.
-pub const MAX_WILDCARDS: usize = 10_000;
+/// The most patterns with wildcards. They are compared with each path together, which is cheap as long as they differ in letters.
+pub const MAX_WILDCARDS: usize = 100_000;
 
 /// An ordered list of patterns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,10 +34,12 @@ pub struct Ignore {
     patterns: Vec<Pattern>,
     /// The places of those that are no more than their text, by that.
     exact: HashMap<Vec<u8>, Vec<usize>>,
-    /// The places of all others.
-    wild: Vec<usize>,
+    /// All others.
+    wild: Wild,
     /// The texts of `exact` that readmit.
     readmitted: BTreeSet<Vec<u8>>,
+    /// Those of `wild` that readmit.
+    readmitted_wild: Wild,
 }
 
 /// What is known about a folder: which patterns match it or one above it.
@@ -126,46 +130,56 @@ impl Ignore {
         let mark = b"\xEF\xBB\xBF";
         let text = bytes.strip_prefix(mark).unwrap_or(bytes);
         let mut offset = bytes.len() - text.len();
-        let mut ignore = Self::default();
+        let (mut ignore, mut wildcards) = (Self::default(), 0);
         for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
             let span = Span::new(offset, offset + line.len());
             offset += line.len() + 1;
             if !line.starts_with(b"#") {
                 let pattern = Pattern::new(index + 1, &without_leading_slash(line), span)?;
                 if let Some(pattern) = pattern {
-                    ignore.add(Pattern { text: line.trim_ascii().to_vec(), ..pattern }, span)?;
+                    let text = line.trim_ascii().to_vec();
+                    ignore.add(Pattern { text, ..pattern }, span, &mut wildcards)?;
                 }
             }
         }
-        Ok(ignore)
+        Ok(ignore.whole())
     }
 
     /// Patterns given one by one, as with `--exclude`.
     pub fn from_patterns<'a>(patterns: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, Error> {
-        let mut ignore = Self::default();
+        let (mut ignore, mut wildcards) = (Self::default(), 0);
         for (index, text) in patterns.into_iter().enumerate() {
             let span = Span::new(0, text.len());
             if let Some(pattern) = Pattern::new(index + 1, text, span)? {
-                ignore.add(pattern, span)?;
+                ignore.add(pattern, span, &mut wildcards)?;
             }
         }
-        Ok(ignore)
+        Ok(ignore.whole())
     }
 
-    fn add(&mut self, pattern: Pattern, span: Span) -> Result<(), Error> {
-        let place = self.patterns.len();
+    fn add(&mut self, pattern: Pattern, span: Span, wildcards: &mut usize) -> Result<(), Error> {
         if let Matcher::Exact(text) = &pattern.matcher {
-            self.exact.entry(text.clone()).or_default().push(place);
+            self.exact.entry(text.clone()).or_default().push(self.patterns.len());
             if pattern.readmits {
                 self.readmitted.insert(text.clone());
             }
-        } else if self.wild.len() < MAX_WILDCARDS {
-            self.wild.push(place);
+        } else if *wildcards < MAX_WILDCARDS {
+            *wildcards += 1;
         } else {
-            return Err(bad_pattern(&pattern.text, "no more than 10000 patterns may have wildcards", span));
+            return Err(bad_pattern(&pattern.text, "no more than 100000 patterns may have wildcards", span));
         }
         self.patterns.push(pattern);
         Ok(())
+    }
+
+    /// All patterns are there.
+    fn whole(mut self) -> Self {
+        let wild = |is_in: fn(&Pattern) -> bool| {
+            let patterns = self.patterns.iter().enumerate().filter(|(_, pattern)| is_in(pattern));
+            Wild::new(patterns.map(|(place, pattern)| (place, &pattern.matcher)))
+        };
+        (self.wild, self.readmitted_wild) = (wild(|_| true), wild(|pattern| pattern.readmits));
+        self
     }
 
     /// Whether there are no patterns.
@@ -230,13 +244,12 @@ impl Ignore {
     pub fn decide(&self, folder: &FolderState, path: &[u8]) -> (Verdict, FolderState) {
         let mut matched: Vec<usize> = Vec::new();
         let exact = self.exact.get(path).map_or(&[][..], Vec::as_slice);
-        for index in in_order(&self.wild, exact) {
+        for index in in_order(&self.wild.matching(path), exact) {
             let Some(pattern) = self.patterns.get(index) else { continue };
             let decided = folder.last_before(index).max(matched.last().copied());
             // A pattern that would change nothing is not looked at, and does not count for what is below: Docker
             // does the same, and its results depend on it.
-            let matches = pattern.readmits == self.ignores(decided) && pattern.matcher.matches(path);
-            if matches && !folder.has(index) {
+            if pattern.readmits == self.ignores(decided) && !folder.has(index) {
                 matched.push(index);
             }
         }
@@ -253,10 +266,9 @@ impl Ignore {
     /// folder can be skipped whole.
     pub fn may_readmit_below(&self, folder: &[u8]) -> bool {
         let below = [folder, b"/"].concat();
-        let mut wild = self.wild.iter().filter_map(|&index| self.patterns.get(index));
         let mut exact = self.readmitted.range(below.clone()..);
         exact.next().is_some_and(|text| text.starts_with(&below))
-            || wild.any(|pattern| pattern.readmits && pattern.matcher.could_match_below(&below))
+            || self.readmitted_wild.could_match_below(&below)
     }
 }
 
@@ -317,26 +329,6 @@ impl Matcher {
         }
         Ok(Self::Tokens(tokens))
     }
-
-    fn matches(&self, path: &[u8]) -> bool {
-        match self {
-            Self::Exact(text) => path == text,
-            Self::Prefix(prefix) => path.starts_with(prefix),
-            // `**/foo` is also the `foo` at the top.
-            Self::Suffix(suffix) => path.ends_with(suffix) || suffix.strip_prefix(b"/") == Some(path),
-            Self::Tokens(tokens) => glob::matches(tokens, path),
-        }
-    }
-
-    /// Whether some path that begins with these bytes could match.
-    fn could_match_below(&self, below: &[u8]) -> bool {
-        match self {
-            Self::Exact(text) => text.starts_with(below),
-            Self::Prefix(prefix) => prefix.starts_with(below) || below.starts_with(prefix),
-            Self::Suffix(_) => true,
-            Self::Tokens(tokens) => glob::could_match_below(tokens, below),
-        }
-    }
 }
 
 fn tokens(text: &[u8]) -> Result<Vec<Token>, &'static str> {
@@ -392,6 +384,8 @@ pub fn clean(path: &[u8]) -> Vec<u8> {
         (false, false) => joined,
     }
 }
+
+mod wild;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! The rules of ignore files, and that pruning by them loses nothing.
 
-use super::{Ignore, MAX_WILDCARDS, clean};
+use super::{Ignore, MAX_WILDCARDS, Matcher, clean};
+use crate::glob;
 use proptest::prelude::*;
 
 fn ignore(text: &str) -> Ignore {
@@ -198,7 +199,18 @@ fn the_same_files_as_in_buildkit() {
 
 /// Small alphabets, so that patterns and paths meet.
 fn pattern_file() -> impl Strategy<Value = String> {
-    prop::collection::vec("!?[ab*?/]{1,6}", 0..6).prop_map(|lines| lines.join("\n"))
+    let pattern = prop_oneof!["!?[ab*?/]{1,6}", "!?([ab*?/]|\\[\\^?[ab]\\]|\\*\\*/){1,6}"];
+    prop::collection::vec(pattern, 0..12).prop_map(|lines| lines.join("\n"))
+}
+
+/// One pattern beside one path.
+fn compared(matcher: &Matcher, path: &[u8]) -> bool {
+    match matcher {
+        Matcher::Exact(text) => path == text,
+        Matcher::Prefix(prefix) => path.starts_with(prefix),
+        Matcher::Suffix(suffix) => path.ends_with(suffix) || suffix.strip_prefix(b"/") == Some(path),
+        Matcher::Tokens(tokens) => glob::matches(tokens, path),
+    }
 }
 
 /// The rule that decides of `path` when every pattern is compared, in order, with it and with all that is above it.
@@ -209,7 +221,7 @@ fn decided_plainly(ignore: &Ignore, path: &str) -> Option<usize> {
         let mut ignored = false;
         rule = None;
         for (index, pattern) in ignore.patterns.iter().enumerate() {
-            let matches = pattern.readmits == ignored && pattern.matcher.matches(&path.as_bytes()[..end]);
+            let matches = pattern.readmits == ignored && compared(&pattern.matcher, &path.as_bytes()[..end]);
             above[index] |= matches;
             if above[index] {
                 (ignored, rule) = (!pattern.readmits, Some(index));
@@ -236,8 +248,25 @@ fn patterns_with_wildcards_are_limited() {
     let text = |count: usize| (0..count).map(|number| format!("*{number}\n")).collect::<String>();
     assert!(Ignore::parse(text(MAX_WILDCARDS).as_bytes()).is_ok());
     let error = Ignore::parse(text(MAX_WILDCARDS + 1).as_bytes()).unwrap_err();
-    assert!(error.to_string().contains("no more than 10000 patterns may have wildcards"), "{error}");
-    assert!(error.to_string().contains("*10000"), "{error}");
+    assert!(error.to_string().contains("no more than 100000 patterns may have wildcards"), "{error}");
+    assert!(error.to_string().contains("*100000"), "{error}");
+}
+
+/// Comparing each with each would take minutes.
+#[test]
+fn patterns_with_wildcards_are_looked_up_too() {
+    let text: String = (0..10_000)
+        .map(|number| format!("**/{number}/*.o\n*/x{number}?\ny{number}/**\n**z{number}\n!*/*/w{number}*\n"))
+        .collect();
+    let ignore = ignore(&text);
+    for number in (0..10_000).step_by(13) {
+        let paths = ["a/b/{}/c.o", "a/x{}b", "y{}/a/b", "a/bz{}", "a/b/v"]
+            .map(|path| path.replace("{}", &number.to_string()));
+        let ignored = paths.each_ref().map(|path| ignore.matches(path.as_bytes()));
+        assert_eq!(ignored, [true, true, true, true, false], "{number}");
+        assert!(ignore.may_readmit_below(b"a"));
+        assert!(!ignore.may_readmit_below(format!("a/b/v{number}").as_bytes()));
+    }
 }
 
 proptest! {
