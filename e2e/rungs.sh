@@ -109,8 +109,9 @@ context_of_builds() {
   mkdir -p "$context" "$deb/DEBIAN" "$deb/usr/lib/rung" "$deb/var/lib/rung" "$deb/etc"
   cp e2e/rungs/*.Dockerfile "$context"
   (cd "$folder" && python3 "$OLDPWD/e2e/trees.py" archives "$context") || return
-  local debian=${GALLEY_DEMO_CACHE:-$HOME/.cache/galley-demo}/tars/debian-slim.tar
-  [[ ! -e $debian ]] || cp "$debian" "$context/debian.tar"
+  local tars=${GALLEY_DEMO_CACHE:-$HOME/.cache/galley-demo}/tars
+  [[ ! -e $tars/debian-slim.tar ]] || cp "$tars/debian-slim.tar" "$context/debian.tar"
+  [[ ! -e $tars/go.tar ]] || cp "$tars/go.tar" "$context"
   printf 'Package: rung\nVersion: 1\nArchitecture: all\nMaintainer: galley <galley@example.invalid>\nDescription: owners\n' >"$deb/DEBIAN/control"
   # shellcheck disable=SC2016 # the package's own script expands it
   printf '#!/bin/sh\nset -e\nchown 33:33 /var/lib/rung/state\nchmod 640 /var/lib/rung/state\n[ "$1" = configure ]\n' >"$deb/DEBIAN/postinst"
@@ -134,11 +135,12 @@ cp e2e/rungs/confine.py "$folder"
 context_of_builds || exit
 documents=(owners)
 if [[ ${1:-} == short ]]; then
-  : # the large one is for the whole suite
+  : # the large ones are for the whole suite
 elif [[ -e $folder/context/debian.tar ]]; then
   documents+=(debian)
+  [[ ! -e $folder/context/go.tar ]] || documents+=(go)
 else
-  echo "skipped all     debian.Dockerfile: no debian base image; make demo makes it"
+  echo "skipped all     debian.Dockerfile, go.Dockerfile: no base images; make demo makes them"
 fi
 
 declare -A first

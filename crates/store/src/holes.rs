@@ -18,8 +18,8 @@ pub(crate) fn hole_at(file: &File, from: u64) -> u64 {
     }
 }
 
-/// What is shorter is not worth asking for holes.
-pub(crate) const HOLE_BYTES_MIN: u64 = 1 << 20;
+/// What is shorter is not worth asking for holes: so much of a sparse file becomes blocks.
+pub(crate) const HOLE_BYTES_MIN: u64 = 128 << 10;
 
 /// Writes a new file, and leaves out what is zero in large pieces.
 #[derive(Debug)]

@@ -25,7 +25,7 @@ use crate::{
     origins::{Origin, Origins, REFERENCES_BYTES_MAX, References, Resolved, path_of},
     packed::Packed,
     records::read_stamped,
-    store::{json, read_small},
+    store::{MARKS_FORMAT, PACKED_FORMAT, json, read_small},
     temp::rename_new,
 };
 
@@ -44,6 +44,8 @@ struct Inner {
     seen_diff: AtomicBool,
     references: OnceLock<Option<Arc<References>>>,
     packed: OnceLock<Packed>,
+    /// See [`Info`]. Of another process's change it may know nothing, which does no harm.
+    marked_for_users: AtomicBool,
     /// Origins that only this process knows.
     origins: Mutex<Option<Arc<Resolved>>>,
 }
@@ -62,6 +64,9 @@ struct Info {
     /// What `diff` takes on disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
+    /// The opaque directories of `diff` have the mark for user namespaces, in a store of root's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    marked_for_users: bool,
 }
 
 /// What a file takes on disk is counted in these.
@@ -136,6 +141,7 @@ impl Layer {
             seen_diff: AtomicBool::new(false),
             references: OnceLock::new(),
             packed: OnceLock::new(),
+            marked_for_users: AtomicBool::new(false),
             origins: Mutex::new(None),
         }))
     }
@@ -225,7 +231,19 @@ impl Layer {
     /// Reads a layer's `info`; the stamp is for the caller to judge.
     pub(crate) fn load(folder: PathBuf, id: &Digest) -> Result<Option<(Self, Stamp)>, StoreError> {
         let info = read_stamped::<Info>(&folder.join("info"))?;
-        Ok(info.map(|info| (Self::new(folder, *id, info.integrity), info.stamp)))
+        Ok(info.map(|info| {
+            let layer = Self::new(folder, *id, info.integrity);
+            layer.set_marked_for_users(info.marked_for_users);
+            (layer, info.stamp)
+        }))
+    }
+
+    fn is_marked_for_users(&self) -> bool {
+        self.0.marked_for_users.load(Ordering::Relaxed)
+    }
+
+    fn set_marked_for_users(&self, marked: bool) {
+        self.0.marked_for_users.store(marked, Ordering::Relaxed);
     }
 }
 
@@ -346,6 +364,9 @@ impl Store {
         if !layer.has_diff() {
             self.make_directory(layer)?;
         }
+        if layer.is_marked_for_users() {
+            self.mark_for_root(layer)?;
+        }
         Ok(layer.diff())
     }
 
@@ -423,13 +444,14 @@ impl Store {
                 return Ok(layer);
             }
             let temp = self.temp_dir("layer")?;
-            let integrity = self.write_layer(temp.path(), &tree, &bytes)?;
+            let (integrity, marked) = self.write_layer(temp.path(), &tree, &bytes)?;
             if !self.rename_layer(temp.path(), &id)? {
                 self.take_back(temp.path(), &bytes)?;
                 continue;
             }
             let layer = Layer::new(self.layer_path(&id), id, integrity);
             let _ = layer.0.tree.set(Arc::new(tree));
+            layer.set_marked_for_users(marked);
             if let Bytes::Origins(origins) = bytes {
                 layer.0.origins.lock().unwrap_or_else(PoisonError::into_inner).replace(Arc::new(origins));
             }
@@ -437,8 +459,8 @@ impl Store {
         }
     }
 
-    /// Lays out a whole layer folder at `folder`.
-    fn write_layer(&self, folder: &Path, tree: &Tree, bytes: &Bytes) -> Result<Digest, StoreError> {
+    /// Lays out a whole layer folder at `folder`: its integrity, and whether it is marked for users.
+    fn write_layer(&self, folder: &Path, tree: &Tree, bytes: &Bytes) -> Result<(Digest, bool), StoreError> {
         let write = |name: &str, bytes: &[u8]| {
             let path = folder.join(name);
             fs::write(&path, bytes).at("write", &path)
@@ -446,12 +468,14 @@ impl Store {
         let encoded = tree.encode();
         let integrity = Digest::blake3(&encoded);
         write("tree", &encoded)?;
+        let mut marked_for_users = false;
         match bytes {
             Bytes::Directory(temp) => {
+                marked_for_users = self.admit_marks(&temp.diff(), tree)?;
                 rustix::fs::rename(temp.diff(), folder.join("diff")).at("rename", temp.diff())?;
             }
             Bytes::Packed(temp) => {
-                self.admit_packed()?;
+                self.admit(PACKED_FORMAT)?;
                 rustix::fs::rename(temp.packed(), folder.join("packed")).at("rename", temp.packed())?;
             }
             Bytes::Origins(origins) => {
@@ -460,8 +484,9 @@ impl Store {
                 }
             }
         }
-        write("info", &json(&Info { integrity, stamp: self.stamp(), bytes: Some(bytes_of(tree)) }))?;
-        Ok(integrity)
+        let info = Info { integrity, stamp: self.stamp(), bytes: Some(bytes_of(tree)), marked_for_users };
+        write("info", &json(&info))?;
+        Ok((integrity, marked_for_users))
     }
 
     /// Puts a layer folder in its place; `false` when another process was first.
@@ -538,7 +563,7 @@ impl Store {
     }
 
     fn place_packed(&self, layer: &Layer, temp: &TempDir) -> Result<(), StoreError> {
-        self.admit_packed()?;
+        self.admit(PACKED_FORMAT)?;
         self.restamp_info(layer)?;
         let (from, to) = (temp.packed(), layer.packed_path());
         self.commit_point("layer-rename", || rename_new(&from, &to)).map(drop)
@@ -555,14 +580,35 @@ impl Store {
 
     /// The stamp is renewed first: should a power cut take the new bytes, the whole layer is not trusted.
     fn attach_directory(&self, layer: &Layer, temp: &TempDir) -> Result<(), StoreError> {
+        layer.set_marked_for_users(self.admit_marks(&temp.diff(), &*layer.tree()?)?);
         self.restamp_info(layer)?;
         self.commit_point("layer-rename", || rename_new(&temp.diff(), &layer.diff())).map(drop)
+    }
+
+    /// Whether the directory `diff` of `tree` is marked for users, which not all programs know of.
+    fn admit_marks(&self, diff: &Path, tree: &Tree) -> Result<bool, StoreError> {
+        let marked = !self.in_user_namespace() && files::opaque::is_for_users(diff, tree)?;
+        if marked {
+            self.admit(MARKS_FORMAT)?;
+        }
+        Ok(marked)
+    }
+
+    /// Before root mounts it. Whoever may not do that leaves it: an overlay in a user namespace minds the marks it has.
+    fn mark_for_root(&self, layer: &Layer) -> Result<(), StoreError> {
+        let _lock = self.lock_key(layer.id())?;
+        if files::opaque::mark_for_root(&layer.diff(), &*layer.tree()?)? {
+            layer.set_marked_for_users(false);
+            self.restamp_info(layer)?;
+        }
+        Ok(())
     }
 
     fn restamp_info(&self, layer: &Layer) -> Result<(), StoreError> {
         self.mark_dirty();
         let bytes = layer.0.tree.get().map(|tree| bytes_of(tree));
-        let info = Info { integrity: *layer.integrity(), stamp: self.stamp(), bytes };
+        let marked_for_users = layer.is_marked_for_users();
+        let info = Info { integrity: *layer.integrity(), stamp: self.stamp(), bytes, marked_for_users };
         self.write_whole(&layer.0.folder.join("info"), &json(&info))
     }
 

@@ -37,6 +37,7 @@ mod images;
 mod layer_contents;
 mod layers;
 mod leases;
+mod lent;
 mod lists;
 mod lock;
 mod mounts;
@@ -71,6 +72,7 @@ pub use files::{
 pub use images::{Image, ImageLayer};
 pub use layer_contents::LayerContents;
 pub use layers::{Layer, Lower, NewLayer};
+pub use lent::Lent;
 pub use lock::{FileLock, LockMode};
 pub use mounts::{CacheMount, Sharing};
 pub use origins::{Origin, Origins};

@@ -82,13 +82,15 @@ impl Store {
             return Ok(true);
         }
         let mut all = true;
-        for name in names_in(&folder)?.iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) {
-            let lock_path = folder.join(format!("{name}.lock"));
-            match FileLock::attempt_now(&lock_path, LockMode::Exclusive)? {
+        let names = names_in(&folder)?;
+        let numbers = names.iter().filter_map(|name| name.strip_suffix(".lock")?.parse::<u32>().ok());
+        for number in numbers {
+            match FileLock::attempt_now(&lock_path(&folder, number), LockMode::Exclusive)? {
                 // Out of its place first, so that a killed process leaves no half of it.
                 Some(_lock) => {
                     let temp = self.temp_dir("mount")?;
-                    let path = folder.join(name);
+                    let path = folder.join(format!("{number}"));
+                    self.recall(&path)?;
                     // Gone already when another process empties the same one.
                     rustix::fs::rename(&path, temp.path().join("data")).absent().at("remove", &path)?;
                 }
@@ -146,6 +148,7 @@ impl Store {
     ) -> Result<CacheMount, E> {
         let path = folder.join(format!("{number}"));
         if !path.exists() {
+            self.recall(&path)?;
             self.init_mount(folder, &path, init)?;
         }
         Ok(CacheMount { path, _lock: lock })

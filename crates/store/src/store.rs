@@ -27,13 +27,16 @@ use crate::{
 };
 
 /// The newest format that this program reads and writes.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// What a store begins with: programs that know no other can use it as long as it has nothing that they would misread.
 const FIRST_FORMAT: u32 = 1;
 
 /// Since when there are packed layers, and processes note what they use.
-const PACKED_FORMAT: u32 = 2;
+pub(crate) const PACKED_FORMAT: u32 = 2;
+
+/// Since when opaque directories may have the mark for user namespaces in root's store.
+pub(crate) const MARKS_FORMAT: u32 = 3;
 
 /// The largest version file that is read.
 const VERSION_BYTES_MAX: usize = 64 * 1024;
@@ -65,7 +68,7 @@ const FOLDERS: [&str; 19] = [
 ];
 
 /// What stores did not always have; made before something is written in it.
-const LATER_FOLDERS: [&str; 2] = ["builds", "seen"];
+const LATER_FOLDERS: [&str; 3] = ["builds", "lent", "seen"];
 
 /// What a store must know of the process that opens it.
 #[derive(Clone, Debug, Default)]
@@ -212,14 +215,23 @@ impl Store {
         rustix::fs::chmod(self.root(), Mode::from_raw_mode(0o700)).at("set the mode of", self.root())
     }
 
-    /// Before a store gets its first packed layer, programs are locked out that know nothing of them.
-    pub(crate) fn admit_packed(&self) -> Result<(), StoreError> {
-        if self.inner.format.load(Ordering::Relaxed) >= PACKED_FORMAT {
+    /// Before a store gets the first thing of a `format`, programs are locked out that know nothing of it.
+    pub(crate) fn admit(&self, format: u32) -> Result<(), StoreError> {
+        if self.inner.format.load(Ordering::Relaxed) >= format {
             return Ok(());
         }
-        let version = Version { format: PACKED_FORMAT, id_map: self.inner.options.id_map.clone() };
-        self.write_durably(&self.root().join("version"), &json(&version))?;
-        self.inner.format.store(PACKED_FORMAT, Ordering::Relaxed);
+        let path = self.root().join("version");
+        let lock = self.root().join("locks").join("version");
+        let _lock = FileLock::wait(&lock, LockMode::Exclusive)?.removed_on_drop(&lock);
+        // Another process may have gone further meanwhile.
+        if let Some(bytes) = read_small(&path, VERSION_BYTES_MAX)? {
+            self.check_version(&path, &bytes)?;
+        }
+        if self.inner.format.load(Ordering::Relaxed) < format {
+            let version = Version { format, id_map: self.inner.options.id_map.clone() };
+            self.write_durably(&path, &json(&version))?;
+            self.inner.format.store(format, Ordering::Relaxed);
+        }
         Ok(())
     }
 

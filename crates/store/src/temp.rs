@@ -158,10 +158,28 @@ impl Store {
         let tmp = self.root().join("tmp");
         let begun = Session::begin(&tmp)?;
         self.settle_leases(&begun.lock)?;
-        sweep(&tmp)?;
+        self.sweep(&tmp)?;
         let folder = begun.folder.clone();
         *session = Some(begun);
         Ok(folder)
+    }
+
+    /// Removes the folders of dead processes, but what they had borrowed. What cannot be removed (files of mapped ids, seen
+    /// from outside the user namespace) is left for the next process inside.
+    fn sweep(&self, tmp: &Path) -> Result<(), StoreError> {
+        for entry in fs::read_dir(tmp).at("list", tmp)? {
+            let path = entry.at("list", tmp)?.path();
+            if path.extension() != Some(OsStr::from_bytes(b"lock")) {
+                continue;
+            }
+            let Some(lock) = FileLock::attempt_now(&path, LockMode::Exclusive)? else { continue };
+            let session = path.with_extension("");
+            let returned = self.recall_all(session.file_name().unwrap_or_default());
+            if returned.is_ok() && remove::remove_tree(&session).is_ok() {
+                drop(lock.removed_on_drop(&path));
+            }
+        }
+        Ok(())
     }
 
     /// Writes the file `path` whole or not at all, replacing what was there.
@@ -211,22 +229,6 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<bool, StoreError> {
         Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(false),
         Err(error) => Err(error).at("rename a temporary file to", to),
     }
-}
-
-/// Removes the folders of dead processes. What cannot be removed (files of mapped ids, seen from outside the user
-/// namespace) is left for the next process inside.
-fn sweep(tmp: &Path) -> Result<(), StoreError> {
-    for entry in fs::read_dir(tmp).at("list", tmp)? {
-        let path = entry.at("list", tmp)?.path();
-        if path.extension() != Some(OsStr::from_bytes(b"lock")) {
-            continue;
-        }
-        let Some(lock) = FileLock::attempt_now(&path, LockMode::Exclusive)? else { continue };
-        if remove::remove_tree(&path.with_extension("")).is_ok() {
-            drop(lock.removed_on_drop(&path));
-        }
-    }
-    Ok(())
 }
 
 /// Sixteen hex digits that nobody else has.

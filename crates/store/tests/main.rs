@@ -19,6 +19,7 @@ mod hostile;
 mod images;
 mod layers;
 mod mounts;
+mod opaque;
 mod opening;
 mod owning;
 mod packed;

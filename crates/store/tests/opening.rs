@@ -38,9 +38,9 @@ fn a_newer_format_and_another_id_map_are_refused() {
     let options = OpenOptions { id_map: "0:1000:1,1:100000:65536".to_owned(), ..OpenOptions::default() };
     let error = Store::open(fixture.store.root(), options).unwrap_err();
     assert!(matches!(&error, StoreError::OtherIdMap { .. }), "{error:?}");
-    fs::write(fixture.store.root().join("version"), r#"{"format":3,"what":"ever"}"#).unwrap();
+    fs::write(fixture.store.root().join("version"), r#"{"format":4,"what":"ever"}"#).unwrap();
     let error = Store::open(fixture.store.root(), OpenOptions::default()).unwrap_err();
-    assert!(matches!(error, StoreError::NewerFormat { found: 3, known: 2, .. }), "{error:?}");
+    assert!(matches!(error, StoreError::NewerFormat { found: 4, known: 3, .. }), "{error:?}");
     assert!(error.to_string().ends_with("use a newer galley, or another folder with --root"), "{error}");
 }
 

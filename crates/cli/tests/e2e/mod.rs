@@ -40,6 +40,7 @@ use std::{
 
 use fs_err as fs;
 use galley_testkit::{TestEnv, busybox_rootfs, write_layout};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities};
 
 /// A test's own store and work folder, with the image `busybox` at hand.
 pub(crate) struct Kitchen {
@@ -136,6 +137,12 @@ fn program() -> OsString {
 /// by one filter more.
 pub(crate) fn one_id() -> bool {
     std::env::var_os("GALLEY_RUNG").is_some_and(|rung| rung == "single" || rung == "single-id")
+}
+
+/// Whether this is the rung of root that may neither mount nor make namespaces.
+pub(crate) fn by_chroot() -> bool {
+    let may_mount = |set: CapabilitySets| set.effective.contains(CapabilitySet::SYS_ADMIN);
+    rustix::process::geteuid().is_root() && !capabilities(None).is_ok_and(may_mount)
 }
 
 pub(crate) fn text(output: &Output) -> String {

@@ -34,7 +34,7 @@ use fs_err as fs;
 use galley_testkit::{ARCHITECTURE, FakeAgent};
 use serde_json::Value;
 
-use super::{Kitchen, one_id, succeeded};
+use super::{Kitchen, by_chroot, one_id, succeeded};
 
 /// What else is different where owners are told and not enforced, and why.
 const DIFFERENT_WITH_ONE_ID: &[(&str, &str)] = &[
@@ -44,6 +44,54 @@ const DIFFERENT_WITH_ONE_ID: &[(&str, &str)] = &[
     ("run-security-insecure-user", "for the kernel the user is root, with its capabilities"),
     ("run-sees-limits", "for the kernel the user is root, with its capabilities"),
     ("workdir-file-owner-copy", "permissions are root's"),
+];
+
+const NO_PROC: &str = "it looks at /proc, which is empty";
+const NO_APPLETS: &str = "the shell finds the programs that have no link by /proc/self/exe";
+const NO_READ_ONLY: &str = "what is mounted read-only is a copy that can be written to; what is written goes";
+const NO_NETWORK_NONE: &str = "a RUN without a network is refused";
+const NO_HOST_NAME: &str = "the host name is the container's";
+const NO_INSECURE: &str = "RUN --security=insecure is refused";
+
+/// What else is different where nothing can be mounted, and why.
+const DIFFERENT_BY_CHROOT: &[(&str, &str)] = &[
+    ("add-git-keep", NO_APPLETS),
+    ("hardlink-across", "a file of several names is written to under all of them"),
+    ("heredoc-fds", NO_PROC),
+    ("history-stages", NO_NETWORK_NONE),
+    ("platform-cross", NO_APPLETS),
+    ("platform-cross-variant", NO_APPLETS),
+    ("platform-several", NO_APPLETS),
+    ("run-add-host", NO_NETWORK_NONE),
+    ("run-add-host-hostname", NO_HOST_NAME),
+    ("run-etc-hosts-own", "/etc/hosts is a file that can be removed, for this step"),
+    ("run-hostname", NO_HOST_NAME),
+    ("run-kill-itself", "a step is no first process of a namespace, which nothing inside may kill"),
+    ("run-mount-bind", NO_READ_ONLY),
+    ("run-mount-bind-discard", NO_READ_ONLY),
+    ("run-mount-cache", NO_READ_ONLY),
+    ("run-mount-cache-readonly", NO_READ_ONLY),
+    ("run-mount-cache-readonly-user", NO_READ_ONLY),
+    ("run-mount-expansion", NO_PROC),
+    ("run-mount-keys", NO_PROC),
+    ("run-mount-secret", NO_READ_ONLY),
+    ("run-mount-tmpfs", NO_PROC),
+    ("run-mount-tmpfs-readonly", NO_READ_ONLY),
+    ("run-network-force-none", NO_NETWORK_NONE),
+    ("run-network-none", NO_NETWORK_NONE),
+    ("run-security-insecure", NO_INSECURE),
+    ("run-security-insecure-user", NO_INSECURE),
+    ("run-security-sandbox", NO_PROC),
+    ("run-sees-files", NO_PROC),
+    ("run-sees-host", "host name and process numbers are the container's"),
+    ("run-sees-limits", NO_PROC),
+    ("run-sees-mount-flags", NO_PROC),
+    ("run-sees-mounts", NO_PROC),
+    ("run-sees-readonly", NO_READ_ONLY),
+    ("run-shm-size", "/dev/shm is a directory, as large as its disk"),
+    ("run-signals", NO_PROC),
+    ("run-stdin", NO_PROC),
+    ("run-ulimit", NO_PROC),
 ];
 
 /// Where galley decides otherwise, and why: docs/compatibility.md.
@@ -167,7 +215,8 @@ impl Case {
 
     fn different(&self) -> bool {
         let with_one_id = if one_id() { DIFFERENT_WITH_ONE_ID } else { &[] };
-        DIFFERENT.iter().chain(with_one_id).any(|(name, _)| *name == self.name)
+        let rows = DIFFERENT.iter().chain(with_one_id);
+        rows.chain(if by_chroot() { DIFFERENT_BY_CHROOT } else { &[] }).any(|(name, _)| *name == self.name)
     }
 }
 

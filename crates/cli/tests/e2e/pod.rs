@@ -94,6 +94,11 @@ fn what_needs_mounts_is_refused_by_name() {
         "{}",
         text(&output)
     );
+    kitchen.dockerfile("FROM busybox\nRUN --security=insecure true\n");
+    let command = kitchen.build_command(&["--progress=plain", "--allow=security.insecure", "."]);
+    let output = in_pod(&kitchen, &command).unwrap().output().unwrap();
+    let said = text(&output);
+    assert!(said.contains("RUN --security=insecure cannot be had in this container"), "{said}");
     kitchen.dockerfile("FROM busybox\nCMD true\n").build(&["-t", "x", "."]);
     let output = in_pod(&kitchen, &kitchen.command(&["run", "--rm", "x"])).unwrap().output().unwrap();
     assert_eq!(output.status.code(), Some(125), "{}", text(&output));
@@ -129,14 +134,9 @@ fn go_is_told_where_it_is() {
 fn a_killed_build_leaves_neither_processes_nor_its_root() {
     let Some(kitchen) = Kitchen::new() else { return };
     kitchen.dockerfile("FROM busybox\nRUN (sleep 5544332 &); sleep 5544332; true\n");
-    let Some(mut command) = in_pod(&kitchen, &kitchen.build_command(&["."])) else { return };
-    let null = std::process::Stdio::null;
-    let mut build = command.stdout(null()).stderr(null()).spawn().unwrap();
-    let both = super::crash::comes(|| sleeping() == 2);
-    build.kill().unwrap();
-    build.wait().unwrap();
-    assert!(both, "the step does not run");
-    super::crash::wait_for("the end of the step", || sleeping() == 0);
+    if !killed(&kitchen, 5_544_332) {
+        return;
+    }
     kitchen.dockerfile("FROM busybox\nRUN echo works > /file\n");
     let output = in_pod(&kitchen, &kitchen.build_command(&["."])).unwrap().output().unwrap();
     assert_eq!(counts(&succeeded(output)).executed, 1);
@@ -144,8 +144,37 @@ fn a_killed_build_leaves_neither_processes_nor_its_root() {
     assert_eq!(fs::read_dir(kitchen.env.store().join("tmp")).unwrap().count(), 0);
 }
 
-fn sleeping() -> usize {
+#[test]
+fn a_cache_outlives_a_killed_build() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    let cache = "RUN --mount=type=cache,target=/old/cache";
+    let step =
+        "echo kept > /old/cache/file; /bin/busybox mv /old /moved; (sleep 5544333 &); sleep 5544333; true";
+    kitchen.dockerfile(&format!("FROM busybox\n{cache} {step}\n"));
+    if !killed(&kitchen, 5_544_333) {
+        return;
+    }
+    kitchen.dockerfile(&format!("FROM busybox\n{cache} /bin/busybox grep kept /old/cache/file\n"));
+    succeeded(in_pod(&kitchen, &kitchen.build_command(&["."])).unwrap().output().unwrap());
+    super::keep::assert_sound(&kitchen, "after a killed build");
+}
+
+/// Kills a build in a pod when two processes sleep that long, and waits for their end; `false` where there is no pod.
+fn killed(kitchen: &Kitchen, seconds: u32) -> bool {
+    let Some(mut command) = in_pod(kitchen, &kitchen.build_command(&["."])) else { return false };
+    let null = std::process::Stdio::null;
+    let mut build = command.stdout(null()).stderr(null()).spawn().unwrap();
+    let both = super::crash::comes(|| sleeping(seconds) == 2);
+    build.kill().unwrap();
+    build.wait().unwrap();
+    assert!(both, "the step does not run");
+    super::crash::wait_for("the end of the step", || sleeping(seconds) == 0);
+    true
+}
+
+fn sleeping(seconds: u32) -> usize {
+    let seconds = seconds.to_string();
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let commands = entries.filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok());
-    commands.filter(|command| command.starts_with("sleep\0") && command.contains("5544332")).count()
+    commands.filter(|command| command.starts_with("sleep\0") && command.contains(&seconds)).count()
 }

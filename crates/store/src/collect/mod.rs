@@ -28,6 +28,7 @@ use self::{remove::Removal, sizes::Sizes};
 use crate::{
     Store, StoreError,
     lock::{FileLock, LockMode},
+    store::PACKED_FORMAT,
 };
 
 /// How long a collector that has all the time waits for processes that look something up.
@@ -140,7 +141,7 @@ struct Collector<'a> {
 impl<'a> Collector<'a> {
     fn new(store: &'a Store, policy: &'a Policy, batch: Option<u64>) -> Result<Self, StoreError> {
         // An older program takes no leases: it must not use a store that is collected.
-        store.admit_packed()?;
+        store.admit(PACKED_FORMAT)?;
         let mut sizes = Sizes::load(store)?;
         let mut inventory = Inventory::default();
         // Most of the reading is done beside everybody.

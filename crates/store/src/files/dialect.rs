@@ -11,6 +11,7 @@ use galley_oci::{Kind, Meta, stand_in, tree::Xattrs};
 use rustix::{
     fs::{FileType, Mode, OFlags, XattrFlags},
     io::Errno,
+    thread::{CapabilitySet, CapabilitySets, capabilities},
 };
 
 use super::owner;
@@ -20,6 +21,11 @@ use crate::{StoreError, error::At};
 const TRUSTED_PREFIX: &str = "trusted.overlay.";
 /// The same in a user namespace (mount option `userxattr`).
 const USER_PREFIX: &str = "user.overlay.";
+
+/// What makes a directory opaque for an overlay that root mounts. Without CAP_SYS_ADMIN it is neither written nor seen.
+pub(super) const OPAQUE_FOR_ROOT: &str = "trusted.overlay.opaque";
+/// The same for overlays in a user namespace.
+pub(super) const OPAQUE_FOR_USERS: &str = "user.overlay.opaque";
 
 /// What an empty file says that stands in for a device, so that it is one still when a step moved it or gave it to
 /// somebody else. Not an attribute of overlayfs' own, which it would not copy.
@@ -38,12 +44,23 @@ impl Dialect {
 
     /// The attribute that makes a directory hide what is below it.
     const fn opaque(self) -> &'static str {
-        if self.user_namespace { "user.overlay.opaque" } else { "trusted.overlay.opaque" }
+        if self.user_namespace { OPAQUE_FOR_USERS } else { OPAQUE_FOR_ROOT }
     }
 
-    /// Makes the open directory opaque.
+    /// Makes the open directory opaque. Root of a container may not write root's mark and writes that of user namespaces;
+    /// see [`super::opaque`].
     pub(crate) fn make_opaque(self, directory: BorrowedFd<'_>) -> Result<(), Errno> {
-        rustix::fs::fsetxattr(directory, self.opaque(), b"y", XattrFlags::empty())
+        let set = |name| rustix::fs::fsetxattr(directory, name, b"y", XattrFlags::empty());
+        match set(self.opaque()) {
+            Err(Errno::PERM) => set(OPAQUE_FOR_USERS),
+            result => result,
+        }
+    }
+
+    /// Whether this process can see which directories are opaque.
+    pub(crate) fn sees_opaque(self) -> bool {
+        let may = |set: CapabilitySets| set.effective.contains(CapabilitySet::SYS_ADMIN);
+        self.user_namespace || capabilities(None).is_ok_and(may)
     }
 
     /// The open directory is opaque no longer, if it was; says whether it was. Who may not touch the mark cannot mount an

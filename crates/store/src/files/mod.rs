@@ -6,6 +6,7 @@
 //! | [`attributes`], [`owner`], [`xattrs`] | mode, owner, time, extended attributes |
 //! | [`copier`] | the bytes of one file: sharing, copying, checking |
 //! | [`materialise`], [`conform`], [`unpack`], [`writers`] | tree or archive to files |
+//! | [`opaque`] | marks of opaque directories, after the fact |
 //! | [`scan`], [`walk`], [`ahead`], [`hash`] | files to tree |
 
 pub(crate) mod ahead;
@@ -17,6 +18,7 @@ pub(crate) mod dialect;
 pub(crate) mod hash;
 pub(crate) mod listing;
 pub(crate) mod materialise;
+pub(crate) mod opaque;
 pub(crate) mod open;
 pub(crate) mod owner;
 pub(crate) mod remove;

@@ -4,7 +4,7 @@ use std::{collections::HashSet, ffi::OsStr, io, os::unix::ffi::OsStrExt, path::P
 
 use fs_err as fs;
 use galley_sandbox::{After, Furnished};
-use galley_store::{ScanOptions, Store, TempDir};
+use galley_store::{Lent, ScanOptions, Store, TempDir};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT};
 
 use super::{devices, failed};
@@ -18,14 +18,16 @@ use crate::{
     },
 };
 
-/// Where the kernel's own file systems would be.
-const EMPTY: [&str; 2] = ["/proc", "/sys"];
+/// Where the kernel's own file systems would be, and how those of them are called that are empty here.
+const EMPTY: [(&str, &str); 2] = [("/proc", "proc"), ("/sys", "sys")];
 const DEV: &str = "/dev";
 
 /// Things in a root, and where they are kept before and after.
 pub(super) struct Furniture {
     furnished: Furnished,
     streams: Option<[devices::Pipe; 2]>,
+    // Behind what is in its place: it looks for what did not come back, in the root and here.
+    lent: Vec<Lent>,
     temp: TempDir,
 }
 
@@ -40,7 +42,7 @@ impl Furniture {
             Ok((Furnished::new(root, &aside)?, streams))
         };
         let (furnished, streams) = begin().map_err(failed("prepare", &aside))?;
-        let mut furniture = Self { furnished, streams: Some(streams), temp };
+        let mut furniture = Self { furnished, streams: Some(streams), lent: Vec::new(), temp };
         furniture.lay_devices().map_err(failed("put devices in", Path::new(DEV)))?;
         furniture.lay_mounts(store, &request.mounts)?;
         Ok(furniture)
@@ -64,7 +66,13 @@ impl Furniture {
     }
 
     fn lay_devices(&mut self) -> io::Result<()> {
-        EMPTY.iter().try_for_each(|path| self.furnished.make(Path::new(path)))?;
+        // Of their own, so that nothing of what a step writes there gets into a layer.
+        for (target, name) in EMPTY {
+            let thing = self.temp.path().join(name);
+            fs::create_dir(&thing)?;
+            devices::set_mode(&thing, 0o555)?;
+            self.furnished.lay(&thing, Path::new(target), After::Discard)?;
+        }
         self.furnished.lay(&self.temp.path().join("dev"), Path::new(DEV), After::Discard)
     }
 
@@ -77,6 +85,7 @@ impl Furniture {
                     if !moved.insert(path) {
                         return Err(twice(&target));
                     }
+                    self.lent.extend(store.lend(path).map_err(store_error)?);
                     (path.clone(), After::Return)
                 }
                 source => {

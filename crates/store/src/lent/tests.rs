@@ -1,0 +1,107 @@
+use fs_err as fs;
+
+use super::*;
+use crate::{CacheMount, OpenOptions, Sharing};
+
+fn open(root: &Path) -> Store {
+    Store::open(root, OpenOptions::default()).unwrap()
+}
+
+fn mount(store: &Store) -> CacheMount {
+    store.cache_mount("cache", Sharing::Locked, |_| Ok::<_, StoreError>(())).unwrap()
+}
+
+/// A process that dies after `borrow` has taken the mount away, with the file `kept` in it.
+fn died(root: &Path, borrow: impl FnOnce(&Store, &Path)) {
+    let store = open(root);
+    let mount = mount(&store);
+    fs::write(mount.path().join("kept"), "1").unwrap();
+    let lent = store.lend(mount.path()).unwrap().unwrap();
+    borrow(&store, mount.path());
+    // It can do nothing any more; its locks are let go, its folder is not removed.
+    let session = store.begin_session().unwrap();
+    let away = root.with_file_name("away");
+    rustix::fs::rename(&session, &away).unwrap();
+    let note = store.note_path(mount.path());
+    let written = fs::read(&note).unwrap();
+    drop((lent, mount));
+    drop(store);
+    rustix::fs::rename(&away, &session).unwrap();
+    fs::write(session.with_extension("lock"), "").unwrap();
+    fs::write(note, written).unwrap();
+}
+
+fn taken(store: &Store, home: &Path) -> PathBuf {
+    let temp = store.begin_session().unwrap().join("root-7/deep/down");
+    fs::create_dir_all(&temp).unwrap();
+    rustix::fs::rename(home, temp.join("cache")).unwrap();
+    temp
+}
+
+#[test]
+fn what_a_dead_process_had_is_back_for_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let moves: [&dyn Fn(&Store, &Path); 3] = [
+        &|_, _| (),
+        &|store, home| drop(taken(store, home)),
+        // The step has moved it.
+        &|store, home| {
+            let place = taken(store, home);
+            rustix::fs::rename(place.join("cache"), place.join("../other")).unwrap();
+        },
+    ];
+    for borrow in moves {
+        died(&root, borrow);
+        let store = open(&root);
+        let mount = mount(&store);
+        assert_eq!(fs::read(mount.path().join("kept")).unwrap(), b"1");
+        store.begin_session().unwrap();
+        assert_eq!(names_in(&root.join(FOLDER)).unwrap(), [""; 0]);
+    }
+}
+
+#[test]
+fn sweeping_brings_back_what_nobody_asks_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    died(&root, |store, home| drop(taken(store, home)));
+    let store = open(&root);
+    store.begin_session().unwrap();
+    let mount = names_in(&root.join("mounts")).unwrap().remove(0);
+    assert!(root.join("mounts").join(mount).join("0/kept").exists());
+    assert_eq!(names_in(&root.join("tmp")).unwrap().len(), 2, "its own");
+}
+
+#[test]
+fn an_emptied_mount_does_not_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    died(&root, |store, home| drop(taken(store, home)));
+    let store = open(&root);
+    assert!(store.remove_cache_mount("cache").unwrap());
+    assert!(!mount(&store).path().join("kept").exists());
+}
+
+#[test]
+fn what_the_step_removed_begins_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    died(&root, |store, home| fs::remove_dir_all(taken(store, home).join("cache")).unwrap());
+    let store = open(&root);
+    assert_eq!(fs::read_dir(mount(&store).path()).unwrap().count(), 0);
+    assert_eq!(names_in(&root.join(FOLDER)).unwrap(), [""; 0]);
+}
+
+#[test]
+fn what_is_lent_is_home_again_in_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("store"));
+    let mount = mount(&store);
+    let lent = store.lend(mount.path()).unwrap();
+    taken(&store, mount.path());
+    assert!(lent.is_some() && !mount.path().exists());
+    drop(lent);
+    assert!(mount.path().exists());
+    assert!(store.lend(folder.path()).unwrap().is_none(), "no cache mount");
+}
