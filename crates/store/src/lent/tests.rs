@@ -3,6 +3,9 @@ use fs_err as fs;
 use super::*;
 use crate::{CacheMount, OpenOptions, Sharing};
 
+/// What becomes of a directory, by its home.
+type Move<'a> = &'a dyn Fn(&Store, &Path);
+
 fn open(root: &Path) -> Store {
     Store::open(root, OpenOptions::default()).unwrap()
 }
@@ -42,7 +45,7 @@ fn taken(store: &Store, home: &Path) -> PathBuf {
 fn what_a_dead_process_had_is_back_for_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("store");
-    let moves: [&dyn Fn(&Store, &Path); 3] = [
+    let moves: [Move<'_>; 3] = [
         &|_, _| (),
         &|store, home| drop(taken(store, home)),
         // The step has moved it.
