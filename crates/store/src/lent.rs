@@ -96,7 +96,8 @@ impl Store {
             return Ok(());
         }
         // Two that look for the same directory would find it nowhere.
-        let _lock = FileLock::wait(&self.root().join("locks").join(FOLDER), LockMode::Exclusive)?;
+        let lock = self.root().join("locks").join(FOLDER);
+        let _lock = FileLock::wait(&lock, LockMode::Exclusive)?.removed_on_drop(&lock);
         let Some(bytes) = read_small(path, NOTE_BYTES_MAX)? else { return Ok(()) };
         // Half a note is of a power cut, which took more than that.
         if let Ok(note) = serde_json::from_slice::<Note>(&bytes) {

@@ -106,5 +106,6 @@ fn what_is_lent_is_home_again_in_the_end() {
     assert!(lent.is_some() && !mount.path().exists());
     drop(lent);
     assert!(mount.path().exists());
+    assert!(!store.root().join("locks/lent").exists(), "a check would find it");
     assert!(store.lend(folder.path()).unwrap().is_none(), "no cache mount");
 }
