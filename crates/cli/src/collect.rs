@@ -32,12 +32,18 @@ pub(crate) fn limit(context: &Context, store: &Store) -> Result<Option<u64>, Err
     size::parse(&text).map(Some).map_err(wrong)
 }
 
-/// Brings the store below its limit when this command has written to it and it may be above. What goes wrong here is not
-/// the command's failure, and the next one tries again.
+/// What is left to do when a command has written to the store and nobody waits for what it made any more. What goes wrong here
+/// is not the command's failure, and the next one tries again.
 pub(crate) fn afterwards(context: &Context, store: &Store) {
     if !store.was_written() {
         return;
     }
+    let _ = store.unpack_worn();
+    keep_limit(context, store);
+}
+
+/// Brings the store below its limit when it may be above.
+fn keep_limit(context: &Context, store: &Store) {
     let limit = match limit(context, store) {
         Ok(Some(limit)) => limit,
         Ok(None) => return,

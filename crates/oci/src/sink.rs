@@ -50,7 +50,8 @@ pub struct LayerBlob {
 pub struct LayerSink<W: Write + Send + 'static> {
     /// What was written since the last chunk went off.
     chunk: Vec<u8>,
-    tar: Stage<Sha256>,
+    /// From the first whole chunk on: to hash less takes less than to start a thread.
+    tar: Option<Stage<Sha256>>,
     tar_size: u64,
     blob: Option<(Compressor<Stage<Blob<W>>>, String)>,
 }
@@ -67,7 +68,7 @@ struct Blob<W> {
 impl LayerSink<io::Sink> {
     /// Just the diffID.
     pub fn diff_id() -> io::Result<Self> {
-        Ok(Self { chunk: Vec::new(), tar: hash_stage()?, tar_size: 0, blob: None })
+        Ok(Self { chunk: Vec::new(), tar: None, tar_size: 0, blob: None })
     }
 }
 
@@ -83,17 +84,22 @@ impl<W: Write + Send + 'static> LayerSink<W> {
         })?;
         let compressor = Compressor::new(stage, compression, level, threads)?;
         let blob = Some((compressor, media_type.to_owned()));
-        Ok(Self { chunk: Vec::new(), tar: hash_stage()?, tar_size: 0, blob })
+        Ok(Self { chunk: Vec::new(), tar: None, tar_size: 0, blob })
     }
 
     /// Waits for all threads. Returns what the layer has become, and the output when there is one.
     pub fn finish(mut self) -> io::Result<(LayerBlob, Option<W>)> {
-        self.pass_on()?;
+        let rest = std::mem::take(&mut self.chunk);
+        self.compress(&rest)?;
+        let tar = match self.tar.take() {
+            Some(mut tar) => tar.send(rest).map(|()| Ok(tar))?,
+            None => Err(Digest::sha256(&rest)),
+        };
         let written = match self.blob {
             Some((compressor, media_type)) => Some((compressor.finish()?.finish()?, media_type)),
             None => None,
         };
-        let diff_id = self.tar.finish()?.finish();
+        let diff_id = tar.map_or_else(Ok, |tar| tar.finish().map(Sha256::finish))?;
         let tar_size = self.tar_size;
         let Some((Blob { out, hasher, size }, media_type)) = written else {
             return Ok((LayerBlob { diff_id, tar_size, blob: None }, None));
@@ -105,13 +111,22 @@ impl<W: Write + Send + 'static> LayerSink<W> {
 
     /// Sends the chunk to both sides.
     fn pass_on(&mut self) -> io::Result<()> {
-        let next = self.tar.spare();
-        let chunk = std::mem::replace(&mut self.chunk, next);
+        let chunk = std::mem::take(&mut self.chunk);
+        self.compress(&chunk)?;
+        let tar = match &mut self.tar {
+            Some(tar) => tar,
+            None => self.tar.insert(hash_stage()?),
+        };
+        self.chunk = tar.spare();
+        tar.send(chunk)
+    }
+
+    fn compress(&mut self, chunk: &[u8]) -> io::Result<()> {
         self.tar_size += chunk.len() as u64;
-        if let Some((compressor, _)) = &mut self.blob {
-            compressor.write_all(&chunk)?;
+        match &mut self.blob {
+            Some((compressor, _)) => compressor.write_all(chunk),
+            None => Ok(()),
         }
-        self.tar.send(chunk)
     }
 }
 

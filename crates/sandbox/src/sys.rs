@@ -122,6 +122,16 @@ pub(crate) fn join_mounts(process: BorrowedFd<'_>) -> io::Result<()> {
     set_namespaces(process, libc::CLONE_NEWNS)
 }
 
+/// The mount namespace of a child of this process, as a file that keeps it; since Linux 6.11.
+pub(crate) fn mounts_of(process: BorrowedFd<'_>) -> Option<OwnedFd> {
+    /// `PIDFD_GET_MNT_NAMESPACE`.
+    const GET_MOUNTS: libc::c_ulong = 0xff03;
+    // SAFETY: the request takes no argument.
+    let file = unsafe { libc::ioctl(process.as_raw_fd(), GET_MOUNTS as _, 0) };
+    // SAFETY: on success the kernel made a new file descriptor that nothing else owns.
+    (file >= 0).then(|| unsafe { OwnedFd::from_raw_fd(file) })
+}
+
 fn set_namespaces(process: BorrowedFd<'_>, namespaces: libc::c_int) -> io::Result<()> {
     // SAFETY: plain numbers; no memory of this process depends on a namespace.
     check(unsafe { libc::setns(process.as_raw_fd(), namespaces) }.into())?;

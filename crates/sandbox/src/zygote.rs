@@ -47,10 +47,12 @@ pub(crate) struct Inherited {
 
 impl Inherited {
     /// One in another network would never be asked for again. A supervisor of owners is made with its sandbox.
-    fn make_spare(&self, network: Option<&OwnedFd>) {
+    fn make_spare(&self, network: Option<&OwnedFd>, children: &mut Children) {
         let there = self.spare.borrow().as_ref().is_some_and(|spare| spare.is_in(network));
         if !there && !self.one_id && self.manner == Manner::Namespaces {
-            let made = Spare::make(network, self);
+            // It may wait for longer than any of them runs.
+            let let_go = || children.values_mut().for_each(|child| child.mounts = None);
+            let made = Spare::make(network, self, let_go);
             self.spare.replace(made);
         }
     }
@@ -69,6 +71,8 @@ struct Running {
     placement: Option<Placement>,
     /// Stands for it when others join its sandbox.
     pidfd: OwnedFd,
+    /// Keeps its mounts until its end has been told: to take them apart lasts as long as the rest of its end.
+    mounts: Option<OwnedFd>,
 }
 
 /// All children, by process id.
@@ -179,7 +183,7 @@ fn serve(
 fn reap(deaths: &OwnedFd, manner: Manner, children: &mut Children) {
     while sys::read_signal(deaths.as_fd()).is_some() {}
     while let Some(ended) = sys::reap_any() {
-        let Some(Running { status, placement, .. }) = children.remove(&ended.pid) else { continue };
+        let Some(Running { status, placement, mounts, .. }) = children.remove(&ended.pid) else { continue };
         if manner == Manner::Chroot {
             if ended.status == 0 {
                 // A guard that was not killed has told the end, and left nothing behind.
@@ -191,6 +195,7 @@ fn reap(deaths: &OwnedFd, manner: Manner, children: &mut Children) {
         // Before the end is known: who waits for it finds nothing left.
         drop(placement);
         report(&status, &Status::Ended(ended.outcome(oom_killed)), &[]);
+        drop(mounts);
     }
     if manner == Manner::Chroot {
         // What guards that were killed have left, and what that has left.
@@ -204,7 +209,7 @@ fn accept(control: &OwnedFd, inherited: &Inherited, children: &mut Children) -> 
     let length = wire::receive(control, &mut message, &mut files)?;
     let Some((&kind, argument)) = message[..length].split_first() else { return Ok(false) };
     if kind == wire::AHEAD {
-        inherited.make_spare(files.first());
+        inherited.make_spare(files.first(), children);
         return Ok(true);
     }
     let Some(mut request) = Request::from_files(kind, files) else { return Ok(true) };
@@ -219,7 +224,9 @@ fn accept(control: &OwnedFd, inherited: &Inherited, children: &mut Children) -> 
             if inherited.manner == Manner::Namespaces {
                 report(&status, &Status::Started { number: pid }, &[pidfd.as_fd()]);
             }
-            children.insert(pid, Running { status, placement, pidfd });
+            let has_mounts = kind == wire::SANDBOX && inherited.manner == Manner::Namespaces;
+            let mounts = if has_mounts { sys::mounts_of(pidfd.as_fd()) } else { None };
+            children.insert(pid, Running { status, placement, pidfd, mounts });
         }
         Err(error) => report(&status, &Status::NotStarted(error), &[]),
     }

@@ -2,13 +2,17 @@
 
 use std::io::Read;
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use galley_sandbox::net::NetNs;
 use galley_sandbox::{Handles, Mount, Network, Source, Spawner, Spec, TtySize};
 
-use crate::fixture::Kitchen;
+use crate::fixture::{Kitchen, descendants};
 
-crate::tests![privileged_what_was_made_ahead_is_like_the_rest];
+crate::tests![
+    privileged_what_was_made_ahead_is_like_the_rest,
+    privileged_what_was_made_ahead_keeps_no_other_sandbox,
+];
 
 /// What a program sees of its sandbox.
 const LOOK: &str = "cat /proc/self/mountinfo /proc/self/cgroup; ls -l /dev | grep -v total; ls /sys /proc/1/fd; ls -d /proc/[a-z]*;
@@ -83,4 +87,42 @@ fn privileged_what_was_made_ahead_is_like_the_rest() {
             assert_eq!(look(Some(None)), plain, "change {number}, {netns:?}, made for the host's network");
         }
     }
+}
+
+/// How often a process that descends from this one keeps the mounts of another.
+fn kept() -> usize {
+    let is_kept = |file: fs_err::DirEntry| {
+        fs_err::read_link(file.path()).is_ok_and(|link| link.to_string_lossy().starts_with("mnt:["))
+    };
+    let files = descendants(std::process::id()).into_iter().filter_map(|(pid, _)| {
+        let files = fs_err::read_dir(format!("/proc/{pid}/fd")).ok()?;
+        Some(files.filter_map(Result::ok).map(is_kept).filter(|kept| *kept).count())
+    });
+    files.sum()
+}
+
+fn await_kept(count: usize) {
+    let start = Instant::now();
+    while kept() != count {
+        assert!(start.elapsed() < Duration::from_secs(10), "{} are kept", kept());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn privileged_what_was_made_ahead_keeps_no_other_sandbox() {
+    let (spawner, netns, kitchen) = (Spawner::start().unwrap(), NetNs::isolated().unwrap(), Kitchen::new());
+    let child = spawner.spawn(&kitchen.shell("sleep 1000"), Handles::default()).unwrap();
+    spawner.make_ahead(None);
+    // In another network, so it does not become the one made ahead; and then that is there.
+    let other = Kitchen::new();
+    let mut spec = other.shell("true");
+    spec.network = Network::Shared;
+    let handles = Handles { netns: Some(netns.as_fd()), ..Handles::default() };
+    assert!(spawner.spawn(&spec, handles).unwrap().wait().unwrap().exit.success());
+    // Kernels before 6.11 have no way to keep them.
+    if kept() > 0 {
+        await_kept(1);
+    }
+    child.kill_tree().unwrap();
+    await_kept(0);
 }

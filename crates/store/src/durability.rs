@@ -90,7 +90,7 @@ impl Store {
         self.commit_point("barrier", || rename_durably(&temp, &path))
     }
 
-    fn sync_all(&self) -> Result<(), StoreError> {
+    pub(crate) fn sync_all(&self) -> Result<(), StoreError> {
         rustix::fs::syncfs(self.open_root()?).at("write back", self.root())
     }
 

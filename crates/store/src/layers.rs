@@ -164,6 +164,11 @@ impl Layer {
         self.0.folder.join("packed")
     }
 
+    /// As many bytes as processes have mounted the packed one.
+    pub(crate) fn mounts_path(&self) -> PathBuf {
+        self.0.folder.join("mounts")
+    }
+
     /// Whether files of it were read already, from the packed one.
     fn is_open_packed(&self) -> bool {
         self.0.packed.get().is_some()
@@ -354,6 +359,7 @@ impl Store {
     pub fn lower(&self, layer: &Layer) -> Result<Lower, StoreError> {
         self.own_bytes(layer)?;
         if !layer.has_diff() && layer.is_packed() && self.mounts_packed() {
+            self.count_mount(layer);
             return Ok(Lower::Packed(layer.packed_path()));
         }
         self.directory(layer).map(Lower::Directory)
@@ -387,7 +393,7 @@ impl Store {
         }
     }
 
-    fn open_origin(&self, layer: &Layer, index: usize) -> Result<Source, StoreError> {
+    pub(crate) fn open_origin(&self, layer: &Layer, index: usize) -> Result<Source, StoreError> {
         match self.origin(layer, index)? {
             Some(Origin::Layer { layer: from, index }) => {
                 let path = from.tree()?.entries().get(index).map(|entry| path_of(&entry.path));
@@ -610,6 +616,14 @@ impl Store {
         let marked_for_users = layer.is_marked_for_users();
         let info = Info { integrity: *layer.integrity(), stamp: self.stamp(), bytes, marked_for_users };
         self.write_whole(&layer.0.folder.join("info"), &json(&info))
+    }
+
+    /// Notes what a directory that `layer` is about to get takes on disk. The stamp stays as it is.
+    pub(crate) fn note_bytes(&self, layer: &Layer) -> Result<(), StoreError> {
+        let path = layer.0.folder.join("info");
+        let Some(info) = read_stamped::<Info>(&path)? else { return Ok(()) };
+        let info = Info { bytes: Some(bytes_of(&*layer.tree()?)), ..info };
+        self.write_durably(&path, &json(&info))
     }
 
     pub(crate) fn layer_path(&self, id: &Digest) -> PathBuf {

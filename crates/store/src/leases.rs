@@ -130,10 +130,23 @@ impl Store {
 
     /// What living processes use, by their notes. True for as long as the caller is [`alone`](Self::alone).
     pub(crate) fn leased(&self) -> Result<HashSet<[u8; DIGEST_BYTES]>, StoreError> {
+        self.leased_but_in(None)
+    }
+
+    /// The same without what this process uses, which has noted it.
+    pub(crate) fn leased_by_others(&self) -> Result<HashSet<[u8; DIGEST_BYTES]>, StoreError> {
+        let own = self.begin_session()?.with_extension("lock");
+        self.leased_but_in(Some(&own))
+    }
+
+    fn leased_but_in(&self, own: Option<&Path>) -> Result<HashSet<[u8; DIGEST_BYTES]>, StoreError> {
         let tmp = self.root().join("tmp");
         let mut leased = HashSet::new();
         for name in names_in(&tmp)?.iter().filter(|name| name.ends_with(".lock")) {
             let path = tmp.join(name);
+            if own == Some(path.as_path()) {
+                continue;
+            }
             if let Found::Held = look(&path, LockMode::Exclusive)? {
                 let notes = read_small(&path, LEASES_BYTES_MAX)?.unwrap_or_default();
                 leased.extend(notes.as_chunks::<DIGEST_BYTES>().0);

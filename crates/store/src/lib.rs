@@ -51,6 +51,7 @@ mod seen;
 mod store;
 mod tags;
 mod temp;
+mod worn;
 
 pub use blobs::{BlobWriter, SMALL_BLOB_BYTES_MAX};
 pub use builds::{BUILDS_MAX, BuildEntry};

@@ -24,6 +24,7 @@ use crate::{
     leases::Leases,
     lock::{FileLock, LockMode},
     temp::{Broom, Session},
+    worn::Worn,
 };
 
 /// The newest format that this program reads and writes.
@@ -101,6 +102,7 @@ pub(crate) struct Inner {
     // Behind the session: the lock on its file goes when nobody has it any more, the folder beside it before.
     pub(crate) leases: Leases,
     pub(crate) layers: Mutex<HashMap<Digest, Layer>>,
+    pub(crate) worn: Worn,
     pub(crate) boot: OnceLock<String>,
     /// Why packed layers cannot be mounted.
     pub(crate) packed_obstacle: OnceLock<Option<String>>,
@@ -273,6 +275,7 @@ impl Inner {
             temp_count: AtomicU64::new(0),
             leases: Leases::default(),
             layers: Mutex::new(HashMap::new()),
+            worn: Worn::default(),
             boot: OnceLock::new(),
             packed_obstacle: OnceLock::new(),
             format: AtomicU32::new(FIRST_FORMAT),

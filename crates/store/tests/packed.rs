@@ -197,3 +197,54 @@ fn the_kernel_is_asked_once_and_the_reason_is_told() {
         assert_eq!(with(Some(|_| Ok(()))).packed_obstacle(), Some(why));
     }
 }
+
+/// Another process mounts it.
+fn mounted(fixture: &Fixture, layer: &Layer) -> (Store, Lower) {
+    let store = Store::open(fixture.store.root(), packing()).unwrap();
+    let known = store.layer(layer.id()).unwrap().unwrap();
+    let lower = store.lower(&known).unwrap();
+    assert_eq!(store.lower(&known).unwrap(), lower);
+    (store, lower)
+}
+
+#[test]
+fn what_is_mounted_often_is_unpacked() {
+    let (fixture, store) = fixture();
+    if !is_root() || !store.id_map().is_empty() {
+        return; // Nothing is packed in a user namespace; and devices stand for what is gone.
+    }
+    let layer = layer(&store);
+    drop(store);
+    for _ in 0..3 {
+        let (store, lower) = mounted(&fixture, &layer);
+        assert!(matches!(lower, Lower::Packed(_)));
+        store.unpack_worn().unwrap();
+        assert_eq!(names(&store, &layer), ["info", "mounts", "packed", "tree"]);
+    }
+    let (fourth, lower) = mounted(&fixture, &layer);
+    assert!(matches!(lower, Lower::Packed(_)));
+    fourth.unpack_worn().unwrap();
+    assert_eq!(names(&fourth, &layer), ["diff", "info", "mounts", "tree"]);
+    drop(fourth);
+    let (fifth, lower) = mounted(&fixture, &layer);
+    assert_eq!(lower, Lower::Directory(folder(&fifth, &layer).join("diff")));
+    let known = fifth.layer(layer.id()).unwrap().unwrap();
+    assert_eq!(content(&fifth, &known, "d/small"), b"few");
+    let scanned = fifth.scan(&folder(&fifth, &known).join("diff"), &Default::default()).unwrap();
+    assert_eq!(scanned.entries(), known.tree().unwrap().entries());
+}
+
+#[test]
+fn what_another_process_uses_stays_packed_too() {
+    let (fixture, store) = fixture();
+    if !is_root() || !store.id_map().is_empty() {
+        return;
+    }
+    let layer = layer(&store);
+    let others: Vec<_> = (0..3).map(|_| mounted(&fixture, &layer)).collect();
+    others.iter().for_each(|(other, _)| other.settle());
+    let (last, _) = mounted(&fixture, &layer);
+    last.unpack_worn().unwrap();
+    assert_eq!(names(&last, &layer), ["diff", "info", "mounts", "packed", "tree"]);
+    assert!(last.check(&|_| {}).unwrap().findings.is_empty());
+}

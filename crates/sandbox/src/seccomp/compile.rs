@@ -66,7 +66,8 @@ pub(super) fn program(sections: &[(u32, Vec<(u32, Action)>)]) -> Vec<sock_filter
 }
 
 /// Finds the range of the loaded number by halves. A conditional jump reaches 255 instructions, an absolute one any
-/// number, so the upper half is reached through an absolute one.
+/// number, so a far upper half is reached through an absolute one. The kernel translates each instruction anew for each
+/// process.
 fn search(ranges: &[(u32, Action)]) -> Vec<sock_filter> {
     match ranges {
         [] => vec![fail(libc::EPERM)],
@@ -75,7 +76,10 @@ fn search(ranges: &[(u32, Action)]) -> Vec<sock_filter> {
             let (lower, upper) = ranges.split_at(ranges.len() / 2);
             let pivot = upper[0].0;
             let lower = search(lower);
-            let mut code = vec![jump(BPF_JGE, pivot, 0, 1), skip(lower.len())];
+            let mut code = match u8::try_from(lower.len()) {
+                Ok(length) => vec![jump(BPF_JGE, pivot, length, 0)],
+                Err(_) => vec![jump(BPF_JGE, pivot, 0, 1), skip(lower.len())],
+            };
             code.extend(lower);
             code.extend(search(upper));
             code

@@ -1,0 +1,87 @@
+//! Packed layers that builds run on again and again become directories.
+//!
+//! Every mount of a packed layer is a file system of its own: the kernel reads its inodes again and copies its files into a
+//! cache of their own, which go with the mount. What it knows of a directory stays. A layer that is mounted now and
+//! then had better be packed, for that costs nothing when it comes; one that is mounted often is unpacked once, at the end of
+//! a command, when nobody waits for it any more. docs/internals/speed.md has the figures.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use galley_oci::Digest;
+use rustix::fs::{Mode, OFlags};
+
+use crate::{
+    Layer, Store, StoreError, blobs::remove_present, error::At, files::materialise, temp::rename_durably,
+};
+
+/// So many processes mount a layer before it is unpacked: who edits and builds has done so four times soon, and a machine
+/// that begins with an empty store never does.
+const MOUNTS_MAX: u64 = 4;
+
+/// How long the packed form waits for processes that are about to open it; then it stays beside the directory.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// The packed layers that this process has mounted, and how often that was done on this machine.
+#[derive(Debug, Default)]
+pub(crate) struct Worn {
+    layers: Mutex<HashMap<Digest, (Layer, u64)>>,
+}
+
+impl Store {
+    /// Counts that this process mounts `layer`, once.
+    pub(crate) fn count_mount(&self, layer: &Layer) {
+        let mut layers = self.inner.worn.layers.lock().unwrap_or_else(PoisonError::into_inner);
+        layers.entry(*layer.id()).or_insert_with(|| (layer.clone(), counted(layer)));
+    }
+
+    /// Unpacks the layers that were mounted often, this process being one of those that did. It takes as long as it takes
+    /// to write their files; for the end of a command. A process that dies meanwhile has done nothing.
+    pub fn unpack_worn(&self) -> Result<(), StoreError> {
+        let mut layers = self.inner.worn.layers.lock().unwrap_or_else(PoisonError::into_inner);
+        let worn = layers.drain().map(|(_, worn)| worn).filter(|(_, mounts)| *mounts >= MOUNTS_MAX);
+        let worn: Vec<_> = worn.collect();
+        drop(layers);
+        worn.iter().try_for_each(|(layer, _)| self.unpack_packed(layer))
+    }
+
+    /// The directory is written back before it has its name, so what the layer's stamp says stays true.
+    fn unpack_packed(&self, layer: &Layer) -> Result<(), StoreError> {
+        // Another process is at it.
+        let Some(_lock) = self.try_lock_key(layer.id())? else { return Ok(()) };
+        if layer.has_diff() {
+            return Ok(());
+        }
+        let temp = self.temp_dir("unpack")?;
+        let open = |index| self.open_origin(layer, index);
+        materialise::materialise(&*layer.tree()?, &temp.diff(), self.dialect(), &open)?;
+        self.sync_all()?;
+        self.note_bytes(layer)?;
+        self.commit_point("layer-rename", || rename_durably(&temp.diff(), &layer.diff()))?;
+        self.remove_packed(layer)
+    }
+
+    /// Unless somebody else uses the layer, who may have looked already which form it has.
+    fn remove_packed(&self, layer: &Layer) -> Result<(), StoreError> {
+        let Some(_turn) = self.try_collector_turn()? else { return Ok(()) };
+        let Some(_alone) = self.alone(PATIENCE)? else { return Ok(()) };
+        if !self.leased_by_others()?.contains(layer.id().bytes()) {
+            remove_present(&layer.packed_path())?;
+        }
+        Ok(())
+    }
+}
+
+/// One more; how often it is now. Where that cannot be written, it stays packed.
+fn counted(layer: &Layer) -> u64 {
+    let path = layer.mounts_path();
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC;
+    let counted = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o644)).and_then(|file| {
+        rustix::io::write(&file, b"+")?;
+        rustix::fs::fstat(&file)
+    });
+    counted.at("write", &path).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0))
+}
