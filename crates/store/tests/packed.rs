@@ -67,7 +67,7 @@ fn a_packed_layer_is_one_file_that_owns_its_bytes() {
         assert_eq!(content(&store, &layer, name), bytes, "{name}");
     }
     store.own_bytes(&layer).unwrap();
-    assert_eq!(names(&store, &layer), ["info", "packed", "tree"]);
+    assert_eq!(names(&store, &layer), ["info", "mounts", "packed", "tree"]);
     assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 2);
 }
 
