@@ -25,14 +25,12 @@ fn execute(environment: Environment, arguments: &[OsString]) -> Outcome {
     commands::execute(arguments.command, &context)
 }
 
-/// Somebody who misspelt the rung would measure or test another one.
+/// Somebody who misspelt the rung, or is root, would measure or test another one.
 fn mention_rung(environment: &Environment) {
     // Inside, the process outside has said it.
-    if let Some(complaint) = environment.rung_complaint().filter(|_| !environment.inside_namespace()) {
-        message::warn(
-            &complaint,
-            Some("write single-id, or unset it: galley then finds the best one itself"),
-        );
+    if let Some((complaint, help)) = environment.rung_complaint().filter(|_| !environment.inside_namespace())
+    {
+        message::warn(&complaint, Some(help));
     }
 }
 

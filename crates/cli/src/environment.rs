@@ -9,6 +9,7 @@ use std::{
 const PACKED: &str = "GALLEY_PACKED";
 /// The rung that an ordinary user is put on; `galley_sandbox::userns` reads it.
 const RUNG: &str = "GALLEY_RUNG";
+const ONE_ID: &str = "single-id";
 
 /// Every variable that means something to galley, with what it means (part of `galley --help`).
 pub(crate) const VARIABLES: [(&str, &str); 12] = [
@@ -96,10 +97,20 @@ impl Environment {
         Some(format!("{PACKED}: {value:?} is neither 0 nor 1"))
     }
 
-    /// What is wrong with the rung that was asked for.
-    pub(crate) fn rung_complaint(&self) -> Option<String> {
-        let value = self.nonempty(RUNG).filter(|value| *value != "single-id")?;
-        Some(format!("{RUNG}: {value:?} is no rung that can be asked for"))
+    /// Whether an ordinary user is to have one id, whatever there is.
+    pub(crate) fn wants_one_id(&self) -> bool {
+        self.nonempty(RUNG).is_some_and(|value| value == ONE_ID)
+    }
+
+    /// What is wrong with the rung that was asked for, and what helps.
+    pub(crate) fn rung_complaint(&self) -> Option<(String, &'static str)> {
+        let value = self.nonempty(RUNG)?;
+        if value != ONE_ID {
+            let help = "write single-id, or unset it: galley then finds the best one itself";
+            return Some((format!("{RUNG}: {value:?} is no rung that can be asked for"), help));
+        }
+        let help = "run galley as an ordinary user, or unset it";
+        self.is_root.then(|| (format!("{RUNG}={ONE_ID} is not used: root has all ids"), help))
     }
 
     /// Where the store is: `--root`, `$GALLEY_ROOT`, else by user.
@@ -132,9 +143,15 @@ mod tests {
 
     #[test]
     fn a_rung_that_is_none_is_told() {
-        let said = |value| Environment::of(&[("GALLEY_RUNG", value)]).rung_complaint();
-        assert_eq!((said("single-id"), said("")), (None, None));
-        assert_eq!(said("pod"), Some("GALLEY_RUNG: \"pod\" is no rung that can be asked for".to_owned()));
+        let said = |value, is_root| {
+            let environment = Environment { is_root, ..Environment::of(&[("GALLEY_RUNG", value)]) };
+            (environment.wants_one_id(), environment.rung_complaint().map(|(what, _)| what))
+        };
+        assert_eq!((said("single-id", false), said("", true)), ((true, None), (false, None)));
+        let none = "GALLEY_RUNG: \"pod\" is no rung that can be asked for".to_owned();
+        assert_eq!(said("pod", false), (false, Some(none)));
+        let unused = "GALLEY_RUNG=single-id is not used: root has all ids".to_owned();
+        assert_eq!(said("single-id", true), (true, Some(unused)));
     }
 
     #[test]

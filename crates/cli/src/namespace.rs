@@ -39,7 +39,7 @@ pub(crate) fn id_map(environment: &Environment, root: &Path) -> Result<String, E
     if environment.is_root {
         return Ok(String::new());
     }
-    Ok(in_words(&choice(root)?.maps))
+    Ok(in_words(&choice(environment, root)?.maps))
 }
 
 fn in_words(maps: &IdMaps) -> String {
@@ -75,7 +75,7 @@ pub(crate) fn enter(context: &Context) -> Outcome {
     let started = format!("{}.{}", context.started.seconds, context.started.nanoseconds);
     let own = [("GALLEY_ROOT", root.clone().into_os_string()), (STARTED, OsString::from(started))];
     let environment = environment.chain(own.map(|(name, value)| (OsString::from(name), value)));
-    let choice = choice(&root)?;
+    let choice = choice(&context.environment, &root)?;
     if choice.by_store {
         let help = "a new store, given with --root or GALLEY_ROOT, has the ranges";
         message::warn(
@@ -99,18 +99,19 @@ struct Choice {
 }
 
 /// Chosen once by a process, which has one store.
-fn choice(root: &Path) -> Result<&'static Choice, Error> {
+fn choice(environment: &Environment, root: &Path) -> Result<&'static Choice, Error> {
     static CHOICE: OnceLock<Choice> = OnceLock::new();
     match CHOICE.get() {
         Some(choice) => Ok(choice),
-        None => choose(root).map(|choice| CHOICE.get_or_init(|| choice)),
+        None => choose(environment, root).map(|choice| CHOICE.get_or_init(|| choice)),
     }
 }
 
 /// The best maps, unless the store was made with one id. A new store gets one id as well where the ranges cannot be
 /// mapped, whatever /etc/subuid says.
-fn choose(root: &Path) -> Result<Choice, Error> {
-    let (best, alone) = (IdMaps::best().map_err(refused)?, IdMaps::alone());
+fn choose(environment: &Environment, root: &Path) -> Result<Choice, Error> {
+    let alone = IdMaps::alone();
+    let best = if environment.wants_one_id() { alone.clone() } else { IdMaps::best().map_err(refused)? };
     if best.is_alone() {
         return Ok(Choice { maps: best, by_store: false });
     }

@@ -43,8 +43,8 @@ impl Child {
             Status::NotStarted(error) => return Err(error.into()),
             Status::Ended(_) => return Err(lost("waiting for the start of a sandbox")),
         };
-        let Reported { made, terminal, listener } = await_exec(&setup)?;
-        let (pty, gate) = (terminal.map(Pty::from_master), listener.map(Gate::new));
+        let Reported { made, terminal, gate } = await_exec(&setup)?;
+        let pty = terminal.map(Pty::from_master);
         Ok(Self { number, pidfd, status, made, pty, gate, outcome: Mutex::new(None) })
     }
 
@@ -149,23 +149,23 @@ fn receive_status(socket: &OwnedFd, files: &mut Vec<OwnedFd>) -> Result<Status, 
 struct Reported {
     made: Vec<MadeMountPoint>,
     terminal: Option<OwnedFd>,
-    listener: Option<OwnedFd>,
+    gate: Option<Gate>,
 }
 
 /// Reads the child's reports, one JSON text after the other, until it closes its end: by exec or by ending.
 fn await_exec(setup: &OwnedFd) -> Result<Reported, Error> {
     let (text, mut files) = read_reports(setup)?;
-    let (mut ready, mut listener) = (None, None);
+    let (mut ready, mut gate) = (None, None);
     for report in serde_json::Deserializer::from_slice(&text).into_iter::<Setup>() {
         match report.map_err(|_| lost("reading the report of a sandbox"))? {
             Setup::Ready { made } => ready = Some(made),
-            Setup::Holds => listener = files.pop(),
+            Setup::Holds { supervised } => gate = files.pop().map(|file| Gate::new(file, supervised)),
             Setup::Failed(error) => return Err(error.into()),
             Setup::Exec(error) => return Err(error.into()),
         }
     }
     let made = ready.ok_or_else(|| lost("setting a sandbox up: its process ended early"))?;
-    Ok(Reported { made, terminal: files.pop(), listener })
+    Ok(Reported { made, terminal: files.pop(), gate })
 }
 
 fn read_reports(setup: &OwnedFd) -> Result<(Vec<u8>, Vec<OwnedFd>), Error> {

@@ -418,13 +418,26 @@ pub(crate) fn set_groups(groups: &[u32]) -> io::Result<()> {
     Ok(())
 }
 
-/// The capabilities this thread has; none where they cannot be read.
+/// Capabilities of a thread.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) effective: u64,
+    pub(crate) permitted: u64,
+}
+
+/// What this process may have.
 pub(crate) fn permitted_capabilities() -> u64 {
-    let header: [u32; 2] = [CAPABILITY_VERSION_3, 0];
+    capabilities(0).permitted
+}
+
+/// Those of a thread, 0 is the calling one; none when it is gone.
+pub(crate) fn capabilities(thread: u32) -> Held {
+    let header: [u32; 2] = [CAPABILITY_VERSION_3, thread];
     let mut data = [0_u32; 6];
     // SAFETY: header is a cap_user_header_t of version 3, for which data has room for two cap_user_data_t.
     unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()) };
-    u64::from(data[1]) | u64::from(data[4]) << 32
+    let set = |low: usize| u64::from(data[low]) | u64::from(data[low + 3]) << 32;
+    Held { effective: set(0), permitted: set(1) }
 }
 
 /// The version of the kernel's interface in which a set has 64 bits.
@@ -432,10 +445,18 @@ const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 
 /// Sets the permitted and effective capabilities to `bits`, and the inheritable ones to those.
 pub(crate) fn set_capabilities(bits: u64, inheritable: u64) -> io::Result<()> {
+    set_capability_sets([bits, bits, inheritable])
+}
+
+/// Sets the effective capabilities alone; `permitted` are the permitted ones, as they are.
+pub(crate) fn set_effective_capabilities(effective: u64, permitted: u64) -> io::Result<()> {
+    set_capability_sets([effective, permitted, 0])
+}
+
+/// Effective, permitted, inheritable.
+fn set_capability_sets(sets: [u64; 3]) -> io::Result<()> {
     let header: [u32; 2] = [CAPABILITY_VERSION_3, 0];
-    let low = [bits as u32, bits as u32, inheritable as u32];
-    let high = [bits, bits, inheritable].map(|bits| (bits >> 32) as u32);
-    let data = [low, high];
+    let data = [sets.map(|bits| bits as u32), sets.map(|bits| (bits >> 32) as u32)];
     // SAFETY: header is a cap_user_header_t of version 3, for which data holds two cap_user_data_t.
     check(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) })?;
     Ok(())

@@ -57,8 +57,8 @@ pub(crate) enum Status {
 pub(crate) enum Setup {
     /// Everything stands, exec comes next; the master of the terminal may come along.
     Ready { made: Vec<MadeMountPoint> },
-    /// Sockets wait; where comes along.
-    Holds,
+    /// Sockets wait; where comes along. It may be the supervisor of owners that holds them.
+    Holds { supervised: bool },
     /// It does not stand.
     Failed(SetupError),
     /// Exec failed.

@@ -33,7 +33,8 @@ pub(crate) fn run_victim() {
     let steps: Vec<_> = kitchens.iter().map(|kitchen| start(&kitchen.shell(&script)).unwrap()).collect();
     let network = NetNs::connected(spawner()).unwrap();
     let third = Kitchen::new();
-    if let Some((child, gate, _)) = start_held(&network, third.shell("nc 127.0.0.1 1")) {
+    {
+        let (child, gate, _) = start_held(&network, third.shell("nc 127.0.0.1 1"));
         let (asks, asked) = std::sync::mpsc::channel();
         let never = move || {
             asks.send(()).unwrap();

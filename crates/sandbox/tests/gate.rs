@@ -6,8 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::mpsc::channel;
 
 use galley_sandbox::net::NetNs;
-use galley_sandbox::userns::has_one_id;
-use galley_sandbox::{Child, Error, Exit, Gate, Handles, Network, SetupStep, Spec};
+use galley_sandbox::{Child, Exit, Gate, Handles, Network, Spec};
 use rustix::thread::move_into_link_name_space;
 
 use crate::fixture::{Kitchen, spawner};
@@ -25,23 +24,16 @@ const PORT: u16 = 8080;
 const CONNECTS: &str = "echo before; nc 127.0.0.1 8080 </dev/null";
 const KILLED: Exit = Exit::Signal(9);
 
-/// A sandbox whose sockets wait. `None` where somebody else answers system calls already, which the kernel allows one
-/// process only.
-pub(crate) fn start_held(netns: &NetNs, mut spec: Spec) -> Option<(Child, Gate, std::io::PipeReader)> {
+/// A sandbox whose sockets wait.
+pub(crate) fn start_held(netns: &NetNs, mut spec: Spec) -> (Child, Gate, std::io::PipeReader) {
     (spec.network, spec.hold_sockets) = (Network::Shared, true);
     let (reader, writer) = std::io::pipe().unwrap();
     let output = Some(writer.as_fd());
     let handles =
         Handles { stdout: output, stderr: output, netns: Some(netns.as_fd()), ..Handles::default() };
-    let started = spawner().spawn(&spec, handles);
-    if has_one_id() {
-        let Err(Error::Setup(error)) = started else { panic!("{started:?}") };
-        assert_eq!(error.step, SetupStep::HoldSockets);
-        return None;
-    }
-    let mut child = started.unwrap();
+    let mut child = spawner().spawn(&spec, handles).unwrap();
     let gate = child.take_gate().unwrap();
-    Some((child, gate, reader))
+    (child, gate, reader)
 }
 
 fn rest_of(mut reader: impl Read) -> String {
@@ -66,7 +58,7 @@ fn greeter(netns: &NetNs) {
 /// The server is there only after somebody has asked for a socket: who did not wait would be refused.
 fn assert_served(script: &str, expected: &str) {
     let (kitchen, netns) = (Kitchen::new(), NetNs::isolated().unwrap());
-    let Some((child, gate, reader)) = start_held(&netns, kitchen.shell(script)) else { return };
+    let (child, gate, reader) = start_held(&netns, kitchen.shell(script));
     let is_ready = || {
         greeter(&netns);
         true
@@ -88,7 +80,7 @@ fn privileged_a_second_process_waits_as_well() {
 
 fn privileged_who_wants_no_socket_does_not_wait() {
     let (kitchen, netns) = (Kitchen::new(), NetNs::isolated().unwrap());
-    let Some((child, gate, reader)) = start_held(&netns, kitchen.shell("echo done")) else { return };
+    let (child, gate, reader) = start_held(&netns, kitchen.shell("echo done"));
     assert!(gate.keep(&child, || panic!("it wants a socket")).unwrap());
     assert!(child.wait().unwrap().exit.success());
     assert_eq!(rest_of(reader), "done\n");
@@ -97,7 +89,7 @@ fn privileged_who_wants_no_socket_does_not_wait() {
 fn privileged_what_waits_for_nothing_is_killed() {
     let (kitchen, netns) = (Kitchen::new(), NetNs::isolated().unwrap());
     let script = format!("({CONNECTS}; echo after) & wait; echo end");
-    let Some((child, gate, reader)) = start_held(&netns, kitchen.shell(&script)) else { return };
+    let (child, gate, reader) = start_held(&netns, kitchen.shell(&script));
     assert!(!gate.keep(&child, || false).unwrap());
     assert_eq!(child.wait().unwrap().exit, KILLED);
     assert_eq!(rest_of(reader), "before\n", "nobody sees a socket that cannot be made");
@@ -105,7 +97,7 @@ fn privileged_what_waits_for_nothing_is_killed() {
 
 fn privileged_what_waits_can_be_killed() {
     let (kitchen, netns) = (Kitchen::new(), NetNs::isolated().unwrap());
-    let Some((child, gate, reader)) = start_held(&netns, kitchen.shell(CONNECTS)) else { return };
+    let (child, gate, reader) = start_held(&netns, kitchen.shell(CONNECTS));
     let (asks, asked) = channel();
     let (ends, ended) = channel();
     std::thread::scope(|scope| {

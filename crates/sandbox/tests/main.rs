@@ -14,6 +14,7 @@ mod ahead;
 mod cgroup;
 mod chroot;
 mod crash;
+mod errnos;
 mod escape;
 mod fixture;
 mod gate;
@@ -29,7 +30,12 @@ mod user;
 fn main() -> std::process::ExitCode {
     galley_sandbox::init();
     crash::run_victim();
-    if let Some(code) = chroot::enter().or_else(guarded::enter).or_else(cgroup::enter).or_else(user::enter) {
+    if let Some(code) = errnos::enter()
+        .or_else(chroot::enter)
+        .or_else(guarded::enter)
+        .or_else(cgroup::enter)
+        .or_else(user::enter)
+    {
         return code;
     }
     runner::run(&[
@@ -39,6 +45,7 @@ fn main() -> std::process::ExitCode {
         net::TESTS,
         gate::TESTS,
         owners::TESTS,
+        errnos::TESTS,
         crash::TESTS,
         cgroup::TESTS,
         chroot::TESTS,

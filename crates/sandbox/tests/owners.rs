@@ -14,6 +14,8 @@ crate::tests![
     privileged_paths_of_a_supervisor_end_at_the_root,
     privileged_many_ask_at_once,
     privileged_devices_stand_in,
+    privileged_what_is_dropped_is_not_done,
+    privileged_files_are_made_with_no_more_rights,
 ];
 
 const SHOW: &str = "show() { stat -c '%n %u:%g %a %F' \"$@\"; };";
@@ -156,4 +158,35 @@ fn privileged_devices_stand_in() {
         "c 5:6 640 character special file\nb 0:0 644 block special file\n1:3\n103:11170\n\
          d 5:6 640 character special file\n"
     );
+}
+
+/// Everything of root's that a supervisor does for a process, without the right to it.
+fn privileged_what_is_dropped_is_not_done() {
+    let kitchen = Kitchen::new();
+    shell(&kitchen, "touch f; chown 5 f; mkdir d; chmod 777 /w");
+    let mut spec = kitchen.shell(
+        "cd /w; chown 7 f || echo no; chown :7 f || echo no; touch g; chown 7 g || echo no; chown 0:0 g && echo yes; \
+         chown :9 g || echo no; mknod c c 1 3 || echo no; stat -c %u:%g f g; id -u",
+    );
+    for name in ["CHOWN", "MKNOD"] {
+        spec.capabilities = spec.capabilities.without(name).unwrap();
+    }
+    let text = output(&spec);
+    let told: Vec<&str> = text.lines().filter(|line| !line.contains(": ")).collect();
+    assert_eq!(told, ["no", "no", "no", "yes", "no", "no", "5:0", "0:0", "0"], "{text}");
+}
+
+/// Whoever a program of a sandbox without the right to pass permissions by says it is, nobody makes its files with it.
+fn privileged_files_are_made_with_no_more_rights() {
+    let kitchen = Kitchen::new();
+    shell(&kitchen, "mkdir d; chown 5 d; chmod 555 d; chmod 777 /w");
+    let mut spec = kitchen.shell(
+        "cd /w; touch d/f 2>/dev/null || echo no; mkdir d/d 2>/dev/null || echo no; mknod d/p p 2>/dev/null || echo no; \
+         touch f; chmod 400 f; chown :6 f && stat -c %u:%g f",
+    );
+    spec.user = User { uid: 5, gid: 5, groups: vec![5, 6] };
+    for name in ["DAC_OVERRIDE", "DAC_READ_SEARCH"] {
+        spec.capabilities = spec.capabilities.without(name).unwrap();
+    }
+    assert_eq!(output(&spec), "no\nno\nno\n5:6\n");
 }

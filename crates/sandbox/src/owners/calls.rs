@@ -2,15 +2,20 @@
 
 use std::ffi::CString;
 
-use rustix::fs::{CWD, Mode};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use super::files::{self, Reply};
 use super::ids::{GROUPS_MAX, Ids, Set, Table};
 use super::kernel;
-use super::task::{Place, Task};
+use super::task::{Place, Right, Task};
 
 type Answer = Result<Reply, Errno>;
+
+/// What fchownat takes.
+const CHOWN_FLAGS: i32 = libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH;
+/// What newfstatat takes.
+const STAT_FLAGS: i32 = CHOWN_FLAGS | libc::AT_NO_AUTOMOUNT;
 
 /// What every path of the old calls is relative to.
 const HERE: i32 = libc::AT_FDCWD;
@@ -19,7 +24,9 @@ const HERE: i32 = libc::AT_FDCWD;
 pub(super) fn answer(task: &Task<'_>, table: &mut Table) -> Answer {
     let number = libc::c_long::from(task.call.number);
     match number {
+        libc::SYS_fstat if task.descriptor(0) < 0 => Ok(Reply::Kernel),
         libc::SYS_fstat => files::stat(task, &task.file(task.descriptor(0)), task.call.args[1]),
+        libc::SYS_newfstatat if task.descriptor(3) & !STAT_FLAGS != 0 => Ok(Reply::Kernel),
         libc::SYS_newfstatat => {
             let place = task.place_with(task.descriptor(0), &text_or_none(task, 1)?, task.descriptor(3))?;
             files::stat(task, &place, task.call.args[2])
@@ -43,11 +50,16 @@ fn text_or_none(task: &Task<'_>, index: usize) -> Result<Vec<u8>, Errno> {
     if task.call.args[index] == 0 { Ok(Vec::new()) } else { task.text(index) }
 }
 
+/// What is wrong with a path, the kernel says.
+fn there(place: Result<Place, Errno>, answer: impl FnOnce(&Place) -> Answer) -> Answer {
+    place.map_or(Ok(Reply::Kernel), |place| answer(&place))
+}
+
 /// The calls that old programs make, in the form of those that replaced them; machines without them have them not.
 #[cfg(target_arch = "x86_64")]
 fn old(task: &Task<'_>, ids: &Ids, number: libc::c_long) -> Option<Answer> {
     let at = |follow| task.text(0).and_then(|path| task.place(HERE, &path, follow));
-    let with = |follow, answer: &dyn Fn(&Place) -> Answer| Some(at(follow).and_then(|place| answer(&place)));
+    let with = |follow, answer: &dyn Fn(&Place) -> Answer| Some(there(at(follow), answer));
     let (second, third) = (task.number(1), task.number(2));
     match number {
         libc::SYS_stat => with(true, &|place| files::stat(task, place, task.call.args[1])),
@@ -75,18 +87,20 @@ fn about_files(task: &Task<'_>, ids: &Ids, number: libc::c_long) -> Option<Answe
     let directory = task.descriptor(0);
     let at = || task.text(1).and_then(|path| task.place(directory, &path, false));
     let answer = match number {
+        libc::SYS_fchown if !task.is_open_file(directory) => Ok(Reply::Kernel),
         libc::SYS_fchown => files::chown(task, ids, &task.file(directory), task.number(1), task.number(2)),
-        libc::SYS_fchownat => task
-            .text(1)
-            .and_then(|path| task.place_with(directory, &path, task.descriptor(4)))
-            .and_then(|place| files::chown(task, ids, &place, task.number(2), task.number(3))),
-        libc::SYS_openat => {
-            at().and_then(|place| files::open_new(task, ids, &place, task.number(2), task.number(3)))
+        libc::SYS_fchownat if task.descriptor(4) & !CHOWN_FLAGS != 0 => Ok(Reply::Kernel),
+        libc::SYS_fchownat => {
+            let place = task.text(1).and_then(|path| task.place_with(directory, &path, task.descriptor(4)));
+            there(place, |place| files::chown(task, ids, place, task.number(2), task.number(3)))
         }
-        libc::SYS_openat2 => at().and_then(|place| open_as_told(task, ids, &place)),
-        libc::SYS_mkdirat => at().and_then(|place| make_directory(task, ids, &place, task.number(2))),
+        libc::SYS_openat => {
+            there(at(), |place| files::open_new(task, ids, place, task.number(2), task.number(3)))
+        }
+        libc::SYS_openat2 => there(at(), |place| open_as_told(task, ids, place)),
+        libc::SYS_mkdirat => there(at(), |place| make_directory(task, ids, place, task.number(2))),
         libc::SYS_mknodat => {
-            at().and_then(|place| files::make_node(task, ids, &place, task.number(2), task.number(3)))
+            there(at(), |place| files::make_node(task, ids, place, task.number(2), task.number(3)))
         }
         libc::SYS_symlinkat => make_link(task, ids, task.descriptor(1), 2),
         _ => return old(task, ids, number),
@@ -96,16 +110,15 @@ fn about_files(task: &Task<'_>, ids: &Ids, number: libc::c_long) -> Option<Answe
 
 fn make_directory(task: &Task<'_>, ids: &Ids, place: &Place, mode: u32) -> Answer {
     let mode = Mode::from_raw_mode(mode & 0o7777);
-    files::make(task, ids, place, |place| rustix::fs::mkdirat(CWD, &*place.path, mode))
+    files::make(task, ids, place, |directory, name| rustix::fs::mkdirat(directory, name, mode))
 }
 
 /// The first argument is what the link says; the one at `index` is its path.
 fn make_link(task: &Task<'_>, ids: &Ids, directory: i32, index: usize) -> Answer {
-    let place = task.place(directory, &task.text(index)?, false)?;
-    files::make(task, ids, &place, |place| {
-        let target = CString::new(task.text(0)?).map_err(|_| Errno::INVAL)?;
-        rustix::fs::symlinkat(&*target, CWD, &*place.path)
-    })
+    let place = task.text(index).and_then(|path| task.place(directory, &path, false));
+    let (Ok(place), Ok(target)) = (place, task.text(0)) else { return Ok(Reply::Kernel) };
+    let target = CString::new(target).map_err(|_| Errno::INVAL)?;
+    files::make(task, ids, &place, |directory, name| rustix::fs::symlinkat(&*target, directory, name))
 }
 
 /// openat2. One that limits where its path leads is left to the kernel, and so is what it makes.
@@ -132,13 +145,13 @@ fn about_ids(task: &Task<'_>, table: &mut Table, ids: Ids, number: libc::c_long)
         libc::SYS_getresgid => tell_three(task, ids.group),
         libc::SYS_getgroups => tell_groups(task, &ids.groups),
         libc::SYS_setfsuid => {
-            let user = ids.user.set_files(task.number(0), ids.privileged());
+            let user = ids.user.set_files(task.number(0), ids.privileged() && task.has(Right::SetUser));
             let before = ids.user.files;
             change(task, table, Ids { user, ..ids })?;
             number_of(before)
         }
         libc::SYS_setfsgid => {
-            let group = ids.group.set_files(task.number(0), ids.privileged());
+            let group = ids.group.set_files(task.number(0), ids.privileged() && task.has(Right::SetGroup));
             let before = ids.group.files;
             change(task, table, Ids { group, ..ids })?;
             number_of(before)
@@ -154,24 +167,25 @@ fn about_ids(task: &Task<'_>, table: &mut Table, ids: Ids, number: libc::c_long)
 }
 
 fn set(task: &Task<'_>, table: &mut Table, ids: Ids, number: libc::c_long) -> Answer {
-    let privileged = ids.privileged();
+    let may = |right| ids.privileged() && task.has(right);
+    let (users, groups) = (|| may(Right::SetUser), || may(Right::SetGroup));
     let [first, second, third] = [0, 1, 2].map(|index| task.number(index));
     let new = match number {
         libc::SYS_setuid => {
-            let user = ids.user.set(first, privileged)?;
+            let user = ids.user.set(first, users())?;
             ids.with_user(user)
         }
-        libc::SYS_setgid => Ids { group: ids.group.set(first, privileged)?, ..ids },
+        libc::SYS_setgid => Ids { group: ids.group.set(first, groups())?, ..ids },
         libc::SYS_setreuid => {
-            let user = ids.user.set_two(first, second, privileged)?;
+            let user = ids.user.set_two(first, second, users())?;
             ids.with_user(user)
         }
-        libc::SYS_setregid => Ids { group: ids.group.set_two(first, second, privileged)?, ..ids },
+        libc::SYS_setregid => Ids { group: ids.group.set_two(first, second, groups())?, ..ids },
         libc::SYS_setresuid => {
-            let user = ids.user.set_three([first, second, third], privileged)?;
+            let user = ids.user.set_three([first, second, third], users())?;
             ids.with_user(user)
         }
-        libc::SYS_setresgid => Ids { group: ids.group.set_three([first, second, third], privileged)?, ..ids },
+        libc::SYS_setresgid => Ids { group: ids.group.set_three([first, second, third], groups())?, ..ids },
         _ => return Ok(Reply::Kernel),
     };
     change(task, table, new)
@@ -180,7 +194,12 @@ fn set(task: &Task<'_>, table: &mut Table, ids: Ids, number: libc::c_long) -> An
 fn change(task: &Task<'_>, table: &mut Table, ids: Ids) -> Answer {
     let limit = table.limit(ids)?;
     task.still_waits()?;
-    kernel::set_lock_limit(task.call.pid, limit)?;
+    let before = kernel::set_lock_limit(task.call.pid, limit)?;
+    // The one thing that is done by the number of a process. Should another have got it just now, it stays who it is.
+    if let Err(error) = task.still_waits() {
+        kernel::set_lock_limit(task.call.pid, before)?;
+        return Err(error);
+    }
     Ok(Reply::Value(0))
 }
 
@@ -207,7 +226,7 @@ fn tell_groups(task: &Task<'_>, groups: &[u32]) -> Answer {
 }
 
 fn set_groups(task: &Task<'_>, table: &mut Table, ids: Ids) -> Answer {
-    if !ids.privileged() {
+    if !(ids.privileged() && task.has(Right::SetGroup)) {
         return Err(Errno::PERM);
     }
     let count = usize::try_from(task.descriptor(0)).ok().filter(|&count| count <= GROUPS_MAX);

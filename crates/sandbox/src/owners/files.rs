@@ -1,6 +1,7 @@
 //! Calls about files: who owns them, and new ones.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -8,7 +9,7 @@ use rustix::io::Errno;
 use super::ids::{Ids, KEEP};
 use super::kernel::{self, bytes};
 use super::mark::{self, Owner};
-use super::task::{Place, Task};
+use super::task::{Place, Right, Task};
 
 /// How a call is answered.
 #[derive(Debug)]
@@ -60,16 +61,18 @@ fn is_empty_file(mode: u32, size: i64) -> bool {
     FileType::from_raw_mode(mode) == FileType::RegularFile && size == 0
 }
 
-/// chown and its relatives.
+/// chown and its relatives. What is wrong with a path the kernel says: it looks at the new owner after everything else.
 pub(super) fn chown(task: &Task<'_>, ids: &Ids, place: &Place, user: u32, group: u32) -> Answer {
     let file = match open(place) {
         // The supervisor has no /proc/self in there. Nobody asks for the owner of a stream later.
         Err(Errno::NOENT) if is_own_stream(place) => return Ok(Reply::Value(0)),
-        result => result?,
+        Err(_) => return Ok(Reply::Kernel),
+        Ok(file) => file,
     };
+    let privileged = ids.gives_files() && task.has(Right::Chown);
     task.still_waits()?;
-    let now = task.marks.read(&place.path, place.follow).unwrap_or_default();
-    if !ids.may_give(now, user, group) {
+    let now = task.marks.read_open(&file).unwrap_or_default();
+    if !privileged && !ids.may_give(now, user, group) {
         return Err(Errno::PERM);
     }
     // The kernel does what comes with it: set-id bits and capabilities go, a lower file is copied up, and what is
@@ -94,14 +97,40 @@ fn is_own_stream(place: &Place) -> bool {
         .any(|start| path.starts_with(start))
 }
 
-/// The owner of what this process makes at `place`, which is `inside` a directory or that directory itself.
-fn new_owner(task: &Task<'_>, ids: &Ids, directory: &std::ffi::CStr) -> Owner {
-    let own = (ids.user.files, ids.group.files);
-    match kernel::stat(directory, true) {
-        Ok(stat) if stat.st_mode & libc::S_ISGID != 0 => {
-            (own.0, task.marks.read(directory, true).unwrap_or_default().1)
+/// Where something is made: an open directory, so that it stays the one that the process has meant.
+struct Room {
+    directory: OwnedFd,
+    name: CString,
+    /// The owner of what this process makes there.
+    owner: Owner,
+}
+
+impl Room {
+    /// `None` where the kernel makes the same, of root, and where it will say what is wrong.
+    fn of_other_than_root(task: &Task<'_>, ids: &Ids, (directory, name): (CString, CString)) -> Option<Self> {
+        let is_root = (ids.user.files, ids.group.files) == (0, 0);
+        if is_root && kernel::stat(&directory, true).ok()?.st_mode & libc::S_ISGID == 0 {
+            // Nearly always, and cheaper.
+            return None;
         }
-        _ => own,
+        Self::of(task, ids, (directory, name)).filter(|room| room.owner != (0, 0))
+    }
+
+    /// `None` where the kernel will say what is wrong.
+    fn of(task: &Task<'_>, ids: &Ids, (directory, name): (CString, CString)) -> Option<Self> {
+        let own = (ids.user.files, ids.group.files);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::openat(CWD, &*directory, flags, Mode::empty()).ok()?;
+        let hands_on = rustix::fs::fstat(&directory).ok()?.st_mode & libc::S_ISGID != 0;
+        let group = if hands_on { task.marks.read_open(&directory).unwrap_or_default().1 } else { own.1 };
+        Some(Self { directory, name, owner: (own.0, group) })
+    }
+
+    /// Has `make` make it there, with the process's own mask and no more rights than a sandbox has.
+    fn make<T>(&self, task: &Task<'_>, make: impl FnOnce(&Self) -> Result<T, Errno>) -> Result<T, Errno> {
+        rustix::process::umask(task.mask());
+        task.still_waits()?;
+        make(self)
     }
 }
 
@@ -113,43 +142,35 @@ pub(super) fn open_new(task: &Task<'_>, ids: &Ids, place: &Place, flags: u32, mo
         return Ok(Reply::Kernel);
     }
     let nameless = flags.contains(OFlags::TMPFILE);
-    let directory = if nameless { place.path.clone() } else { place.parent() };
-    let owner = new_owner(task, ids, &directory);
-    if owner == (0, 0) || (!nameless && kernel::stat(&place.path, true).is_ok()) {
-        return Ok(Reply::Kernel);
-    }
+    let at = if nameless { (place.path.clone(), c".".to_owned()) } else { place.split() };
+    let Some(room) = Room::of_other_than_root(task, ids, at) else { return Ok(Reply::Kernel) };
     let exclusive = if nameless { OFlags::empty() } else { OFlags::EXCL };
-    rustix::process::umask(task.mask());
-    task.still_waits()?;
     let mode = Mode::from_raw_mode(mode & 0o7777);
-    let file = match rustix::fs::openat(CWD, &*place.path, flags | exclusive | OFlags::CLOEXEC, mode) {
-        Ok(file) => file,
-        // A link to nowhere, another process was faster, /proc/self: the kernel does it, or says why not.
-        Err(_) => return Ok(Reply::Kernel),
-    };
-    task.marks.write(&file, owner)?;
+    let made = room.make(task, |room| {
+        rustix::fs::openat(&room.directory, &*room.name, flags | exclusive | OFlags::CLOEXEC, mode)
+    });
+    // It is there, a link to nowhere, another process was faster, /proc/self: the kernel does it, or says why not.
+    let Ok(file) = made else { return Ok(Reply::Kernel) };
+    task.marks.write(&file, room.owner)?;
     task.listener.answer_file(task.call.id, file.as_fd(), flags.contains(OFlags::CLOEXEC))?;
     Ok(Reply::Done)
 }
 
-/// mkdir, symlink, and mknod of what is no device. `make` makes it.
+/// mkdir, symlink, and mknod of what is no device. `make` makes it, in an open directory.
 pub(super) fn make(
     task: &Task<'_>,
     ids: &Ids,
     place: &Place,
-    make: impl FnOnce(&Place) -> Result<(), Errno>,
+    make: impl FnOnce(BorrowedFd<'_>, &CStr) -> Result<(), Errno>,
 ) -> Answer {
-    let owner = new_owner(task, ids, &place.parent());
-    if owner == (0, 0) {
-        return Ok(Reply::Kernel);
-    }
-    rustix::process::umask(task.mask());
-    task.still_waits()?;
-    if make(place).is_err() {
+    let Some(room) = Room::of_other_than_root(task, ids, place.split()) else { return Ok(Reply::Kernel) };
+    if room.make(task, |room| make(room.directory.as_fd(), &room.name)).is_err() {
         // It will say why not.
         return Ok(Reply::Kernel);
     }
-    task.marks.write(open(place)?, owner)?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&room.directory, &*room.name, flags, Mode::empty())?;
+    task.marks.write(file, room.owner)?;
     Ok(Reply::Value(0))
 }
 
@@ -161,23 +182,23 @@ pub(super) fn make_node(task: &Task<'_>, ids: &Ids, place: &Place, mode: u32, nu
         FileType::BlockDevice => 'b',
         kind => {
             let kind = if mode & libc::S_IFMT == 0 { FileType::RegularFile } else { kind };
-            return make(task, ids, place, |place| {
-                rustix::fs::mknodat(CWD, &*place.path, kind, permissions, 0)
+            return make(task, ids, place, |directory, name| {
+                rustix::fs::mknodat(directory, name, kind, permissions, 0)
             });
         }
     };
     let (major, minor) = (number >> 8 & 0xfff, number & 0xff | number >> 12 & 0xf_ff00);
     // A device 0:0 is how overlayfs says that there is nothing.
-    if !ids.privileged() || (letter, major, minor) == ('c', 0, 0) {
-        return Err(Errno::PERM);
+    if !(ids.privileged() && task.has(Right::MakeNode)) || (letter, major, minor) == ('c', 0, 0) {
+        // So says the kernel, after it has looked at the path.
+        return Ok(Reply::Kernel);
     }
-    let owner = new_owner(task, ids, &place.parent());
-    rustix::process::umask(task.mask());
-    task.still_waits()?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(CWD, &*place.path, flags, permissions)?;
-    mark::write_device(&file, &format!("{letter} {major}:{minor}"))?;
-    task.marks.write(&file, owner)?;
+    let Some(room) = Room::of(task, ids, place.split()) else { return Ok(Reply::Kernel) };
+    let made = room.make(task, |room| rustix::fs::openat(&room.directory, &*room.name, flags, permissions));
+    let Ok(file) = made else { return Ok(Reply::Kernel) };
+    task.marks.write_device(&file, &format!("{letter} {major}:{minor}"))?;
+    task.marks.write(&file, room.owner)?;
     Ok(Reply::Value(0))
 }
 

@@ -125,11 +125,14 @@ impl Ids {
         Self { user, group, keeps: false, capable: false, ..self }
     }
 
-    /// Whether it may make this change of a file's owner, which is `(user, group)` now; [`KEEP`] leaves an id.
+    /// Whether it gives files away as root does.
+    pub(super) const fn gives_files(&self) -> bool {
+        self.user.files == 0 || self.capable
+    }
+
+    /// Whether it may make this change of a file's owner, which is `(user, group)` now, without being privileged; [`KEEP`]
+    /// leaves an id.
     pub(super) fn may_give(&self, now: (u32, u32), user: u32, group: u32) -> bool {
-        if self.user.files == 0 || self.capable {
-            return true;
-        }
         let owns = now.0 == self.user.files;
         let own_group = group == self.group.files || self.groups.contains(&group);
         (user == KEEP || (owns && user == now.0))
@@ -211,7 +214,7 @@ mod tests {
     fn rights_stay_when_they_are_kept() {
         let root = Ids { keeps: true, ..Ids::default() };
         let user = root.clone().with_user(set(7, 7, 7));
-        assert!(user.privileged() && user.may_give((0, 0), 5, 5));
+        assert!(user.privileged() && user.gives_files());
         assert!(!user.executed(None, None).privileged());
         assert!(!Ids::default().with_user(set(7, 7, 7)).privileged());
         assert!(!root.with_user(set(0, 7, 0)).privileged());
@@ -225,7 +228,7 @@ mod tests {
         {
             assert!(!user.may_give(now, user_id, group), "{now:?} {user_id} {group}");
         }
-        assert!(Ids::default().may_give((7, 7), 5, 5));
+        assert!(Ids::default().gives_files() && !user.gives_files());
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::sys::checked;
+use crate::sys::{self, checked};
 
 /// Reads memory of another process; gives how much there is.
 pub(super) fn read_memory(pid: u32, address: u64, into: &mut [u8]) -> Result<usize, Errno> {
@@ -17,35 +19,46 @@ pub(super) fn read_memory(pid: u32, address: u64, into: &mut [u8]) -> Result<usi
     checked(read as libc::c_long).map(|read| read as usize)
 }
 
-/// Writes all of `bytes` to the memory of another process.
-pub(super) fn write_memory(pid: u32, address: u64, bytes: &[u8]) -> Result<(), Errno> {
-    let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: bytes.len() };
-    // SAFETY: local describes `bytes`, which is only read; remote is an address of the other process, which the kernel
-    // checks.
-    let wrote = unsafe { libc::process_vm_writev(pid as i32, &raw const local, 1, &raw const remote, 1, 0) };
-    let wrote = checked(wrote as libc::c_long)?;
-    if wrote as usize == bytes.len() { Ok(()) } else { Err(Errno::FAULT) }
+/// The memory of another process, whoever gets its number later. Seen from the supervisor's working directory.
+pub(super) struct Memory(OwnedFd);
+
+impl Memory {
+    pub(super) fn of(pid: u32) -> Result<Self, Errno> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        Ok(Self(rustix::fs::openat(CWD, format!("{pid}/mem"), flags, Mode::empty())?))
+    }
+
+    /// Writes all of `bytes`.
+    pub(super) fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Errno> {
+        match rustix::io::pwrite(&self.0, bytes, address) {
+            Ok(wrote) if wrote == bytes.len() => Ok(()),
+            _ => Err(Errno::FAULT),
+        }
+    }
 }
 
 /// The soft limit of file locks of a process, which Linux has not obeyed since 2.4.25; forks and execs keep it.
 pub(super) fn lock_limit(pid: u32) -> Result<u64, Errno> {
-    let mut limits = [0_u64; 2];
-    let none = std::ptr::null::<u64>();
-    // SAFETY: the kernel writes a rlimit64, two u64; a null new limit is allowed.
-    checked(unsafe {
-        libc::syscall(libc::SYS_prlimit64, pid, libc::RLIMIT_LOCKS, none, limits.as_mut_ptr())
-    })?;
-    Ok(limits[0])
+    limit(pid, None)
 }
 
-/// Sets the same; the hard limit stays.
-pub(super) fn set_lock_limit(pid: u32, soft: u64) -> Result<(), Errno> {
-    let limits = [soft, u64::MAX];
-    let none = std::ptr::null_mut::<u64>();
-    // SAFETY: the kernel reads a rlimit64, two u64; a null old limit is allowed.
-    checked(unsafe { libc::syscall(libc::SYS_prlimit64, pid, libc::RLIMIT_LOCKS, limits.as_ptr(), none) })?;
-    Ok(())
+/// Sets the same, the hard limit stays; gives what it was.
+pub(super) fn set_lock_limit(pid: u32, soft: u64) -> Result<u64, Errno> {
+    limit(pid, Some(soft))
+}
+
+fn limit(pid: u32, soft: Option<u64>) -> Result<u64, Errno> {
+    let new = soft.map(|soft| [soft, u64::MAX]);
+    let new = new.as_ref().map_or(std::ptr::null(), |new| new.as_ptr());
+    let mut old = [0_u64; 2];
+    // SAFETY: the kernel reads a rlimit64, two u64, where the pointer is not null, and writes one.
+    checked(unsafe { libc::syscall(libc::SYS_prlimit64, pid, libc::RLIMIT_LOCKS, new, old.as_mut_ptr()) })?;
+    Ok(old[0])
+}
+
+/// The effective capabilities of a thread.
+pub(super) fn capabilities(pid: u32) -> u64 {
+    sys::capabilities(pid).effective
 }
 
 /// What `stat` fills in. The C library's form is the kernel's on the machines that galley knows.

@@ -2,15 +2,20 @@
 //!
 //! Regular files and directories carry a user attribute. Nothing else can have one; those get the one attribute that root
 //! of a user namespace can give them, that of capabilities, which means nothing on what cannot be executed: the ids are
-//! in the places of the capability sets. The store reads and writes the same (galley-store's files/owner.rs).
+//! in the places of the capability sets. The store reads and writes the same (galley-store's files/owner.rs); neither crate
+//! sees the other, and docs/internals/owner-marks.tsv is what both are tested against.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd};
 
-use rustix::fs::{AtFlags, FileType, Stat, XattrFlags, getxattr, lgetxattr, removexattr, setxattr};
+use rustix::fs::{
+    AtFlags, FileType, Stat, XattrFlags, getxattr, lgetxattr, listxattr, llistxattr, removexattr, setxattr,
+};
 use rustix::io::Errno;
+
+use super::rights::Rights;
 
 /// The attribute of regular files and directories: `USER:GROUP`.
 const OWNER: &str = "user.galley.owner";
@@ -29,13 +34,17 @@ const ELSEWHERE_MAX: usize = 1 << 16;
 pub(super) type Owner = (u32, u32);
 
 /// The marks of the files that a sandbox sees.
-#[derive(Default)]
 pub(super) struct Marks {
     /// Those of files that have no attributes (terminals, pipes), by device and number. They end with the sandbox.
     elsewhere: RefCell<HashMap<(u64, u64), Owner>>,
+    rights: Rights,
 }
 
 impl Marks {
+    pub(super) fn new(rights: Rights) -> Self {
+        Self { elsewhere: RefCell::default(), rights }
+    }
+
     /// The mark of the file at `path`, as it is followed or not; `None` for what is root's, or not there.
     pub(super) fn read(&self, path: &CStr, follow: bool) -> Option<Owner> {
         let elsewhere = self.elsewhere.borrow();
@@ -49,9 +58,14 @@ impl Marks {
         read(path, follow)
     }
 
+    /// The mark of an open file.
+    pub(super) fn read_open(&self, file: impl AsFd) -> Option<Owner> {
+        self.read(&name_of(&file), true)
+    }
+
     /// Marks the open file.
     pub(super) fn write(&self, file: impl AsFd, owner: Owner) -> Result<(), Errno> {
-        match write(&file, owner) {
+        match self.rights.all(|| write(&file, owner)) {
             Err(Errno::NOTSUP) => {
                 let stat = rustix::fs::fstat(&file)?;
                 let mut elsewhere = self.elsewhere.borrow_mut();
@@ -63,16 +77,39 @@ impl Marks {
             result => result,
         }
     }
+
+    /// Says of an open empty file that it is a device of root.
+    pub(super) fn write_device(&self, file: impl AsFd, text: &str) -> Result<(), Errno> {
+        let path = name_of(&file);
+        self.rights.all(|| {
+            setxattr(&*path, DEVICE, text.as_bytes(), XattrFlags::empty())?;
+            setxattr(&*path, OWNER, b"0:0", XattrFlags::empty())
+        })
+    }
 }
 
-/// The mark on the file itself.
+/// Names of attributes that are listed at once; a file with more is asked for each.
+const NAMES_BYTES: usize = 256;
+
+/// The mark on the file itself. Most files have no attribute at all: that is one question.
 fn read(path: &CStr, follow: bool) -> Option<Owner> {
+    let mut names = [0; NAMES_BYTES];
+    let listed = if follow { listxattr(path, &mut names[..]) } else { llistxattr(path, &mut names[..]) };
+    let has = |name: &str| match listed {
+        Ok(length) => names[..length].split(|byte| *byte == 0).any(|listed| listed == name.as_bytes()),
+        Err(_) => true,
+    };
     let get = |name: &str, buffer: &mut [u8]| {
         if follow { getxattr(path, name, &mut *buffer) } else { lgetxattr(path, name, &mut *buffer) }
     };
     let mut buffer = [0; 32];
-    if let Ok(length) = get(OWNER, &mut buffer) {
+    if has(OWNER)
+        && let Ok(length) = get(OWNER, &mut buffer)
+    {
         return owner(&buffer[..length]);
+    }
+    if !has(CAPABILITY) {
+        return None;
     }
     let length = get(CAPABILITY, &mut buffer).ok()?;
     let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
@@ -104,7 +141,7 @@ fn write(file: impl AsFd, (user, group): Owner) -> Result<(), Errno> {
         if (user, group) == (0, 0) && device(&path, true).is_none() {
             removexattr(&*path, OWNER)
         } else {
-            setxattr(&*path, OWNER, format!("{user}:{group}").as_bytes(), XattrFlags::empty())
+            setxattr(&*path, OWNER, text((user, group)).as_bytes(), XattrFlags::empty())
         }
     } else if (user, group) == (0, 0) {
         removexattr(&*path, CAPABILITY)
@@ -117,13 +154,6 @@ fn write(file: impl AsFd, (user, group): Owner) -> Result<(), Errno> {
     }
 }
 
-/// Says of an open empty file that it is a device of root.
-pub(super) fn write_device(file: impl AsFd, text: &str) -> Result<(), Errno> {
-    let path = name_of(&file);
-    setxattr(&*path, DEVICE, text.as_bytes(), XattrFlags::empty())?;
-    setxattr(&*path, OWNER, b"0:0", XattrFlags::empty())
-}
-
 /// Gives an open file that this process has made to somebody: by its mark, where the kernel knows one user only.
 pub(crate) fn give(file: impl AsFd, user: u32, group: u32) -> Result<(), Errno> {
     use rustix::fs::{Gid, Uid, fchown, fsetxattr};
@@ -133,7 +163,7 @@ pub(crate) fn give(file: impl AsFd, user: u32, group: u32) -> Result<(), Errno> 
     if (user, group) == (0, 0) {
         return Ok(());
     }
-    match fsetxattr(file, OWNER, format!("{user}:{group}").as_bytes(), XattrFlags::empty()) {
+    match fsetxattr(file, OWNER, text((user, group)).as_bytes(), XattrFlags::empty()) {
         // Files in memory before Linux 6.6.
         Err(Errno::NOTSUP | Errno::PERM) => Ok(()),
         result => result,
@@ -148,6 +178,10 @@ fn name_of(file: &impl AsFd) -> CString {
 fn has_user_attributes(stat: &Stat) -> bool {
     let kind = FileType::from_raw_mode(stat.st_mode);
     matches!(kind, FileType::RegularFile | FileType::Directory)
+}
+
+fn text((user, group): Owner) -> String {
+    format!("{user}:{group}")
 }
 
 fn owner(text: &[u8]) -> Option<Owner> {
@@ -172,14 +206,31 @@ fn owner_in_capabilities(value: &[u8]) -> Option<Owner> {
 mod tests {
     use super::*;
 
+    /// What the store is held to as well.
+    const MARKS: &str = include_str!("../../../../docs/internals/owner-marks.tsv");
+
+    fn bytes(hexadecimal: &str) -> Vec<u8> {
+        let pairs = hexadecimal.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+        pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+    }
+
     #[test]
-    fn an_owner_is_read_as_it_was_written() {
-        for pair in [(0, 0), (65534, 1), (u32::MAX - 1, 1 << 31)] {
-            assert_eq!(owner_in_capabilities(&in_capabilities(pair)), Some(pair));
-            assert_eq!(owner(format!("{}:{}", pair.0, pair.1).as_bytes()), Some(pair));
+    fn owners_are_written_as_the_table_says() {
+        let rows = MARKS.lines().filter(|line| !line.starts_with('#'));
+        for row in rows.map(|line| line.split('\t').collect::<Vec<_>>()) {
+            let &[user, group, attribute, capability] = row.as_slice() else { panic!("{row:?}") };
+            let capability = bytes(capability);
+            let Some(pair) = user.parse().ok().zip(group.parse().ok()) else {
+                assert_eq!((owner(attribute.as_bytes()), owner_in_capabilities(&capability)), (None, None));
+                continue;
+            };
+            assert_eq!(
+                (text(pair), in_capabilities(pair).to_vec()),
+                (attribute.to_owned(), capability.clone())
+            );
+            assert_eq!(owner(attribute.as_bytes()), Some(pair));
+            assert_eq!(owner_in_capabilities(&capability), Some(pair));
         }
-        assert_eq!([owner(b""), owner(b"1"), owner(b"1:x"), owner(b"\xff:1")], [None; 4]);
-        assert_eq!(owner_in_capabilities(&[0; CAPABILITY_BYTES]), None);
-        assert_eq!(owner_in_capabilities(&REVISION), None);
+        assert_eq!(owner(b"\xff:1"), None);
     }
 }

@@ -6,28 +6,17 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
+use super::door::Doorkeeper;
 use super::files::Reply;
 use super::ids::Table;
 use super::mark::Marks;
+use super::rights::Rights;
 use super::task::Task;
-use super::{READY, ROOTS_DIFFER, calls};
-use crate::seccomp::Listener;
+use super::{About, READY, calls};
+use crate::seccomp::{Call, Listener};
 use crate::setup::new_mount;
 use crate::sys::{self, Fork};
 use crate::wire;
-
-/// What the supervisor may do: what is needed to look into a process and to do for it what root of a sandbox may.
-const CAPABILITIES: [u32; 9] = [
-    0,  // CHOWN
-    1,  // DAC_OVERRIDE
-    2,  // DAC_READ_SEARCH
-    3,  // FOWNER
-    4,  // FSETID
-    18, // SYS_CHROOT
-    19, // SYS_PTRACE
-    24, // SYS_RESOURCE
-    31, // SETFCAP
-];
 
 /// Where the supervisor keeps its socket.
 const SOCKET: i32 = 3;
@@ -52,23 +41,24 @@ fn run(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     // Of this pid namespace, in which the sandbox's processes have numbers; it stays out of the sandbox's reach.
     let proc = new_mount("proc", &[], MountAttrFlags::empty());
     let proc = proc.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    let (mut about, mut files) = ([0; 1], Vec::new());
+    let (mut about, mut files) = ([0; About::BYTES], Vec::new());
     if wire::receive(&socket, &mut about, &mut files)? == 0 {
         // The sandbox could not be set up.
         return Ok(());
     }
-    let (Some(process), Some(listener)) = (files.pop(), files.pop()) else { return Err(Errno::BADF) };
+    let about = About::from_bytes(about);
+    let mut files = files.into_iter();
+    let (Some(listener), Some(process)) = (files.next(), files.next()) else { return Err(Errno::BADF) };
+    let door = files.next().map(Doorkeeper::new);
     sys::join_mounts(process.as_fd()).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     drop(process);
     rustix::process::fchdir(&proc)?;
-    let bits = CAPABILITIES.iter().fold(0, |bits, number| bits | 1 << number);
-    let bits = bits & sys::permitted_capabilities();
-    sys::set_capabilities(bits, 0).map_err(|_| Errno::PERM)?;
-    let supervisor = Supervisor { proc, roots_differ: about[0] == ROOTS_DIFFER, table: Table::new() };
+    let marks = Marks::new(Rights::take(about.capabilities)?);
+    let supervisor = Supervisor { proc, roots_differ: about.roots_differ, table: Table::new(), marks };
     let listener = Listener::new(listener);
     wire::send(&socket, READY, &[])?;
     drop(socket);
-    supervisor.serve(&listener)
+    supervisor.serve(&listener, door)
 }
 
 struct Supervisor {
@@ -77,15 +67,18 @@ struct Supervisor {
     /// Whether processes may have other roots than the first one.
     roots_differ: bool,
     table: Table,
+    marks: Marks,
 }
 
 impl Supervisor {
     /// Until no process is left.
-    fn serve(mut self, listener: &Listener) -> Result<(), Errno> {
-        let marks = Marks::default();
-        while let Some(call) = listener.receive()? {
-            let task = Task { listener, marks: &marks, call };
-            match self.answer(&task) {
+    fn serve(mut self, listener: &Listener, mut door: Option<Doorkeeper>) -> Result<(), Errno> {
+        let mut receive = || match &mut door {
+            Some(door) => door.receive(listener),
+            None => listener.receive(),
+        };
+        while let Some(call) = receive()? {
+            match self.answer(listener, call) {
                 Ok(Reply::Kernel) => listener.go_on(call.id),
                 Ok(Reply::Value(value)) => listener.answer(call.id, value),
                 Ok(Reply::Done) => {}
@@ -95,17 +88,17 @@ impl Supervisor {
         Ok(())
     }
 
-    fn answer(&mut self, task: &Task<'_>) -> Result<Reply, Errno> {
-        let number = libc::c_long::from(task.call.number);
+    fn answer(&mut self, listener: &Listener, call: Call) -> Result<Reply, Errno> {
+        let number = libc::c_long::from(call.number);
         if number == libc::SYS_chroot {
             self.roots_differ = true;
             return Ok(Reply::Kernel);
         }
         if self.roots_differ {
-            self.share_root(task)?;
+            self.share_root(call.pid)?;
         }
         let asks = is_question(number);
-        match calls::answer(task, &mut self.table) {
+        match calls::answer(&Task { listener, marks: &self.marks, call }, &mut self.table) {
             // The kernel says what is wrong with the question; and it knows /proc/self.
             Err(_) if asks => Ok(Reply::Kernel),
             answer => answer,
@@ -113,9 +106,9 @@ impl Supervisor {
     }
 
     /// Takes the root that the process has.
-    fn share_root(&self, task: &Task<'_>) -> Result<(), Errno> {
+    fn share_root(&self, process: u32) -> Result<(), Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::openat(CWD, format!("{}/root", task.call.pid), flags, Mode::empty())?;
+        let root = rustix::fs::openat(CWD, format!("{process}/root"), flags, Mode::empty())?;
         rustix::process::fchdir(&root)?;
         rustix::process::chroot(".")?;
         rustix::process::fchdir(&self.proc)

@@ -25,6 +25,15 @@ pub(super) struct Task<'a> {
     pub(super) call: Call,
 }
 
+/// A right of root's that emulated calls ask for, by its number.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Right {
+    Chown = 0,
+    SetGroup = 6,
+    SetUser = 7,
+    MakeNode = 27,
+}
+
 /// What a path of a process means.
 pub(super) struct Place {
     /// Seen from the supervisor.
@@ -75,11 +84,19 @@ impl Task<'_> {
 
     /// Writes to memory at an address.
     pub(super) fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let memory = kernel::Memory::of(self.call.pid)?;
         self.still_waits()?;
-        kernel::write_memory(self.call.pid, address, bytes)
+        memory.write(address, bytes)
     }
 
-    /// Whatever was found out by the number of the process was about this process: the number was not given to another.
+    /// Whether a process that is privileged by its identity has this right as well: it may have been dropped, or never
+    /// given.
+    pub(super) fn has(&self, right: Right) -> bool {
+        kernel::capabilities(self.call.pid) & 1 << right as u32 != 0
+    }
+
+    /// Whatever was found out by the number of the process, and opened, was about this process: the number was not given to
+    /// another. What changes something uses only what was opened before.
     pub(super) fn still_waits(&self) -> Result<(), Errno> {
         if self.listener.waits(self.call.id) { Ok(()) } else { Err(Errno::SRCH) }
     }
@@ -92,6 +109,13 @@ impl Task<'_> {
             number => format!("{pid}/fd/{number}"),
         };
         Place { path: CString::new(path).unwrap_or_default(), follow: true }
+    }
+
+    /// Whether a descriptor is an open file, and not only a place.
+    pub(super) fn is_open_file(&self, descriptor: i32) -> bool {
+        let info = format!("{}/fdinfo/{descriptor}", self.call.pid);
+        let flags = read_line(&info, "flags").and_then(|flags| i32::from_str_radix(&flags, 8).ok());
+        descriptor >= 0 && flags.is_some_and(|flags| flags & libc::O_PATH == 0)
     }
 
     /// What `path` means to the process, from the open directory `descriptor`. An empty one is refused, as by the kernel.
@@ -118,13 +142,7 @@ impl Task<'_> {
 
     /// A line of the process's status.
     pub(super) fn status(&self, name: &str) -> Option<String> {
-        let path = format!("{}/status", self.call.pid);
-        let file = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-        let mut buffer = [0; 4096];
-        let length = rustix::io::read(&file, &mut buffer).ok()?;
-        let text = String::from_utf8_lossy(&buffer[..length]);
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.map(|value| value.trim().to_owned())
+        read_line(&format!("{}/status", self.call.pid), name)
     }
 
     /// Which permissions its new files do not get.
@@ -134,15 +152,53 @@ impl Task<'_> {
     }
 }
 
+/// The value of a line `name:` of a short file.
+fn read_line(path: &str, name: &str) -> Option<String> {
+    let file = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut buffer = [0; 4096];
+    let length = rustix::io::read(&file, &mut buffer).ok()?;
+    let text = String::from_utf8_lossy(&buffer[..length]);
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.map(|value| value.trim().to_owned())
+}
+
 impl Place {
-    /// The directory that it is in.
-    pub(super) fn parent(&self) -> CString {
+    /// The directory that it is in, and its name there.
+    pub(super) fn split(&self) -> (CString, CString) {
         let path = self.path.as_bytes();
         let end = path.iter().rposition(|&byte| byte != b'/').map_or(0, |last| last + 1);
-        let parent = match path[..end].iter().rposition(|&byte| byte == b'/') {
-            Some(0) | None => &b"/"[..],
-            Some(slash) => &path[..slash],
+        let (parent, name) = match path[..end].iter().rposition(|&byte| byte == b'/') {
+            _ if end == 0 => (&b"/"[..], &b"."[..]),
+            None => (&b"."[..], path),
+            Some(0) => (&b"/"[..], &path[1..]),
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
         };
-        CString::new(parent).unwrap_or_default()
+        let string = |bytes: &[u8]| CString::new(bytes).unwrap_or_default();
+        (string(parent), string(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_name_in_a_directory() {
+        let split = |path: &str| {
+            let (parent, name) = Place { path: CString::new(path).unwrap(), follow: false }.split();
+            (parent.into_string().unwrap(), name.into_string().unwrap())
+        };
+        for (path, parent, name) in [
+            ("/", "/", "."),
+            ("//", "/", "."),
+            ("/a", "/", "a"),
+            ("/a/", "/", "a/"),
+            ("//a", "/", "a"),
+            ("/a/b//", "/a", "b//"),
+            ("7/cwd/a", "7/cwd", "a"),
+            ("7/cwd/..", "7/cwd", ".."),
+        ] {
+            assert_eq!(split(path), (parent.to_owned(), name.to_owned()), "{path}");
+        }
     }
 }

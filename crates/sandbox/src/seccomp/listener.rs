@@ -1,7 +1,8 @@
 //! Calls that wait for another process: the kernel's side of user notification.
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::sys::checked;
@@ -19,6 +20,11 @@ const FLAG_CONTINUE: u32 = 1;
 /// The new descriptor is the answer.
 const FLAG_SEND: u32 = 2;
 
+const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
+/// The version from which on RECEIVE returns when all processes are gone.
+const RECEIVING_ENDS: (u32, u32) = (6, 11);
+
 /// A call that waits for its answer: the kernel's `struct seccomp_notif`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,7 +34,7 @@ pub(crate) struct Call {
     pub(crate) pid: u32,
     flags: u32,
     pub(crate) number: i32,
-    arch: u32,
+    pub(crate) arch: u32,
     instruction: u64,
     pub(crate) args: [u64; 6],
 }
@@ -71,43 +77,70 @@ pub(crate) fn load_listener(program: &[libc::sock_filter]) -> Result<OwnedFd, Er
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// Whether the kernel is of this version or a later one.
+fn kernel_is(version: (u32, u32)) -> bool {
+    let name = rustix::system::uname();
+    let numbers = name.release().to_str().ok().and_then(numbers);
+    numbers.is_some_and(|numbers| numbers >= version)
+}
+
+fn numbers(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
 /// Where calls come from.
 #[derive(Debug)]
-pub(crate) struct Listener(OwnedFd);
+pub(crate) struct Listener {
+    file: OwnedFd,
+    /// Whether receiving ends with the last process: else it has to be asked before, each time, whether there is something.
+    receiving_ends: bool,
+}
 
 impl Listener {
     pub(crate) fn new(file: OwnedFd) -> Self {
         // Since Linux 6.6; without it everything is slower.
         // SAFETY: the argument is a plain number.
         unsafe { libc::ioctl(file.as_raw_fd(), SET_FLAGS as _, SYNC_WAKE_UP) };
-        Self(file)
+        Self { file, receiving_ends: kernel_is(RECEIVING_ENDS) }
     }
 
     /// Waits for the next call; `None` when nothing is left that could call.
     pub(crate) fn receive(&self) -> Result<Option<Call>, Errno> {
-        use rustix::event::{PollFd, PollFlags, poll};
         loop {
-            let mut polled = [PollFd::new(&self.0, PollFlags::IN)];
-            rustix::io::retry_on_intr(|| poll(&mut polled, None))?;
-            if !polled[0].revents().contains(PollFlags::IN) {
+            if !self.receiving_ends && !self.may_have_call(None)? {
                 return Ok(None);
             }
-            let mut call = Call::default();
-            // SAFETY: the kernel writes a seccomp_notif, which call has the size and form of.
-            let result = unsafe { libc::ioctl(self.0.as_raw_fd(), RECEIVE as _, &raw mut call) };
-            match checked(result.into()) {
-                Ok(_) => return Ok(Some(call)),
-                // Its process is gone.
+            match self.take() {
+                Ok(call) => return Ok(Some(call)),
+                // Its process is gone, or all are.
+                Err(Errno::NOENT) if !self.may_have_call(Some(&NO_TIME))? => return Ok(None),
                 Err(Errno::NOENT | Errno::INTR) => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
+    /// Whether there is a call, or may come one; waits so long for one.
+    fn may_have_call(&self, time: Option<&Timespec>) -> Result<bool, Errno> {
+        let mut polled = [PollFd::new(&self.file, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut polled, time))?;
+        let events = polled[0].revents();
+        Ok(events.contains(PollFlags::IN) || events.is_empty())
+    }
+
+    /// The next call, when there is one: for who has waited for that.
+    pub(crate) fn take(&self) -> Result<Call, Errno> {
+        let mut call = Call::default();
+        // SAFETY: the kernel writes a seccomp_notif, which call has the size and form of.
+        checked(unsafe { libc::ioctl(self.file.as_raw_fd(), RECEIVE as _, &raw mut call) }.into())?;
+        Ok(call)
+    }
+
     fn send(&self, answer: &Answer) {
         // The process may be gone: then nobody needs the answer.
         // SAFETY: the kernel reads a seccomp_notif_resp, which answer has the size and form of.
-        unsafe { libc::ioctl(self.0.as_raw_fd(), SEND as _, std::ptr::from_ref(answer)) };
+        unsafe { libc::ioctl(self.file.as_raw_fd(), SEND as _, std::ptr::from_ref(answer)) };
     }
 
     /// The call gives this.
@@ -128,7 +161,7 @@ impl Listener {
     /// Whether the call still waits: then its process is the one that made it.
     pub(crate) fn waits(&self, id: u64) -> bool {
         // SAFETY: the kernel reads a u64.
-        unsafe { libc::ioctl(self.0.as_raw_fd(), ID_VALID as _, &raw const id) == 0 }
+        unsafe { libc::ioctl(self.file.as_raw_fd(), ID_VALID as _, &raw const id) == 0 }
     }
 
     /// The call gives a new descriptor of this file.
@@ -141,7 +174,26 @@ impl Listener {
         let new_flags = if close_on_exec { libc::O_CLOEXEC as u32 } else { 0 };
         let add = AddFile { id, flags: FLAG_SEND, source: file.as_raw_fd() as u32, new: 0, new_flags };
         // SAFETY: the kernel reads a seccomp_notif_addfd, which add has the size and form of.
-        checked(unsafe { libc::ioctl(self.0.as_raw_fd(), ADD_FILE as _, &raw const add) }.into())?;
+        checked(unsafe { libc::ioctl(self.file.as_raw_fd(), ADD_FILE as _, &raw const add) }.into())?;
         Ok(())
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_kernels_are_read() {
+        assert_eq!(numbers("6.11.0-rc1"), Some((6, 11)));
+        assert_eq!(numbers("5.4-generic"), Some((5, 4)));
+        assert_eq!([numbers(""), numbers("6"), numbers("six.one")], [None; 3]);
+        assert!(kernel_is((3, 0)) && !kernel_is((u32::MAX, 0)));
     }
 }

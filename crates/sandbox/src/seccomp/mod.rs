@@ -158,16 +158,30 @@ const KEEPING: [u32; 2] = [libc::PR_SET_KEEPCAPS as u32, libc::PR_SET_SECUREBITS
 const LOCKS: [u32; 1] = [libc::RLIMIT_LOCKS];
 
 /// The filter that hands the calls of this machine about owners over (crate::owners). Those of 32-bit programs go to the
-/// kernel, as does everything else.
-pub(crate) fn owners() -> Vec<libc::sock_filter> {
-    let native = |index| if index == 0 { owners_ranges(machines()[0].1) } else { vec![(0, Action::Allow)] };
-    let sections: Vec<_> =
-        machines().into_iter().enumerate().map(|(index, (arch, _))| (arch, native(index))).collect();
+/// kernel, as does everything else. With `sockets` those that make one are handed over too, as by [`sockets`].
+pub(crate) fn owners(sockets: bool) -> Vec<libc::sock_filter> {
+    let ranges = |index, column| match index {
+        0 => owners_ranges(column, sockets),
+        _ if sockets => sockets_ranges(column),
+        _ => vec![(0, Action::Allow)],
+    };
+    let machines = machines().into_iter().enumerate();
+    let sections: Vec<_> = machines.map(|(index, (arch, column))| (arch, ranges(index, column))).collect();
     compile::program(&sections)
 }
 
-fn owners_ranges(column: Column) -> Vec<(u32, Action)> {
+/// Whether a call of such a machine has the numbers that the C library of this one knows.
+pub(crate) fn is_native(arch: u32) -> bool {
+    machines()[0].0 == arch
+}
+
+fn owners_ranges(column: Column, sockets: bool) -> Vec<(u32, Action)> {
     let mut actions = vec![Action::Allow; profile::LAST_KNOWN as usize + 2];
+    for (number, action) in makers_of_sockets(column).into_iter().filter(|_| sockets) {
+        if let Some(slot) = actions.get_mut(number as usize) {
+            *slot = action;
+        }
+    }
     for row in profile::PROFILE.iter().filter(|row| ABOUT_OWNERS.contains(&row.0)) {
         if let Some(action) = actions.get_mut(column(row) as usize) {
             *action = match row.0 {
@@ -196,19 +210,24 @@ pub(crate) fn sockets() -> Vec<libc::sock_filter> {
 }
 
 fn sockets_ranges(column: Column) -> Vec<(u32, Action)> {
+    let mut ranges = vec![(0, Action::Allow)];
+    for (number, action) in makers_of_sockets(column) {
+        ranges.extend([(number, action), (number + 1, Action::Allow)]);
+    }
+    ranges
+}
+
+/// In the order of their numbers.
+fn makers_of_sockets(column: Column) -> Vec<(u32, Action)> {
     let number = |name: &str| profile::PROFILE.iter().find(|row| row.0 == name).map(column);
-    let mut known = vec![
+    let makers = [
         (number("socket"), Action::NotifyUnless(0, libc::AF_UNIX as u32)),
         (number("socketcall"), Action::NotifyFor(0, &SOCKET_OF_SOCKETCALL)),
     ];
+    let known = makers.into_iter().filter_map(|(number, action)| Some((number?, action)));
+    let mut known: Vec<_> = known.filter(|(number, _)| *number != profile::NONE).collect();
     known.sort_by_key(|(number, _)| *number);
-    let mut ranges = vec![(0, Action::Allow)];
-    for (number, action) in known {
-        if let Some(number) = number.filter(|number| *number != profile::NONE) {
-            ranges.extend([(number, action), (number + 1, Action::Allow)]);
-        }
-    }
-    ranges
+    known
 }
 
 fn compiled(capabilities: Capabilities) -> Vec<libc::sock_filter> {

@@ -210,7 +210,7 @@ fn join(request: &Request, host: BorrowedFd<'_>, inherited: &Inherited) -> Resul
 
 fn restrict(request: &Request, spec: &Spec, inherited: &Inherited) -> Result<(), SetupError> {
     if let Some(gate) = process::restrict(spec, inherited, request.supervisor.as_ref())? {
-        request.report(&Setup::Holds, &[gate.as_fd()]);
+        request.report(&Setup::Holds { supervised: request.supervisor.is_some() }, &[gate.as_fd()]);
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ const UMASK: u32 = 0o022;
 const CAPABILITIES_MAX: usize = 64;
 
 /// Takes everything away that the program should not have. The order matters: the filter needs rights that go next,
-/// and changing the user comes after everything that only root may do. Gives what sockets wait for, when they are to.
+/// and changing the user comes after everything that only root may do. Gives where sockets wait, when they are to.
 pub(crate) fn restrict(
     spec: &Spec,
     inherited: &Inherited,
@@ -36,11 +36,15 @@ pub(crate) fn restrict(
     if spec.seccomp == Seccomp::Default && may_filter(spec, inherited) {
         sys::load_filter(&seccomp::docker_default(spec.capabilities)).step(SetupStep::LoadSeccomp)?;
     }
-    if let Some(supervisor) = supervisor {
-        owners::hand_over(supervisor, spec.insecure).step(SetupStep::HandOver)?;
-        super::terminal::give_streams(spec.tty.is_some(), &spec.user);
-    }
-    let gate = if spec.hold_sockets { Some(gate::close().step(SetupStep::HoldSockets)?) } else { None };
+    let gate = match supervisor {
+        Some(supervisor) => {
+            let door = owners::hand_over(supervisor, spec).step(SetupStep::HandOver)?;
+            super::terminal::give_streams(spec.tty.is_some(), &spec.user);
+            door
+        }
+        None if spec.hold_sockets => Some(gate::close().step(SetupStep::HoldSockets)?),
+        None => None,
+    };
     identity(spec, inherited)?;
     if early.is_err() {
         rustix::process::chdir(spec.cwd.as_path()).step_at(SetupStep::ChangeDirectory, &spec.cwd)?;

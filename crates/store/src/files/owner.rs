@@ -3,7 +3,8 @@
 //! In a user namespace in which one id is mapped, every file on disk is the user's. Who it belongs to in the image stands
 //! in an attribute of it, which overlayfs shows and copies up. Regular files and directories have a user attribute;
 //! nothing else can have one, so the rest gets that of capabilities, with the ids in the places of the sets.
-//! What runs in a sandbox sees and changes owners by the same marks (galley-sandbox's owners/mark.rs).
+//! What runs in a sandbox sees and changes owners by the same marks (galley-sandbox's owners/mark.rs); neither crate sees the
+//! other, and docs/internals/owner-marks.tsv is what both are tested against.
 
 use std::{ffi::CStr, os::fd::BorrowedFd, path::Path, sync::OnceLock};
 
@@ -76,8 +77,7 @@ pub(crate) fn mark_at(directory: BorrowedFd<'_>, name: &CStr, owner: Owner) -> R
 /// The owner that attributes of a regular file or directory speak of.
 pub(crate) fn of(attributes: &Xattrs) -> Option<Owner> {
     let (_, value) = attributes.iter().find(|(name, _)| **name == *ATTRIBUTE.as_bytes())?;
-    let (user, group) = std::str::from_utf8(value).ok()?.split_once(':')?;
-    Some((user.parse().ok()?, group.parse().ok()?)).filter(|_| is_marked())
+    owner_in_text(value).filter(|_| is_marked())
 }
 
 /// The owner of what is at `name` of a directory and is neither a regular file nor a directory.
@@ -107,6 +107,11 @@ fn text((user, group): Owner) -> String {
     format!("{user}:{group}")
 }
 
+fn owner_in_text(value: &[u8]) -> Option<Owner> {
+    let (user, group) = std::str::from_utf8(value).ok()?.split_once(':')?;
+    Some((user.parse().ok()?, group.parse().ok()?))
+}
+
 fn in_capabilities((user, group): Owner) -> [u8; CAPABILITY_BYTES] {
     let mut value = [0; CAPABILITY_BYTES];
     value[..4].copy_from_slice(&REVISION);
@@ -124,12 +129,33 @@ fn owner_in_capabilities(value: &[u8]) -> Option<Owner> {
 mod tests {
     use super::*;
 
+    /// What the sandbox crate is held to as well.
+    const MARKS: &str = include_str!("../../../../docs/internals/owner-marks.tsv");
+
+    fn bytes(hexadecimal: &str) -> Vec<u8> {
+        let pairs = hexadecimal.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+        pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+    }
+
     #[test]
-    fn an_owner_is_read_as_it_was_written() {
-        for owner in [(0, 0), (65534, 1), (u32::MAX, 1 << 31)] {
-            assert_eq!(owner_in_capabilities(&in_capabilities(owner)), Some(owner));
+    fn owners_are_written_as_the_table_says() {
+        let rows = MARKS.lines().filter(|line| !line.starts_with('#'));
+        for row in rows.map(|line| line.split('\t').collect::<Vec<_>>()) {
+            let &[user, group, attribute, capability] = row.as_slice() else { panic!("{row:?}") };
+            let capability = bytes(capability);
+            let Some(owner) = user.parse().ok().zip(group.parse().ok()) else {
+                assert_eq!(
+                    (owner_in_text(attribute.as_bytes()), owner_in_capabilities(&capability)),
+                    (None, None)
+                );
+                continue;
+            };
+            assert_eq!(
+                (text(owner), in_capabilities(owner).to_vec()),
+                (attribute.to_owned(), capability.clone())
+            );
+            assert_eq!(owner_in_text(attribute.as_bytes()), Some(owner));
+            assert_eq!(owner_in_capabilities(&capability), Some(owner));
         }
-        assert_eq!(owner_in_capabilities(&[0; CAPABILITY_BYTES]), None);
-        assert_eq!(owner_in_capabilities(&REVISION), None);
     }
 }
