@@ -13,6 +13,7 @@ use std::iter;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, getpid, kill_process};
 
@@ -89,10 +90,15 @@ fn watch(program: i32, deaths: &OwnedFd, lifeline: &OwnedFd) -> Option<Ended> {
     }
 }
 
-/// Returns when this process has no children. All that are none of `spared`, which end by themselves, are killed.
+/// Returns when this process has no children, or none that it may kill. All that are none of `spared`, which end by
+/// themselves, are killed.
 pub(crate) fn end_all(mut spared: Vec<i32>) {
     loop {
-        kill_orphans(spared.iter());
+        let beyond = kill_orphans(spared.iter());
+        if !beyond.is_empty() && own_children().iter().all(|pid| beyond.contains(pid)) {
+            // They would be waited for as long as they like.
+            return;
+        }
         // What was killed ends; its own children come here then, and are next.
         let Some(first) = sys::await_any() else { return };
         for ended in iter::once(first).chain(iter::from_fn(sys::reap_any)) {
@@ -102,14 +108,30 @@ pub(crate) fn end_all(mut spared: Vec<i32>) {
 }
 
 /// Kills the children of this process that are none of `spared`. What is below them comes here when they end. Only a child
-/// keeps its number until it is reaped here: that of anything further down may be another process's by now.
-pub(crate) fn kill_orphans<'a>(spared: impl Iterator<Item = &'a i32> + Clone) {
-    for pid in children(getpid().as_raw_nonzero().get()) {
-        if let Some(child) = Pid::from_raw(pid).filter(|_| !spared.clone().any(|known| *known == pid)) {
-            // Gone already, perhaps.
-            let _ = kill_process(child, Signal::KILL);
-        }
-    }
+/// keeps its number until it is reaped here: that of anything further down may be another process's by now. Gives those that
+/// cannot be killed.
+pub(crate) fn kill_orphans<'a>(spared: impl Iterator<Item = &'a i32> + Clone) -> Vec<i32> {
+    let orphans = own_children().into_iter().filter(|pid| !spared.clone().any(|known| known == pid));
+    orphans.filter(|pid| !killed(*pid)).collect()
+}
+
+/// Whether a child is dead, or about to be.
+fn killed(pid: i32) -> bool {
+    let Some(child) = Pid::from_raw(pid) else { return true };
+    let kill = || kill_process(child, Signal::KILL);
+    // Root of a container without CAP_KILL kills what is root's; what is another user's, that user kills.
+    kill() != Err(Errno::PERM) || user_of(pid).is_some_and(|user| sys::succeeds_as(user, || kill().is_ok()))
+}
+
+fn own_children() -> Vec<i32> {
+    children(getpid().as_raw_nonzero().get())
+}
+
+/// The real user of a process.
+fn user_of(pid: i32) -> Option<u32> {
+    let status = fs_err::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    ids.split_whitespace().next()?.parse().ok()
 }
 
 /// The children of the first thread of a process: galley's own has no other, and orphans are given to that one. Those of

@@ -279,6 +279,21 @@ pub(crate) fn reap_any() -> Option<Ended> {
     reap(libc::WNOHANG)
 }
 
+/// Does something as another user, in a process of its own: whether it did. The caller has one thread.
+pub(crate) fn succeeds_as(user: u32, act: impl FnOnce() -> bool) -> bool {
+    // SAFETY: as the caller has one thread, the child may do what it likes.
+    match unsafe { fork_into(0) } {
+        Ok(Fork::Child) => exit_now(i32::from(set_uid(user).is_err() || !act())),
+        Ok(Fork::Parent { pid, .. }) => {
+            let mut status = 0;
+            // SAFETY: the pointer is to a live value of the right type.
+            let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+            waited == pid && status == 0
+        }
+        Err(_) => false,
+    }
+}
+
 /// Waits for the end of any child; `None` when there are no children.
 pub(crate) fn await_any() -> Option<Ended> {
     reap(0)

@@ -189,7 +189,7 @@ fn reap(deaths: &OwnedFd, manner: Manner, children: &mut Children) {
                 // A guard that was not killed has told the end, and left nothing behind.
                 continue;
             }
-            guard::kill_orphans(children.keys());
+            let _ = guard::kill_orphans(children.keys());
         }
         let oom_killed = placement.as_ref().is_some_and(Placement::oom_killed);
         // Before the end is known: who waits for it finds nothing left.
@@ -199,7 +199,7 @@ fn reap(deaths: &OwnedFd, manner: Manner, children: &mut Children) {
     }
     if manner == Manner::Chroot {
         // What guards that were killed have left, and what that has left.
-        guard::kill_orphans(children.keys());
+        let _ = guard::kill_orphans(children.keys());
     }
 }
 

@@ -20,6 +20,7 @@ crate::tests![
     privileged_nothing_is_left_when_the_helper_is_gone,
     privileged_nothing_is_left_when_a_guard_is_gone,
     privileged_the_lowest_rung_is_found_by_trial,
+    privileged_what_is_another_users_ends_without_the_right_to_kill,
 ];
 
 /// Set for the copy of this program that has lost the right to mount.
@@ -29,7 +30,19 @@ const POD: &str = "GALLEY_TEST_POD";
 const RIGHTS: &str = "-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+net_bind_service,+net_raw,\
                       +sys_chroot,+mknod,+audit_write,+setfcap";
 
+/// Set for the copy of this program that has lost the right to kill what is another user's.
+const WEAK: &str = "GALLEY_TEST_WEAK";
+
 pub(crate) fn enter() -> Option<ExitCode> {
+    if std::env::var_os(WEAK).is_some() {
+        let kitchen = Kitchen::new();
+        let spawner = Spawner::start_chroot().unwrap();
+        let mut spec = spec(&kitchen, "sleep 7234567 & echo left");
+        spec.user = User { uid: 7, gid: 8, groups: Vec::new() };
+        assert_eq!(output(&spawner, &spec), "left\n");
+        assert_eq!(processes_with("7234567"), 0);
+        return Some(ExitCode::SUCCESS);
+    }
     std::env::var_os(POD)?;
     let folder = tempfile::tempdir().unwrap();
     let trial = trial(folder.path()).unwrap();
@@ -169,4 +182,15 @@ fn privileged_the_lowest_rung_is_found_by_trial() {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().next_back(), Some("works"));
+}
+
+fn privileged_what_is_another_users_ends_without_the_right_to_kill() {
+    if in_user_namespace() {
+        return;
+    }
+    let mut command = Command::new("timeout");
+    command.args(["--signal=KILL", "60", "setpriv", "--bounding-set=-kill", "--inh-caps=-kill"]);
+    command.arg(std::env::current_exe().unwrap()).env(WEAK, "1").current_dir(Path::new("/"));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

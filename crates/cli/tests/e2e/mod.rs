@@ -133,10 +133,12 @@ fn program() -> OsString {
     std::env::var_os("GALLEY_UNDER_TEST").unwrap_or_else(|| env!("CARGO_BIN_EXE_galley").into())
 }
 
-/// Whether this is the rung of one id (e2e/rungs.sh), where the kernel knows every process of a sandbox as its root, and
-/// by one filter more.
+/// Whether this is the rung of one id, where the kernel knows every process of a sandbox as its root, and by one filter
+/// more: asked for, or because this user has no ranges (e2e/rungs.sh).
 pub(crate) fn one_id() -> bool {
-    std::env::var_os("GALLEY_RUNG").is_some_and(|rung| rung == "single" || rung == "single-id")
+    let asked = std::env::var_os("GALLEY_RUNG").is_some_and(|rung| rung == "single-id");
+    let alone = || galley_sandbox::userns::IdMaps::best().is_ok_and(|maps| maps.is_alone());
+    !rustix::process::geteuid().is_root() && (asked || alone())
 }
 
 /// Whether this is the rung of root that may neither mount nor make namespaces.
