@@ -176,6 +176,7 @@ const UPDATE: [Flag; 4] = [
     value("kernel-memory", NO_LIMITS),
 ];
 const INSPECT: [Flag; 1] = [switch("size", "sizes of containers are not counted").short('s')];
+const CP: [Flag; 1] = [switch("archive", "owners are not copied").short('a')];
 const STOP: [Flag; 1] = [value("signal", "`stop` sends the image's STOPSIGNAL").short('s')];
 const RM: [Flag; 1] = [switch("link", NO_NETWORKS).short('l')];
 const RMI: [Flag; 2] = [value("platform", NO_PART), switch("no-prune", LEGACY)];
@@ -230,6 +231,7 @@ fn flags(command: &str) -> &'static [Flag] {
         "images" | "image ls" => &IMAGES,
         "ps" | "container ls" => &PS,
         "logs" => &LOGS,
+        "cp" => &CP,
         "exec" => &EXEC,
         "start" => &START,
         "update" => &UPDATE,
@@ -252,7 +254,7 @@ const LATER: &str = "it comes later";
 const ONE_BUILDER: &str = "there is one builder, this program";
 
 /// Commands of docker that are not there, with the reason and what to do instead.
-const COMMANDS: [(&str, &str, &str); 33] = [
+const COMMANDS: [(&str, &str, &str); 32] = [
     (
         "search",
         "the OCI distribution specification has no search, only Docker Hub's own interface",
@@ -260,7 +262,6 @@ const COMMANDS: [(&str, &str, &str); 33] = [
     ),
     ("compose", "there is no compose", "start the containers with `run -d`"),
     ("commit", LATER, "write a Dockerfile"),
-    ("cp", LATER, "`export CONTAINER | tar x PATH` takes files out"),
     ("events", "there is no daemon that could tell", ""),
     ("network", "containers have a network of their own each", ""),
     ("system events", "there is no daemon that could tell", ""),
@@ -297,7 +298,7 @@ const COMMANDS: [(&str, &str, &str); 33] = [
 ];
 
 /// Of these commands, those that docker has below `container` too.
-const OF_CONTAINERS: [&str; 2] = ["commit", "cp"];
+const OF_CONTAINERS: [&str; 1] = ["commit"];
 
 /// A refused command by its whole name, with the reason and the advice.
 fn refused_command(path: &str) -> Option<(&'static str, &'static str)> {

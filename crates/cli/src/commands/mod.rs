@@ -7,6 +7,7 @@ pub(crate) mod changes;
 pub(crate) mod check;
 pub(crate) mod completion;
 pub(crate) mod context;
+pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod doctor;
 pub(crate) mod exec;
@@ -71,6 +72,7 @@ pub(crate) enum Commands {
     Kill(kill::KillArgs),
     Wait(kill::WaitArgs),
     Attach(attach::AttachArgs),
+    Cp(cp::CpArgs),
     Diff(changes::DiffArgs),
     Pause(pause::PauseArgs),
     Unpause(pause::UnpauseArgs),
@@ -164,6 +166,7 @@ pub(crate) enum Container {
     Kill(kill::KillArgs),
     Wait(kill::WaitArgs),
     Attach(attach::AttachArgs),
+    Cp(cp::CpArgs),
     Diff(changes::DiffArgs),
     Pause(pause::PauseArgs),
     Unpause(pause::UnpauseArgs),
@@ -235,6 +238,7 @@ pub(crate) fn execute(command: Commands, context: &Context) -> Outcome {
         Commands::Kill(arguments) => kill::execute(&arguments, context),
         Commands::Wait(arguments) => kill::wait(&arguments, context),
         Commands::Attach(arguments) => attach::execute(&arguments, context),
+        Commands::Cp(arguments) => cp::execute(&arguments, context),
         Commands::Diff(arguments) => changes::execute(&arguments, context),
         Commands::Pause(arguments) => pause::execute(&arguments, context),
         Commands::Unpause(arguments) => pause::unpause(&arguments, context),
@@ -307,6 +311,7 @@ fn execute_container(command: Container, context: &Context) -> Outcome {
         Container::Kill(arguments) => kill::execute(&arguments, context),
         Container::Wait(arguments) => kill::wait(&arguments, context),
         Container::Attach(arguments) => attach::execute(&arguments, context),
+        Container::Cp(arguments) => cp::execute(&arguments, context),
         Container::Diff(arguments) => changes::execute(&arguments, context),
         Container::Pause(arguments) => pause::execute(&arguments, context),
         Container::Unpause(arguments) => pause::unpause(&arguments, context),

@@ -258,3 +258,39 @@ fn what_was_changed_is_listed() {
     let expected = "C /data\nD /data/gone\nA /data/new\nC /data/old\nA /dir\n";
     assert_eq!(kitchen.galley(&["diff", "web"]), expected);
 }
+
+#[test]
+fn files_are_copied_out_and_in() {
+    let Some(kitchen) = kitchen() else { return };
+    let out = tempfile::tempdir().unwrap();
+    let at = |path: &str| out.path().join(path);
+    let arguments = |from: &str, to: &std::path::Path| said(&kitchen, &["cp", from, to.to_str().unwrap()]);
+    // The way to take what a build made: a container that never ran.
+    kitchen.galley(&["create", "--name", "web", "-v", "vol:/vol", "app", "sleep", "1000"]);
+    assert_eq!(arguments("web:/data", &at("new")), (Some(0), String::new()));
+    assert_eq!(fs_err::read_to_string(at("new/old")).unwrap(), "old\n");
+    assert_eq!(arguments("web:/data", &at("new")), (Some(0), String::new()));
+    assert_eq!(fs_err::read_to_string(at("new/data/old")).unwrap(), "old\n");
+    assert_eq!(arguments("web:/data/.", &at("new")).0, Some(0));
+    assert_eq!(arguments("web:/data/old", &at("file")).0, Some(0));
+    assert_eq!(fs_err::read_to_string(at("file")).unwrap(), "old\n");
+    refused(&kitchen, &["cp", "web:/nothing", "."], "has no /nothing");
+    refused(&kitchen, &["cp", "web:/vol/x", "."], "volume vol");
+    refused(&kitchen, &["cp", at("file").to_str().unwrap(), "web:/tmp"], "does not run");
+
+    kitchen.galley(&["start", "web"]);
+    fs_err::write(at("new/own"), "mine\n").unwrap();
+    let folder = at("new");
+    kitchen.galley(&["cp", folder.to_str().unwrap(), "web:/made"]);
+    kitchen.galley(&["cp", at("file").to_str().unwrap(), "web:/data"]);
+    kitchen.galley(&["cp", at("file").to_str().unwrap(), "web:/vol/inside"]);
+    let look = "cat /made/own /made/data/old /data/file /vol/inside; stat -c %u:%g /made/own";
+    assert_eq!(kitchen.galley(&["exec", "web", "sh", "-c", look]), "mine\nold\nold\nold\n0:0\n");
+    // A link inside leads nowhere out.
+    kitchen.galley(&["exec", "web", "ln", "-s", "/../../../../../tmp", "/way"]);
+    kitchen.galley(&["cp", at("file").to_str().unwrap(), "web:/way/out"]);
+    assert_eq!(kitchen.galley(&["exec", "web", "cat", "/tmp/out"]), "old\n");
+    kitchen.galley(&["exec", "web", "sh", "-c", "echo now > /data/old"]);
+    assert_eq!(arguments("web:/data/old", &at("file")).0, Some(0));
+    assert_eq!(fs_err::read_to_string(at("file")).unwrap(), "now\n");
+}

@@ -37,6 +37,8 @@ pub(super) enum Ask {
     Exec(ExecRequest),
     /// What the program writes, and how to type to it.
     Attach,
+    /// Its root directory, open.
+    Root,
     /// All processes are to stop.
     Pause,
     /// They are to go on.
@@ -178,6 +180,7 @@ fn serve(connection: &OwnedFd, config: &ContainerConfig, watch: &Watch) {
     let done = match request {
         Ask::Exec(request) => return exec::serve(connection, &request, files, config, watch),
         Ask::Attach => return attach::serve(connection, watch),
+        Ask::Root => return exec::serve_root(connection, watch),
         Ask::Pause => watch.pause(config),
         Ask::Unpause => watch.unpause(),
         Ask::Change { limits, restart } => watch.change(limits.as_deref(), restart),

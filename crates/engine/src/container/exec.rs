@@ -98,6 +98,15 @@ pub(super) fn serve(
     }
 }
 
+/// Hands the root directory over.
+pub(super) fn serve_root(connection: &OwnedFd, watch: &Watch) {
+    let idle = || Error::new(ErrorKind::Usage, "the container does not run just now");
+    match watch.inside().ok_or_else(idle).and_then(|inside| root_of(&inside)) {
+        Ok(root) => ask::answer(connection, &Answer::Done, &[root.as_fd()]),
+        Err(error) => ask::answer(connection, &Answer::failed(NOT_RUNNING, &error), &[]),
+    }
+}
+
 pub(super) fn said(error: &Error) -> (String, Option<String>) {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
     (format!("{}{cause}", error.message), error.help.first().cloned())

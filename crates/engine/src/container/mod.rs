@@ -16,6 +16,7 @@ mod audience;
 mod changes;
 mod config;
 mod control;
+mod copy;
 mod create;
 mod exec;
 mod export;
@@ -51,6 +52,7 @@ pub use self::{
         PublishedPort,
     },
     control::Request,
+    copy::{copy_in, copy_out},
     create::create,
     exec::{ExecRequest, Execution, exec},
     export::export,
