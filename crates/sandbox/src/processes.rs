@@ -22,6 +22,8 @@ pub struct Process {
     pub uid: u32,
     /// The number of its terminal, zero for none.
     pub terminal: u32,
+    /// It has ended, and only waits to be asked for.
+    pub ended: bool,
     /// Threads.
     pub threads: u64,
     /// Milliseconds of processor time, its own and that of children it waited for.
@@ -114,6 +116,7 @@ fn parse_stat(text: &[u8]) -> Option<Process> {
     let own = count(14).saturating_add(count(15));
     Some(Process {
         parent: u32::try_from(number(4)?).ok()?,
+        ended: matches!(fields.first(), Some(&("Z" | "X"))),
         terminal: u32::try_from(count(7)).unwrap_or_default(),
         own_milliseconds: milliseconds(own),
         cpu_milliseconds: milliseconds(own.saturating_add(count(16)).saturating_add(count(17))),
@@ -136,6 +139,7 @@ mod tests {
             b"42 (a) b (c) S 7 42 42 34816 42 0 0 0 0 0 150 50 20 10 20 0 3 0 12345 1000 25 1 2 3 4 5\n";
         let found = parse_stat(line).unwrap();
         assert_eq!((found.parent, found.terminal, found.threads), (7, 34816, 3));
+        assert!(!found.ended && parse_stat(b"42 (a) Z 7 42").unwrap().ended);
         assert_eq!((found.own_milliseconds, found.cpu_milliseconds), (2000, 2300));
         assert_eq!(found.started, 123);
         assert_eq!(resident(b"Name:\tx\nVmRSS:\t    25 kB\n"), 25 << 10);

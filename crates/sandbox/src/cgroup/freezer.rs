@@ -73,7 +73,9 @@ impl Freezer {
         let file = self.dir.join("cgroup.procs");
         for _ in 0..ROUNDS_MAX {
             let here = members(&self.dir);
-            let mut elsewhere = processes::inside(first).into_iter().filter(|one| !here.contains(&one.pid));
+            // Version 2 does not name those that have ended, whose parents cannot ask for them while they are frozen.
+            let mut elsewhere =
+                processes::inside(first).into_iter().filter(|one| !one.ended && !here.contains(&one.pid));
             let Some(one) = elsewhere.next() else { return Ok(()) };
             for pid in std::iter::once(one).chain(elsewhere).map(|one| one.pid) {
                 match write(&file, pid.to_string().as_bytes()) {
