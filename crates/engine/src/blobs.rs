@@ -13,7 +13,7 @@ use galley_oci::{
     Blake3, BlobOptions, Descriptor, Digest, LayerBlob, LayerSink, Time, TimePolicy,
     compress::{Compression, decoder, encoder_version},
     layer::WriteLayerError,
-    media_type, write_layer,
+    media_type,
 };
 use galley_store::{BlobWriter, Export, ExportBlob, Key, Layer, Store};
 
@@ -82,7 +82,9 @@ fn known_diff_id(store: &Store, wanted: &Wanted) -> Result<Option<Digest>, Error
     // The tar of a blob is the same tar.
     for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
         let packing = Packing { compression, level: None };
-        if let Some(export) = store.export(&export_key(wanted, packing)).map_err(store_error)? {
+        if let Some(export) =
+            store.export(&export_key(&wanted.layer, wanted.times, packing)).map_err(store_error)?
+        {
             return Ok(Some(export.diff_id));
         }
     }
@@ -92,14 +94,24 @@ fn known_diff_id(store: &Store, wanted: &Wanted) -> Result<Option<Digest>, Error
 fn diff_id(store: &Store, wanted: &Wanted) -> Result<Digest, Error> {
     let sink = LayerSink::diff_id().map_err(write_error)?;
     let (made, _) = write(store, wanted, sink)?;
-    let export = Export { diff_id: made.diff_id, blob: None };
-    let plain = Packing { compression: Compression::None, level: None };
-    store.put_export(&export_key(wanted, plain), &export).map_err(store_error)?;
+    remember(store, &wanted.layer, wanted.times, made.diff_id)?;
     Ok(made.diff_id)
 }
 
+/// Remembers the diffID of a layer whose archive has these times.
+pub(crate) fn remember(
+    store: &Store,
+    layer: &Layer,
+    times: TimePolicy,
+    diff_id: Digest,
+) -> Result<(), Error> {
+    let plain = Packing { compression: Compression::None, level: None };
+    let export = Export { diff_id, blob: None };
+    store.put_export(&export_key(layer, times, plain), &export).map_err(store_error)
+}
+
 fn pack(store: &Store, wanted: &Wanted, packing: Packing, workers: usize) -> Result<PackedLayer, Error> {
-    let key = export_key(wanted, packing);
+    let key = export_key(&wanted.layer, wanted.times, packing);
     if let Some(known) = known(store, &key)? {
         return Ok(known);
     }
@@ -189,14 +201,18 @@ fn write<W: Write + Send + 'static>(
         Error::new(ErrorKind::Store, format!("cannot write a layer as an archive: {error}")).because(error)
     };
     let owning = if wanted.own { store.begin_owning(&wanted.layer).map_err(store_error)? } else { None };
-    if let Some(mut owning) = owning {
-        write_layer(&tree, wanted.times, &mut owning, &mut sink).map_err(failed)?;
-        store.finish_owning(&wanted.layer, owning).map_err(store_error)?;
-    } else {
+    let Some(mut owning) = owning else {
         let mut contents = store.contents(&wanted.layer).map_err(store_error)?;
-        write_layer(&tree, wanted.times, &mut contents, &mut sink).map_err(failed)?;
-    }
-    sink.finish().map_err(write_error)
+        sink.write_layer(&tree, wanted.times, &mut contents).map_err(failed)?;
+        let (made, out) = sink.finish().map_err(write_error)?;
+        made.check(&tree).map_err(failed)?;
+        return Ok((made, out));
+    };
+    sink.write_layer(&tree, wanted.times, &mut owning).map_err(failed)?;
+    let (made, out) = sink.finish().map_err(write_error)?;
+    made.check(&tree).map_err(failed)?;
+    store.finish_owning(&wanted.layer, owning).map_err(store_error)?;
+    Ok((made, out))
 }
 
 fn write_error(error: io::Error) -> Error {
@@ -204,10 +220,10 @@ fn write_error(error: io::Error) -> Error {
 }
 
 /// All that the bytes of an archive follow from.
-fn export_key(wanted: &Wanted, packing: Packing) -> Key {
+fn export_key(layer: &Layer, times: TimePolicy, packing: Packing) -> Key {
     let mut hash = Blake3::of("galley.export.v1");
-    hash.digest(wanted.layer.integrity());
-    let (policy, time) = match wanted.times {
+    hash.digest(layer.integrity());
+    let (policy, time) = match times {
         TimePolicy::Keep => (0, None),
         TimePolicy::Set(time) => (1, Some(time)),
         TimePolicy::Clamp(time) => (2, Some(time)),

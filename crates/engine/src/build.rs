@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use galley_oci::{Digest, Kind, Time};
+use galley_oci::{Digest, Kind, Time, TimePolicy};
 use galley_store::{KeyLock, Layer, Record, Store};
 
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     clock::now,
     contexts::Contexts,
     events::{StepInfo, StepKind},
-    plan::{Operation, Plan, Source, Step, StepId},
+    plan::{Operation, Plan, Source, Step, StepId, Target},
     ports::{Ports, RecordSource, Remotes, Runner, Secrets},
     remote::{Address, Remote},
     schedule::{self, Done},
@@ -63,6 +63,9 @@ pub struct BuildRequest<'a> {
     pub jobs: usize,
     /// What is built, whatever it looks like now: the last build of the same tells why steps are executed.
     pub subject: Option<Digest>,
+    /// The images will be kept in the store, and this becomes of their times: what is new may be made ready for that while it
+    /// is read.
+    pub kept: Option<TimePolicy>,
 }
 
 /// How a step's result came about.
@@ -209,7 +212,9 @@ pub(crate) struct Builder<'a> {
     /// The time of new directories that have none of their own, when the build says so.
     pub(crate) epoch: Option<Time>,
     mode: Mode,
-    past: Past<'a>,
+    pub(crate) past: Past<'a>,
+    kept: Option<TimePolicy>,
+    plan: &'a Plan,
     /// By step.
     ahead: Vec<Ahead>,
     /// By step, whether something runs after it.
@@ -246,6 +251,8 @@ impl<'a> Builder<'a> {
             epoch: request.plan.epoch.map(Time::from_seconds),
             mode: request.mode,
             past: Past::new(ports.store, request.plan, request.subject),
+            kept: request.kept,
+            plan: request.plan,
             ahead: Vec::new(),
             followed: Vec::new(),
             made: Mutex::default(),
@@ -317,6 +324,13 @@ impl<'a> Builder<'a> {
         let snapshot = Snapshot::empty().with(found.layer.clone())?;
         let layer = Some(found.layer.into());
         Ok(Outcome { snapshot, layer, key: Some(found.key), created: found.created, way })
+    }
+
+    /// What becomes of the times in the archive of the layer that `step` makes, when that is wanted of an image that will be
+    /// kept.
+    pub(crate) fn kept(&self, step: &Step) -> Option<TimePolicy> {
+        let in_image = |target: &Target| target.history.iter().any(|item| item.step == Some(step.id));
+        self.kept.filter(|_| self.mode == Mode::Execute && self.plan.targets.iter().any(in_image))
     }
 
     /// Whether a process will run on what this step leaves.

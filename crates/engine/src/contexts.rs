@@ -2,9 +2,10 @@
 
 use std::{
     cell::RefCell,
+    collections::HashMap,
     ffi::OsStr,
     os::unix::ffi::OsStrExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -28,6 +29,9 @@ use crate::{
         select::{self, Selected},
     },
 };
+
+/// Less that is new in a context is read by itself: to read it twice costs nothing.
+const NEW_BYTES_MIN: u64 = 8 << 20;
 
 /// Contexts that were read, and those that were not yet.
 #[derive(Debug)]
@@ -69,6 +73,25 @@ impl<'a> Contexts<'a> {
         let context = Arc::new(Context::read(source, needed, store, events)?);
         *slot = Some(Arc::clone(&context));
         Ok(context)
+    }
+
+    /// Reads the context `id`, unless that was done: when it has much that is new, with `read`, which may find digests by
+    /// their index in the tree that it is given. What it finds besides comes back.
+    pub(crate) fn read_with<T>(
+        &self,
+        id: ContextId,
+        store: &Store,
+        events: &Events,
+        read: impl FnOnce(&Context) -> Option<(T, HashMap<usize, [u8; 32]>)>,
+    ) -> Option<T> {
+        let (source, needed) = (self.sources.get(id.0)?, self.needed.get(id.0)?);
+        let mut slot = self.read.get(id.0)?.lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.is_some() || source.kept.is_some() {
+            return None;
+        }
+        let (context, found) = Context::read_with(source, needed, store, events, read)?;
+        *slot = Some(Arc::new(context));
+        found
     }
 }
 
@@ -200,10 +223,45 @@ impl Context {
         Ok(Self { files, root: walked.root, ignore })
     }
 
+    /// What cannot be done like this, errors too, is left to [`read`](Self::read), which has the words for it.
+    fn read_with<T>(
+        source: &ContextSource,
+        needed: &Needed,
+        store: &Store,
+        events: &Events,
+        read: impl FnOnce(&Self) -> Option<(T, HashMap<usize, [u8; 32]>)>,
+    ) -> Option<(Self, Option<T>)> {
+        let ignore = source.ignore.as_ref().map(|(name, text)| IgnoreFile::parse(name, text));
+        let ignore = ignore.transpose().ok()?;
+        let none = Ignore::default();
+        let ignored = ignore.as_ref().map_or(&none, |file| &file.rules);
+        let started = Instant::now();
+        let mut survey = store.survey_context(&source.path, &Filter::new(ignored, needed)).ok()?;
+        let tree = survey.tree();
+        if needed.may_lead_elsewhere(&tree) {
+            return None;
+        }
+        let root = survey.root().to_owned();
+        let unread = Self { files: Files::of_directory(&root, tree), root, ignore };
+        let found = if survey.new_bytes() >= NEW_BYTES_MIN { read(&unread) } else { None };
+        let (found, digests) = found.map_or((None, HashMap::new()), |(found, read)| (Some(found), read));
+        let Self { ignore, .. } = unread;
+        let walked = survey.read(store, &digests).ok()?;
+        tell(source, &walked.tree, started.elapsed(), events);
+        let files = Files::of_directory(&walked.root, Arc::new(walked.tree));
+        Some((Self { files, root: walked.root, ignore }, found))
+    }
+
     /// A context that galley put there itself: it is known already, and nothing of it is ignored.
     fn held(source: &ContextSource, files: Files, events: &Events) -> Self {
         files.stack().layers().iter().for_each(|tree| tell(source, tree, Duration::ZERO, events));
         Self { files, root: source.path.clone(), ignore: None }
+    }
+
+    /// Where in the tree the file is that is at `path` on this machine.
+    pub(crate) fn place(&self, path: &Path) -> Option<usize> {
+        let path = path.strip_prefix(&self.root).ok()?;
+        self.files.stack().get(path.as_os_str().as_bytes()).map(|found| found.index)
     }
 
     /// What a source of COPY means here.

@@ -237,6 +237,12 @@ impl<'a> Past<'a> {
         Why::Changed { parts, before, layer: Some(record.layer.to_string()) }
     }
 
+    /// Whether the last build had `step`, whatever went into its key.
+    pub(crate) fn knows(&self, step: &Step) -> bool {
+        let steps = self.steps.get_or_init(|| self.read()).as_ref();
+        steps.is_some_and(|steps| steps.get(step.id.0).is_some_and(Option::is_some))
+    }
+
     fn read(&self) -> Option<Vec<Option<PastStep>>> {
         let build = self.store.last_build(self.subject.as_ref()?).ok()??;
         let head = self.store.build_head(&build).ok()??;

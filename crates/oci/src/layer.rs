@@ -83,10 +83,20 @@ pub fn write_layer(
     contents: &mut dyn FileContents,
     out: &mut dyn Write,
 ) -> Result<(), WriteLayerError> {
+    write_with(tree, times, &mut Checked { contents }, out)
+}
+
+/// The same, with contents that come into the archive as `bodies` will have it.
+pub(crate) fn write_with<W: Write>(
+    tree: &Tree,
+    times: TimePolicy,
+    bodies: &mut impl Bodies<W>,
+    out: W,
+) -> Result<(), WriteLayerError> {
     let mut layer = LayerWriter { archive: Writer::new(out), times, first_names: HashMap::new() };
     for (index, entry) in tree.entries().iter().enumerate() {
         if !(entry.path.is_empty() && is_plain_root(&entry.meta)) {
-            layer.entry(entry, index, contents)?;
+            layer.entry(entry, index, bodies)?;
         }
         if entry.kind == (Kind::Directory { opaque: true }) {
             layer.archive.opaque(&entry.path)?;
@@ -94,6 +104,18 @@ pub fn write_layer(
     }
     layer.archive.finish()?;
     Ok(())
+}
+
+/// How the contents of files come into an archive.
+pub(crate) trait Bodies<W> {
+    /// Writes a file of `size` bytes, the entry `index`, with its header.
+    fn file(
+        &mut self,
+        archive: &mut Writer<W>,
+        header: &EntryHeader<'_>,
+        entry: (usize, &Entry),
+        size: u64,
+    ) -> Result<(), WriteLayerError>;
 }
 
 fn is_plain_root(meta: &Meta) -> bool {
@@ -112,19 +134,18 @@ impl<'t, W: Write> LayerWriter<'t, W> {
         &mut self,
         entry: &'t Entry,
         index: usize,
-        contents: &mut dyn FileContents,
+        bodies: &mut impl Bodies<W>,
     ) -> Result<(), WriteLayerError> {
         let kind = match &entry.kind {
             Kind::Whiteout => return Ok(self.archive.whiteout(&entry.path)?),
-            Kind::File { size, digest, links } => {
-                match links.and_then(|group| self.first_names.get(&group)) {
-                    Some(&target) => EntryKind::HardLink { target },
-                    None => {
-                        self.first_names.extend(links.map(|group| (group, &*entry.path)));
-                        return self.file(entry, *size, digest, move || contents.open(index));
-                    }
+            Kind::File { size, links, .. } => match links.and_then(|group| self.first_names.get(&group)) {
+                Some(&target) => EntryKind::HardLink { target },
+                None => {
+                    self.first_names.extend(links.map(|group| (group, &*entry.path)));
+                    let header = self.header(entry, EntryKind::File { size: *size });
+                    return bodies.file(&mut self.archive, &header, (index, entry), *size);
                 }
-            }
+            },
             Kind::Directory { .. } => EntryKind::Directory,
             Kind::Symlink { target } => EntryKind::Symlink { target },
             &Kind::CharDevice { major, minor } => EntryKind::CharDevice { major, minor },
@@ -132,30 +153,6 @@ impl<'t, W: Write> LayerWriter<'t, W> {
             Kind::Fifo => EntryKind::Fifo,
         };
         Ok(self.archive.entry(&self.header(entry, kind), None)?)
-    }
-
-    fn file<'c>(
-        &mut self,
-        entry: &Entry,
-        size: u64,
-        digest: &[u8; 32],
-        open: impl FnOnce() -> io::Result<Box<dyn Read + 'c>>,
-    ) -> Result<(), WriteLayerError> {
-        let path = || String::from_utf8_lossy(&entry.path).into_owned();
-        let header = self.header(entry, EntryKind::File { size });
-        // Nothing to read, and nothing that could have changed unnoticed but the length, which is in the tree.
-        let content = if size == 0 {
-            Box::new(io::empty())
-        } else {
-            open().map_err(|source| WriteLayerError::Open { path: path(), source })?
-        };
-        let mut content = Hashing { content, hasher: Blake3::new() };
-        self.archive.entry(&header, Some(&mut content))?;
-        if content.hasher.finish().bytes() == digest {
-            Ok(())
-        } else {
-            Err(WriteLayerError::Changed { path: path() })
-        }
     }
 
     fn header<'e>(&self, entry: &'e Entry, kind: EntryKind<'e>) -> EntryHeader<'e> {
@@ -170,6 +167,46 @@ impl<'t, W: Write> LayerWriter<'t, W> {
             xattrs: xattrs.as_deref(),
         }
     }
+}
+
+/// Contents are checked while they are read.
+struct Checked<'c> {
+    contents: &'c mut dyn FileContents,
+}
+
+impl<W: Write> Bodies<W> for Checked<'_> {
+    fn file(
+        &mut self,
+        archive: &mut Writer<W>,
+        header: &EntryHeader<'_>,
+        (index, entry): (usize, &Entry),
+        size: u64,
+    ) -> Result<(), WriteLayerError> {
+        // Nothing to read, and nothing that could have changed unnoticed but the length, which is in the tree.
+        let content =
+            if size == 0 { Box::new(io::empty()) } else { open(&mut *self.contents, index, entry)? };
+        let mut content = Hashing { content, hasher: Blake3::new() };
+        archive.entry(header, Some(&mut content))?;
+        match &entry.kind {
+            Kind::File { digest, .. } if content.hasher.finish().bytes() != digest => {
+                Err(WriteLayerError::Changed { path: lossy(entry) })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The content of a file.
+pub(crate) fn open<'c>(
+    contents: &'c mut dyn FileContents,
+    index: usize,
+    entry: &Entry,
+) -> Result<Box<dyn Read + 'c>, WriteLayerError> {
+    contents.open(index).map_err(|source| WriteLayerError::Open { path: lossy(entry), source })
+}
+
+pub(crate) fn lossy(entry: &Entry) -> String {
+    String::from_utf8_lossy(&entry.path).into_owned()
 }
 
 /// Hashes what is read.

@@ -7,6 +7,7 @@ mod tests;
 use std::{
     collections::HashMap,
     ffi::CStr,
+    fmt,
     num::NonZeroU32,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
@@ -22,6 +23,7 @@ use crate::{
     error::At,
     files::{
         ahead::Judge,
+        cursor::Cursor,
         hash::{Hashed, Hasher, Job, hashing},
         walk::{Found, Visit, Visitor, walk_ahead},
         xattrs,
@@ -90,21 +92,18 @@ impl Store {
     /// its device, inode, size, mtime or ctime is not as it was when it was read last, or is so young that a later
     /// change could look the same. Sockets are left out, and so is the store itself.
     pub fn walk_context(&self, dir: &Path, filter: &dyn ContextFilter) -> Result<ContextTree, StoreError> {
-        let root = fs::canonicalize(dir).at("find", dir)?;
-        let index_path = self.index_path(&root);
-        let index = Index::read(&index_path)?;
-        let started = Moment::now();
-        let part = Part { filter: filter.twin(), store: self.path_below(&root) };
-        let ((entries, found, mut fresh, same), hashed) = hashing(|hasher| {
-            let mut context = Context::new(hasher, &part, &index);
-            walk_ahead(&root, &part, &mut context)?;
-            Ok((context.entries, context.found, context.fresh, context.same))
-        })?;
-        let tree = finish(entries, &mut fresh, same, hashed);
-        if Index::needs(&fresh, started) {
-            self.write_whole(&index_path, &index.updated(&found, fresh, started))?;
-        }
-        Ok(ContextTree { tree, root })
+        let looking = Looking::begin(self, dir)?;
+        let part = Part { filter: filter.twin(), store: self.path_below(&looking.root) };
+        let (survey, hashed) = hashing(|hasher| looking.walk(&part, Some(hasher)))?;
+        survey.finish(self, hashed)
+    }
+
+    /// The same without reading what would have to be read: whoever has to read it for something else too can tell what was
+    /// found.
+    pub fn survey_context(&self, dir: &Path, filter: &dyn ContextFilter) -> Result<Survey, StoreError> {
+        let looking = Looking::begin(self, dir)?;
+        let part = Part { filter: filter.twin(), store: self.path_below(&looking.root) };
+        looking.walk(&part, None)
     }
 
     fn index_path(&self, root: &Path) -> PathBuf {
@@ -119,6 +118,116 @@ impl Store {
         let store = fs::canonicalize(self.root()).ok()?;
         Some(store.strip_prefix(root).ok()?.as_os_str().as_bytes().into())
     }
+}
+
+/// What there is before a walk.
+struct Looking {
+    root: PathBuf,
+    index_path: PathBuf,
+    index: Index,
+    started: Moment,
+}
+
+impl Looking {
+    fn begin(store: &Store, dir: &Path) -> Result<Self, StoreError> {
+        let root = fs::canonicalize(dir).at("find", dir)?;
+        let index_path = store.index_path(&root);
+        let index = Index::read(&index_path)?;
+        Ok(Self { root, index_path, index, started: Moment::now() })
+    }
+
+    fn walk(self, part: &Part<'_>, hasher: Option<&mut Hasher<'_, '_>>) -> Result<Survey, StoreError> {
+        let mut context = Context::new(hasher, part, &self.index);
+        walk_ahead(&self.root, part, &mut context)?;
+        let Context { entries, found, fresh, same, .. } = context;
+        Ok(Survey { looking: self, entries, tree: None, found, fresh, same })
+    }
+}
+
+/// A context as it was found, before its new files are read.
+pub struct Survey {
+    looking: Looking,
+    /// None once they are in `tree`.
+    entries: Vec<Entry>,
+    tree: Option<Arc<Tree>>,
+    /// Which rows of the index were found as they are.
+    found: Vec<bool>,
+    /// The rows of the files that have to be read, each with its entry's index.
+    fresh: Vec<(usize, Row)>,
+    /// Later names of a file, with the index of the first.
+    same: Vec<(usize, usize)>,
+}
+
+impl fmt::Debug for Survey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Survey({} files to read)", self.fresh.len())
+    }
+}
+
+impl Survey {
+    /// How many bytes have to be read.
+    #[must_use]
+    pub fn new_bytes(&self) -> u64 {
+        self.fresh.iter().map(|(_, row)| row.size).sum()
+    }
+
+    /// The directory, links resolved.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.looking.root
+    }
+
+    /// What the context looks like, with zeros for the digests of what has to be read, and without the extended attributes
+    /// of that.
+    pub fn tree(&mut self) -> Arc<Tree> {
+        let entries = &mut self.entries;
+        let tree = || Arc::new(Tree::from_entries(std::mem::take(entries)));
+        Arc::clone(self.tree.get_or_insert_with(tree))
+    }
+
+    /// The whole of it: what is not among `read` is read now. Those are digests by the index in [`tree`](Self::tree), of
+    /// files that had as many bytes as that says and no extended attributes.
+    pub fn read(mut self, store: &Store, read: &HashMap<usize, [u8; 32]>) -> Result<ContextTree, StoreError> {
+        let tree = self.tree();
+        let left = self.fresh.iter().enumerate().filter(|(_, (index, _))| !read.contains_key(index));
+        let left: Vec<_> =
+            left.map(|(number, (index, row))| (number, &tree.entries()[*index], row)).collect();
+        let mut hashed = if left.is_empty() { Vec::new() } else { hash(&self.looking.root, &left)? };
+        drop(left);
+        drop(tree);
+        for (number, (index, row)) in self.fresh.iter().enumerate() {
+            if let Some(&digest) = read.get(index) {
+                hashed.push(Hashed { index: number, digest, size: row.size, xattrs: Xattrs::default() });
+            }
+        }
+        self.finish(store, hashed)
+    }
+
+    fn finish(self, store: &Store, hashed: Vec<Hashed>) -> Result<ContextTree, StoreError> {
+        let Self { looking, entries, tree, found, mut fresh, same } = self;
+        let entries = tree.map_or(entries, |tree| Arc::unwrap_or_clone(tree).into_entries());
+        let Looking { root, index_path, index, started } = looking;
+        let tree = finish(entries, &mut fresh, same, hashed);
+        if Index::needs(&fresh, started) {
+            store.write_whole(&index_path, &index.updated(&found, fresh, started))?;
+        }
+        Ok(ContextTree { tree, root })
+    }
+}
+
+/// Reads the files of a context: each with the number that comes back with its digest.
+fn hash(root: &Path, files: &[(usize, &Entry, &Row)]) -> Result<Vec<Hashed>, StoreError> {
+    let mut cursor = Cursor::open(root)?;
+    let ((), hashed) = hashing(|hasher| {
+        files.iter().try_for_each(|&(index, entry, row)| {
+            let path = cursor.host_path(&entry.path);
+            let (parent, name) = cursor.parent_handle(&entry.path)?;
+            let (parent, name) = (Arc::clone(parent), name.into_boxed_c_str());
+            hasher.add(Job { index, parent, name, path, size: row.size });
+            Ok(())
+        })
+    })?;
+    Ok(hashed)
 }
 
 /// What of the directory counts.
@@ -146,7 +255,8 @@ impl Judge for Part<'_> {
 }
 
 struct Context<'a, 'scope, 'env> {
-    hasher: &'a mut Hasher<'scope, 'env>,
+    /// Reads at once; none when that is left for later.
+    hasher: Option<&'a mut Hasher<'scope, 'env>>,
     part: &'a Part<'a>,
     index: &'a Index,
     entries: Vec<Entry>,
@@ -164,7 +274,7 @@ struct Context<'a, 'scope, 'env> {
 }
 
 impl<'a, 'scope, 'env> Context<'a, 'scope, 'env> {
-    fn new(hasher: &'a mut Hasher<'scope, 'env>, part: &'a Part<'a>, index: &'a Index) -> Self {
+    fn new(hasher: Option<&'a mut Hasher<'scope, 'env>>, part: &'a Part<'a>, index: &'a Index) -> Self {
         Self {
             hasher,
             part,
@@ -212,15 +322,16 @@ impl<'a, 'scope, 'env> Context<'a, 'scope, 'env> {
             *mark = true;
             return;
         }
-        let job = Job {
-            index: self.fresh.len(),
-            parent: Arc::clone(parent),
-            name: name.into(),
-            path: found.host_path(),
-            size: stat.stx_size,
-        };
+        if let Some(hasher) = &mut self.hasher {
+            hasher.add(Job {
+                index: self.fresh.len(),
+                parent: Arc::clone(parent),
+                name: name.into(),
+                path: found.host_path(),
+                size: stat.stx_size,
+            });
+        }
         self.fresh.push((index, row));
-        self.hasher.add(job);
     }
 }
 

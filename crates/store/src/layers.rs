@@ -296,6 +296,11 @@ impl Store {
         if packed { self.commit(tree, Bytes::Packed(temp)) } else { self.commit_dir(temp, tree) }
     }
 
+    /// Makes the packed layer in `temp` the layer `tree`.
+    pub(crate) fn commit_packed(&self, tree: Tree, temp: TempDir) -> Result<Layer, StoreError> {
+        self.commit(tree, Bytes::Packed(temp))
+    }
+
     /// The layer `id`, when its tree is in the store; its bytes may be elsewhere, see [`has_bytes`](Self::has_bytes).
     pub fn layer(&self, id: &Digest) -> Result<Option<Layer>, StoreError> {
         if let Some(layer) = self.cached_layer(id) {

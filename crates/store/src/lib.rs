@@ -52,6 +52,7 @@ mod store;
 mod tags;
 mod temp;
 mod worn;
+mod write_back;
 
 pub use blobs::{BlobWriter, SMALL_BLOB_BYTES_MAX};
 pub use builds::{BUILDS_MAX, BuildEntry};
@@ -62,7 +63,7 @@ pub use collect::{
 };
 pub use containers::ContainerDir;
 pub use content::Content;
-pub use context::{ContextFilter, ContextTree, Decision, KeepAll};
+pub use context::{ContextFilter, ContextTree, Decision, KeepAll, Survey};
 pub use error::{StoreError, os_error_number};
 pub use files::owner::give;
 pub use files::{

@@ -55,6 +55,12 @@ impl Origins {
         self.by_path.insert(path.into(), origin);
     }
 
+    /// Where the bytes of `path` are.
+    #[must_use]
+    pub fn get(&self, path: &[u8]) -> Option<&Origin> {
+        self.by_path.get(path)
+    }
+
     /// How many paths have an origin.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -4,15 +4,22 @@ use std::{
     collections::HashSet,
     fs::File,
     io::{self, Read, Write},
+    os::fd::AsFd,
     path::PathBuf,
 };
 
 use galley_oci::{
-    FileContents, Kind,
+    FileContents, Kind, Tree,
     erofs::{self, NewFile, WriteErofsError, Writer},
 };
 
-use crate::{Content, Layer, LayerContents, Store, StoreError, TempDir, error::At, files::copier};
+use crate::{
+    Content, Layer, LayerContents, Origin, Origins, Store, StoreError, TempDir,
+    error::At,
+    files::{copier, open, xattrs},
+    origins::Resolved,
+    write_back::WriteBack,
+};
 
 /// Layers that are smaller than both of these become directories: those few files cost less than a mount.
 const PACKED_ENTRIES_MIN: usize = 64;
@@ -23,26 +30,101 @@ const PACKED_BYTES_MIN: u64 = 8 << 20;
 pub struct Owning {
     temp: TempDir,
     path: PathBuf,
-    contents: LayerContents,
+    contents: Contents,
     writer: Writer<File>,
+    write_back: WriteBack,
     /// What was copied, by the index of the entry; ascending.
     copied: Vec<(usize, erofs::Content)>,
     /// It does not go into one file.
     failed: bool,
 }
 
+#[derive(Debug)]
+enum Contents {
+    /// Of a layer of the store.
+    Layer(LayerContents),
+    /// Of one that is none yet, because nobody has read its files: they are new in a build context.
+    Unread { store: Store, origins: Resolved },
+}
+
+impl Contents {
+    fn open(&mut self, index: usize) -> Result<Content, StoreError> {
+        let (store, origins) = match self {
+            Self::Layer(contents) => return contents.open(index),
+            Self::Unread { store, origins } => (store, origins),
+        };
+        match origins.get(index) {
+            Some(Origin::Path(path)) => {
+                let file = open::plain(path)?;
+                let attributes = xattrs::read(file.as_fd()).at("read the extended attributes of", path)?;
+                // Of a file that has some the tree would say so if anybody had looked.
+                if xattrs::of_context(attributes).is_some() {
+                    return Err(StoreError::FileChanged { path: path.clone() });
+                }
+                Ok(file.into())
+            }
+            Some(Origin::Bytes(bytes)) => open::memory(bytes).map(Content::from),
+            Some(Origin::Layer { layer, index }) => store.open_file(layer, *index),
+            None => open::empty().map(Content::from),
+        }
+    }
+}
+
 impl Store {
+    /// Begins to write the bytes of a layer whose files nobody has read yet; `None` when they had better be a directory.
+    /// Files of `tree` that say nothing of extended attributes must have none: to open another one is an error.
+    pub fn begin_unread(&self, tree: &Tree, origins: Origins) -> Result<Option<Owning>, StoreError> {
+        if !is_worth_it(tree) || !self.mounts_packed() {
+            return Ok(None);
+        }
+        let origins = origins.resolve(self, tree)?;
+        self.begin(Contents::Unread { store: self.clone(), origins }).map(Some)
+    }
+
+    /// Makes what [`begin_unread`](Self::begin_unread) began the layer `tree`, which is the same one with the digests of
+    /// what was read; also says whether the store's layer has just these times. A tree that one file cannot hold comes
+    /// back.
+    pub fn commit_read(&self, tree: Tree, owning: Owning) -> Result<Result<(Layer, bool), Tree>, StoreError> {
+        let Owning { temp, path, writer, copied, failed, .. } = owning;
+        if failed {
+            return Ok(Err(tree));
+        }
+        match writer.finish(&tree, |index| place_of(&copied, index)) {
+            Ok(_) => {}
+            Err(WriteErofsError::Write(source)) => {
+                return Err(StoreError::Io { doing: "write", path, source });
+            }
+            Err(_) => return Ok(Err(tree)),
+        }
+        let integrity = tree.integrity();
+        let layer = self.commit_packed(tree, temp)?;
+        let same = *layer.integrity() == integrity;
+        Ok(Ok((layer, same)))
+    }
+
     /// Begins to give `layer` bytes of its own; `None` when it has them, or when they had better be a directory, which
     /// [`own_bytes`](Self::own_bytes) makes.
     pub fn begin_owning(&self, layer: &Layer) -> Result<Option<Owning>, StoreError> {
-        if layer.owns_bytes() || !is_worth_it(layer)? || !self.mounts_packed() {
+        if layer.owns_bytes() || !is_worth_it(&*layer.tree()?) || !self.mounts_packed() {
             return Ok(None);
         }
-        let (temp, contents) = (self.temp_dir("own")?, self.contents(layer)?);
+        self.begin(Contents::Layer(self.contents(layer)?)).map(Some)
+    }
+
+    fn begin(&self, contents: Contents) -> Result<Owning, StoreError> {
+        let temp = self.temp_dir("own")?;
         let path = temp.packed();
         let file = fs_err::File::create_new(&path).at("create", &path)?.into_file();
         let writer = Writer::new(file).at("write", &path)?;
-        Ok(Some(Owning { temp, path, contents, writer, copied: Vec::new(), failed: false }))
+        Ok(Owning {
+            temp,
+            path,
+            contents,
+            writer,
+            write_back: WriteBack::default(),
+            copied: Vec::new(),
+            failed: false,
+        })
     }
 
     /// Makes what was copied the layer's own. Everything must have been read, and found to be what the tree says. When it
@@ -52,11 +134,7 @@ impl Store {
         if failed {
             return Ok(());
         }
-        let content = |index: usize| {
-            let found = copied.binary_search_by_key(&index, |(index, _)| *index).ok()?;
-            Some(copied[found].1)
-        };
-        match writer.finish(&*layer.tree()?, content) {
+        match writer.finish(&*layer.tree()?, |index| place_of(&copied, index)) {
             Ok(_) => self.attach_packed(layer, &temp),
             Err(WriteErofsError::Write(source)) => Err(StoreError::Io { doing: "write", path, source }),
             // Something in it that the format does not hold.
@@ -72,7 +150,7 @@ impl Store {
         for (index, entry) in layer.tree()?.entries().iter().enumerate() {
             let Kind::File { size: size @ 1.., digest, links } = &entry.kind else { continue };
             if links.is_none_or(|group| linked.insert(group)) {
-                let path = owning.contents.path(index);
+                let path = owning.path_of(index);
                 let mut content = owning.open(index)?;
                 let found = copier::hash(&mut content, &path, *size, &mut buffer)?;
                 if found != (*digest, *size) {
@@ -84,20 +162,34 @@ impl Store {
     }
 }
 
-fn is_worth_it(layer: &Layer) -> Result<bool, StoreError> {
-    let tree = layer.tree()?;
+/// Where the content of the entry `index` was written.
+fn place_of(copied: &[(usize, erofs::Content)], index: usize) -> Option<erofs::Content> {
+    let found = copied.binary_search_by_key(&index, |(index, _)| *index).ok()?;
+    Some(copied[found].1)
+}
+
+fn is_worth_it(tree: &Tree) -> bool {
     let sizes = tree.entries().iter().map(|entry| match entry.kind {
         Kind::File { size, .. } => size,
         _ => 0,
     });
-    Ok(tree.entries().len() >= PACKED_ENTRIES_MIN || sizes.sum::<u64>() >= PACKED_BYTES_MIN)
+    tree.entries().len() >= PACKED_ENTRIES_MIN || sizes.sum::<u64>() >= PACKED_BYTES_MIN
 }
 
 impl Owning {
+    /// For messages.
+    fn path_of(&self, index: usize) -> PathBuf {
+        match &self.contents {
+            Contents::Layer(contents) => contents.path(index),
+            Contents::Unread { .. } => self.path.clone(),
+        }
+    }
+
     /// The content of the file that is entry `index` of the layer's tree, which is copied while it is read. Files must be
     /// read in the order of the tree, each once and to its end; of one with several names the first.
     pub fn open(&mut self, index: usize) -> Result<Copied<'_>, StoreError> {
         let content = self.contents.open(index)?;
+        self.write_back.grown(self.writer.get_ref(), self.writer.written());
         let file = if self.failed { None } else { Some(self.writer.file()) };
         Ok(Copied { content, index, file, copied: &mut self.copied, failed: &mut self.failed })
     }

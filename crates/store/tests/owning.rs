@@ -1,14 +1,15 @@
 //! Layers whose bytes become their own, in one file, while something else reads them.
 
-use std::{io::Write, num::NonZeroU32, path::PathBuf};
+use std::{collections::HashMap, io::Write, num::NonZeroU32, path::PathBuf};
 
 use fs_err as fs;
 use galley_oci::{
-    Entry, FileContents, Kind, TimePolicy, Tree,
+    Entry, FileContents, Kind, LayerBlob, LayerSink, TimePolicy, Tree,
     erofs::{self, Reader},
+    layer::WriteLayerError,
     write_layer,
 };
-use galley_store::{Layer, Lower, Origin, Origins, Store, StoreError};
+use galley_store::{KeepAll, Layer, Lower, Origin, Origins, Owning, Store, StoreError, Survey};
 
 use crate::support::{Fixture, directory, file, packing};
 
@@ -49,10 +50,7 @@ fn link(entries: &mut Vec<Entry>, number: usize, name: &str, origins: &mut Origi
     entries.push(second);
 }
 
-fn archive(
-    layer: &Layer,
-    contents: &mut dyn FileContents,
-) -> Result<Vec<u8>, galley_oci::layer::WriteLayerError> {
+fn archive(layer: &Layer, contents: &mut dyn FileContents) -> Result<Vec<u8>, WriteLayerError> {
     let mut out = Vec::new();
     write_layer(&layer.tree().unwrap(), TimePolicy::Keep, contents, &mut out)?;
     Ok(out)
@@ -162,6 +160,94 @@ fn a_byte_that_flipped_in_the_store_is_damage_and_nobody_is_said_to_have_changed
     assert!(archived.to_string().contains("copy of 099"), "{archived}");
     let other = copy.other_content("copy of 099".into());
     assert!(matches!(&other, StoreError::Damaged { .. }), "{other:?}");
+}
+
+/// A context of two files that nobody has read, and what is made of them.
+fn unread(fixture: &Fixture) -> (Survey, Tree, Origins) {
+    let dir = fixture.folder("unread");
+    fs::write(dir.join("large"), vec![7; 9 << 20]).unwrap();
+    fs::write(dir.join("small"), b"few").unwrap();
+    let mut survey = fixture.store.survey_context(&dir, &KeepAll).unwrap();
+    assert_eq!(survey.new_bytes(), (9 << 20) + 3);
+    let tree = Tree::clone(&survey.tree());
+    let mut origins = Origins::new();
+    for name in ["large", "small"] {
+        origins.insert(name.as_bytes(), Origin::Path(dir.join(name)));
+    }
+    (survey, tree, origins)
+}
+
+/// Reads everything once; gives the digests by index.
+fn read(tree: &Tree, owning: &mut Owning) -> Result<LayerBlob, WriteLayerError> {
+    let mut sink = LayerSink::diff_id().unwrap();
+    sink.write_layer(tree, TimePolicy::Keep, owning)?;
+    Ok(sink.finish().unwrap().0)
+}
+
+fn with_digests(tree: Tree, found: &[(usize, [u8; 32])]) -> Tree {
+    let mut entries = tree.into_entries();
+    for (index, read) in found {
+        let Kind::File { digest, .. } = &mut entries[*index].kind else { unreachable!() };
+        *digest = *read;
+    }
+    Tree::from_entries(entries)
+}
+
+fn assert_nothing_is_left(store: &Store) {
+    for folder in fs::read_dir(store.root().join("tmp")).unwrap() {
+        let path = folder.unwrap().path();
+        assert!(!path.is_dir() || fs::read_dir(&path).unwrap().count() == 0, "{}", path.display());
+    }
+}
+
+#[test]
+fn files_that_nobody_has_read_become_a_layer_in_one_pass() {
+    let Some((fixture, store, _)) = fixture() else { return };
+    let (survey, tree, origins) = unread(&fixture);
+    let mut owning = store.begin_unread(&tree, origins).unwrap().unwrap();
+    // What was in a file when it was read counts for everything, whatever it was before.
+    fs::write(fixture.dir.path().join("unread/large"), vec![8; 9 << 20]).unwrap();
+    let made = read(&tree, &mut owning).unwrap();
+    let tree = with_digests(tree, &made.contents);
+    let (layer, same) = store.commit_read(tree, owning).unwrap().unwrap();
+    assert!(same);
+    check(&store, &layer);
+    let found = survey.read(&store, &made.contents.into_iter().collect()).unwrap();
+    assert_eq!(found.tree, *layer.tree().unwrap());
+    let again = fixture.reopened().walk_context(&fixture.dir.path().join("unread"), &KeepAll).unwrap();
+    let kinds = |tree: &Tree| tree.entries().iter().map(|entry| entry.kind.clone()).collect::<Vec<_>>();
+    assert_eq!(kinds(&again.tree), kinds(&found.tree));
+    assert_nothing_is_left(&store);
+}
+
+#[test]
+fn one_pass_that_is_given_up_leaves_nothing() {
+    let Some((fixture, store, _)) = fixture() else { return };
+    let (survey, tree, origins) = unread(&fixture);
+    let layers = fs::read_dir(store.root().join("layers")).unwrap().count();
+    let mut owning = store.begin_unread(&tree, origins).unwrap().unwrap();
+    // It grows between the look and the reading.
+    fs::write(fixture.dir.path().join("unread/small"), b"fewer").unwrap();
+    let error = read(&tree, &mut owning).unwrap_err();
+    assert!(error.to_string().contains("changed while"), "{error}");
+    drop(owning);
+    assert_nothing_is_left(&store);
+    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), layers);
+    let found = survey.read(&store, &HashMap::new()).unwrap();
+    let walked = fixture.reopened().walk_context(&fixture.dir.path().join("unread"), &KeepAll).unwrap();
+    let digest = |tree: &Tree| tree.get(b"small").unwrap().kind.clone();
+    assert_eq!(digest(&found.tree), digest(&walked.tree));
+}
+
+#[test]
+fn a_file_with_attributes_is_not_for_one_pass() {
+    let Some((fixture, store, _)) = fixture() else { return };
+    let (_, tree, origins) = unread(&fixture);
+    let path = fixture.dir.path().join("unread/small");
+    rustix::fs::setxattr(&path, "user.a", b"1", rustix::fs::XattrFlags::empty()).unwrap();
+    let mut owning = store.begin_unread(&tree, origins).unwrap().unwrap();
+    let error = read(&tree, &mut owning).unwrap_err();
+    assert!(matches!(error, WriteLayerError::Open { .. }), "{error:?}");
 }
 
 /// What an engine of tar and packed file side by side relies on.

@@ -2,6 +2,7 @@
 
 mod copy;
 mod elsewhere;
+mod first_read;
 mod image;
 mod keys;
 mod mounts;
@@ -20,7 +21,7 @@ use std::{
 
 use fs_err as fs;
 use galley_oci::{Platform, Reference, Tree};
-use galley_store::{OpenOptions, ScanOptions, Store};
+use galley_store::{MountTrial, OpenOptions, ScanOptions, Store};
 use tempfile::TempDir;
 
 use super::*;
@@ -102,13 +103,22 @@ struct Bench {
     secrets: Secrets,
     ssh: SshAgents,
     no_cache: NoCache,
+    /// As in the request; a store for this packs its layers.
+    kept: Option<TimePolicy>,
 }
 
 impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("context")).unwrap();
-        Self { dir, meeters: 1, secrets: Secrets::new(), ssh: SshAgents::new(), no_cache: NoCache::None }
+        Self {
+            dir,
+            meeters: 1,
+            secrets: Secrets::new(),
+            ssh: SshAgents::new(),
+            no_cache: NoCache::None,
+            kept: None,
+        }
     }
 
     fn context(&self) -> PathBuf {
@@ -121,7 +131,9 @@ impl Bench {
 
     /// The store as a new process would open it.
     fn store(&self) -> Store {
-        Store::open(&self.dir.path().join("store"), OpenOptions::default()).unwrap()
+        let mount_trial = self.kept.map(|_| (|_: &Path| Ok(())) as MountTrial);
+        let options = OpenOptions { mount_trial, ..OpenOptions::default() };
+        Store::open(&self.dir.path().join("store"), options).unwrap()
     }
 
     fn runner(&self, store: &Store) -> FakeRunner {
@@ -161,7 +173,8 @@ impl Bench {
         cancel: &Cancel,
     ) -> Result<Built, Error> {
         let plan = self.plan(text);
-        let request = BuildRequest { plan: &plan, mode, jobs: schedule::DEFAULT_JOBS, subject: None };
+        let request =
+            BuildRequest { plan: &plan, mode, jobs: schedule::DEFAULT_JOBS, subject: None, kept: self.kept };
         let ports = Ports {
             store: &runner.store,
             runner,
@@ -431,7 +444,7 @@ fn only_what_is_meant_is_read() {
     let context = |text: &str| {
         let (sender, events) = crossbeam_channel::unbounded();
         let (plan, runner) = (bench.plan(text), bench.runner(&store));
-        let request = BuildRequest { plan: &plan, mode: Mode::Execute, jobs: 1, subject: None };
+        let request = BuildRequest { plan: &plan, mode: Mode::Execute, jobs: 1, subject: None, kept: None };
         let ports = Ports {
             store: &store,
             runner: &runner,

@@ -8,6 +8,7 @@
 //! * [`draft`]: the destination with the changes made so far.
 //! * [`copy`], [`archive`], [`workdir`], [`run`]: the steps.
 //! * [`mounts`]: what a run step gets mounted; [`attributes`]: directories that are made on disk.
+//! * [`first_read`]: a layer that is made while its files are read for the key.
 //! * [`work`]: a step of a plan with its inputs at hand.
 //! * [`users`]: names to numbers by the image's own `/etc/passwd` and `/etc/group`.
 
@@ -17,6 +18,7 @@ pub(crate) mod copy;
 pub(crate) mod draft;
 pub(crate) mod files;
 pub(crate) mod filter;
+pub(crate) mod first_read;
 pub(crate) mod mounts;
 pub(crate) mod run;
 pub(crate) mod select;

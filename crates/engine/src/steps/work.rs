@@ -1,5 +1,7 @@
 //! One step with its inputs at hand: its key, and how it is executed.
 
+use std::sync::{Mutex, PoisonError};
+
 use galley_oci::Digest;
 use galley_store::{Layer, Origins};
 
@@ -8,6 +10,7 @@ use super::{
     copy::{self, Manner},
     draft::Draft,
     files::{Files, store_error},
+    first_read::FirstRead,
     mounts::{self, MountInput},
     run,
     sources::{Item, Selection, Sources},
@@ -46,6 +49,8 @@ enum What<'a> {
         operation: &'a CopyOp,
         from: Sources,
         input: CopyInput,
+        /// Its layer, when that was made in the pass that found the key.
+        first_read: Mutex<Option<FirstRead>>,
     },
     Workdir {
         operation: &'a WorkdirOp,
@@ -73,9 +78,10 @@ impl<'a> Work<'a> {
                 (cache::run(&id, operation, &digests), What::Run { operation, inputs, digests })
             }
             Operation::Copy(operation) => {
+                let first_read = Mutex::new(FirstRead::new(builder, step, operation, &below));
                 let (from, input) = Sources::new(builder, operation, done)?;
                 let key = cache::copy(&id, operation, &input, &from.fetched_ids());
-                (key, What::Copy { operation, from, input })
+                (key, What::Copy { operation, from, input, first_read })
             }
             Operation::Workdir(operation) => (cache::workdir(&id, operation), What::Workdir { operation }),
         };
@@ -98,7 +104,7 @@ impl<'a> Work<'a> {
         let below = self.below.id();
         match &self.what {
             What::Run { operation, digests, .. } => Parts::of_run(below, operation, digests),
-            What::Copy { operation, from, input } => {
+            What::Copy { operation, from, input, .. } => {
                 let (selections, copied): (&[Digest], _) = match input {
                     CopyInput::Selections(digests) => (digests, None),
                     CopyInput::Snapshot(id) => (&[], Some(*id)),
@@ -120,7 +126,10 @@ impl<'a> Work<'a> {
         builder.fetcher(stop).fetch(self.snapshots().flat_map(Snapshot::held))?;
         match &self.what {
             What::Run { operation, inputs, .. } => run::execute(builder, step, self, operation, inputs, stop),
-            What::Copy { operation, from, .. } => self.copy(builder, step, operation, from),
+            What::Copy { operation, from, first_read, .. } => {
+                let first_read = first_read.lock().unwrap_or_else(PoisonError::into_inner).take();
+                self.copy(builder, step, operation, from, first_read)
+            }
             What::Workdir { operation } => self.workdir(builder, step, operation),
         }
     }
@@ -157,11 +166,13 @@ impl<'a> Work<'a> {
         step: &Step,
         operation: &CopyOp,
         from: &Sources,
+        first_read: Option<FirstRead>,
     ) -> Result<Layer, Error> {
         let below = Files::of_snapshot(&self.below)?;
         let owner = owner(builder, step, &below, operation.chown.as_deref())?;
         let mode = operation.chmod.as_ref().map(|chmod| &chmod.mode);
-        let manner = Manner { destination: &operation.destination, owner, mode, now: now() };
+        let now = first_read.as_ref().map_or_else(now, |first_read| first_read.now);
+        let manner = Manner { destination: &operation.destination, owner, mode, now };
         let mut draft = Draft::new(below.stack());
         // Unpacked archives are there until their files are the layer's own.
         let mut unpacked = Vec::new();
@@ -188,6 +199,12 @@ impl<'a> Work<'a> {
                     unpacked.push(archive);
                     tree = same;
                 }
+            }
+        }
+        if let Some(first_read) = first_read {
+            match first_read.commit(builder.store, tree)? {
+                Ok(layer) => return Ok(layer),
+                Err(same) => tree = same,
             }
         }
         let layer = builder.store.commit_origins(tree, origins).map_err(store_error)?;

@@ -137,17 +137,33 @@ impl<W: Write> Writer<W> {
         header: &EntryHeader<'_>,
         content: Option<&mut dyn Read>,
     ) -> Result<(), WriteArchiveError> {
+        self.header(header)?;
+        match header.kind {
+            EntryKind::File { size } => self.content(header.path, size, content),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a file whose content `fill` puts into the output: as many bytes as the header says.
+    pub(crate) fn filled(
+        &mut self,
+        header: &EntryHeader<'_>,
+        size: u64,
+        fill: impl FnOnce(&mut W) -> Result<(), WriteArchiveError>,
+    ) -> Result<(), WriteArchiveError> {
+        self.header(header)?;
+        fill(&mut self.out)?;
+        self.pad(size)
+    }
+
+    fn header(&mut self, header: &EntryHeader<'_>) -> Result<(), WriteArchiveError> {
         let path = written_path(header);
         let fields = Fields::new(header, &path)?;
         let records = fields.records(header);
         if !records.is_empty() {
             self.extended(&path, &records)?;
         }
-        self.write(&fields.block(header.mode, records.is_empty()))?;
-        match header.kind {
-            EntryKind::File { size } => self.content(header.path, size, content),
-            _ => Ok(()),
-        }
+        self.write(&fields.block(header.mode, records.is_empty()))
     }
 
     /// Writes the marker that hides `path` in lower layers.

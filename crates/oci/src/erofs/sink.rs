@@ -6,6 +6,8 @@ use super::format::{BLOCK, BLOCK_BYTES};
 
 /// How much is written at once.
 const BUFFER_BYTES: usize = 256 << 10;
+/// What is so long goes out as it is.
+const DIRECT_BYTES_MIN: usize = 64 << 10;
 /// Zeros are stepped over in pieces of this size.
 const HOLE_BYTES: usize = 64 << 10;
 
@@ -25,11 +27,23 @@ impl<W: Write + Seek> BlockSink<W> {
         Self { inner, buffer: Vec::with_capacity(BUFFER_BYTES), flushed: 0, sparse: true }
     }
 
+    pub(super) const fn get_ref(&self) -> &W {
+        &self.inner
+    }
+
+    pub(super) const fn flushed(&self) -> u64 {
+        self.flushed
+    }
+
     pub(super) const fn position(&self) -> u64 {
         self.flushed + self.buffer.len() as u64
     }
 
     pub(super) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() >= DIRECT_BYTES_MIN {
+            self.flush()?;
+            return self.put(bytes);
+        }
         while !bytes.is_empty() {
             let taken = bytes.len().min(BUFFER_BYTES - self.buffer.len());
             let (now, later) = bytes.split_at(taken);
@@ -74,18 +88,26 @@ impl<W: Write + Seek> BlockSink<W> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.put(&buffer)?;
+        buffer.clear();
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    /// Writes `bytes` behind all that is in the file; the buffer is empty.
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut written = 0;
-        for (number, piece) in self.buffer.chunks_exact(HOLE_BYTES).enumerate() {
+        for (number, piece) in bytes.chunks_exact(HOLE_BYTES).enumerate() {
             if self.sparse && is_zero(piece) {
                 let start = number * HOLE_BYTES;
-                self.inner.write_all(&self.buffer[written..start])?;
+                self.inner.write_all(&bytes[written..start])?;
                 self.inner.seek_relative(HOLE_BYTES as i64)?;
                 written = start + HOLE_BYTES;
             }
         }
-        self.inner.write_all(&self.buffer[written..])?;
-        self.flushed += self.buffer.len() as u64;
-        self.buffer.clear();
+        self.inner.write_all(&bytes[written..])?;
+        self.flushed += bytes.len() as u64;
         Ok(())
     }
 }

@@ -23,7 +23,7 @@ use galley_engine::{
     shared::{self, Caches},
     ssh::SshAgents,
 };
-use galley_oci::Digest;
+use galley_oci::{Digest, TimePolicy};
 use galley_store::Store;
 
 use super::{
@@ -244,6 +244,7 @@ impl Job<'_> {
         let mode = if self.may_execute { Mode::Execute } else { Mode::LookupOnly };
         let jobs = self.arguments.jobs.map_or(schedule::DEFAULT_JOBS, usize::from);
         let subject = remembered::subject(self.arguments);
+        let kept = self.kept(plan, times);
         let caches = self.caches(plan, registries, events)?;
         let fetcher = Fetcher {
             store: self.store,
@@ -263,7 +264,7 @@ impl Job<'_> {
                 records: &caches,
                 remotes,
             };
-            let request = BuildRequest { plan, mode, jobs, subject: Some(subject) };
+            let request = BuildRequest { plan, mode, jobs, subject: Some(subject), kept };
             let built = build::build(&request, &ports, events, cancel);
             runner.rest();
             let made = built.and_then(|built| {
@@ -279,6 +280,13 @@ impl Job<'_> {
                 other => return other,
             }
         }
+    }
+
+    /// What becomes of the times of images that are kept in the store and go nowhere else.
+    fn kept(&self, plan: &Plan, times: TimeOptions) -> Option<TimePolicy> {
+        let source_date_epoch = times.source_date_epoch.or(plan.epoch);
+        let alone = self.outputs.store && self.outputs.packing().is_none();
+        alone.then(|| TimeOptions { source_date_epoch, ..times }.policy())
     }
 
     /// What other machines know.

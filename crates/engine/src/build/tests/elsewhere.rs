@@ -149,7 +149,7 @@ impl<'a> Machine<'a> {
 
     fn build(&self, text: &str, mode: Mode, records: &dyn RecordSource) -> Result<(Plan, Built), Error> {
         let plan = self.plan(text);
-        let request = BuildRequest { plan: &plan, mode, jobs: 4, subject: None };
+        let request = BuildRequest { plan: &plan, mode, jobs: 4, subject: None, kept: None };
         let runner = self.bench.runner(&self.store);
         let ports = Ports {
             store: &self.store,

@@ -117,7 +117,7 @@ impl Machines {
             records,
             remotes: Remotes::none(),
         };
-        let request = BuildRequest { plan: &plan, mode, jobs: 4, subject: None };
+        let request = BuildRequest { plan: &plan, mode, jobs: 4, subject: None, kept: None };
         for restarts in 0..10 {
             match build(&request, &ports, &Events::silent(), &Cancel::new()) {
                 Err(error) if error.kind == ErrorKind::CacheLost => {}
