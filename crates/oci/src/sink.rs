@@ -74,8 +74,11 @@ pub struct LayerSink<W: Write + Send + 'static> {
     /// From the first whole chunk on: to hash less takes less than to start a thread.
     tar: Option<Stage<Chunk, Digests>>,
     tar_size: u64,
-    blob: Option<(Compressor<Stage<Vec<u8>, Blob<W>>>, String)>,
+    blob: Option<(Compressing<W>, String)>,
 }
+
+/// The way to the blob.
+type Compressing<W> = Compressor<Stage<Vec<u8>, Blob<W>>>;
 
 /// A piece of the tar.
 #[derive(Debug, Default)]
