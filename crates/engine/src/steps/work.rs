@@ -50,7 +50,7 @@ enum What<'a> {
         from: Sources,
         input: CopyInput,
         /// Its layer, when that was made in the pass that found the key.
-        first_read: Mutex<Option<FirstRead>>,
+        first_read: Mutex<Option<Box<FirstRead>>>,
     },
     Workdir {
         operation: &'a WorkdirOp,
@@ -78,7 +78,7 @@ impl<'a> Work<'a> {
                 (cache::run(&id, operation, &digests), What::Run { operation, inputs, digests })
             }
             Operation::Copy(operation) => {
-                let first_read = Mutex::new(FirstRead::new(builder, step, operation, &below));
+                let first_read = Mutex::new(FirstRead::new(builder, step, operation, &below).map(Box::new));
                 let (from, input) = Sources::new(builder, operation, done)?;
                 let key = cache::copy(&id, operation, &input, &from.fetched_ids());
                 (key, What::Copy { operation, from, input, first_read })
@@ -166,7 +166,7 @@ impl<'a> Work<'a> {
         step: &Step,
         operation: &CopyOp,
         from: &Sources,
-        first_read: Option<FirstRead>,
+        first_read: Option<Box<FirstRead>>,
     ) -> Result<Layer, Error> {
         let below = Files::of_snapshot(&self.below)?;
         let owner = owner(builder, step, &below, operation.chown.as_deref())?;
