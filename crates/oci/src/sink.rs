@@ -467,11 +467,8 @@ mod tests {
         assert!(error.to_string().contains("\"f7\" changed"), "{error}");
         for (index, shorter) in [(7, true), (7, false), (5, true), (5, false)] {
             let (tree, mut contents) = files();
-            if shorter {
-                drop(contents[index].pop())
-            } else {
-                contents[index].push(0)
-            }
+            let size = contents[index].len();
+            contents[index].resize(if shorter { size - 1 } else { size + 1 }, 0);
             let mut sink = LayerSink::diff_id().unwrap();
             let error = sink.write_layer(&tree, TimePolicy::Keep, &mut opener(&contents)).unwrap_err();
             assert!(error.to_string().contains("changed while"), "{error}");
