@@ -35,9 +35,10 @@ mod helpers;
 mod network;
 mod stubs;
 
+pub(crate) use chroot::{devices, furniture};
 pub use foreign::emulated;
 pub use galley_sandbox::{CgroupParent, Limits};
-pub(crate) use helpers::only_builds_run;
+pub(crate) use helpers::start as start_spawner;
 pub(crate) use network::machine_resolv_conf;
 
 /// How much output is read at once.

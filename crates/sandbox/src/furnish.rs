@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
 use crate::outcome::{MadeMountPoint, MountPointKind};
@@ -39,6 +39,7 @@ struct Laid {
     was_missing: bool,
     /// Where it came from and goes back to.
     home: Option<PathBuf>,
+    after: After,
 }
 
 /// What happens to a thing in the end.
@@ -48,6 +49,8 @@ pub enum After {
     Return,
     /// It is out of the root; whoever owns the directory for hidden things removes it with that.
     Discard,
+    /// The same, and other names that it has, in the root or outside of it, are nobody's concern.
+    Forget,
 }
 
 impl Furnished {
@@ -79,7 +82,9 @@ impl Furnished {
         if at == self.root_path || !at.starts_with(&self.root_path) {
             return Err(Errno::BUSY.into());
         }
-        let hidden = self.aside.join(format!("hidden-{}", self.laid.len()));
+        let number = self.laid.len();
+        let hidden = self.aside.join(format!("hidden-{number}"));
+        note(&self.aside, number, at.strip_prefix(&self.root_path).unwrap_or(&at))?;
         let directory = directory_of(&at)?;
         keeping_time(&directory, || {
             rename(&at, &hidden)?;
@@ -87,8 +92,47 @@ impl Furnished {
         })?;
         let home = (after == After::Return).then(|| thing.to_owned());
         let was_missing = self.made.len() > known;
-        self.laid.push(Laid { thing: handle, at, directory, hidden, was_missing, home });
+        self.laid.push(Laid { thing: handle, at, directory, hidden, was_missing, home, after });
         Ok(())
+    }
+
+    /// Undoes what was laid into `root` by a process that was killed: nothing of it is needed any more.
+    pub fn recover(root: &Path, aside: &Path) -> io::Result<()> {
+        let root = rustix::fs::open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        for (number, at) in Self::places(aside)?.iter().enumerate().rev() {
+            let hidden = aside.join(format!("hidden-{number}"));
+            // Killed before that was hidden, or after it was put back.
+            if rustix::fs::lstat(&hidden).is_err() {
+                continue;
+            }
+            let (above, name) = (at.parent().unwrap_or(at), at.file_name().unwrap_or_default());
+            let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+            let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+            // A directory that the program removed takes along what was in it.
+            let Ok(directory) = rustix::fs::openat2(&root, above, flags, Mode::empty(), inside) else {
+                continue;
+            };
+            keeping_time(&directory, || {
+                let gone = aside.join(format!("gone-{number}"));
+                match rustix::fs::renameat(&directory, name, CWD, &gone) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                Ok(rustix::fs::renameat(CWD, &hidden, &directory, name)?)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Where something is laid, below the root, as its directory for hidden things tells.
+    pub fn places(aside: &Path) -> io::Result<Vec<PathBuf>> {
+        let place = |number: usize| match rustix::fs::readlink(place(aside, number), Vec::new()) {
+            Ok(target) => Some(Ok(PathBuf::from(OsStr::from_bytes(target.as_bytes())))),
+            Err(Errno::NOENT) => None,
+            Err(error) => Some(Err(error.into())),
+        };
+        (0..).map_while(place).collect()
     }
 
     /// Directories and files that were made for what was laid, and are there still.
@@ -120,7 +164,7 @@ impl Laid {
         if let Some(now_at) = whereabouts(&self.thing)? {
             let to = self.home.as_deref().unwrap_or(grave);
             keeping_time(&directory_of(&now_at)?, || rename(&now_at, to))?;
-            if self.home.is_none() && is_linked(&stat) {
+            if self.after == After::Discard && is_linked(&stat) {
                 // It has another name somewhere in the root, where it would become part of what the step left.
                 return Err(io::Error::other("a file that was mounted got another name in the step"));
             }
@@ -138,6 +182,15 @@ impl Laid {
         let name = self.at.file_name().unwrap_or_default();
         keeping_time(&self.directory, || Ok(rustix::fs::renameat(CWD, &self.hidden, &self.directory, name)?))
     }
+}
+
+/// Before anything is moved: where it will be, for whoever comes after a kill.
+fn note(aside: &Path, number: usize, at: &Path) -> io::Result<()> {
+    Ok(rustix::fs::symlink(at, place(aside, number))?)
+}
+
+fn place(aside: &Path, number: usize) -> PathBuf {
+    aside.join(format!("place-{number}"))
 }
 
 fn is_linked(stat: &Stat) -> bool {
@@ -238,6 +291,24 @@ mod tests {
         assert_eq!((bed.read("root/etc/hosts").as_str(), time("root/etc")), ("image", before));
         assert!(bed.path("cache/more").exists());
         assert_eq!(fs_err::read_dir(bed.path("root/var/cache")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_was_laid_by_a_killed_process_goes_again() {
+        let bed = Bed::new();
+        let mut furnished = bed.furnished();
+        furnished.lay(&bed.path("hosts"), Path::new("/etc/hosts"), After::Forget).unwrap();
+        furnished.lay(&bed.path("gone"), Path::new("/var/new"), After::Forget).unwrap();
+        std::mem::forget(furnished);
+        // The program replaced one of them.
+        fs_err::remove_file(bed.path("root/etc/hosts")).unwrap();
+        let places = Furnished::places(&bed.path("aside")).unwrap();
+        assert_eq!(places, [Path::new("etc/hosts"), Path::new("var/new")]);
+        Furnished::recover(&bed.path("root"), &bed.path("aside")).unwrap();
+        assert_eq!(bed.read("root/etc/hosts"), "image");
+        assert!(bed.path("root/var/new").exists() && bed.path("aside/gone-1").exists());
+        Furnished::recover(&bed.path("root"), &bed.path("aside")).unwrap();
+        assert_eq!(bed.read("root/etc/hosts"), "image");
     }
 
     #[test]

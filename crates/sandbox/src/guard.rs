@@ -1,13 +1,15 @@
 //! What stands in for the first process of a pid namespace where none can be made.
 //!
 //! ```text
-//! helper process ──▶ guard (adopts orphans) ──▶ program ──▶ whatever it starts
+//! helper process ──▶ guard (adopts orphans) ──┬─▶ program ──▶ whatever it starts
+//!        └── further programs of the sandbox ──┴─▶ program ──▶ …
 //! ```
 //!
-//! Whatever loses its parent below a guard becomes the guard's child. So when the program ends, killing children until
-//! there are none leaves nothing of it. The same happens when the helper process is gone: its end of a pipe closes.
+//! Whatever loses its parent below a guard becomes the guard's child. So when the first program ends, killing children until
+//! there are none leaves nothing of the sandbox. The same happens when the helper process is gone: its end of a pipe closes.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::io;
 use std::iter;
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,7 +24,7 @@ use crate::error::{SetupError, SetupStep};
 use crate::setup::step::Step as _;
 use crate::setup::{self, Request};
 use crate::sys::{self, Ended, Fork};
-use crate::wire::Status;
+use crate::wire::{self, Status};
 use crate::zygote::{Inherited, report};
 
 /// A pipe that tells all guards of the end of the helper process, which alone keeps the second end.
@@ -38,61 +40,126 @@ impl Lifeline {
     }
 }
 
-/// Starts the program and stays until nothing of it is left.
-pub(crate) fn run(request: Request, placement: Option<&Placement>, inherited: &Inherited) -> ! {
+/// Starts the program and stays until nothing of it is left. More of them are asked for through `requests`.
+pub(crate) fn run(
+    request: Request,
+    placement: Option<&Placement>,
+    requests: OwnedFd,
+    inherited: &Inherited,
+) -> ! {
     drop(inherited.lifeline.helpers.take());
-    match start(&request, placement, inherited) {
-        Ok((pid, pidfd, deaths)) => {
-            report(&request.status, &Status::Started { number: pid }, &[pidfd.as_fd()]);
-            // The program's streams have to end with it.
-            let status = request.into_status();
-            let ended = watch(pid, &deaths, &inherited.lifeline.guards);
-            end_all(Vec::new());
+    match start(request, placement, inherited) {
+        Ok((pid, status, deaths)) => {
+            let mut guard =
+                Guard { program: pid, deaths, requests, further: HashMap::new(), placement, inherited };
+            let ended = guard.watch();
+            end_all(Vec::new(), |ended| guard.tell(ended));
             if let Some(ended) = ended {
                 let oom_killed = placement.is_some_and(Placement::oom_killed);
                 report(&status, &Status::Ended(ended.outcome(oom_killed)), &[]);
             }
         }
-        Err(error) => report(&request.status, &Status::NotStarted(error), &[]),
+        Err((status, error)) => report(&status, &Status::NotStarted(error), &[]),
     }
     sys::exit_now(0)
 }
 
+/// The process id of the program, where its end is told, and what says that a child has ended.
+type Started = (i32, OwnedFd, OwnedFd);
+
 fn start(
-    request: &Request,
+    request: Request,
     placement: Option<&Placement>,
     inherited: &Inherited,
-) -> Result<(i32, OwnedFd, OwnedFd), SetupError> {
-    sys::adopt_orphans().step(SetupStep::CloneProcess)?;
-    let deaths = sys::signal_file(&[libc::SIGCHLD]).step(SetupStep::CloneProcess)?;
-    // SAFETY: this process has one thread, so the child may do what it likes.
-    match unsafe { sys::fork_into(0) }.step(SetupStep::CloneProcess)? {
-        Fork::Child => setup::run(request, placement, None, inherited),
-        Fork::Parent { pid, pidfd } => Ok((pid, pidfd, deaths)),
+) -> Result<Started, (OwnedFd, SetupError)> {
+    let prepared = sys::adopt_orphans().and_then(|()| sys::signal_file(&[libc::SIGCHLD]));
+    match prepared.step(SetupStep::CloneProcess) {
+        Ok(deaths) => {
+            let (pid, status) = start_program(request, placement, inherited)?;
+            Ok((pid, status, deaths))
+        }
+        Err(error) => Err((request.into_status(), error)),
     }
 }
 
-/// Waits for the end of `program`; `None` when the helper process has ended before.
-fn watch(program: i32, deaths: &OwnedFd, lifeline: &OwnedFd) -> Option<Ended> {
-    loop {
-        let mut polled = [PollFd::new(deaths, PollFlags::IN), PollFd::new(lifeline, PollFlags::IN)];
-        rustix::io::retry_on_intr(|| poll(&mut polled, None)).ok()?;
-        let alone = !polled[1].revents().is_empty();
-        while sys::read_signal(deaths.as_fd()).is_some() {}
-        while let Some(ended) = sys::reap_any() {
-            if ended.pid == program {
-                return Some(ended);
+/// Starts a program of the sandbox; the rest of the request closes, for the program's streams have to end with it.
+fn start_program(
+    request: Request,
+    placement: Option<&Placement>,
+    inherited: &Inherited,
+) -> Result<(i32, OwnedFd), (OwnedFd, SetupError)> {
+    // SAFETY: this process has one thread, so the child may do what it likes.
+    match unsafe { sys::fork_into(0) }.step(SetupStep::CloneProcess) {
+        Ok(Fork::Child) => setup::run(&request, placement, None, inherited),
+        Ok(Fork::Parent { pid, pidfd }) => {
+            // The helper process knows a sandbox by its guard.
+            let number = getpid().as_raw_nonzero().get();
+            report(&request.status, &Status::Started { number }, &[pidfd.as_fd()]);
+            Ok((pid, request.into_status()))
+        }
+        Err(error) => Err((request.into_status(), error)),
+    }
+}
+
+/// A guard whose program runs.
+struct Guard<'a> {
+    program: i32,
+    deaths: OwnedFd,
+    requests: OwnedFd,
+    /// Further programs, and where the end of each is told.
+    further: HashMap<i32, OwnedFd>,
+    placement: Option<&'a Placement>,
+    inherited: &'a Inherited,
+}
+
+impl Guard<'_> {
+    /// Waits for the end of the program; `None` when the helper process has ended before.
+    fn watch(&mut self) -> Option<Ended> {
+        loop {
+            let lifeline = &self.inherited.lifeline.guards;
+            let mut polled =
+                [&self.deaths, lifeline, &self.requests].map(|file| PollFd::new(file, PollFlags::IN));
+            rustix::io::retry_on_intr(|| poll(&mut polled, None)).ok()?;
+            let [_, alone, asked] = polled.map(|file| !file.revents().is_empty());
+            while sys::read_signal(self.deaths.as_fd()).is_some() {}
+            while let Some(ended) = sys::reap_any() {
+                if ended.pid == self.program {
+                    return Some(ended);
+                }
+                self.tell(&ended);
+            }
+            if alone || (asked && !self.accept()) {
+                return None;
             }
         }
-        if alone {
-            return None;
+    }
+
+    /// Starts a further program; `false` when the helper process is gone.
+    fn accept(&mut self) -> bool {
+        let (mut kind, mut files) = ([0; 1], Vec::new());
+        match wire::receive(&self.requests, &mut kind, &mut files) {
+            Ok(0) | Err(_) => return false,
+            Ok(_) => {}
+        }
+        let Some(request) = Request::from_files(wire::JOIN, files) else { return true };
+        match start_program(request, self.placement, self.inherited) {
+            Ok((pid, status)) => drop(self.further.insert(pid, status)),
+            Err((status, error)) => report(&status, &Status::NotStarted(error), &[]),
+        }
+        true
+    }
+
+    /// Tells the end of a further program.
+    fn tell(&mut self, ended: &Ended) {
+        if let Some(status) = self.further.remove(&ended.pid) {
+            report(&status, &Status::Ended(ended.outcome(false)), &[]);
         }
     }
 }
 
 /// Returns when this process has no children, or none that it may kill. All that are none of `spared`, which end by
-/// themselves, are killed.
-pub(crate) fn end_all(mut spared: Vec<i32>) {
+/// themselves, are killed; `ended` is told of each.
+pub(crate) fn end_all(mut spared: Vec<i32>, mut ended: impl FnMut(&Ended)) {
     loop {
         let beyond = kill_orphans(spared.iter());
         if !beyond.is_empty() && own_children().iter().all(|pid| beyond.contains(pid)) {
@@ -101,8 +168,9 @@ pub(crate) fn end_all(mut spared: Vec<i32>) {
         }
         // What was killed ends; its own children come here then, and are next.
         let Some(first) = sys::await_any() else { return };
-        for ended in iter::once(first).chain(iter::from_fn(sys::reap_any)) {
-            spared.retain(|pid| *pid != ended.pid);
+        for reaped in iter::once(first).chain(iter::from_fn(sys::reap_any)) {
+            spared.retain(|pid| *pid != reaped.pid);
+            ended(&reaped);
         }
     }
 }

@@ -73,6 +73,8 @@ struct Running {
     pidfd: OwnedFd,
     /// Keeps its mounts until its end has been told: to take them apart lasts as long as the rest of its end.
     mounts: Option<OwnedFd>,
+    /// Where a guard is asked to start them.
+    guard: Option<OwnedFd>,
 }
 
 /// All children, by process id.
@@ -98,7 +100,7 @@ pub(crate) fn run(manner: Manner) -> i32 {
     match manner {
         Manner::Namespaces => end_placed(children),
         Manner::Chroot => {
-            guard::end_all(children.keys().copied().collect());
+            guard::end_all(children.keys().copied().collect(), |_| ());
             // Their cgroups go with them, when nothing is left in those.
             drop(children);
         }
@@ -217,20 +219,33 @@ fn accept(control: &OwnedFd, inherited: &Inherited, children: &mut Children) -> 
         report(&request.status, &Status::NotStarted(error), &[]);
         return Ok(true);
     }
+    if kind == wire::JOIN && inherited.manner == Manner::Chroot {
+        if let Err(error) = ask_guard(argument, &request, children) {
+            report(&request.status, &Status::NotStarted(error), &[]);
+        }
+        return Ok(true);
+    }
     let status = request.status.try_clone()?;
     match start(kind, argument, request, inherited, children) {
-        Ok((pid, placement, pidfd)) => {
+        Ok(Forked { pid, placement, pidfd, guard }) => {
             // A guard tells of what it starts, not of itself.
             if inherited.manner == Manner::Namespaces {
                 report(&status, &Status::Started { number: pid }, &[pidfd.as_fd()]);
             }
             let has_mounts = kind == wire::SANDBOX && inherited.manner == Manner::Namespaces;
             let mounts = if has_mounts { sys::mounts_of(pidfd.as_fd()) } else { None };
-            children.insert(pid, Running { status, placement, pidfd, mounts });
+            children.insert(pid, Running { status, placement, pidfd, mounts, guard });
         }
         Err(error) => report(&status, &Status::NotStarted(error), &[]),
     }
     Ok(true)
+}
+
+/// Passes a request on to the guard of the sandbox, which alone can end what is started there with the sandbox.
+fn ask_guard(argument: &[u8], request: &Request, children: &Children) -> Result<(), SetupError> {
+    let guard = joined(argument, children)?.guard.as_ref();
+    let guard = guard.ok_or(Errno::SRCH).step(SetupStep::JoinSandbox)?;
+    wire::send(guard, &[wire::JOIN], &request.files()).map(drop).step(SetupStep::JoinSandbox)
 }
 
 /// Starts the process that answers for owners, where the kernel cannot.
@@ -241,6 +256,14 @@ fn supervise(request: &mut Request, inherited: &Inherited) -> Result<(), SetupEr
     Ok(())
 }
 
+/// A child that was forked.
+struct Forked {
+    pid: i32,
+    placement: Option<Placement>,
+    pidfd: OwnedFd,
+    guard: Option<OwnedFd>,
+}
+
 /// Forks the child of a request.
 fn start(
     kind: u8,
@@ -248,7 +271,7 @@ fn start(
     request: Request,
     inherited: &Inherited,
     children: &Children,
-) -> Result<(i32, Option<Placement>, OwnedFd), SetupError> {
+) -> Result<Forked, SetupError> {
     let placement = place(kind, argument)?;
     let host = if kind == wire::JOIN { Some(joined(argument, children)?) } else { None };
     let entered = placement.as_ref().or(host.and_then(|host| host.placement.as_ref()));
@@ -256,19 +279,24 @@ fn start(
     let home = home.step(SetupStep::JoinSandbox)?;
     let namespaces = if inherited.manner == Manner::Namespaces { request.namespaces() } else { 0 };
     let spare = if kind == wire::SANDBOX { inherited.take_spare(&request) } else { None };
+    let (asking, asked) = match inherited.manner {
+        Manner::Namespaces => (None, None),
+        Manner::Chroot => {
+            let (asking, asked) = wire::packet_pair().step(SetupStep::CloneProcess)?;
+            (Some(asking), Some(asked))
+        }
+    };
     // SAFETY: this process has one thread, so the child may do what it likes.
     let fork = spare.map_or_else(|| unsafe { sys::fork_into(namespaces) }, Ok);
     if matches!(fork, Ok(Fork::Child)) {
-        match inherited.manner {
-            Manner::Namespaces => {
-                setup::run(&request, entered, host.map(|host| host.pidfd.as_fd()), inherited)
-            }
-            Manner::Chroot => guard::run(request, entered, inherited),
+        match asked {
+            None => setup::run(&request, entered, host.map(|host| host.pidfd.as_fd()), inherited),
+            Some(asked) => guard::run(request, entered, asked, inherited),
         }
     }
     home.map_or(Ok(()), |home| sys::children_stay(&home)).step(SetupStep::JoinSandbox)?;
     match fork.step(SetupStep::CloneProcess)? {
-        Fork::Parent { pid, pidfd } => Ok((pid, placement, pidfd)),
+        Fork::Parent { pid, pidfd } => Ok(Forked { pid, placement, pidfd, guard: asking }),
         Fork::Child => sys::exit_now(1),
     }
 }

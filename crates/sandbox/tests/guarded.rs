@@ -10,13 +10,15 @@ use std::time::{Duration, Instant};
 
 use galley_sandbox::probe::{Rung, remembered, trial};
 use galley_sandbox::userns::in_user_namespace;
-use galley_sandbox::{Child, Error, Exit, Handles, Network, Root, Spawner, Spec, User};
+use galley_sandbox::{Child, Error, Exit, Handles, Network, Root, Spawner, Spec, TtySize, User};
 
 use crate::fixture::{Kitchen, await_gone, descendants, processes_with};
 
 crate::tests![
     privileged_programs_run_in_another_root,
     privileged_nothing_is_left_of_a_step,
+    privileged_further_programs_run_and_end_with_the_first,
+    privileged_a_terminal_and_a_first_process,
     privileged_nothing_is_left_when_the_helper_is_gone,
     privileged_nothing_is_left_when_a_guard_is_gone,
     privileged_the_lowest_rung_is_found_by_trial,
@@ -120,6 +122,65 @@ fn privileged_nothing_is_left_of_a_step() {
     assert_ne!(processes_with("7654321"), 0);
     assert_eq!(other.kill_tree().unwrap().exit, Exit::Signal(9));
     assert_eq!(processes_with("7654321"), 0);
+}
+
+fn privileged_further_programs_run_and_end_with_the_first() {
+    if galley_sandbox::userns::has_one_id() {
+        // This rung has no supervisor.
+        return;
+    }
+    let kitchen = Kitchen::new();
+    let spawner = Spawner::start_chroot().unwrap();
+    let (first, _reader) = start(&spawner, &spec(&kitchen, "sleep 8234567"));
+    let join = |script: &str| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let handles = Handles { stdout: Some(writer.as_fd()), ..Handles::default() };
+        (spawner.join(&first, &spec(&kitchen, script), handles).unwrap(), reader)
+    };
+    let (asked, mut reader) = join("cd /; ls -d etc; (setsid sleep 8234567 &); exit 4");
+    let mut text = [0; 4];
+    reader.read_exact(&mut text).unwrap();
+    assert_eq!((asked.wait().unwrap().exit, &text), (Exit::Code(4), b"etc\n"));
+    let missing = Spec { args: vec!["/none".into()], ..spec(&kitchen, "") };
+    assert!(matches!(spawner.join(&first, &missing, Handles::default()), Err(Error::Exec(_))));
+    // What a further program left behind, and one that still runs, end with the first.
+    let (running, _reader) = join("exec sleep 8234567");
+    assert!(processes_with("8234567") >= 3);
+    assert_eq!(first.kill_tree().unwrap().exit, Exit::Signal(9));
+    assert_eq!(processes_with("8234567"), 0);
+    assert_eq!(running.wait().unwrap().exit, Exit::Signal(9));
+    assert!(spawner.join(&first, &spec(&kitchen, "true"), Handles::default()).is_err());
+}
+
+fn privileged_a_terminal_and_a_first_process() {
+    if galley_sandbox::userns::has_one_id() {
+        // This rung has no supervisor.
+        return;
+    }
+    let kitchen = Kitchen::new();
+    let spawner = Spawner::start_chroot().unwrap();
+    let mut spec = spec(&kitchen, "test -t 0 && test -t 2 && echo terminal; stty size; read word; exit 6");
+    (spec.tty, spec.init) = (Some(TtySize { rows: 11, cols: 22 }), true);
+    let mut child = spawner.spawn(&spec, Handles::default()).unwrap();
+    let pty = child.take_pty().unwrap();
+    let (mut said, mut buffer) = (Vec::new(), [0; 100]);
+    while !said.ends_with(b"11 22\r\n") {
+        let count = pty.read(&mut buffer).unwrap();
+        assert_ne!(count, 0, "{}", String::from_utf8_lossy(&said));
+        said.extend_from_slice(&buffer[..count]);
+    }
+    assert!(said.starts_with(b"terminal\r\n"));
+    pty.write(b"x\n").unwrap();
+    assert_eq!(child.wait().unwrap().exit, Exit::Code(6));
+    // The first process passes signals on.
+    spec.args = ["/bin/sh", "-c", "trap 'exit 7' USR1; echo on; while :; do sleep 0.05; done"]
+        .map(OsString::from)
+        .to_vec();
+    spec.tty = None;
+    let (child, mut reader) = start(&spawner, &spec);
+    reader.read_exact(&mut [0; 3]).unwrap();
+    child.signal(10).unwrap();
+    assert_eq!(child.wait().unwrap().exit, Exit::Code(7));
 }
 
 fn privileged_nothing_is_left_when_the_helper_is_gone() {

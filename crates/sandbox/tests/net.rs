@@ -86,7 +86,7 @@ fn echo_server(netns: &NetNs) {
 
 fn privileged_tcp_ports_are_published() {
     let netns = NetNs::isolated().unwrap();
-    let proxy = Proxy::start(netns.as_fd(), Protocol::Tcp, loopback(0), PORT).unwrap();
+    let proxy = Proxy::start(Some(netns.as_fd()), Protocol::Tcp, loopback(0), PORT).unwrap();
     // Nobody listens yet: the connection is closed.
     let mut early = TcpStream::connect(proxy.local_addr()).unwrap();
     assert_eq!(early.read(&mut [0]).unwrap_or(0), 0);
@@ -113,7 +113,7 @@ fn privileged_tcp_ports_are_published() {
     let mut open = TcpStream::connect(proxy.local_addr()).unwrap();
     open.write_all(b"ping").unwrap();
     open.read_exact(&mut [0; 4]).unwrap();
-    let taken = Proxy::start(netns.as_fd(), Protocol::Tcp, proxy.local_addr(), PORT);
+    let taken = Proxy::start(Some(netns.as_fd()), Protocol::Tcp, proxy.local_addr(), PORT);
     assert!(taken.unwrap_err().to_string().starts_with("cannot listen on 127.0.0.1:"));
     let address = proxy.local_addr();
     drop(proxy);
@@ -123,7 +123,7 @@ fn privileged_tcp_ports_are_published() {
 
 fn privileged_udp_ports_are_published() {
     let netns = NetNs::isolated().unwrap();
-    let proxy = Proxy::start(netns.as_fd(), Protocol::Udp, loopback(0), PORT).unwrap();
+    let proxy = Proxy::start(Some(netns.as_fd()), Protocol::Udp, loopback(0), PORT).unwrap();
     let namespace = netns.as_fd().try_clone_to_owned().unwrap();
     std::thread::spawn(move || {
         move_into_link_name_space(namespace.as_fd(), None).unwrap();

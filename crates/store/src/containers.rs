@@ -165,6 +165,18 @@ impl ContainerDir {
         self.path.join("work")
     }
 
+    /// All of its files in one directory, where nothing can be mounted; it is made by its first start.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        self.path.join("root")
+    }
+
+    /// What its root has while it runs, and what that hides.
+    #[must_use]
+    pub fn aside(&self) -> PathBuf {
+        self.path.join("aside")
+    }
+
     /// Its output.
     #[must_use]
     pub fn log(&self) -> PathBuf {

@@ -6,7 +6,12 @@
 mod compare;
 mod extend;
 
-use std::{cell::RefCell, path::PathBuf, thread, time::Duration};
+use std::{
+    cell::RefCell,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use galley_oci::{Digest, Stack, Tree, minimal};
 use rustix::{
@@ -16,6 +21,7 @@ use rustix::{
 
 use crate::{
     Layer, LayerContents, Store, StoreError, TempDir,
+    error::At,
     files::{copier::Source, materialise},
 };
 use compare::Marks;
@@ -43,6 +49,11 @@ impl Root {
         let shown = layers.get(..self.layers.len())?;
         let same = shown.iter().zip(&self.layers).all(|(layer, own)| layer.integrity() == own);
         same.then_some(shown.len())
+    }
+
+    /// Makes it the directory `path` of the store, which is not there yet, for as long as somebody wants it.
+    pub fn keep_as(self, path: &Path) -> Result<(), StoreError> {
+        rustix::fs::rename(self.path(), path).at("rename a folder to", path)
     }
 
     /// Says that the last step's changes are the layer `tree`: it is what the root shows now.

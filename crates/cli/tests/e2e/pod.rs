@@ -1,4 +1,4 @@
-//! Builds by root of a container that may neither mount nor make namespaces.
+//! Builds and containers by root of a container that may neither mount nor make namespaces.
 
 use std::process::Command;
 
@@ -99,12 +99,89 @@ fn what_needs_mounts_is_refused_by_name() {
     let output = in_pod(&kitchen, &command).unwrap().output().unwrap();
     let said = text(&output);
     assert!(said.contains("RUN --security=insecure cannot be had in this container"), "{said}");
-    kitchen.dockerfile("FROM busybox\nCMD true\n").build(&["-t", "x", "."]);
-    let output = in_pod(&kitchen, &kitchen.command(&["run", "--rm", "x"])).unwrap().output().unwrap();
-    assert_eq!(output.status.code(), Some(125), "{}", text(&output));
-    assert!(text(&output).contains("only the RUN steps of builds run"), "{}", text(&output));
     let output = in_pod(&kitchen, &kitchen.command(&["doctor"])).unwrap().output().unwrap();
     assert!(text(&output).contains("by chroot, in a copy of the files"), "{}", text(&output));
+}
+
+/// A container of the image `x`, by chroot: its exit code, and both of its streams.
+fn run(kitchen: &Kitchen, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = in_pod(kitchen, &kitchen.command(arguments)).unwrap().output().unwrap();
+    let [out, error] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it).into_owned());
+    (output.status.code(), out, error)
+}
+
+fn with_image() -> Option<Kitchen> {
+    let kitchen = Kitchen::new()?;
+    in_pod(&kitchen, &kitchen.command(&["version"]))?;
+    kitchen.dockerfile("FROM busybox\nVOLUME /data\nWORKDIR /w\nCMD [\"sh\"]\n").build(&["-t", "x", "."]);
+    Some(kitchen)
+}
+
+#[test]
+fn a_container_runs_and_keeps_what_it_wrote() {
+    let Some(kitchen) = with_image() else { return };
+    kitchen.env.write("file", "machine");
+    let bind = format!("{}:/bound", kitchen.env.work().join("file").display());
+    let script = "cat /bound; echo container > /bound; echo x >> /data/f; cat /data/f; echo told > /dev/stderr; \
+                  echo mine > /dev/shm/x; test -c /dev/null && pwd; exit 3";
+    let first = ["run", "--name", "own", "-v", &bind, "-e", "A=1", "x", "sh", "-c", script];
+    let (code, out, error) = run(&kitchen, &first);
+    assert_eq!((code, out.as_str()), (Some(3), "machinex\n/w\n"), "{error}");
+    assert!(error.contains("warning: the container is not kept from this one") && error.ends_with("told\n"));
+    assert_eq!(fs::read_to_string(kitchen.env.work().join("file")).unwrap(), "container\n");
+    assert_eq!(run(&kitchen, &["start", "-a", "own"]).1, "container\nx\nx\n/w\n");
+    // Neither devices nor the files that tell where it is are part of it; what it wrote is, also where there are mounts.
+    let archive = succeeded(kitchen.command(&["export", "own"]).output().unwrap()).stdout;
+    let files = super::read_tar(&archive);
+    assert_eq!(files["data/f"].content, b"x\nx\n");
+    assert!(!files.contains_key("dev/null") && !files.contains_key("dev/shm/x"));
+    assert!(files.get("etc/hosts").is_none_or(|hosts| hosts.content.is_empty()));
+    let again = kitchen.command(&["start", "-a", "own"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&again.stdout).ends_with("x\nx\nx\n/w\n"), "{}", text(&again));
+}
+
+#[test]
+fn what_a_container_cannot_have_is_refused_by_name() {
+    let Some(kitchen) = with_image() else { return };
+    let folder = format!("{}:/v", kitchen.env.work().display());
+    for (flag, named) in [
+        ("--network=none", "--network none"),
+        ("--read-only", "--read-only"),
+        ("--hostname=x", "--hostname"),
+        ("--tmpfs=/run:ro", "--tmpfs /run with size or ro"),
+        // Without CAP_SETPCAP.
+        ("--cap-drop=CHOWN", "--cap-drop"),
+        ("--volume=data:/d", "-v data:/d"),
+        (&format!("--volume={folder}"), &format!("-v {folder}")),
+    ] {
+        let (code, _, error) = run(&kitchen, &["run", "--rm", flag, "x", "true"]);
+        assert_eq!(code, Some(125), "{error}");
+        assert!(error.contains(&format!("{named} cannot be had in this container")), "{error}");
+        assert!(error.contains("help: "), "{error}");
+    }
+    kitchen.galley(&["run", "--name", "mounted", "x", "touch", "/there"]);
+    let (code, _, error) = run(&kitchen, &["start", "-a", "mounted"]);
+    assert!(code == Some(125) && error.contains("has files that only an overlay shows"), "{error}");
+}
+
+#[test]
+fn nothing_is_left_of_a_container_whose_supervisor_was_killed() {
+    let Some(kitchen) = with_image() else { return };
+    let script = "echo kept > /data/f; (sleep 5544334 &); exec sleep 5544334";
+    let (code, id, error) = run(&kitchen, &["run", "-d", "--name", "web", "x", "sh", "-c", script]);
+    assert_eq!(code, Some(0), "{error}");
+    super::crash::wait_for("both", || sleeping(5_544_334) == 2);
+    assert_eq!(run(&kitchen, &["exec", "web", "cat", "/data/f"]).1, "kept\n");
+    rustix::process::kill_process(supervisor(id.trim()), rustix::process::Signal::KILL).unwrap();
+    super::crash::wait_for("the end of all", || sleeping(5_544_334) == 0);
+    let folder = kitchen.env.store().join("containers").join(id.trim());
+    assert!(folder.join("root/dev/null").exists(), "nobody has cleaned up yet");
+    assert_eq!(run(&kitchen, &["start", "web"]).0, Some(0));
+    assert_eq!(run(&kitchen, &["exec", "web", "sh", "-c", "cat /data/f; cat /dev/null"]).1, "kept\n");
+    assert_eq!(run(&kitchen, &["stop", "web"]).0, Some(0));
+    assert!(!folder.join("root/dev/null").exists() && !folder.join("aside").exists());
+    run(&kitchen, &["rm", "web"]);
+    super::keep::assert_sound(&kitchen, "after a killed supervisor");
 }
 
 /// What the real one does first: it looks for its folder.
@@ -170,6 +247,15 @@ fn killed(kitchen: &Kitchen, seconds: u32) -> bool {
     assert!(both, "the step does not run");
     super::crash::wait_for("the end of the step", || sleeping(seconds) == 0);
     true
+}
+
+fn supervisor(id: &str) -> rustix::process::Pid {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let is_it = |line: &String| line.contains("\0__supervise\0") && line.contains(id);
+    let found =
+        entries.filter(|entry| fs::read_to_string(entry.path().join("cmdline")).is_ok_and(|it| is_it(&it)));
+    let numbers = found.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.filter_map(rustix::process::Pid::from_raw).next().expect("there is a supervisor")
 }
 
 fn sleeping(seconds: u32) -> usize {

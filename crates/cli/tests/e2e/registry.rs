@@ -96,7 +96,7 @@ fn what_is_pushed_is_pulled_and_neither_is_done_twice() {
             assert_eq!(known, format!("{}/team/app@{digest}\n", registry.host()));
         }
         assert_eq!(
-            there.galley(&["run", "--rm", "--network=none", &name, "cat", "/d"]),
+            there.galley(&["run", "--rm", crate::e2e::offline(), &name, "cat", "/d"]),
             "FROM busybox\nCOPY Dockerfile /d\n"
         );
 
@@ -186,8 +186,14 @@ fn a_base_with_metadata_alone_is_pushed_elsewhere_by_mount() {
     // The new layer and the config.
     assert_eq!(registry.count("PUT", "/v2/team/app/blobs/uploads/*"), 2);
     kitchen.galley(&["pull", "-q", &format!("{host}/team/app:1")]);
-    let said =
-        kitchen.galley(&["run", "--rm", "--network=none", &format!("{host}/team/app:1"), "cat", "/version"]);
+    let said = kitchen.galley(&[
+        "run",
+        "--rm",
+        crate::e2e::offline(),
+        &format!("{host}/team/app:1"),
+        "cat",
+        "/version",
+    ]);
     assert_eq!(said, "one\n");
 }
 
@@ -263,7 +269,7 @@ fn images_are_found_by_digest() {
     assert_eq!(registry.requests().len(), asked, "a digest means the same for ever");
     let name = format!("{}/team/base@{digest}", registry.host());
     assert!(fresh.galley(&["pull", &name]).contains(&format!("Digest: {digest}\n")));
-    assert_eq!(fresh.galley(&["run", "--rm", "--network=none", &name, "cat", "/version"]), "one\n");
+    assert_eq!(fresh.galley(&["run", "--rm", crate::e2e::offline(), &name, "cat", "/version"]), "one\n");
 }
 
 #[test]
@@ -289,7 +295,7 @@ fn a_pull_that_was_killed_is_done_again() {
     assert_eq!(fresh.galley(&["images", "-q"]), "");
     registry.heal();
     fresh.galley(&["pull", &name]);
-    assert_eq!(fresh.galley(&["run", "--rm", "--network=none", &name, "cat", "/version"]), "one\n");
+    assert_eq!(fresh.galley(&["run", "--rm", crate::e2e::offline(), &name, "cat", "/version"]), "one\n");
     assert_eq!(
         fs::read_dir(fresh.env.store().join("tmp")).unwrap().count(),
         0,
@@ -402,7 +408,7 @@ fn lists_of_manifests_are_made_and_pushed() {
     let shown: Value = serde_json::from_str(&fresh.galley(&["manifest", "inspect", "-v", &list])).unwrap();
     assert_eq!(shown.as_array().map(Vec::len), Some(2), "{shown}");
     let by_digest = format!("{}@{}", name("all"), digest.trim());
-    let said = fresh.galley(&["run", "--rm", "--network=none", &by_digest, "echo", "ran"]);
+    let said = fresh.galley(&["run", "--rm", crate::e2e::offline(), &by_digest, "echo", "ran"]);
     assert_eq!(said, "ran\n");
     fresh.galley(&["pull", "-q", "--platform", "linux/riscv64", &list]);
     let (_, manifest) = registry.manifest("team/arm", "1").unwrap();
@@ -428,7 +434,7 @@ fn settings_of_docker_and_podman_count() {
     };
     succeeded(with_settings(&["pull", "-q", "bases.example.com/base:1"]));
     let said =
-        fresh.galley(&["run", "--rm", "--network=none", "bases.example.com/base:1", "cat", "/version"]);
+        fresh.galley(&["run", "--rm", crate::e2e::offline(), "bases.example.com/base:1", "cat", "/version"]);
     assert_eq!(said, "one\n");
     let output = with_settings(&["pull", "forbidden.example.com/x"]);
     assert_eq!(output.status.code(), Some(6), "{}", text(&output));

@@ -6,7 +6,7 @@ use galley_oci::{Entry, Kind, Stack, tree};
 use galley_store::{ScanOptions, Store};
 
 use super::{Container, ContainerConfig, snapshot_of, store_failed};
-use crate::Error;
+use crate::{Error, ErrorKind};
 
 /// What galley itself mounts in every container; the places where nothing was are made for it.
 const MOUNTED: [&str; 6] = ["dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf"];
@@ -25,6 +25,13 @@ pub enum ChangeKind {
 /// What `container` has changed, by path: absolute, as bytes.
 pub fn changes(store: &Store, container: &Container) -> Result<Vec<(Vec<u8>, ChangeKind)>, Error> {
     store.settle();
+    if container.folder.root().exists() {
+        let message = format!(
+            "container {} ran where nothing can be mounted: what it changed is not apart from its image",
+            container.name
+        );
+        return Err(Error::new(ErrorKind::Machine, message).help("`galley export` writes all of its files"));
+    }
     let stack = snapshot_of(store, &container.config)?.stack()?;
     let upper = store.scan(&container.folder.upper(), &ScanOptions::default()).map_err(store_failed)?;
     Ok(compare(&stack, upper.entries(), &mounted(&container.config)))

@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use galley_sandbox::{Handles, Pty, Spec, TtySize, User};
+use galley_sandbox::{Handles, Pty, Root, Spec, TtySize, User};
 use rustix::{
     fs::{Mode, OFlags},
     io::Errno,
@@ -192,7 +192,12 @@ fn root_of(inside: &Inside) -> Result<OwnedFd, Error> {
     let ended = || Error::new(ErrorKind::Usage, "the container has ended");
     let pid = inside.child.id().ok_or_else(ended)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(format!("/proc/{pid}/root"), flags, Mode::empty()).map_err(|errno| {
+    // By chroot it is this directory of the machine, and a process of another user may not be looked at.
+    let path = match &inside.spec.root {
+        Root::Directory(path) if inside.spawner.makes_chroots() => path.clone(),
+        _ => format!("/proc/{pid}/root").into(),
+    };
+    let root = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| {
         Error::new(ErrorKind::Machine, "cannot look into the container").because(std::io::Error::from(errno))
     })?;
     // Not somebody else's by now: then its number was still its own when it was opened.

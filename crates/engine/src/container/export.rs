@@ -1,12 +1,20 @@
 //! `galley export`: a container's files as one tar, the image's and what the container changed.
 
-use std::{fs::File, io, io::Read, os::fd::OwnedFd, sync::Arc};
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io,
+    io::Read,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use galley_oci::{Stack, TimePolicy, Tree, write_layer};
+use galley_oci::{Entry, Stack, TimePolicy, Tree, write_layer};
 use galley_store::{Layer, ScanOptions, Store};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
-use super::{Container, snapshot_of, store_failed};
+use super::{Container, chroot, snapshot_of, store_failed};
 use crate::{Error, ErrorKind};
 
 /// Writes the files of `container` to `out`.
@@ -23,21 +31,30 @@ pub fn export(store: &Store, container: &Container, out: &mut dyn io::Write) -> 
 /// All files of a container: its image's, and what it changed.
 pub(super) struct View {
     pub(super) stack: Stack,
+    /// Layers of the image; none where the container has all of its files in one directory.
     layers: Vec<Layer>,
-    changes: Arc<Tree>,
-    upper: OwnedFd,
+    own: Arc<Tree>,
+    folder: OwnedFd,
 }
 
 impl View {
     pub(super) fn of(store: &Store, container: &Container) -> Result<Self, Error> {
         store.settle();
+        let root = container.folder.root();
+        if root.exists() {
+            let own = own_of_root(store, container, &root)?;
+            return Self::new(Stack::default(), Vec::new(), own, &root);
+        }
         let snapshot = snapshot_of(store, &container.config)?;
         let upper = container.folder.upper();
-        let changes = Arc::new(store.scan(&upper, &ScanOptions::default()).map_err(store_failed)?);
-        let mut stack: Stack = snapshot.stack()?;
-        let layers = snapshot.layers()?;
-        stack.push(Arc::clone(&changes));
-        Ok(Self { stack, layers, changes, upper: open_folder(container)? })
+        let changes = store.scan(&upper, &ScanOptions::default()).map_err(store_failed)?;
+        Self::new(snapshot.stack()?, snapshot.layers()?, changes, &upper)
+    }
+
+    fn new(mut stack: Stack, layers: Vec<Layer>, own: Tree, folder: &Path) -> Result<Self, Error> {
+        let own = Arc::new(own);
+        stack.push(Arc::clone(&own));
+        Ok(Self { stack, layers, own, folder: open_folder(folder)? })
     }
 
     /// The content of the file that is found there: in which layer, as which entry of it.
@@ -45,18 +62,31 @@ impl View {
         Ok(match self.layers.get(layer) {
             Some(layer) => Box::new(store.open_file(layer, index).map_err(io::Error::other)?),
             None => {
-                let path = self.changes.entries().get(index).map(|entry| &*entry.path).unwrap_or_default();
+                let path = self.own.entries().get(index).map(|entry| &*entry.path).unwrap_or_default();
                 let flags = OFlags::RDONLY | OFlags::CLOEXEC;
                 let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-                Box::new(File::from(openat2(&self.upper, path, flags, Mode::empty(), inside)?))
+                Box::new(File::from(openat2(&self.folder, path, flags, Mode::empty(), inside)?))
             }
         })
     }
 }
 
-fn open_folder(container: &Container) -> Result<OwnedFd, Error> {
-    let (path, flags) = (container.folder.upper(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC);
-    rustix::fs::openat(CWD, &path, flags, Mode::empty()).map_err(|errno| {
+/// What is in the root of a container that has all of its files there, without what a running program has in it.
+fn own_of_root(store: &Store, container: &Container, root: &Path) -> Result<Tree, Error> {
+    let laid: Vec<PathBuf> = chroot::laid(&container.folder)?;
+    let tree = store.scan(root, &ScanOptions::default()).map_err(store_failed)?;
+    // The places themselves stay when they are directories, as the mount points that they are elsewhere.
+    let is_laid = |entry: &Entry| {
+        let path = Path::new(OsStr::from_bytes(&entry.path));
+        laid.iter().any(|place| path.starts_with(place) && !(entry.is_directory() && path == place))
+    };
+    let entries = tree.entries().iter().filter(|entry| !is_laid(entry)).cloned();
+    Ok(Tree::from_entries(entries.collect()))
+}
+
+fn open_folder(path: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|errno| {
         Error::new(ErrorKind::Store, format!("cannot open {}", path.display()))
             .because(io::Error::from(errno))
     })

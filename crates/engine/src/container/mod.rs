@@ -8,12 +8,14 @@
 //!                   exec         a socket that it listens on: further processes, and all that needs an answer
 //!                   log          its output
 //!                   upper/ work/ what it changed
+//!                   root/ aside/ instead of those: all its files, and what a running program has in their place
 //! ```
 
 mod ask;
 mod attach;
 mod audience;
 mod changes;
+mod chroot;
 mod config;
 mod control;
 mod copy;

@@ -17,6 +17,8 @@ const FILE_MODE: u32 = 0o644;
 pub(super) struct Network {
     namespace: Option<NetNs>,
     connectivity: Connectivity,
+    /// Whether there can be no namespace, so that ports lead to this machine's own.
+    by_chroot: bool,
     proxies: std::cell::RefCell<Vec<Proxy>>,
 }
 
@@ -28,13 +30,18 @@ impl Network {
         warn: &(dyn Fn(&str) + Sync),
     ) -> Result<Self, Error> {
         let namespace = match config.network {
+            _ if spawner.makes_chroots() => None,
             NetworkMode::Host => None,
             NetworkMode::None => Some(NetNs::isolated().map_err(failed)?),
             NetworkMode::Private => connected(config, spawner, warn)?,
         };
         let connectivity =
             namespace.as_ref().and_then(NetNs::connectivity).unwrap_or(&Connectivity::Host).clone();
-        Ok(Self { namespace, connectivity, proxies: std::cell::RefCell::default() })
+        let by_chroot = spawner.makes_chroots() && config.network != NetworkMode::Host;
+        if by_chroot {
+            warn_of_own_ports(&config.ports, warn);
+        }
+        Ok(Self { namespace, connectivity, by_chroot, proxies: std::cell::RefCell::default() })
     }
 
     pub(super) const fn mode(&self) -> Mode {
@@ -48,19 +55,27 @@ impl Network {
     /// Opens the published ports; the result says which ports were taken where any would do.
     pub(super) fn publish(&self, ports: &[PublishedPort]) -> Result<Vec<PublishedPort>, Error> {
         // On the machine's own network every port of the program is public already.
-        let Some(namespace) = self.namespace() else { return Ok(Vec::new()) };
+        if self.namespace.is_none() && !self.by_chroot {
+            return Ok(Vec::new());
+        }
         let mut published = Vec::with_capacity(ports.len());
         for port in ports {
+            if self.by_chroot && port.host_port == port.container_port {
+                // The program itself listens there.
+                published.push(*port);
+                continue;
+            }
             let listen = SocketAddr::new(port.host_address, port.host_port);
             let protocol = match port.protocol {
                 Protocol::Tcp => net::Protocol::Tcp,
                 Protocol::Udp => net::Protocol::Udp,
             };
-            let proxy = Proxy::start(namespace, protocol, listen, port.container_port).map_err(|error| {
-                Error::new(ErrorKind::Usage, format!("cannot publish port {listen}"))
-                    .help(port_advice(&error))
-                    .because(error)
-            })?;
+            let proxy =
+                Proxy::start(self.namespace(), protocol, listen, port.container_port).map_err(|error| {
+                    Error::new(ErrorKind::Usage, format!("cannot publish port {listen}"))
+                        .help(port_advice(&error))
+                        .because(error)
+                })?;
             published.push(PublishedPort { host_port: proxy.local_addr().port(), ..*port });
             self.proxies.borrow_mut().push(proxy);
         }
@@ -79,6 +94,19 @@ impl Network {
             file("/etc/hostname", format!("{hostname}\n").into_bytes()),
             file("/etc/resolv.conf", dns.over(net::resolv_conf(&machine, &self.connectivity))),
         ]
+    }
+}
+
+/// Where the program is on this machine's network, an address of `-p` counts only with another port in front of its own.
+fn warn_of_own_ports(ports: &[PublishedPort], warn: &(dyn Fn(&str) + Sync)) {
+    let elsewhere =
+        |port: &&PublishedPort| port.host_port == port.container_port && !port.host_address.is_unspecified();
+    if let Some(port) = ports.iter().find(elsewhere) {
+        warn(&format!(
+            "port {0} is the program's own: whether it listens on {1} alone is up to the program; -p {1}:HOST:{0} with \
+             another port publishes it there alone",
+            port.container_port, port.host_address
+        ));
     }
 }
 

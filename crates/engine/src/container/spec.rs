@@ -5,9 +5,11 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
 use galley_sandbox::{Layers, Mount, Root, Source, Spec, TtySize, User, Writable};
 use galley_store::Store;
 
-use super::{Container, ContainerMount, MountFrom, network::Network, snapshot_of, store_failed, volume};
+use super::{
+    Container, ContainerMount, MountFrom, chroot, network::Network, snapshot_of, store_failed, volume,
+};
 use crate::{
-    Error, ErrorKind,
+    Error, ErrorKind, Snapshot,
     ports::ResolvedUser,
     steps::{files::Files, users::Accounts},
     upper,
@@ -19,6 +21,7 @@ pub(super) fn spec(
     container: &Container,
     network: &Network,
     tty_size: TtySize,
+    by_chroot: bool,
 ) -> Result<Spec, Error> {
     let config = &container.config;
     let snapshot = snapshot_of(store, config)?;
@@ -28,12 +31,12 @@ pub(super) fn spec(
     for group in &config.service.group_add {
         user.groups.push(accounts.group(group)?);
     }
-    let lowers = snapshot.lowers(store)?;
-    let writable = Some(Writable { upper: container.folder.upper(), work: container.folder.work() });
-    let root = Root::Layers(Layers { lowers, writable });
-    upper::prepare(files.stack(), &container.folder.upper(), config.working_directory.as_bytes(), (0, 0))?;
+    let root = match by_chroot {
+        true => Root::Directory(chroot::root(store, container, &snapshot)?),
+        false => mounted_root(store, container, &snapshot, &files)?,
+    };
     let mut spec = Spec::new(root, config.arguments.iter().map(OsString::from).collect());
-    spec.hostname = hostname(container);
+    spec.hostname = hostname(container, by_chroot);
     spec.env = environment(container, &user, &spec.hostname);
     spec.cwd = PathBuf::from(&config.working_directory);
     spec.user = User { uid: user.uid, gid: user.gid, groups: user.groups };
@@ -42,7 +45,10 @@ pub(super) fn spec(
     spec.mounts = network.files(&spec.hostname, &config.surroundings, &config.service.dns);
     config.surroundings.apply(&mut spec);
     config.service.apply(&mut spec)?;
-    for mount in &config.mounts {
+    // Volumes of a root that is the container's alone are part of it.
+    let whole = matches!(spec.root, Root::Directory(_));
+    let in_root = |mount: &&ContainerMount| whole && matches!(mount.source, MountFrom::Anonymous(_));
+    for mount in config.mounts.iter().filter(|mount| !in_root(mount)) {
         spec.mounts.push(Mount {
             target: PathBuf::from(&mount.target),
             source: Source::Bind {
@@ -54,6 +60,25 @@ pub(super) fn spec(
         });
     }
     Ok(spec)
+}
+
+/// The image's layers with the container's own above; or all of its files at once, when it ran where nothing can be mounted.
+fn mounted_root(
+    store: &Store,
+    container: &Container,
+    snapshot: &Snapshot,
+    files: &Files,
+) -> Result<Root, Error> {
+    let folder = &container.folder;
+    if folder.root().exists() {
+        chroot::recover(folder)?;
+        return Ok(Root::Directory(folder.root()));
+    }
+    let lowers = snapshot.lowers(store)?;
+    let writable = Some(Writable { upper: folder.upper(), work: folder.work() });
+    let directory = container.config.working_directory.as_bytes();
+    upper::prepare(files.stack(), &folder.upper(), directory, (0, 0))?;
+    Ok(Root::Layers(Layers { lowers, writable }))
 }
 
 fn source(store: &Store, files: &Files, mount: &ContainerMount) -> Result<PathBuf, Error> {
@@ -69,8 +94,9 @@ fn source(store: &Store, files: &Files, mount: &ContainerMount) -> Result<PathBu
     }
 }
 
-fn hostname(container: &Container) -> String {
+fn hostname(container: &Container, by_chroot: bool) -> String {
     match container.config.hostname.as_str() {
+        "" if by_chroot => rustix::system::uname().nodename().to_string_lossy().into_owned(),
         "" => container.short_id().to_owned(),
         name => name.to_owned(),
     }

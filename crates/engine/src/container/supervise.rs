@@ -10,12 +10,12 @@ use std::{
 };
 
 use fs_err as fs;
-use galley_sandbox::{CgroupPlan, Child, Handles, Pty, Spawner, TtySize};
+use galley_sandbox::{CgroupPlan, Child, Handles, Pty, Spawner, Spec, TtySize};
 use galley_store::Store;
 
 use super::{
     Container, ContainerState, HealthState, HealthStatus, Phase, PublishedPort, Request, Service, ask,
-    control, exec, health,
+    chroot, control, exec, health,
     log::LogWriter,
     network::Network,
     pipe::Pipe,
@@ -164,6 +164,40 @@ fn keep_running(
     }
 }
 
+/// Everything that is there before the program.
+struct Stage {
+    spawner: Spawner,
+    network: Network,
+    spec: Spec,
+    /// What is in its root, where nothing can be mounted.
+    furniture: Option<chroot::Furniture>,
+    /// For its output and its errors.
+    pipes: (Pipe, Pipe),
+}
+
+fn prepare(store: &Store, container: &Container, streams: &Streams<'_>) -> Result<Stage, NotStarted> {
+    let service = &container.config.service;
+    let parent = service.parent()?;
+    // Before anything is started: this process may have to move.
+    let cgroup = (!service.limits.is_empty()).then(|| CgroupPlan::make(&service.limits, parent.as_ref()));
+    let cgroup = cgroup.transpose().map_err(|refusal| not_started(refusal.into()))?;
+    let spawner = runner::start_spawner(store.root())?;
+    let by_chroot = spawner.makes_chroots();
+    if by_chroot {
+        chroot::admit(&container.config, streams.warn)?;
+    }
+    let network = Network::open(&container.config, &spawner, streams.warn)?;
+    let mut spec = spec::spec(store, container, &network, streams.tty_size, by_chroot)?;
+    let mut furniture = by_chroot.then(|| chroot::Furniture::new(store, container, &spec)).transpose()?;
+    if !by_chroot {
+        spec.mounts.extend(cgroup.iter().flat_map(CgroupPlan::mounts));
+    }
+    (spec.cgroup, spec.cgroup_parent) = (cgroup, parent);
+    let named = furniture.as_mut().and_then(chroot::Furniture::pipes);
+    let pipes = named.map_or_else(|| Ok((Pipe::new()?, Pipe::new()?)), Ok::<_, Error>)?;
+    Ok(Stage { spawner, network, spec, furniture, pipes })
+}
+
 fn run(
     store: &Store,
     container: &Container,
@@ -171,19 +205,10 @@ fn run(
     watch: &Arc<Watch>,
 ) -> Result<i32, NotStarted> {
     let service = &container.config.service;
-    let parent = service.parent()?;
-    // Before anything is started: this process may have to move.
-    let cgroup = (!service.limits.is_empty()).then(|| CgroupPlan::make(&service.limits, parent.as_ref()));
-    let cgroup = cgroup.transpose().map_err(|refusal| not_started(refusal.into()))?;
-    let spawner = Spawner::start().map_err(|error| match runner::only_builds_run(store) {
-        Some(refusal) => refusal.into(),
-        None => not_started(error),
-    })?;
-    let network = Network::open(&container.config, &spawner, streams.warn)?;
-    let mut spec = spec::spec(store, container, &network, streams.tty_size)?;
-    spec.mounts.extend(cgroup.iter().flat_map(CgroupPlan::mounts));
-    (spec.cgroup, spec.cgroup_parent) = (cgroup, parent);
-    let (stdout, stderr) = (Pipe::new()?, Pipe::new()?);
+    let Stage { spawner, network, spec, furniture, pipes: (stdout, stderr) } =
+        prepare(store, container, streams)?;
+    // Pipes that have a name are there for whoever opens them, to the end.
+    let held = furniture.as_ref().map(|_| [stdout.write.try_clone(), stderr.write.try_clone()]);
     let kept = (container.config.open_stdin && streams.stdin.is_none() && !container.config.tty)
         .then(Pipe::new)
         .transpose()?;
@@ -213,6 +238,7 @@ fn run(
         pass_on(scope, &running, (stdout, stderr), Shown { streams, log: &log, watch });
         let outcome = running.child.wait();
         watch.set_inside(None);
+        drop(held);
         outcome
     });
     drop(log.finish());

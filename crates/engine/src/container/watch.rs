@@ -136,6 +136,12 @@ impl Watch {
         if now.state.phase == Phase::Paused {
             return Err(refused("the container is paused already"));
         }
+        if inside.spawner.makes_chroots() {
+            // Further processes do not come of the first one here, and none may be missed.
+            return Err(refused(
+                "pause cannot be had in this container, which allows neither mounts nor namespaces",
+            ));
+        }
         let failed = |error: galley_sandbox::Error| {
             let help = error.help();
             let failed = Error::new(ErrorKind::Machine, "cannot pause the container").because(error);

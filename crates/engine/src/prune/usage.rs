@@ -142,7 +142,8 @@ pub fn usage(store: &Store) -> Result<Usage, Error> {
     let inventory = store.inventory().map_err(failed)?;
     let mut usage = Usage { cache: cache_of(&inventory), ..Usage::default() };
     for container in container::list(store)? {
-        let size = store.disk_usage(&container.folder.upper());
+        let folder = &container.folder;
+        let size = store.disk_usage(&folder.upper()) + store.disk_usage(&folder.root());
         usage.containers.push(ContainerUsage { container, size });
     }
     for volume in volumes_in_store(store)? {

@@ -3,8 +3,8 @@
 //! What the step would find mounted is moved to its place before, and away again before the root is compared with what it
 //! was. So a layer never has it, and is the same as of a step with mounts.
 
-mod devices;
-mod furniture;
+pub(crate) mod devices;
+pub(crate) mod furniture;
 mod goroot;
 
 use std::{

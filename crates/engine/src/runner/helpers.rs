@@ -17,10 +17,8 @@ use galley_sandbox::{
     probe::{self, Rung},
 };
 
-use galley_store::Store;
-
 use super::{machine, network::SharedNetwork};
-use crate::{Error, ErrorKind};
+use crate::Error;
 
 /// The helpers of one build.
 #[derive(Debug)]
@@ -72,7 +70,7 @@ impl Helpers {
 
 /// Starts a helper process of the best rung that carries. Nearly always that is the first, so a trial is only made where
 /// it fails or cannot be trusted, and its result is kept.
-fn start(folder: &Path) -> Result<Spawner, Error> {
+pub(crate) fn start(folder: &Path) -> Result<Spawner, Error> {
     match probe::remembered(folder) {
         Some(Rung::Chroot) => return Spawner::start_chroot().map_err(machine),
         Some(_) => return Spawner::start().map_err(machine),
@@ -91,15 +89,6 @@ fn start(folder: &Path) -> Result<Spawner, Error> {
         (_, Some(failed)) => failed.map_err(machine),
         (_, None) => Spawner::start().map_err(machine),
     }
-}
-
-/// Why no container can run where steps only run by chroot.
-pub(crate) fn only_builds_run(store: &Store) -> Option<Error> {
-    start(store.root()).is_ok_and(|spawner| spawner.makes_chroots()).then(|| {
-        let message = "cannot start the container: nothing can be mounted here, and without that only the RUN steps of \
-                       builds run, by chroot";
-        Error::new(ErrorKind::Machine, message).help("`galley doctor` tells what is missing")
-    })
 }
 
 /// Whether the file system of `folder` is none of those known not to take the layers of an overlay.

@@ -42,15 +42,16 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens on `listen` of the host (port 0: any free one) and passes on to `port` inside the namespace.
+    /// Listens on `listen` of the host (port 0: any free one) and passes on to `port` inside the namespace; without one, to
+    /// that of this machine.
     pub fn start(
-        netns: BorrowedFd<'_>,
+        netns: Option<BorrowedFd<'_>>,
         protocol: Protocol,
         listen: SocketAddr,
         port: u16,
     ) -> Result<Self, NetError> {
         let failed = |source| NetError::Listen { address: listen, source };
-        let netns = netns.try_clone_to_owned().map_err(failed)?;
+        let netns = netns.map(|netns| netns.try_clone_to_owned()).transpose().map_err(failed)?;
         let (stopped, stop) = std::io::pipe().map_err(failed)?;
         let (local, thread) = match protocol {
             Protocol::Tcp => tcp::start(Inside { netns, port }, listen, stopped).map_err(failed)?,
@@ -77,7 +78,7 @@ impl Drop for Proxy {
 
 /// What a published port leads to.
 struct Inside {
-    netns: OwnedFd,
+    netns: Option<OwnedFd>,
     port: u16,
 }
 

@@ -68,12 +68,15 @@ fn socket_for(port: &Arc<Port>, client: SocketAddr) -> io::Result<Arc<UdpSocket>
 
 fn connected(inside: &Inside) -> io::Result<UdpSocket> {
     let port = inside.port;
-    do_inside(inside.netns.as_fd(), move || {
+    let make = move || {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         socket.connect((Ipv4Addr::LOCALHOST, port))?;
         Ok(socket)
-    })
-    .map_err(io::Error::other)?
+    };
+    match &inside.netns {
+        Some(netns) => do_inside(netns.as_fd(), make).map_err(io::Error::other)?,
+        None => make(),
+    }
 }
 
 /// Passes a client's answers back until it has been silent for long.

@@ -86,8 +86,8 @@ fn rung(store: &Path) -> Fact {
             Status::Limited,
             "by chroot, in a copy of the files",
             format!(
-                "steps are not kept from this container, see no /proc, and have its network; `galley run` does not \
-                 work; better ways do not work here: {}",
+                "steps and containers are not kept from this container, see no /proc, and have its network; `galley run` \
+                 refuses what needs mounts; better ways do not work here: {}",
                 why.join("; ")
             ),
         )

@@ -2,12 +2,13 @@
 //!
 //! What would be mounted is there already, as files that whoever asked for the sandbox has put below its root.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::process::{Signal, chdir, chroot, set_parent_process_death_signal};
 
-use super::{Request, exec, process, step::Step as _, terminal};
+use super::{Request, exec, init, process, step::Step as _, terminal};
 use crate::cgroup::Placement;
 use crate::error::{ExecError, SetupError, SetupStep};
 use crate::spec::{Network, Root, Spec};
@@ -25,23 +26,27 @@ pub(super) fn enter(
     let spec: Spec = request.describe()?;
     rustix::process::setsid().step(SetupStep::NewSession)?;
     sys::join_new_session_keyring();
-    // Where the caller does not know better, a private network, a wait for it or a terminal is refused here.
+    // Where the caller does not know better, a private network or a wait for it is refused here.
     if spec.network != Network::Host {
         return Err(Errno::PERM).step(SetupStep::NewNetwork);
     }
     if spec.hold_sockets {
         return Err(Errno::PERM).step(SetupStep::HoldSockets);
     }
-    if spec.tty.is_some() {
-        return Err(Errno::PERM).step(SetupStep::OpenTerminal);
-    }
+    // Of this container: there is no other devpts, and no /proc in the new root.
+    let terminal = spec.tty.map(|size| terminal::open_outside(size, spec.user.uid)).transpose()?;
+    process::score(&spec)?;
     change_root(&spec.root)?;
     let program = exec::Program::new(&spec.args, &spec.env)?;
-    request.report(&Setup::Ready { made: Vec::new() }, &[]);
-    terminal::connect(None, &request.streams, &spec.user)?;
+    let master: Vec<BorrowedFd<'_>> = terminal.iter().map(|terminal| terminal.master.as_fd()).collect();
+    request.report(&Setup::Ready { made: Vec::new() }, &master);
+    terminal::connect(terminal.as_ref(), &request.streams, &spec.user)?;
     process::restrict(&spec, inherited, request.supervisor.as_ref())?;
     // Last, for a change of user takes it back. The guard does not need it; this is for the case that it is killed.
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    if spec.init {
+        return init::run(program, terminal.is_some());
+    }
     Ok(program.exec())
 }
 

@@ -28,6 +28,9 @@ pub(crate) fn restrict(
 ) -> Result<Option<OwnedFd>, SetupError> {
     reset(inherited)?;
     limits(spec)?;
+    if inherited.manner == Manner::Namespaces {
+        score(spec)?;
+    }
     // Root may enter any directory; a user may own one that root of a user namespace cannot enter.
     let early = rustix::process::chdir(spec.cwd.as_path());
     if spec.no_new_privileges {
@@ -66,11 +69,14 @@ fn limits(spec: &Spec) -> Result<(), SetupError> {
         let Ulimit { resource, soft, hard } = *limit;
         sys::set_limit(kernel_number(resource), soft, hard).step_at(SetupStep::SetLimits, resource.name())?;
     }
-    if let Some(score) = spec.oom_score_adj {
-        let path = "/proc/self/oom_score_adj";
-        fs_err::write(path, score.to_string()).step_at(SetupStep::SetOomScore, path)?;
-    }
     Ok(())
+}
+
+/// How soon the kernel ends it when memory is short; needs a /proc.
+pub(super) fn score(spec: &Spec) -> Result<(), SetupError> {
+    let Some(score) = spec.oom_score_adj else { return Ok(()) };
+    let path = "/proc/self/oom_score_adj";
+    fs_err::write(path, score.to_string()).step_at(SetupStep::SetOomScore, path)
 }
 
 /// The kernel's numbers; the C libraries disagree about their type.

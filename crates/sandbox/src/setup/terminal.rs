@@ -29,8 +29,17 @@ pub(crate) fn open(size: TtySize, uid: u32) -> Result<Terminal, SetupError> {
 
 /// Opens a terminal of the sandbox.
 pub(crate) fn open_further(size: TtySize, uid: u32) -> Result<Terminal, SetupError> {
+    open_by("/dev/pts/ptmx", size, uid)
+}
+
+/// Opens a terminal for a sandbox that is not entered yet and has no devpts of its own.
+pub(crate) fn open_outside(size: TtySize, uid: u32) -> Result<Terminal, SetupError> {
+    open_by("/dev/ptmx", size, uid)
+}
+
+fn open_by(multiplexer: &str, size: TtySize, uid: u32) -> Result<Terminal, SetupError> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let master = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty()).step(SetupStep::OpenTerminal)?;
+    let master = rustix::fs::open(multiplexer, flags, Mode::empty()).step(SetupStep::OpenTerminal)?;
     unlockpt(&master).step(SetupStep::OpenTerminal)?;
     let peer = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = ioctl_tiocgptpeer(&master, peer).step(SetupStep::OpenTerminal)?;

@@ -125,7 +125,7 @@ fn runs(victim: &Victim) {
     let said = victim.kitchen.galley(&[
         "run",
         "--rm",
-        "--network=none",
+        crate::e2e::offline(),
         &app(&victim.registry),
         "sh",
         "-c",

@@ -164,7 +164,7 @@ fn a_hundred_thousand_names_of_one_file() {
     kitchen.dockerfile("FROM busybox\nADD farm.tar /farm/\nRUN stat -c %h /farm/file > /links\n");
     let output = kitchen.build_command(&["--progress=plain", "-t", "x", "."]).output().unwrap();
     if output.status.success() {
-        let said = kitchen.galley(&["run", "--rm", "--network=none", "x", "cat", "/links"]);
+        let said = kitchen.galley(&["run", "--rm", crate::e2e::offline(), "x", "cat", "/links"]);
         assert_eq!(said, format!("{COUNT}\n"));
     } else {
         let said = text(&output);
@@ -184,9 +184,9 @@ fn layers(count: usize, runs: usize) {
         format!("COPY f /copy{number}\n{}", run.unwrap_or_default())
     };
     let lines: String = (0..count).map(line).collect();
-    kitchen.dockerfile(&format!("FROM busybox\n{lines}RUN ls -d /copy* | wc -l > /count\n"));
+    kitchen.dockerfile(&format!("FROM busybox\n{lines}RUN ls -d /copy* | busybox wc -l > /count\n"));
     kitchen.build(&["-t", "x", "."]);
-    let said = kitchen.galley(&["run", "--rm", "--network=none", "x", "cat", "/count"]);
+    let said = kitchen.galley(&["run", "--rm", crate::e2e::offline(), "x", "cat", "/count"]);
     assert_eq!(said, format!("{count}\n"));
     assert_eq!(kitchen.build(&["-t", "x", "."]).executed, 0);
 }
@@ -209,7 +209,9 @@ fn a_million_files() {
     let script = "import os\nfor folder in range(1000):\n os.makedirs(f'tree/{folder}')\n \
         for file in range(1000): open(f'tree/{folder}/{file}', 'w').write(str(file))";
     python(&kitchen, script);
-    kitchen.dockerfile("FROM busybox\nCOPY tree /tree\nRUN find /tree -type f | wc -l > /count\n");
+    kitchen.dockerfile(
+        "FROM busybox\nCOPY tree /tree\nRUN busybox find /tree -type f | busybox wc -l > /count\n",
+    );
     let export = format!("type=oci,dest={}", kitchen.path("oci.tar").display());
     let layout = format!("busybox=oci-layout://{}", kitchen.path("busybox").display());
     for (what, output) in [("cold", ["-t", "x"]), ("a no-op", ["-t", "x"]), ("an export", ["-o", &export])] {
@@ -220,7 +222,7 @@ fn a_million_files() {
         // An entry of a tree has some 200 bytes, and there are two or three trees at once.
         assert!(peak < 1 << 30, "{what} takes {} MiB", peak >> 20);
     }
-    assert_eq!(kitchen.galley(&["run", "--rm", "--network=none", "x", "cat", "/count"]), "1000000\n");
+    assert_eq!(kitchen.galley(&["run", "--rm", crate::e2e::offline(), "x", "cat", "/count"]), "1000000\n");
     assert_eq!(kitchen.build(&["-t", "x", "."]).executed, 0);
     sound(&kitchen);
     kitchen.galley(&["system", "prune", "-af"]);
@@ -287,11 +289,11 @@ fn a_clock_that_was_set_back() {
         .set_modified(modified)
         .unwrap();
     assert_eq!(kitchen.build(&["-t", "x", "."]).executed, 2);
-    assert_eq!(kitchen.galley(&["run", "--rm", "--network=none", "x", "cat", "/g"]), "two");
+    assert_eq!(kitchen.galley(&["run", "--rm", crate::e2e::offline(), "x", "cat", "/g"]), "two");
     sound(&kitchen);
     kitchen.galley(&["builder", "prune", "-af"]);
     sound(&kitchen);
-    assert_eq!(kitchen.galley(&["run", "--rm", "--network=none", "x", "cat", "/g"]), "two");
+    assert_eq!(kitchen.galley(&["run", "--rm", crate::e2e::offline(), "x", "cat", "/g"]), "two");
 }
 
 /// At each read and each copy of it: all of it is what it was or what it is, or the build says that it changed.
@@ -316,11 +318,11 @@ fn a_file_that_changes_while_it_is_read() {
             let said = kitchen.galley(&[
                 "run",
                 "--rm",
-                "--network=none",
+                crate::e2e::offline(),
                 "x",
                 "sh",
                 "-c",
-                "cmp /data /copy; tr -d a < /data | wc -c",
+                "busybox cmp /data /copy; busybox tr -d a < /data | busybox wc -c",
             ]);
             assert!(["0\n", "300000\n"].contains(&said.as_str()), "a part of it at call {nth}: {said}");
         } else {
@@ -330,8 +332,15 @@ fn a_file_that_changes_while_it_is_read() {
         }
         sound(&kitchen);
         kitchen.build(&["-t", "x", "."]);
-        let said =
-            kitchen.galley(&["run", "--rm", "--network=none", "x", "sh", "-c", "tr -d a < /copy | wc -c"]);
+        let said = kitchen.galley(&[
+            "run",
+            "--rm",
+            crate::e2e::offline(),
+            "x",
+            "sh",
+            "-c",
+            "busybox tr -d a < /copy | busybox wc -c",
+        ]);
         let now = fs::read(&file).unwrap().iter().filter(|byte| **byte == b'b').count();
         assert_eq!(said, format!("{now}\n"), "the next build after call {nth}");
     }

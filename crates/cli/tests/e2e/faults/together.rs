@@ -64,7 +64,8 @@ fn builds_and_pulls_on_one_base() {
     all_succeed(children);
     each_layer_once(&registry, &image);
     for number in 0..3 {
-        let said = kitchen.galley(&["run", "--rm", "--network=none", &format!("n{number}"), "cat", "/n"]);
+        let said =
+            kitchen.galley(&["run", "--rm", crate::e2e::offline(), &format!("n{number}"), "cat", "/n"]);
         assert_eq!(said, format!("{number}\n"));
     }
     assert_eq!(temporary(&kitchen), BTreeSet::new());

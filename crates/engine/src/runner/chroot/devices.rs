@@ -12,8 +12,6 @@ use rustix::{
     io::Errno,
 };
 
-use crate::ports::ResolvedUser;
-
 /// The devices that every program may count on.
 const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
@@ -21,10 +19,22 @@ const DEVICES: [(&str, u32, u32); 6] =
 const STAND_IN_BYTES: usize = 1 << 20;
 
 /// Both ends of a pipe: for reading, for writing.
-pub(super) type Pipe = (OwnedFd, OwnedFd);
+pub(crate) type Pipe = (OwnedFd, OwnedFd);
 
-/// Fills the new directory `dev`; gives the pipes for the output and the errors of the step.
-pub(super) fn make(dev: &Path, user: &ResolvedUser) -> io::Result<[Pipe; 2]> {
+/// What the standard streams of a program are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Streams {
+    /// Nothing to read, and two pipes.
+    Empty,
+    /// Something to read that has no name, and two pipes.
+    Given,
+    /// The terminal that it controls.
+    Terminal,
+}
+
+/// Fills the new directory `dev`; gives the pipes for the output and the errors of a program without a terminal, whose first
+/// user and group are `owner`.
+pub(crate) fn make(dev: &Path, owner: (u32, u32), streams: Streams) -> io::Result<Option<[Pipe; 2]>> {
     fs::create_dir(dev)?;
     set_mode(dev, 0o755)?;
     for (name, major, minor) in DEVICES {
@@ -32,15 +42,21 @@ pub(super) fn make(dev: &Path, user: &ResolvedUser) -> io::Result<[Pipe; 2]> {
     }
     fs::create_dir(dev.join("shm"))?;
     set_mode(&dev.join("shm"), 0o1777)?;
-    // The input of a step is empty.
-    fs::os::unix::fs::symlink("null", dev.join("stdin"))?;
-    Ok([pipe(&dev.join("stdout"), user)?, pipe(&dev.join("stderr"), user)?])
+    if streams == Streams::Terminal {
+        let link = |name: &&str| fs::os::unix::fs::symlink("tty", dev.join(name));
+        ["stdin", "stdout", "stderr", "console"].iter().try_for_each(link)?;
+        return Ok(None);
+    }
+    if streams == Streams::Empty {
+        fs::os::unix::fs::symlink("null", dev.join("stdin"))?;
+    }
+    Ok(Some([pipe(&dev.join("stdout"), owner)?, pipe(&dev.join("stderr"), owner)?]))
 }
 
 /// A named pipe is what `/dev/stdout` is for a program when there is no /proc: opened again, it is the same one.
-fn pipe(path: &Path, user: &ResolvedUser) -> io::Result<Pipe> {
+fn pipe(path: &Path, (uid, gid): (u32, u32)) -> io::Result<Pipe> {
     rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?;
-    fs::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid))?;
+    fs::os::unix::fs::lchown(path, Some(uid), Some(gid))?;
     // Without waiting for a writer, but reading waits.
     let read = rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
     rustix::fs::fcntl_setfl(&read, OFlags::empty())?;
@@ -84,7 +100,7 @@ fn fill(mut bytes: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+pub(crate) fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }

@@ -38,11 +38,12 @@ impl Furniture {
         let aside = temp.path().join("aside");
         let begin = || {
             fs::create_dir(&aside)?;
-            let streams = devices::make(&temp.path().join("dev"), &request.user)?;
+            let owner = (request.user.uid, request.user.gid);
+            let streams = devices::make(&temp.path().join("dev"), owner, devices::Streams::Empty)?;
             Ok((Furnished::new(root, &aside)?, streams))
         };
         let (furnished, streams) = begin().map_err(failed("prepare", &aside))?;
-        let mut furniture = Self { furnished, streams: Some(streams), lent: Vec::new(), temp };
+        let mut furniture = Self { furnished, streams, lent: Vec::new(), temp };
         furniture.lay_devices().map_err(failed("put devices in", Path::new(DEV)))?;
         furniture.lay_mounts(store, &request.mounts)?;
         Ok(furniture)
@@ -127,7 +128,7 @@ fn make(store: &Store, source: &MountSource, thing: &Path, target: &Path) -> Res
 }
 
 /// Writes a file that nobody else may read meanwhile.
-fn write(path: &Path, content: &[u8], mode: u32, (uid, gid): (u32, u32)) -> io::Result<()> {
+pub(crate) fn write(path: &Path, content: &[u8], mode: u32, (uid, gid): (u32, u32)) -> io::Result<()> {
     use fs::os::unix::fs::OpenOptionsExt;
     use std::io::Write;
     let mut options = fs::OpenOptions::new();
