@@ -46,6 +46,8 @@ struct Inner {
     packed: OnceLock<Packed>,
     /// See [`Info`]. Of another process's change it may know nothing, which does no harm.
     marked_for_users: AtomicBool,
+    /// See [`Info`], likewise.
+    packed_left: AtomicBool,
     /// Origins that only this process knows.
     origins: Mutex<Option<Arc<Resolved>>>,
 }
@@ -67,6 +69,9 @@ struct Info {
     /// The opaque directories of `diff` have the mark for user namespaces, in a store of root's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     marked_for_users: bool,
+    /// There is a `diff` made of `packed`, which is to go as soon as nobody uses it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    packed_left: bool,
 }
 
 /// What a file takes on disk is counted in these.
@@ -142,6 +147,7 @@ impl Layer {
             references: OnceLock::new(),
             packed: OnceLock::new(),
             marked_for_users: AtomicBool::new(false),
+            packed_left: AtomicBool::new(false),
             origins: Mutex::new(None),
         }))
     }
@@ -239,6 +245,7 @@ impl Layer {
         Ok(info.map(|info| {
             let layer = Self::new(folder, *id, info.integrity);
             layer.set_marked_for_users(info.marked_for_users);
+            layer.set_packed_left(info.packed_left);
             (layer, info.stamp)
         }))
     }
@@ -249,6 +256,14 @@ impl Layer {
 
     fn set_marked_for_users(&self, marked: bool) {
         self.0.marked_for_users.store(marked, Ordering::Relaxed);
+    }
+
+    fn is_packed_left(&self) -> bool {
+        self.0.packed_left.load(Ordering::Relaxed)
+    }
+
+    fn set_packed_left(&self, left: bool) {
+        self.0.packed_left.store(left, Ordering::Relaxed);
     }
 }
 
@@ -366,6 +381,9 @@ impl Store {
         if !layer.has_diff() && layer.is_packed() && self.mounts_packed() {
             self.count_mount(layer);
             return Ok(Lower::Packed(layer.packed_path()));
+        }
+        if layer.is_packed_left() {
+            self.note_packed_left(layer);
         }
         self.directory(layer).map(Lower::Directory)
     }
@@ -495,7 +513,8 @@ impl Store {
                 }
             }
         }
-        let info = Info { integrity, stamp: self.stamp(), bytes: Some(bytes_of(tree)), marked_for_users };
+        let (stamp, bytes) = (self.stamp(), Some(bytes_of(tree)));
+        let info = Info { integrity, stamp, bytes, marked_for_users, packed_left: false };
         write("info", &json(&info))?;
         Ok((integrity, marked_for_users))
     }
@@ -618,17 +637,32 @@ impl Store {
     fn restamp_info(&self, layer: &Layer) -> Result<(), StoreError> {
         self.mark_dirty();
         let bytes = layer.0.tree.get().map(|tree| bytes_of(tree));
-        let marked_for_users = layer.is_marked_for_users();
-        let info = Info { integrity: *layer.integrity(), stamp: self.stamp(), bytes, marked_for_users };
+        let info = Info {
+            integrity: *layer.integrity(),
+            stamp: self.stamp(),
+            bytes,
+            marked_for_users: layer.is_marked_for_users(),
+            packed_left: layer.is_packed_left(),
+        };
         self.write_whole(&layer.0.folder.join("info"), &json(&info))
     }
 
-    /// Notes what a directory that `layer` is about to get takes on disk. The stamp stays as it is.
-    pub(crate) fn note_bytes(&self, layer: &Layer) -> Result<(), StoreError> {
+    /// Notes that `layer` is about to get a directory beside its packed form, and what that takes on disk. The stamp stays as
+    /// it is.
+    pub(crate) fn note_unpacked(&self, layer: &Layer) -> Result<(), StoreError> {
         let path = layer.0.folder.join("info");
         let Some(info) = read_stamped::<Info>(&path)? else { return Ok(()) };
-        let info = Info { bytes: Some(bytes_of(&*layer.tree()?)), ..info };
+        let info = Info { bytes: Some(bytes_of(&*layer.tree()?)), packed_left: true, ..info };
+        layer.set_packed_left(true);
         self.write_durably(&path, &json(&info))
+    }
+
+    /// Notes that its packed form is gone. Should a power cut take that, it is looked for once more.
+    pub(crate) fn note_packed_gone(&self, layer: &Layer) -> Result<(), StoreError> {
+        let path = layer.0.folder.join("info");
+        let Some(info) = read_stamped::<Info>(&path)? else { return Ok(()) };
+        layer.set_packed_left(false);
+        self.write_whole(&path, &json(&Info { packed_left: false, ..info }))
     }
 
     pub(crate) fn layer_path(&self, id: &Digest) -> PathBuf {

@@ -25,7 +25,8 @@ const MOUNTS_MAX: u64 = 4;
 /// How long the packed form waits for processes that are about to open it; then it stays beside the directory.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// The packed layers that this process has mounted, and how often that was done on this machine.
+/// The packed layers that this process has mounted, and how often that was done on this machine. One that is a directory by
+/// now, and could not be removed because somebody else used it, counts as mounted often.
 #[derive(Debug, Default)]
 pub(crate) struct Worn {
     layers: Mutex<HashMap<Digest, (Layer, u64)>>,
@@ -36,6 +37,12 @@ impl Store {
     pub(crate) fn count_mount(&self, layer: &Layer) {
         let mut layers = self.inner.worn.layers.lock().unwrap_or_else(PoisonError::into_inner);
         layers.entry(*layer.id()).or_insert_with(|| (layer.clone(), counted(layer)));
+    }
+
+    /// Notes that `layer` has been unpacked, and that its packed form is to go.
+    pub(crate) fn note_packed_left(&self, layer: &Layer) {
+        let mut layers = self.inner.worn.layers.lock().unwrap_or_else(PoisonError::into_inner);
+        layers.entry(*layer.id()).or_insert_with(|| (layer.clone(), u64::MAX));
     }
 
     /// Unpacks the layers that were mounted often, this process being one of those that did. It takes as long as it takes
@@ -53,25 +60,32 @@ impl Store {
         // Another process is at it.
         let Some(_lock) = self.try_lock_key(layer.id())? else { return Ok(()) };
         if layer.has_diff() {
-            return Ok(());
+            return self.remove_packed(layer);
         }
         let temp = self.temp_dir("unpack")?;
         let open = |index| self.open_origin(layer, index);
         materialise::materialise(&*layer.tree()?, &temp.diff(), self.dialect(), &open)?;
         self.sync_all()?;
-        self.note_bytes(layer)?;
+        self.note_unpacked(layer)?;
         self.commit_point("layer-rename", || rename_durably(&temp.diff(), &layer.diff()))?;
         self.remove_packed(layer)
     }
 
-    /// Unless somebody else uses the layer, who may have looked already which form it has.
+    /// Unless somebody else uses the layer, who may have looked already which form it has. Then `info` says that it is still
+    /// there, and whoever uses the layer next tries again.
     fn remove_packed(&self, layer: &Layer) -> Result<(), StoreError> {
+        let is_used = || Ok(self.leased_by_others()?.contains(layer.id().bytes()));
+        // To be alone makes others wait: not for nothing.
+        if is_used()? {
+            return Ok(());
+        }
         let Some(_turn) = self.try_collector_turn()? else { return Ok(()) };
         let Some(_alone) = self.alone(PATIENCE)? else { return Ok(()) };
-        if !self.leased_by_others()?.contains(layer.id().bytes()) {
-            remove_present(&layer.packed_path())?;
+        if is_used()? {
+            return Ok(());
         }
-        Ok(())
+        remove_present(&layer.packed_path())?;
+        self.note_packed_gone(layer)
     }
 }
 

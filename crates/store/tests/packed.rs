@@ -247,4 +247,16 @@ fn what_another_process_uses_stays_packed_too() {
     last.unpack_worn().unwrap();
     assert_eq!(names(&last, &layer), ["diff", "info", "mounts", "packed", "tree"]);
     assert!(last.check(&|_| {}).unwrap().findings.is_empty());
+    // Nor does it go while one of them is left, whoever comes.
+    let (next, lower) = mounted(&fixture, &layer);
+    assert!(matches!(lower, Lower::Directory(_)));
+    next.unpack_worn().unwrap();
+    assert!(folder(&next, &layer).join("packed").exists());
+    drop((others, last, next, store));
+    let (next, _) = mounted(&fixture, &layer);
+    next.unpack_worn().unwrap();
+    assert_eq!(names(&next, &layer), ["diff", "info", "mounts", "tree"]);
+    let info = fs::read_to_string(folder(&next, &layer).join("info")).unwrap();
+    assert!(!info.contains("packed_left"), "{info}");
+    assert!(next.check(&|_| {}).unwrap().findings.is_empty());
 }
