@@ -36,6 +36,7 @@ use crate::{
 };
 
 use ahead::Ahead;
+use written::Written;
 
 pub use crate::steps::run::StepFailure;
 
@@ -140,7 +141,7 @@ pub fn build(
     let steps = schedule::run(&needs, request.jobs.max(1), cancel, &|item, done, stop| {
         builder.step(&plan.steps[item], done, stop)
     })?;
-    written::write_back(ports.store, plan, &steps);
+    builder.written.write_back(ports.store);
     let target = |step: Option<StepId>| match step {
         None => Ok(Snapshot::empty()),
         Some(id) => steps
@@ -221,6 +222,7 @@ pub(crate) struct Builder<'a> {
     followed: Vec<bool>,
     /// Keys that this build executed: good enough even for a step whose records are to be skipped.
     made: Mutex<HashSet<Key>>,
+    written: Written,
     runs: AtomicUsize,
     copies: AtomicUsize,
     hits: AtomicUsize,
@@ -256,6 +258,7 @@ impl<'a> Builder<'a> {
             ahead: Vec::new(),
             followed: Vec::new(),
             made: Mutex::default(),
+            written: Written::default(),
             runs: AtomicUsize::new(0),
             copies: AtomicUsize::new(0),
             hits: AtomicUsize::new(0),
@@ -445,6 +448,13 @@ impl<'a> Builder<'a> {
         counter.fetch_add(1, Ordering::SeqCst);
         let started = Instant::now();
         let layer = work.execute(self, step, stop)?;
+        if matches!(step.operation, Operation::Run(_)) {
+            self.written.add(&layer);
+            // Who runs on it has better use for the disk.
+            if !self.is_followed(step) {
+                self.written.write_back(self.store);
+            }
+        }
         let (took, created) = (started.elapsed(), now());
         let record = Record {
             layer: *layer.id(),
