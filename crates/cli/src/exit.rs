@@ -19,8 +19,8 @@ pub(crate) const USAGE: u8 = 125;
 /// Ctrl-C: 128 + SIGINT.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// Ends this process at once, while other threads of it still work.
-#[expect(clippy::exit, reason = "a read of a terminal cannot be called off")]
+/// Ends this process at once, while other threads of it still work, whose work may be left.
+#[expect(clippy::exit, reason = "a read of a terminal cannot be called off, nor what the kernel does for us")]
 pub(crate) fn leave() -> ! {
     std::process::exit(0)
 }

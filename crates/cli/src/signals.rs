@@ -5,7 +5,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use galley_engine::{Cancel, Error, ErrorKind};
+use galley_engine::{Cancel, CancelGuard, Error, ErrorKind};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::{Handle, Signals},
@@ -74,6 +74,12 @@ pub(crate) fn while_listening<T>(work: impl FnOnce(Cancel) -> Outcome<T>) -> Out
 
 fn deaf(error: io::Error) -> Error {
     Error::new(ErrorKind::Machine, "cannot listen for signals").because(error)
+}
+
+/// Ends galley at the first signal from now on, with success: what it was asked for is done, and what it still does can be
+/// left at any moment. For as long as the answer lives.
+pub(crate) fn end_at_first(cancel: &Cancel) -> CancelGuard {
+    cancel.on_cancel(|| exit::leave())
 }
 
 #[expect(

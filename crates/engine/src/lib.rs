@@ -40,7 +40,7 @@ pub mod survey;
 mod upper;
 pub mod why;
 
-pub use cancel::Cancel;
+pub use cancel::{Cancel, CancelGuard};
 pub use error::{Error, ErrorKind, Place};
 pub use events::{Event, Events, Stamped};
 pub use held::{Fetcher, Held};

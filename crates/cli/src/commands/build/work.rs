@@ -59,12 +59,17 @@ pub(super) fn execute(arguments: BuildArgs, context: &Context) -> Outcome {
     let job = Job { arguments: &arguments, context, outputs: &outputs, store: &store, ssh, may_execute };
     // Outside, signals are listened to for as long as it lasts: afterwards they are passed on to the process inside.
     let done = match may_execute {
-        true => job.run(&signals::listen()?),
+        true => {
+            let stop = signals::listen()?;
+            let done = job.run(&stop);
+            if !stop.is_cancelled() {
+                let _guard = done.is_ok().then(|| signals::end_at_first(&stop));
+                collect::afterwards(context, &store);
+            }
+            done
+        }
         false => signals::while_listening(|stop| Ok(job.run(&stop)))?,
     };
-    if may_execute {
-        collect::afterwards(context, &store);
-    }
     match done {
         Err(error) if !may_execute && matches!(error.kind, ErrorKind::NeedsExecution) => {
             store.let_go();
