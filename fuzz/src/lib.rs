@@ -171,10 +171,17 @@ pub fn images(bytes: &[u8]) {
     }
 }
 
-/// The store's form of a tree.
+/// The store's form of a tree, with its head and as what stands behind that.
 pub fn trees(bytes: &[u8]) {
-    if let Ok(tree) = Tree::decode(bytes) {
-        assert_eq!(tree.encode(), bytes);
+    let headed = [b"gtre\x01\x01", bytes].concat();
+    for bytes in [bytes, &headed] {
+        if let Ok(tree) = Tree::decode(bytes) {
+            assert_eq!(tree.encode(), bytes);
+        }
+        // What is not in canonical form is a tree too, which has one.
+        if let Ok(tree) = Tree::decode_own(bytes) {
+            assert_eq!(Tree::decode(&tree.encode()).expect("it was read before"), tree);
+        }
     }
 }
 

@@ -65,6 +65,24 @@ fn the_encoding_is_the_specified_one() {
     );
 }
 
+/// The fuzzer begins with a tree of every kind and an empty one. `GALLEY_BLESS=1` writes them anew.
+#[test]
+fn the_seeds_of_the_fuzzer_are_trees() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/trees");
+    let seeds: [(&str, &[u8], Tree); 2] = [
+        ("every-kind", include_bytes!("../../../../fuzz/seeds/trees/every-kind"), every_kind()),
+        ("empty", include_bytes!("../../../../fuzz/seeds/trees/empty"), Tree::default()),
+    ];
+    for (name, seed, tree) in seeds {
+        if std::env::var_os("GALLEY_BLESS").is_some() {
+            let file = std::fs::OpenOptions::new().write(true).truncate(true).open(folder.join(name));
+            std::io::Write::write_all(&mut file.expect("a seed"), &tree.encode()).expect("a seed");
+        } else {
+            assert_eq!(Tree::decode(seed), Ok(tree), "{name}");
+        }
+    }
+}
+
 #[test]
 fn the_encoding_by_hand() {
     let mut link = entry("a/b", 0, Kind::Symlink { target: b"t"[..].into() });
