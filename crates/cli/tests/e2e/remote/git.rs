@@ -68,6 +68,33 @@ fn the_path_of_the_store_is_no_address() {
     assert!(output.status.success(), "{}", text(&output));
 }
 
+/// Every program that git starts, with its words, is written down.
+#[test]
+fn a_password_of_an_address_is_no_argument() {
+    let web = Web::start();
+    let Some(kitchen) = kitchen(&web) else { return };
+    repository(&kitchen);
+    serve(&kitchen, &web, Some("Basic bWU6cGE1NSB3b3Jk"));
+    let (trace, programs) = (kitchen.path("trace"), kitchen.path("programs"));
+    let git = kitchen.env.run("sh", &["-c", "command -v git"]);
+    let text = format!(
+        "#!/bin/sh\necho \"$@\" >> {0}\nGIT_TRACE={0} exec {1} \"$@\"\n",
+        trace.display(),
+        git.trim()
+    );
+    program(&programs.join("git"), &text);
+    let address = web.url("/git/plain.git").replace("http://", "http://me:pa55%20word@");
+    kitchen.dockerfile(&format!("FROM scratch\nADD {address} /a\nADD --keep-git-dir {address} /b\n"));
+    let path = format!("{}:/usr/bin:/bin", programs.display());
+    let output = kitchen.build_command(&["-t", "x", "."]).env("PATH", path).output().unwrap();
+    assert!(output.status.success(), "{}", super::text(&output));
+    let traced = fs::read_to_string(trace).unwrap();
+    assert!(traced.contains("remote-http") && traced.contains(&web.url("/git/plain.git")), "{traced}");
+    for secret in ["pa55", "bWU6cGE1NSB3b3Jk"] {
+        assert!(!traced.contains(secret), "{traced}");
+    }
+}
+
 fn program(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
 
 use super::{
     program::{Failed, Git, THIS_MACHINE},
-    resolve::{Commit, failure},
+    resolve::{Commit, failure, without_password},
 };
 use crate::{
     Error, ErrorKind,
@@ -91,7 +91,7 @@ impl Job<'_> {
         let object = &self.commit.object;
         let format = if object.len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
         git.run(&["init", "--quiet", "--bare", "--template=", format])?;
-        git.run(&["remote", "add", "--", "origin", &self.address.remote])?;
+        git.run(&["remote", "add", "--", "origin", &without_password(&self.address.remote).0])?;
         let alone = git.run(&["fetch", "--quiet", "--depth=1", "--no-tags", "--", "origin", object]);
         match alone {
             Ok(_) => {}
@@ -128,7 +128,7 @@ impl Job<'_> {
             if self.commit.object.len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
         git.run(&["init", "--quiet", "--template=", format])?;
         let refspec = self.name_object()?;
-        let near = Git { protocols: THIS_MACHINE, header: None, ..git.clone() };
+        let near = Git { protocols: THIS_MACHINE, header: None, login: None, ..git.clone() };
         let words = ["fetch", "--quiet", "-u", "--depth=1", "--"].map(OsStr::new);
         // Its path and no address, in which a percent sign would be more than that.
         near.run(&[&words[..], &[self.bare.as_os_str(), OsStr::new(&refspec)]].concat())?;

@@ -76,11 +76,36 @@ pub(super) struct Git<'a> {
     pub(super) stop: &'a Cancel,
     /// A header for the remote and its scope: a secret.
     pub(super) header: Option<(String, String)>,
+    /// What the address says of who asks.
+    pub(super) login: Option<Login>,
     pub(super) git_dir: Option<PathBuf>,
     pub(super) work_tree: Option<PathBuf>,
     /// The agent, when keys of files are answered for by galley itself.
     pub(super) loan: Option<Arc<Loan>>,
     pub(super) protocols: &'static str,
+}
+
+/// A user and a password for what is in one folder of a server: a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Login {
+    pub(super) folder: String,
+    pub(super) user: String,
+    pub(super) password: String,
+}
+
+impl Login {
+    /// What git asks when a server wants to know. The words are in variables, since everybody can read arguments.
+    const HELPER: &str =
+        "!f() { printf 'username=%s\\npassword=%s\\n' \"$GALLEY_GIT_USER\" \"$GALLEY_GIT_PASSWORD\"; }; f";
+
+    fn config(&self) -> [(String, String); 2] {
+        let helper = format!("credential.{}.helper", self.folder);
+        [("credential.useHttpPath".to_owned(), "true".to_owned()), (helper, Self::HELPER.to_owned())]
+    }
+
+    fn variables(&self) -> [(&str, &str); 2] {
+        [("GALLEY_GIT_USER", &self.user), ("GALLEY_GIT_PASSWORD", &self.password)]
+    }
 }
 
 /// A command that failed.
@@ -142,7 +167,9 @@ impl Git<'_> {
         let own = CONFIG.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         // Git would give the header to wherever the server leads.
         let stays = self.header.iter().map(|_| ("http.followRedirects".to_owned(), "false".to_owned()));
-        let all: Vec<_> = own.chain(stays).chain(self.header.clone()).collect();
+        let login = self.login.iter().flat_map(Login::config);
+        command.envs(self.login.iter().flat_map(Login::variables));
+        let all: Vec<_> = own.chain(stays).chain(self.header.clone()).chain(login).collect();
         command.env("GIT_CONFIG_COUNT", all.len().to_string());
         for (number, (name, value)) in all.into_iter().enumerate() {
             command.env(format!("GIT_CONFIG_KEY_{number}"), name);
@@ -220,7 +247,8 @@ impl Git<'_> {
         let header = self.header.as_ref().map(|(_, value)| value.as_str()).unwrap_or_default();
         let value = header.split_once(": ").map_or("", |(_, value)| value);
         let token = value.split_once(' ').map_or(value, |(_, token)| token);
-        let secrets = [header, value, token].into_iter().filter(|secret| !secret.is_empty());
+        let password = self.login.as_ref().map_or("", |login| &login.password);
+        let secrets = [header, value, token, password].into_iter().filter(|secret| !secret.is_empty());
         secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "xxxxx"))
     }
 }

@@ -7,13 +7,14 @@ use rustix::process::{getegid, geteuid};
 
 use galley_store::Seen;
 
-use super::program::{Failed, Git, OTHER_MACHINES};
+use super::program::{Failed, Git, Login, OTHER_MACHINES};
 use crate::{
     Error, ErrorKind,
     remote::{
         GitAddress, Remote,
         address::{is_commit, redacted},
         unseen,
+        url::{Url, unescape},
     },
     ssh::{Loan, Owner, SshAgent},
 };
@@ -63,7 +64,8 @@ impl Remote<'_> {
     /// How git is run for `address`.
     pub(super) fn git(&self, address: &GitAddress) -> Result<Git<'_>, Error> {
         let (settings, stop) = (self.remotes.git, self.stop);
-        let header = self.header(&address.remote)?;
+        let (remote, login) = without_password(&address.remote);
+        let header = self.header(&remote)?;
         let loan = match &settings.ssh {
             Some(agent @ SshAgent::Keys(_)) if is_ssh(&address.remote) => {
                 let owner = Owner { mode: 0o600, uid: geteuid().as_raw(), gid: getegid().as_raw() };
@@ -72,12 +74,12 @@ impl Remote<'_> {
             _ => None,
         };
         let (git_dir, work_tree, protocols) = (None, None, OTHER_MACHINES);
-        Ok(Git { settings, stop, header, git_dir, work_tree, loan, protocols })
+        Ok(Git { settings, stop, header, login, git_dir, work_tree, loan, protocols })
     }
 
     /// `GIT_AUTH_HEADER` or `GIT_AUTH_TOKEN`, those of the host first.
     fn header(&self, remote: &str) -> Result<Option<(String, String)>, Error> {
-        let Ok(url) = crate::remote::url::Url::parse(remote) else { return Ok(None) };
+        let Ok(url) = Url::parse(remote) else { return Ok(None) };
         if !matches!(url.scheme.as_str(), "http" | "https") {
             return Ok(None);
         }
@@ -104,10 +106,10 @@ impl Remote<'_> {
 
     fn ask(&self, address: &GitAddress) -> Result<Commit, Error> {
         let git = self.git(address)?;
+        let (remote, _) = without_password(&address.remote);
         let failed = |failed| failure(address, "cannot ask", failed);
         let Some(reference) = &address.reference else {
-            let listed =
-                git.run(&["ls-remote", "--symref", "--", &address.remote, "HEAD"]).map_err(failed)?;
+            let listed = git.run(&["ls-remote", "--symref", "--", &remote, "HEAD"]).map_err(failed)?;
             return default_branch(&String::from_utf8_lossy(&listed)).ok_or_else(|| {
                 let message = format!("{} has no default branch", address.shown());
                 Error::new(ErrorKind::NotFound, message)
@@ -115,7 +117,7 @@ impl Remote<'_> {
             });
         };
         let peeled = format!("{reference}^{{}}");
-        let listed = git.run(&["ls-remote", "--", &address.remote, reference, &peeled]).map_err(failed)?;
+        let listed = git.run(&["ls-remote", "--", &remote, reference, &peeled]).map_err(failed)?;
         find(reference, &String::from_utf8_lossy(&listed)).ok_or_else(|| {
             let message = format!("{} has no branch or tag `{reference}`", redacted(&address.remote));
             let error = Error::new(ErrorKind::NotFound, message);
@@ -130,6 +132,22 @@ impl Remote<'_> {
 /// `ssh://…` and `user@host:path`.
 fn is_ssh(remote: &str) -> bool {
     crate::remote::url::scheme(remote).is_none_or(|scheme| scheme == "ssh")
+}
+
+/// The address as programs are given it, and the user and password that it names: arguments are no secret.
+pub(super) fn without_password(remote: &str) -> (String, Option<Login>) {
+    let as_it_is = || (remote.to_owned(), None);
+    let Ok(url) = Url::parse(remote) else { return as_it_is() };
+    let (Some(written), "http" | "https") = (&url.user, url.scheme.as_str()) else { return as_it_is() };
+    // What is no line of text git refuses.
+    let text =
+        |part| String::from_utf8(unescape(part)?).ok().filter(|text| !text.contains(['\0', '\r', '\n']));
+    let parts = written.split_once(':').and_then(|(user, password)| Some((text(user)?, text(password)?)));
+    let Some((user, password)) = parts else { return as_it_is() };
+    let plain = remote.replacen(&format!("{written}@"), "", 1);
+    let folder = plain.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let login = Login { folder: format!("{folder}/"), user, password };
+    (plain, Some(login))
 }
 
 /// Where a token may be sent. One for GitHub is good for all of GitHub, as in BuildKit.
@@ -249,10 +267,49 @@ fn advise(error: Error, complaint: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// What git prints is a server's: it is a commit and a safe reference, or none.
+        #[test]
+        fn nothing_that_a_server_lists_is_believed(
+            lines in prop::collection::vec("(ref: )?(refs/(heads|tags)/[-a ^{}]{0,4}|a{39,41}|\\PC{0,4})\t?(HEAD|refs/(heads|tags)/[-a^{}]{0,4})?", 0..5),
+            reference in "[-a/]{1,3}",
+        ) {
+            let listed = lines.join("\n");
+            let found = [default_branch(&listed), find(&reference, &listed)];
+            for found in found.into_iter().flatten() {
+                prop_assert!(is_commit(&found.commit) && is_commit(&found.object));
+                prop_assert!(found.reference.starts_with("refs/"));
+            }
+            let _ = reason(&listed);
+        }
+    }
 
     const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+    #[test]
+    fn programs_are_given_no_password() {
+        for (remote, plain, login) in [
+            ("https://me:p%40w@h:8/t/r.git", "https://h:8/t/r.git", Some(("https://h:8/t/", "me", "p@w"))),
+            ("http://me:@h/r.git", "http://h/r.git", Some(("http://h/", "me", ""))),
+            ("https://me@h/r.git", "https://me@h/r.git", None),
+            ("https://h/r.git", "https://h/r.git", None),
+            ("https://me:a%0ab@h/r.git", "https://me:a%0ab@h/r.git", None),
+            ("ssh://git:pw@h/r.git", "ssh://git:pw@h/r.git", None),
+            ("git@h:r.git", "git@h:r.git", None),
+        ] {
+            let login = login.map(|(folder, user, password)| Login {
+                folder: folder.to_owned(),
+                user: user.to_owned(),
+                password: password.to_owned(),
+            });
+            assert_eq!(without_password(remote), (plain.to_owned(), login), "{remote}");
+        }
+    }
 
     #[test]
     fn branches_come_before_tags() {
