@@ -219,7 +219,23 @@ fn permissions() -> std::fs::Permissions {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// What is understood is written as the same again.
+        #[test]
+        fn any_text_is_refused_or_a_lock(
+            text in "(version = [12]\\n)?(\\[\\[(image|url|git)\\]\\]\\n(name = \"[a-z:/#]{0,6}\"\\n)?((digest|id) = \"sha256:a{63,65}\"\\n|commit = \"[0a]{39,41}\"\\n)?){0,3}",
+            foreign in "\\PC{0,30}",
+        ) {
+            let _ = Lock::parse(&foreign);
+            if let Ok(lock) = Lock::parse(&text) {
+                prop_assert_eq!(Lock::parse(&lock.text().unwrap()), Ok(lock));
+            }
+        }
+    }
 
     fn digest(text: &str) -> Digest {
         Digest::sha256(text.as_bytes())

@@ -6,7 +6,8 @@ use galley_engine::{
     plan::StepId,
     why::Why,
 };
-use serde_json::Value;
+use proptest::prelude::*;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -161,6 +162,46 @@ fn logs_of_other_programs_and_damaged_ones_are_read_as_far_as_they_go() {
     assert_eq!((model.steps.len(), &model.steps[0].way), (1, &Way::Executed));
     assert!(model.steps[0].needs.is_empty());
     assert!(read(b"no build\n{}\n").is_none());
+}
+
+/// Every number of `value` becomes the next of these.
+fn replace_numbers(value: &mut Value, with: &mut impl Iterator<Item = Value>) {
+    match value {
+        Value::Number(_) => *value = with.next().unwrap_or_default(),
+        Value::Array(values) => values.iter_mut().for_each(|value| replace_numbers(value, with)),
+        Value::Object(fields) => fields.values_mut().for_each(|value| replace_numbers(value, with)),
+        _ => {}
+    }
+}
+
+proptest! {
+    /// Whatever numbers a log has, there is a page and a trace of it.
+    #[test]
+    fn no_number_of_a_log_makes_a_panic(
+        picks in prop::collection::vec(
+            prop::sample::select(vec![
+                json!(0), json!(1), json!(2), json!(3), json!(-1), json!(0.5), json!(u64::MAX), json!(1.8e19), json!(1e300),
+                json!(null), json!("x"), json!([]),
+            ]),
+            1..60,
+        ),
+        order in Just((0..12_usize).collect::<Vec<_>>()).prop_shuffle(),
+    ) {
+        let mut lines: Vec<Value> = events("RUN x", b"y\n").iter().map(|(at, event)| {
+            let mut value = serde_json::to_value(event).unwrap();
+            value["at"] = json!(at);
+            value
+        }).collect();
+        let mut picks = picks.into_iter().cycle();
+        lines.iter_mut().for_each(|line| replace_numbers(line, &mut picks));
+        let count = lines.len();
+        order.windows(2).for_each(|pair| lines.swap(pair[0] % count, pair[1] % count));
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        if let Some((head, story)) = read(text.as_bytes()) {
+            let model = Model::new(&story);
+            let _ = (CriticalPath::new(&model), trace(&head, &model), crate::page::page(&head, &model, None));
+        }
+    }
 }
 
 #[test]

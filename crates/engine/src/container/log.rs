@@ -118,7 +118,30 @@ pub fn read_line(reader: &mut dyn BufRead, partial: &mut Vec<u8>) -> io::Result<
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Any bytes between two lines of ours are passed over, and both lines are read.
+        #[test]
+        fn foreign_lines_are_passed_over(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            json in "[]\\[{}\":,a-z0-9\\\\ \n]{0,80}",
+        ) {
+            let ours = |log: &str| {
+                let line = LogLine { log: log.to_owned(), stream: "stdout".into(), time: "t".into() };
+                [serde_json::to_vec(&line).unwrap(), b"\n".to_vec()].concat()
+            };
+            let log = [ours("first"), bytes, json.into_bytes(), b"\n".to_vec(), ours("last")].concat();
+            let (mut reader, mut partial, mut seen) = (&log[..], Vec::new(), Vec::new());
+            while let Some(line) = read_line(&mut reader, &mut partial).unwrap() {
+                let _ = line.written();
+                seen.push(line.log);
+            }
+            prop_assert_eq!((seen.first().unwrap().as_str(), seen.last().unwrap().as_str()), ("first", "last"));
+        }
+    }
 
     #[test]
     fn lines_keep_their_stream_and_partial_ones_wait() {

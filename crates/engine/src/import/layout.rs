@@ -10,7 +10,7 @@ use fs_err as fs;
 use galley_oci::{Descriptor, Digest, Index, Platform, image::MAX_DOCUMENT_BYTES, media_type};
 use galley_store::Store;
 
-use super::{broken, describe, find_manifest, verified::Verified};
+use super::{broken, describe, find_manifest, listed, verified::Verified};
 use crate::{
     Error, ErrorKind,
     ports::{BaseImage, BlobSource},
@@ -115,7 +115,7 @@ impl Layout {
             };
             let error =
                 Error::new(ErrorKind::NotFound, format!("{what} in the layout {}", self.root.display()));
-            if known.is_empty() { error } else { error.help(format!("it has: {}", known.join(", "))) }
+            if known.is_empty() { error } else { error.help(format!("it has: {}", listed(&known))) }
         })
     }
 

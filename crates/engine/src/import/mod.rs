@@ -34,6 +34,8 @@ use crate::{
 
 /// How deep an index may point to an index.
 const INDEX_DEPTH_MAX: usize = 4;
+/// As many platforms or names are told of.
+const LISTED_MAX: usize = 20;
 
 /// The first, long forgotten form of manifests.
 const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1";
@@ -80,7 +82,16 @@ fn no_platform(name: &str, index: &Index, platform: &Platform) -> Error {
         .collect();
     known.dedup();
     let error = Error::new(ErrorKind::NotFound, format!("{name} has no image for {platform}"));
-    if known.is_empty() { error } else { error.help(format!("it has: {}", known.join(", "))) }
+    if known.is_empty() { error } else { error.help(format!("it has: {}", listed(&known))) }
+}
+
+/// Names of a stranger's list, which may be long.
+fn listed(names: &[String]) -> String {
+    let shown = names.get(..LISTED_MAX).unwrap_or(names);
+    match names.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 /// The image that a manifest and a config describe. Layers that the store has unpacked before are at hand.

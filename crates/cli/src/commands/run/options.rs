@@ -134,7 +134,10 @@ pub(in crate::commands) fn variables(
         let text = text_of(path)?;
         let lines =
             text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        variables.extend(lines.filter_map(|line| variable(line, environment)));
+        for line in lines {
+            check_name(path, line)?;
+            variables.extend(variable(line, environment));
+        }
     }
     for text in typed {
         if text.is_empty() || text.starts_with('=') {
@@ -155,6 +158,19 @@ fn text_of(path: &Path) -> Outcome<String> {
     }
     let why = format!("more than {VARIABLES_BYTES_MAX} bytes: it is no file of variables");
     Err(Failure::usage(format!("{} has {why}", path.display())))
+}
+
+/// A line that docker refuses, or that no program can be given.
+fn check_name(path: &Path, line: &str) -> Outcome {
+    let name = line.split('=').next().unwrap_or_default();
+    let why = match () {
+        () if name.is_empty() => "has no name: write NAME=VALUE",
+        () if name.contains(char::is_whitespace) => "has white space in its name",
+        () if line.contains('\0') => "has a zero byte",
+        () => return Ok(()),
+    };
+    let shown: String = name.chars().take(80).collect();
+    Err(Failure::usage(format!("a line of {} {why}: {shown:?}", path.display())))
 }
 
 /// A name without a value is looked up; one that is not set is not given.
@@ -228,7 +244,41 @@ fn pair(label: &str) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn read(bytes: &[u8]) -> Outcome<Vec<String>> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), bytes).unwrap();
+        variables(&[file.path().to_owned()], &[], &Environment::of(&[("HERE", "x")]))
+    }
+
+    #[test]
+    fn files_of_variables() {
+        let text = b"# c\n\n A=1=2\r\nHERE\nNOWHERE\n B= b \n";
+        assert_eq!(read(text).unwrap(), ["A=1=2", "HERE=x", "B= b "]);
+        for (text, why) in [
+            (&b"=1\n"[..], "has no name"),
+            (b"A B=1\n", "white space"),
+            (b"A =1\n", "white space"),
+            (b"A=1\0\n", "zero byte"),
+            (b"A=\xff\n", "cannot read the file of variables"),
+        ] {
+            let said = format!("{:?}", read(text).unwrap_err());
+            assert!(said.contains(why), "{said}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_file_is_refused_or_gives_variables(bytes in prop::collection::vec(prop::sample::select(b"A=# \n\r\0\xc3\xa9\xff".to_vec()), 0..40)) {
+            for variable in read(&bytes).into_iter().flatten() {
+                let name = variable.split('=').next().unwrap();
+                prop_assert!(!name.is_empty() && variable.contains('=') && !variable.contains('\0'), "{variable:?}");
+            }
+        }
+    }
 
     #[test]
     fn variables_without_a_value_are_looked_up() {
