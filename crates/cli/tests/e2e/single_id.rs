@@ -5,7 +5,7 @@ use std::{
         fs::{PermissionsExt, chown},
         process::CommandExt,
     },
-    process::Command,
+    process::{Command, Output},
 };
 
 use fs_err as fs;
@@ -48,6 +48,14 @@ fn digest(kitchen: &Kitchen, user: u32) -> String {
     metadata["containerimage.digest"].as_str().unwrap().to_owned()
 }
 
+/// What comes of a build by an ordinary user with one id.
+pub(crate) fn as_user(kitchen: &Kitchen, arguments: &[&str]) -> Output {
+    let (program, store) = (kitchen.path("galley"), kitchen.path("store"));
+    let mut command = again(kitchen, &kitchen.build_command(arguments), Command::new(program));
+    chown(&store, Some(USER), Some(USER)).unwrap();
+    command.env("GALLEY_ROOT", store).env("GALLEY_RUNG", "single-id").uid(USER).gid(USER).output().unwrap()
+}
+
 /// The same arguments and environment behind another program.
 fn again(kitchen: &Kitchen, command: &Command, mut program: Command) -> Command {
     let environment = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
@@ -81,7 +89,7 @@ fn owned_tar() -> Vec<u8> {
 }
 
 /// What an ordinary user needs that runs the program under test; `None` where this process cannot become one.
-fn kitchen_of_all() -> Option<Kitchen> {
+pub(crate) fn kitchen_of_all() -> Option<Kitchen> {
     if !rustix::process::geteuid().is_root() || galley_sandbox::userns::in_user_namespace() {
         eprintln!("SKIPPED: root compares with an ordinary user");
         return None;

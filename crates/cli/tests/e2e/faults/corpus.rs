@@ -3,7 +3,12 @@
 
 use std::{collections::BTreeMap, os::unix::fs::symlink, process::Command};
 
-use super::{super::Kitchen, *};
+use galley_testkit::web::{Page, Web};
+
+use super::{
+    super::{Kitchen, single_id},
+    *,
+};
 
 /// One entry as a header has it, and its content; sizes and names may lie.
 struct Raw<'a> {
@@ -140,10 +145,20 @@ fn whiteouts() -> Vec<(&'static str, Vec<u8>, Fate)> {
     ]
 }
 
-const DOORS: [&str; 6] = ["FROM", "COPY --from", "load", "import", "ADD", "context"];
+const DOORS: [&str; 9] = [
+    "FROM",
+    "COPY --from",
+    "load",
+    "import",
+    "ADD",
+    "context",
+    "ADD of a URL",
+    "context of a URL",
+    "--build-context",
+];
 
 /// The archive comes in through this door.
-fn enter(kitchen: &Kitchen, door: &str, archive: &[u8]) -> Command {
+fn enter(kitchen: &Kitchen, web: &Web, door: &str, archive: &[u8]) -> Command {
     let layout = kitchen.path("bad");
     if layout.exists() {
         fs::remove_dir_all(&layout).unwrap();
@@ -161,6 +176,28 @@ fn enter(kitchen: &Kitchen, door: &str, archive: &[u8]) -> Command {
         "FROM" => build("FROM bad\nRUN true\n"),
         "COPY --from" => build("FROM scratch\nCOPY --from=bad / /all/\n"),
         "ADD" => build("FROM scratch\nADD bad.tar /all/\n"),
+        "ADD of a URL" => {
+            web.put("/bad.tar", Page::new(archive));
+            build(&format!("FROM scratch\nADD --unpack {} /all/\n", web.url("/bad.tar")))
+        }
+        "context of a URL" => {
+            web.put("/context.tar", Page::new(with_dockerfile(archive)));
+            let arguments = ["build", "--progress=plain", "-o", "type=cacheonly", &web.url("/context.tar")];
+            kitchen.command(&arguments)
+        }
+        "--build-context" => {
+            web.put("/bad.tar", Page::new(archive));
+            kitchen.dockerfile("FROM scratch\nCOPY --from=other . /all/\n");
+            let named = format!("other={}", web.url("/bad.tar"));
+            kitchen.build_command(&[
+                "--progress=plain",
+                "-o",
+                "type=cacheonly",
+                "--build-context",
+                &named,
+                ".",
+            ])
+        }
         "import" => kitchen.command(&["import", "bad.tar", "imported"]),
         "load" => {
             let mut all = tar::Builder::new(Vec::new());
@@ -169,17 +206,18 @@ fn enter(kitchen: &Kitchen, door: &str, archive: &[u8]) -> Command {
             kitchen.command(&["load", "-i", "load.tar"])
         }
         _ => {
-            let dockerfile = b"FROM scratch\nCOPY . /all/\n";
-            let mut context =
-                Raw { size: dockerfile.len() as u64, content: dockerfile, ..Raw::new(b"Dockerfile", b'0') }
-                    .bytes();
-            context.extend(archive);
-            kitchen.env.write("context.tar", context);
+            kitchen.env.write("context.tar", with_dockerfile(archive));
             let mut command = kitchen.command(&["build", "--progress=plain", "-o", "type=cacheonly", "-"]);
             command.stdin(fs::File::open(kitchen.env.work().join("context.tar")).unwrap().into_file());
             command
         }
     }
+}
+
+fn with_dockerfile(archive: &[u8]) -> Vec<u8> {
+    let dockerfile = b"FROM scratch\nCOPY . /all/\n";
+    let file = Raw { size: dockerfile.len() as u64, content: dockerfile, ..Raw::new(b"Dockerfile", b'0') };
+    [file.bytes(), archive.to_vec()].concat()
 }
 
 /// What came of one thing that was tried. A crash, or a failure without a message, is none of these.
@@ -222,13 +260,13 @@ fn archives_through_every_door() {
     let outside = kitchen.path("outside");
     fs::create_dir(&outside).unwrap();
     fs::write(outside.join("precious"), "precious").unwrap();
-    let mut tally = Tally::default();
+    let (mut tally, web) = (Tally::default(), Web::start());
     for door in DOORS {
-        let is_layer = !matches!(door, "ADD" | "context");
+        let is_layer = matches!(door, "FROM" | "COPY --from" | "load" | "import");
         let layers = whiteouts().into_iter().filter(|_| is_layer);
         for (name, archive, wanted) in archives(&outside).into_iter().chain(layers) {
             let what = format!("{name} by {door}");
-            let output = enter(&kitchen, door, &archive).output().unwrap();
+            let output = enter(&kitchen, &web, door, &archive).output().unwrap();
             let fate = fate(&what, &output);
             assert_eq!(fate, wanted, "{what}: {}", text(&output));
             tally.count(door, fate);
@@ -277,10 +315,47 @@ fn dockerfiles() -> Vec<(&'static str, String, &'static str)> {
             format!("FROM scratch\nARG A={}\nLABEL a=${{A##{}b}}\n", "a".repeat(60_000), "*a".repeat(2000)),
             "comparisons",
         ),
+        ("100 MB", "# comment\n".repeat(10 << 20), "16777216"),
+        ("1,000,000 lines", format!("{}FROM scratch\n", "#\n".repeat(1_000_000)), ""),
+        ("1,000,000 lines of one", format!("FROM scratch\nLABEL a=b{}\n", " \\\n".repeat(1_000_000)), ""),
+        ("100,000 labels of one", format!("FROM scratch\nLABEL{}\n", labels(100_000)), ""),
+        ("10,000 stages, each from the last", chain(10_000), ""),
+        ("1,000 here-documents of one", heredocs(1000), ""),
+        (
+            "stages that need each other",
+            "FROM scratch AS a\nCOPY --from=b / /\nFROM scratch AS b\nCOPY --from=a / /\n".to_owned(),
+            "needs itself",
+        ),
+        ("stage that needs itself", "FROM scratch AS a\nCOPY --from=a / /\n".to_owned(), "a"),
+        (
+            "ENV that doubles",
+            format!("FROM scratch\nENV A=x\n{}", "ENV A=${A}${A}\n".repeat(40)),
+            "longer than",
+        ),
         ("here-document without end", "FROM scratch\nCOPY <<E /f\n".to_owned(), "E"),
         ("NUL", "FROM scratch\nLABEL a=\0\n".to_owned(), ""),
     ]
 }
+
+fn labels(count: usize) -> String {
+    (0..count).map(|number| format!(" k{number}=v")).collect()
+}
+
+/// Each stage from the one before it.
+fn chain(count: usize) -> String {
+    let stages = (1..count).map(|number| format!("FROM s{} AS s{number}\n", number - 1));
+    format!("FROM scratch AS s0\n{}COPY Dockerfile /\n", stages.collect::<String>())
+}
+
+fn heredocs(count: usize) -> String {
+    let begins: String = (0..count).map(|number| format!(" <<E{number}")).collect();
+    let bodies: String = (0..count).map(|number| format!("text\nE{number}\n")).collect();
+    format!("FROM scratch\nCOPY{begins} /d/\n{bodies}")
+}
+
+/// What one of them may take of a program that is not optimised.
+const SECONDS_MAX: f64 = 60.0;
+const MEMORY_MAX: u64 = 1 << 30;
 
 #[test]
 fn dockerfiles_that_ask_for_too_much() {
@@ -288,8 +363,15 @@ fn dockerfiles_that_ask_for_too_much() {
     let mut tally = Tally::default();
     for (name, dockerfile, words) in dockerfiles() {
         kitchen.dockerfile(&dockerfile);
-        let output =
-            kitchen.build_command(&["--progress=plain", "-o", "type=cacheonly", "."]).output().unwrap();
+        let log = kitchen.path("log");
+        let mut command = kitchen.build_command(&["--progress=plain", "-o", "type=cacheonly", "."]);
+        command.stderr(fs::File::create(&log).unwrap().into_file());
+        let mut child = command.spawn().unwrap();
+        let (peak, seconds) = memory::cost_of(&child);
+        let (status, stdout) = (child.wait().unwrap(), Vec::new());
+        let output = Output { status, stdout, stderr: fs::read(log).unwrap() };
+        eprintln!("{name}: {seconds:.2} s, {} MiB", peak >> 20);
+        assert!(seconds <= SECONDS_MAX && peak <= MEMORY_MAX, "{name}: {seconds} s, {} MiB", peak >> 20);
         let fate = fate(name, &output);
         assert_eq!(fate == Fate::Taken, words.is_empty(), "{name}: {:.2000}", text(&output));
         assert!(text(&output).contains(words), "{name}: {:.2000}", text(&output));
@@ -354,6 +436,33 @@ fn contexts_that_are_no_files() {
     tally.print("contexts");
 }
 
+/// A folder, a file and an ignore file that an ordinary user may not read.
+#[test]
+fn contexts_that_are_not_the_users() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(kitchen) = single_id::kitchen_of_all() else { return };
+    let work = kitchen.env.work();
+    let shut = |name: &str| fs::set_permissions(work.join(name), PermissionsExt::from_mode(0o000)).unwrap();
+    kitchen.dockerfile("FROM scratch\nCOPY . /all/\n");
+    let mut tally = Tally::default();
+    for name in ["dark/file", "dark", ".dockerignore", "Dockerfile"] {
+        kitchen.env.write(if name == "dark" { "dark/file" } else { name }, "x");
+        shut(name);
+        let output = single_id::as_user(&kitchen, &["-o", "type=cacheonly", "--progress=plain", "."]);
+        let said = text(&output);
+        assert!(said.contains(name.trim_end_matches("/file")), "{name}: {said}");
+        assert_eq!(fate(name, &output), Fate::Refused, "{name}: {said}");
+        tally.count("unreadable", Fate::Refused);
+        fs::set_permissions(work.join(name), PermissionsExt::from_mode(0o755)).unwrap();
+        if name == "dark" {
+            fs::remove_dir_all(work.join(name)).unwrap();
+        } else {
+            fs::remove_file(work.join(name)).unwrap();
+        }
+    }
+    tally.print("contexts of others");
+}
+
 #[test]
 fn ignore_files_that_take_long() {
     let Some(kitchen) = Kitchen::new() else { return };
@@ -366,10 +475,11 @@ fn ignore_files_that_take_long() {
         ("stars", format!("{}b\n", "*a".repeat(100)), Fate::Taken),
         ("folders", format!("{}b\n", "**/a*/".repeat(30)), Fate::Taken),
         (
-            "10,000 patterns",
-            (0..10_000).map(|number| format!("x{number}*\n!y{number}\n")).collect(),
+            "100,000 patterns",
+            (0..100_000).map(|number| format!("**/x{number}*/y\n!y{number}\n")).collect(),
             Fate::Taken,
         ),
+        ("100,001 patterns", "*x\n".repeat(100_001), Fate::Refused),
         ("a line of 1 MB", "x".repeat(1 << 20), Fate::Taken),
         ("5 MB", "x\n".repeat(5 << 19), Fate::Refused),
         ("bad class", "[".to_owned(), Fate::Refused),

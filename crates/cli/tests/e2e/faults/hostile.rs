@@ -275,6 +275,15 @@ fn indexes_that_lead_nowhere() {
     is_refused(&registry, "empty", 5, "has no image for linux/");
     registry.put_manifest("team/bad", "other", media_type::OCI_INDEX, &other);
     is_refused(&registry, "other", 5, "it has: linux/s390x");
+    let one = |number: usize| json!({"mediaType": media_type::OCI_MANIFEST, "digest": inner.to_string(), "size": 300, "platform": {"os": format!("\u{1b}[31m{number}"), "architecture": "x"}});
+    let many = index((0..15_000).map(one).collect());
+    registry.put_manifest("team/bad", "many", media_type::OCI_INDEX, &many);
+    is_refused(&registry, "many", 5, "and 14980 more");
+    let Some((_, outputs)) = both(&registry, "many") else { return };
+    outputs
+        .iter()
+        .map(text)
+        .for_each(|said| assert!(!said.contains('\u{1b}') && said.len() < 5000, "{said:.5000}"));
 }
 
 #[test]

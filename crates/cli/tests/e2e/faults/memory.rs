@@ -18,6 +18,25 @@ pub(super) fn peak_of(child: &mut std::process::Child) -> u64 {
     peak
 }
 
+/// The most memory that a program has until it ends, and the seconds of a processor that it and its children take.
+pub(super) fn cost_of(child: &std::process::Child) -> (u64, f64) {
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    let (folder, mut peak) = (format!("/proc/{}", child.id()), 0);
+    while waitid(WaitId::Pid(pid), options).unwrap().is_none() {
+        let status = fs::read_to_string(format!("{folder}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        peak = peak.max(kilobytes.unwrap_or(0) * 1024);
+        thread::sleep(Duration::from_millis(5));
+    }
+    let stat = fs::read_to_string(format!("{folder}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: f64 = fields[11..15].iter().map(|field| field.parse::<f64>().unwrap()).sum();
+    (peak, ticks / 100.0)
+}
+
 /// The most memory the program had while it did this.
 pub(super) fn peak(kitchen: &Kitchen, arguments: &[&str]) -> u64 {
     let mut child = spawn(kitchen, arguments);

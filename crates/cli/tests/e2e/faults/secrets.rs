@@ -2,10 +2,12 @@
 
 use std::{
     fs::Permissions,
+    io::{self, BufRead, Read, Write},
     os::unix::fs::{PermissionsExt, symlink},
     process::Command,
 };
 
+use galley_oci::compress::{Compression, Compressor};
 use galley_testkit::registry::{Auth, Lifetime, TokenAuth};
 
 use super::{super::Kitchen, *};
@@ -23,24 +25,51 @@ const SECRETS: [&str; 7] = [
 ];
 
 fn holds_secret(bytes: &[u8]) -> Option<&'static str> {
-    // Most bytes begin none of them, and whole stores are searched.
-    let begins = |byte: &u8| matches!(byte, b's' | b'c');
-    let mut rest = bytes;
-    while let Some(at) = rest.iter().position(begins) {
-        let found = SECRETS.into_iter().find(|secret| rest[at..].starts_with(secret.as_bytes()));
-        if found.is_some() {
-            return found;
+    // Whole stores are searched: one byte of each, far from its beginning or near, is looked for as fast as memory goes.
+    for (byte, before) in [(b'3', 1), (b'N', 2)] {
+        let mut end = 0;
+        loop {
+            end += (&bytes[end..]).skip_until(byte).unwrap();
+            let Some(start) = end.checked_sub(1 + before).filter(|_| bytes[end - 1] == byte) else { break };
+            let found = SECRETS.into_iter().find(|secret| bytes[start..].starts_with(secret.as_bytes()));
+            if found.is_some() {
+                return found;
+            }
+            if end == bytes.len() {
+                break;
+            }
         }
-        rest = &rest[at + 1..];
     }
     None
+}
+
+/// What a file holds, also when that is compressed.
+fn holds_secret_inside(bytes: &[u8]) -> Option<&'static str> {
+    let is_packed = bytes.starts_with(b"\x1f\x8b") || bytes.starts_with(b"\x28\xb5\x2f\xfd");
+    let mut plain = Vec::new();
+    if is_packed
+        && let Ok(mut decoder) = galley_oci::compress::decoder(Box::new(io::Cursor::new(bytes.to_vec())))
+    {
+        // What breaks off has a beginning.
+        let _ = decoder.read_to_end(&mut plain);
+    }
+    holds_secret(bytes).or_else(|| holds_secret(&plain))
 }
 
 #[test]
 fn each_secret_is_found() {
     for secret in SECRETS {
-        assert_eq!(holds_secret(format!("scs3cret-{secret}").as_bytes()), Some(secret));
-        assert_eq!(holds_secret(&secret.as_bytes()[..secret.len() - 1]), None);
+        // The longest holds another.
+        assert!(
+            holds_secret(format!("33Nscs3cret-{secret}").as_bytes())
+                .is_some_and(|found| secret.contains(found))
+        );
+        let mut packed = Compressor::new(Vec::new(), Compression::Zstd, None, 1).unwrap();
+        packed.write_all(format!("N{secret}").as_bytes()).unwrap();
+        assert!(holds_secret_inside(&packed.finish().unwrap()).is_some());
+    }
+    for text in ["", "3", "N", "s3", "czN", "s3cret-passwor", "s3cret-", "czNjcmV0LXBhc3N3b3J"] {
+        assert_eq!(holds_secret(text.as_bytes()), None);
     }
 }
 
@@ -52,7 +81,7 @@ fn no_secret_below(folder: &Path) {
         if kind.is_dir() {
             no_secret_below(&path);
         } else if kind.is_file() {
-            assert_eq!(holds_secret(&fs::read(&path).unwrap()), None, "in {}", path.display());
+            assert_eq!(holds_secret_inside(&fs::read(&path).unwrap()), None, "in {}", path.display());
         }
     }
 }
@@ -189,14 +218,16 @@ fn with_secrets(step: &str, arguments: &[&str]) -> Option<(Kitchen, Command)> {
 
 /// What the store and every command tell of what was built.
 fn told(kitchen: &Kitchen) -> Vec<Output> {
-    let commands: [&[&str]; 7] = [
+    let commands: [&[&str]; 9] = [
         &["history", "--no-trunc", "x"],
         &["inspect", "x"],
         &["images"],
         &["report", "-o", "page.html"],
         &["report", "--list"],
         &["save", "-o", "saved.tar", "x"],
-        &["system", "df"],
+        &["system", "df", "--verbose"],
+        &["buildx", "du", "--verbose"],
+        &["report", "--trace", "trace-again.json"],
     ];
     commands.iter().map(|words| kitchen.command(words).output().unwrap()).collect()
 }
@@ -222,6 +253,8 @@ fn secrets_of_steps_are_in_no_file_and_no_message() {
             "--metadata-file=metadata.json",
             "--iidfile=id",
             "--report=report.html",
+            "--trace=trace.json",
+            "--cache-to=type=local,dest=cache",
             &progress,
         ];
         let Some((kitchen, mut command)) = with_secrets(step, &outputs) else { return };
