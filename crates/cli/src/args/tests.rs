@@ -250,9 +250,8 @@ fn mistakes_get_a_suggestion() {
 fn only_what_works_is_suggested() {
     let prune = said("galley prune");
     assert!(prune.contains("tip: a similar subcommand exists: 'system prune'"), "{prune}");
-    let parse = said("galley parze");
-    assert!(parse.contains("'parse'") && !parse.contains("pause"), "{parse}");
-    assert!(!said("galley renam").contains("tip"), "{}", said("galley renam"));
+    let commit = said("galley comit");
+    assert!(!commit.contains("'commit'"), "{commit}");
 }
 
 #[test]

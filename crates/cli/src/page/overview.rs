@@ -68,10 +68,11 @@ impl Page<'_> {
             model.steps.iter().filter(|step| matches!(step.way, Way::Executed | Way::Failed(_) | Way::Cut));
         let (executed, found) =
             (executed.count(), model.steps.iter().filter(|step| matches!(step.way, Way::Cached(_))).count());
-        let made: u64 = model.steps.iter().map(|step| step.bytes).sum();
+        let made: u64 = model.steps.iter().map(|step| step.bytes).fold(0, u64::saturating_add);
         let passed = |direction| -> u64 {
             let moved = model.transfers.iter().filter(|one| one.direction == direction);
-            moved.filter(|one| one.state != TransferState::Present).map(|one| one.bytes).sum()
+            let moved = moved.filter(|one| one.state != TransferState::Present);
+            moved.map(|one| one.bytes).fold(0, u64::saturating_add)
         };
         let share = format!("{} % of it", percent(self.path.took, model.took));
         let mut tiles = vec![
@@ -117,8 +118,8 @@ impl Page<'_> {
         let mut spans = BTreeMap::new();
         for one in &self.model.transfers {
             let key = (one.name.clone(), one.direction == Direction::Pull);
-            let group = spans.entry(key).or_insert((0, 0, one.span));
-            (group.0, group.1) = (group.0 + 1, group.1 + one.bytes);
+            let group = spans.entry(key).or_insert((0, 0_u64, one.span));
+            (group.0, group.1) = (group.0 + 1, group.1.saturating_add(one.bytes));
             (group.2.start, group.2.end) = (group.2.start.min(one.span.start), group.2.end.max(one.span.end));
         }
         spans.into_iter().map(|(key, (blobs, bytes, span))| (key, (blobs, bytes, span.took()))).collect()

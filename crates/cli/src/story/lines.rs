@@ -9,6 +9,9 @@ use serde_json::Value;
 use super::{Model, Story, Way};
 use crate::display::rawjson;
 
+/// No build takes longer, whatever its log says: ten years.
+const TIME_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// What there is to say about a build as a whole. The first line of a remembered one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Head {
@@ -51,7 +54,7 @@ impl Head {
 
     /// How long it took.
     pub(crate) fn duration(&self) -> Duration {
-        Duration::try_from_secs_f64(self.took).unwrap_or_default()
+        Duration::try_from_secs_f64(self.took).unwrap_or_default().min(TIME_MAX)
     }
 }
 
@@ -107,7 +110,7 @@ pub(crate) fn read(text: &[u8]) -> Option<(Head, Story)> {
     for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
         let Ok(value) = serde_json::from_slice::<Value>(line) else { continue };
         let at = value.get("at").and_then(Value::as_f64).unwrap_or_default();
-        let at = Duration::try_from_secs_f64(at).unwrap_or(took);
+        let at = Duration::try_from_secs_f64(at).map_or(took, |at| at.min(TIME_MAX));
         match value.get("event").and_then(Value::as_str) {
             None if number == 0 => head = self::head(&value),
             Some("log-start") => {

@@ -145,17 +145,8 @@ fn whiteouts() -> Vec<(&'static str, Vec<u8>, Fate)> {
     ]
 }
 
-const DOORS: [&str; 9] = [
-    "FROM",
-    "COPY --from",
-    "load",
-    "import",
-    "ADD",
-    "context",
-    "ADD of a URL",
-    "context of a URL",
-    "--build-context",
-];
+const DOORS: [&str; 8] =
+    ["FROM", "COPY --from", "load", "import", "ADD", "context", "ADD of a URL", "context of a URL"];
 
 /// The archive comes in through this door.
 fn enter(kitchen: &Kitchen, web: &Web, door: &str, archive: &[u8]) -> Command {
@@ -184,19 +175,6 @@ fn enter(kitchen: &Kitchen, web: &Web, door: &str, archive: &[u8]) -> Command {
             web.put("/context.tar", Page::new(with_dockerfile(archive)));
             let arguments = ["build", "--progress=plain", "-o", "type=cacheonly", &web.url("/context.tar")];
             kitchen.command(&arguments)
-        }
-        "--build-context" => {
-            web.put("/bad.tar", Page::new(archive));
-            kitchen.dockerfile("FROM scratch\nCOPY --from=other . /all/\n");
-            let named = format!("other={}", web.url("/bad.tar"));
-            kitchen.build_command(&[
-                "--progress=plain",
-                "-o",
-                "type=cacheonly",
-                "--build-context",
-                &named,
-                ".",
-            ])
         }
         "import" => kitchen.command(&["import", "bad.tar", "imported"]),
         "load" => {
@@ -324,7 +302,7 @@ fn dockerfiles() -> Vec<(&'static str, String, &'static str)> {
         (
             "stages that need each other",
             "FROM scratch AS a\nCOPY --from=b / /\nFROM scratch AS b\nCOPY --from=a / /\n".to_owned(),
-            "needs itself",
+            "needed before it is defined",
         ),
         ("stage that needs itself", "FROM scratch AS a\nCOPY --from=a / /\n".to_owned(), "a"),
         (

@@ -28,15 +28,14 @@ fn holds_secret(bytes: &[u8]) -> Option<&'static str> {
     // Whole stores are searched: one byte of each, far from its beginning or near, is looked for as fast as memory goes.
     for (byte, before) in [(b'3', 1), (b'N', 2)] {
         let mut end = 0;
-        loop {
+        while end < bytes.len() {
             end += (&bytes[end..]).skip_until(byte).unwrap();
-            let Some(start) = end.checked_sub(1 + before).filter(|_| bytes[end - 1] == byte) else { break };
-            let found = SECRETS.into_iter().find(|secret| bytes[start..].starts_with(secret.as_bytes()));
-            if found.is_some() {
-                return found;
-            }
-            if end == bytes.len() {
-                break;
+            if bytes[end - 1] == byte
+                && let Some(start) = end.checked_sub(1 + before)
+                && let Some(found) =
+                    SECRETS.into_iter().find(|secret| bytes[start..].starts_with(secret.as_bytes()))
+            {
+                return Some(found);
             }
         }
     }
