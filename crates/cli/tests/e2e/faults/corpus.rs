@@ -332,8 +332,8 @@ fn heredocs(count: usize) -> String {
 }
 
 /// What one of them may take of a program that is not optimised.
-const SECONDS_MAX: f64 = 60.0;
-const MEMORY_MAX: u64 = 1 << 30;
+const SECONDS_MAX: f64 = 30.0;
+const MEMORY_MAX: u64 = 512 << 20;
 
 #[test]
 fn dockerfiles_that_ask_for_too_much() {
