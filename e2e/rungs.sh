@@ -119,7 +119,7 @@ context_of_builds() {
   echo state >"$deb/var/lib/rung/state" && echo conf >"$deb/etc/rung.conf" && echo /etc/rung.conf >"$deb/DEBIAN/conffiles"
   cp /bin/busybox "$deb/usr/lib/rung/id" && chown 33:34 "$deb/etc/rung.conf" && chmod 4755 "$deb/usr/lib/rung/id"
   find "$deb" -exec touch --no-dereference --date=2001-02-03 {} +
-  dpkg-deb --build -Znone "$deb" "$context/rung.deb" >/dev/null && chmod -R a+rX "$context"
+  SOURCE_DATE_EPOCH=981158400 dpkg-deb --build -Znone "$deb" "$context/rung.deb" >/dev/null && chmod -R a+rX "$context"
 }
 
 # digest RUNG DOCUMENT: of its reproducible build there.

@@ -111,7 +111,12 @@ fn prepare() {
     }
 }
 
+/// In this order: some are about what others made.
 fn about_files() -> Vec<Row> {
+    [about_owners(), about_stat(), about_new_files()].concat()
+}
+
+fn about_owners() -> Vec<Row> {
     let long = text(&"a/".repeat(2100));
     let name = text(&"a".repeat(256));
     let fchownat = |name, directory: i32, path, flags: i32| {
@@ -119,20 +124,6 @@ fn about_files() -> Vec<Row> {
     };
     let fchown =
         |name, file: i32, user: u32| (name, libc::SYS_fchown, vec![int(file), user as usize, user as usize]);
-    let mknod = |name, path, mode: u32, device| {
-        (name, libc::SYS_mknodat, vec![int(HERE), path, mode as usize, device])
-    };
-    let mkdir = |name, directory: i32, path| (name, libc::SYS_mkdirat, vec![int(directory), path, 0o755]);
-    let link =
-        |name, target, directory: i32, path| (name, libc::SYS_symlinkat, vec![target, int(directory), path]);
-    let stat = |name, file: i32, room| (name, libc::SYS_fstat, vec![int(file), room]);
-    let statat = |name, file: i32, path, room, flags: i32| {
-        (name, libc::SYS_newfstatat, vec![int(file), path, room, int(flags)])
-    };
-    let open = |name, directory: i32, path, flags: i32| {
-        (name, libc::SYS_openat, vec![int(directory), path, int(flags), 0o644])
-    };
-    let (create, only) = (libc::O_CREAT | libc::O_RDWR, libc::O_CREAT | libc::O_EXCL | libc::O_RDWR);
     vec![
         fchown("fchown of the working directory", HERE, 1),
         fchown("fchown of nothing", NOTHING, 1),
@@ -164,6 +155,15 @@ fn about_files() -> Vec<Row> {
         fchownat("fchownat, long path", HERE, long, 0),
         fchownat("fchownat, long name", HERE, name, 0),
         fchownat("fchownat, in a directory", DIRECTORY, text("../f"), 0),
+    ]
+}
+
+fn about_stat() -> Vec<Row> {
+    let stat = |name, file: i32, room| (name, libc::SYS_fstat, vec![int(file), room]);
+    let statat = |name, file: i32, path, room, flags: i32| {
+        (name, libc::SYS_newfstatat, vec![int(file), path, room, int(flags)])
+    };
+    vec![
         stat("fstat here", HERE, room()),
         stat("fstat nothing", NOTHING, room()),
         stat("fstat a place", PLACE, room()),
@@ -178,6 +178,22 @@ fn about_files() -> Vec<Row> {
         ("statx, foreign flag", libc::SYS_statx, vec![int(HERE), text("f"), 1, 0x7ff, room()]),
         ("statx, foreign mask", libc::SYS_statx, vec![int(HERE), text("f"), 0, 0x8000_0000, room()]),
         ("statx, foreign address", libc::SYS_statx, vec![int(HERE), text("f"), 0, 0x7ff, NOWHERE]),
+    ]
+}
+
+fn about_new_files() -> Vec<Row> {
+    let name = text(&"a".repeat(256));
+    let mknod = |name, path, mode: u32, device| {
+        (name, libc::SYS_mknodat, vec![int(HERE), path, mode as usize, device])
+    };
+    let mkdir = |name, directory: i32, path| (name, libc::SYS_mkdirat, vec![int(directory), path, 0o755]);
+    let link =
+        |name, target, directory: i32, path| (name, libc::SYS_symlinkat, vec![target, int(directory), path]);
+    let open = |name, directory: i32, path, flags: i32| {
+        (name, libc::SYS_openat, vec![int(directory), path, int(flags), 0o644])
+    };
+    let (create, only) = (libc::O_CREAT | libc::O_RDWR, libc::O_CREAT | libc::O_EXCL | libc::O_RDWR);
+    vec![
         mkdir("mkdirat", HERE, text("made")),
         mkdir("mkdirat again", HERE, text("made")),
         mkdir("mkdirat, empty", HERE, text("")),

@@ -11,7 +11,7 @@ use std::{
 
 use rustix::{fs::SeekFrom, io::Errno};
 
-use crate::holes::{HOLE_BYTES_MIN, HoleReader, WithHoles, hole_at};
+use crate::holes::{HOLE_BYTES_MIN, HoleReader, Pieces, WithHoles, hole_at};
 
 /// The bytes of one file, from the first on.
 #[derive(Debug)]
@@ -21,8 +21,17 @@ pub struct Content(Place);
 enum Place {
     /// All of this file.
     Whole(HoleReader),
-    /// What is left of these parts of it, none of them empty.
-    Parts { file: Arc<File>, left: VecDeque<Range<u64>> },
+    /// Parts of one.
+    Parts(Parts),
+}
+
+/// What is left of these parts of a file, none of them empty.
+#[derive(Debug)]
+struct Parts {
+    file: Arc<File>,
+    left: VecDeque<Range<u64>>,
+    /// Of the first.
+    pieces: Pieces,
 }
 
 impl From<File> for Content {
@@ -34,14 +43,14 @@ impl From<File> for Content {
 impl Content {
     /// These parts of `file`, one after the other.
     pub(crate) fn parts(file: Arc<File>, parts: impl Iterator<Item = Range<u64>>) -> Self {
-        Self(Place::Parts { file, left: parts.filter(|part| !part.is_empty()).collect() })
+        Self(Place::Parts(Parts::new(file, parts.filter(|part| !part.is_empty()).collect())))
     }
 
     /// How many bytes there are, for one of which nothing was read yet.
     pub fn size(&self) -> io::Result<u64> {
         match &self.0 {
             Place::Whole(reader) => Ok(reader.file().metadata()?.len()),
-            Place::Parts { left, .. } => Ok(left.iter().map(|part| part.end - part.start).sum()),
+            Place::Parts(parts) => Ok(parts.left.iter().map(|part| part.end - part.start).sum()),
         }
     }
 
@@ -49,7 +58,7 @@ impl Content {
     pub(crate) const fn whole(&self) -> Option<&File> {
         match &self.0 {
             Place::Whole(reader) => Some(reader.file()),
-            Place::Parts { .. } => None,
+            Place::Parts(_) => None,
         }
     }
 
@@ -88,13 +97,7 @@ impl Content {
                 let size = rustix::fs::fstat(reader.file())?.st_size.cast_unsigned();
                 copy_piece(reader.file(), &mut copied.clone(), size, to, copied)
             }
-            Place::Parts { file, left } => {
-                let Some(part) = left.front_mut() else { return Ok(0) };
-                let count = copy_piece(file, &mut part.start, part.end, to, copied)?;
-                drop_read(left);
-                // The file ends before its part does.
-                if count == 0 { Err(Errno::IO) } else { Ok(count) }
-            }
+            Place::Parts(parts) => parts.copy_some(to, copied),
         }
     }
 }
@@ -130,24 +133,43 @@ impl Read for Content {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.0 {
             Place::Whole(reader) => reader.read(buffer),
-            Place::Parts { file, left } => {
-                let Some(part) = left.front_mut() else { return Ok(0) };
-                let want = usize::try_from(part.end - part.start).unwrap_or(usize::MAX).min(buffer.len());
-                let count = file.read_at(&mut buffer[..want], part.start)?;
-                if count == 0 && want > 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                part.start += count as u64;
-                drop_read(left);
-                Ok(count)
-            }
+            Place::Parts(parts) => parts.read(buffer),
         }
     }
 }
 
-fn drop_read(left: &mut VecDeque<Range<u64>>) {
-    if left.front().is_some_and(Range::is_empty) {
-        left.pop_front();
+impl Parts {
+    fn new(file: Arc<File>, left: VecDeque<Range<u64>>) -> Self {
+        let pieces = Pieces::from(left.front().map_or(0, |part| part.start));
+        Self { file, left, pieces }
+    }
+
+    /// As of [`Content`].
+    fn copy_some(&mut self, to: &File, copied: u64) -> rustix::io::Result<u64> {
+        let Some(part) = self.left.front_mut() else { return Ok(0) };
+        let count = copy_piece(&self.file, &mut part.start, part.end, to, copied)?;
+        self.drop_read();
+        // The file ends before its part does.
+        if count == 0 { Err(Errno::IO) } else { Ok(count) }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(part) = self.left.front_mut() else { return Ok(0) };
+        let want = usize::try_from(part.end - part.start).unwrap_or(usize::MAX).min(buffer.len());
+        let count = self.pieces.read(&self.file, part.start, &mut buffer[..want])?;
+        if count == 0 && want > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        part.start += count as u64;
+        self.drop_read();
+        Ok(count)
+    }
+
+    fn drop_read(&mut self) {
+        if self.left.front().is_some_and(Range::is_empty) {
+            self.left.pop_front();
+            self.pieces = Pieces::from(self.left.front().map_or(0, |part| part.start));
+        }
     }
 }
 
@@ -156,6 +178,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use fs_err as fs;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -195,6 +218,61 @@ mod tests {
             to.finish().unwrap();
             assert!(fs::read(&by_hand).unwrap() == content, "{name}");
             assert!(file.metadata().unwrap().blocks() * 512 <= 1 << 20);
+        }
+    }
+
+    /// How many bytes this thread asked the kernel for; `None` where it does not count them.
+    fn bytes_read() -> Option<u64> {
+        let counts = fs::read_to_string("/proc/thread-self/io").ok()?;
+        counts.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse().ok())
+    }
+
+    #[test]
+    fn holes_are_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, content) = sparse(folder.path());
+        let open = || fs::File::open(&path).unwrap().into_file();
+        let size = content.len() as u64;
+        let parts = [0..9 << 20, 9 << 20..9 << 20, 9 << 20..size];
+        for (name, mut from) in
+            [("whole", Content::from(open())), ("parts", Content::parts(Arc::new(open()), parts.into_iter()))]
+        {
+            let (mut all, mut buffer) = (Vec::new(), vec![0xee; BUFFER_BYTES]);
+            let before = bytes_read();
+            while let count @ 1.. = from.read(&mut buffer).unwrap() {
+                all.extend_from_slice(&buffer[..count]);
+            }
+            let read = bytes_read().zip(before).map_or(0, |(after, before)| after - before);
+            assert!(all == content, "{name}");
+            assert!(read < 1 << 20, "{name}: {read} bytes were read");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn parts_are_read_as_the_kernel_reads_them(
+            pieces in prop::collection::vec((0u64..3 << 20, 0u64..1 << 20), 1..5),
+            buffer in 1000usize..200_000,
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let mut content = vec![0; 3 << 20];
+            content[2 << 20..(2 << 20) + 300_000].fill(9);
+            let path = folder.path().join("sparse");
+            let file = fs::File::create(&path).unwrap();
+            file.set_len(content.len() as u64).unwrap();
+            file.file().write_all_at(&content[2 << 20..(2 << 20) + 300_000], 2 << 20).unwrap();
+            let part = |&(start, length): &(u64, u64)| start..(start + length).min(content.len() as u64);
+            let parts: Vec<_> = pieces.iter().map(part).collect();
+            let file = Arc::new(fs::File::open(&path).unwrap().into_file());
+            let mut from = Content::parts(file, parts.iter().cloned());
+            let (mut all, mut buffer) = (Vec::new(), vec![0xee; buffer]);
+            while let count @ 1.. = from.read(&mut buffer).unwrap() {
+                all.extend_from_slice(&buffer[..count]);
+            }
+            let expected: Vec<u8> = parts.iter().flat_map(|part| &content[part.start as usize..part.end as usize]).copied().collect();
+            prop_assert!(all == expected);
         }
     }
 

@@ -64,64 +64,80 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(PIECE_BYTES_MIN).all(|piece| ZEROS.starts_with(piece))
 }
 
-/// Reads a file from its first byte on. Of holes it gives the zeros itself: the kernel would take memory for them, as for
-/// bytes of a disk, and forget for it what others read.
+/// Reads a file from its first byte on, without its holes.
 #[derive(Debug)]
 pub(crate) struct HoleReader {
     file: File,
     at: u64,
-    piece: Piece,
+    pieces: Pieces,
 }
 
-/// Where the reader is in, and how far that goes.
+impl HoleReader {
+    pub(crate) const fn new(file: File) -> Self {
+        Self { file, at: 0, pieces: Pieces::from(0) }
+    }
+
+    pub(crate) const fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Read for HoleReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.pieces.read(&self.file, self.at, buffer)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+/// What somebody who reads on and on knows about holes. Of those it gives the zeros itself: the kernel would take memory for
+/// them, as for bytes of a disk, and forget for it what others read.
+#[derive(Debug)]
+pub(crate) struct Pieces(Piece);
+
+/// What the reader is in, and where that ends.
 #[derive(Debug, Clone, Copy)]
 enum Piece {
     Data(u64),
     Hole(u64),
 }
 
-impl HoleReader {
-    pub(crate) const fn new(file: File) -> Self {
-        Self { file, at: 0, piece: Piece::Data(HOLE_BYTES_MIN) }
+impl Pieces {
+    /// For who begins at `at`.
+    pub(crate) const fn from(at: u64) -> Self {
+        // Most end before anything is asked, and of those that do not most have no hole.
+        Self(Piece::Data(at.saturating_add(HOLE_BYTES_MIN)))
     }
 
-    pub(crate) const fn file(&self) -> &File {
-        &self.file
-    }
-
-    /// Most files end before anything is asked, and of those that do not most have no hole.
-    fn look(&self) -> io::Result<Piece> {
-        let found = self.file.metadata()?;
-        if found.blocks().saturating_mul(512) >= found.len() || self.at >= found.len() {
-            return Ok(Piece::Data(u64::MAX));
+    /// Reads from `at`, which must not be before where this was made for or has read to.
+    pub(crate) fn read(&mut self, file: &File, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let (Piece::Data(end) | Piece::Hole(end)) = self.0;
+        if at >= end {
+            self.0 = look(file, at)?;
         }
-        let hole = hole_at(&self.file, self.at);
-        if hole > 0 {
-            return Ok(Piece::Hole(self.at.saturating_add(hole).min(found.len())));
+        let (Piece::Data(end) | Piece::Hole(end)) = self.0;
+        let want = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+        match self.0 {
+            Piece::Hole(_) => {
+                buffer[..want].fill(0);
+                Ok(want)
+            }
+            Piece::Data(_) => file.read_at(&mut buffer[..want], at),
         }
-        let end = rustix::fs::seek(&self.file, SeekFrom::Hole(self.at)).unwrap_or(u64::MAX);
-        Ok(Piece::Data(if end > self.at { end } else { u64::MAX }))
     }
 }
 
-impl Read for HoleReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (Piece::Data(end) | Piece::Hole(end)) = self.piece;
-        if self.at >= end {
-            self.piece = self.look()?;
-        }
-        let (Piece::Data(end) | Piece::Hole(end)) = self.piece;
-        let want = usize::try_from(end - self.at).unwrap_or(usize::MAX).min(buffer.len());
-        let count = match self.piece {
-            Piece::Hole(_) => {
-                buffer[..want].fill(0);
-                want
-            }
-            Piece::Data(_) => self.file.read_at(&mut buffer[..want], self.at)?,
-        };
-        self.at += count as u64;
-        Ok(count)
+fn look(file: &File, at: u64) -> io::Result<Piece> {
+    let found = file.metadata()?;
+    if found.blocks().saturating_mul(512) >= found.len() || at >= found.len() {
+        return Ok(Piece::Data(u64::MAX));
     }
+    let hole = hole_at(file, at);
+    if hole > 0 {
+        return Ok(Piece::Hole(at.saturating_add(hole).min(found.len())));
+    }
+    let end = rustix::fs::seek(file, SeekFrom::Hole(at)).unwrap_or(u64::MAX);
+    Ok(Piece::Data(if end > at { end } else { u64::MAX }))
 }
 
 #[cfg(test)]
