@@ -5,7 +5,6 @@ use std::{
     fs::File,
     io::{self, BufReader, Read},
     ops::Range,
-    os::unix::fs::FileExt,
     sync::Arc,
 };
 
@@ -175,7 +174,7 @@ impl Parts {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::{FileExt, MetadataExt};
 
     use fs_err as fs;
     use proptest::prelude::*;
