@@ -170,9 +170,9 @@ impl Layer {
         self.0.folder.join("packed")
     }
 
-    /// As many bytes as processes have mounted the packed one.
-    pub(crate) fn mounts_path(&self) -> PathBuf {
-        self.0.folder.join("mounts")
+    /// As many bytes as processes have worked on the packed one.
+    pub(crate) fn uses_path(&self) -> PathBuf {
+        self.0.folder.join("uses")
     }
 
     /// Whether files of it were read already, from the packed one.
@@ -379,7 +379,6 @@ impl Store {
     pub fn lower(&self, layer: &Layer) -> Result<Lower, StoreError> {
         self.own_bytes(layer)?;
         if !layer.has_diff() && layer.is_packed() && self.mounts_packed() {
-            self.count_mount(layer);
             return Ok(Lower::Packed(layer.packed_path()));
         }
         if layer.is_packed_left() {

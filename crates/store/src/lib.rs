@@ -52,7 +52,6 @@ mod store;
 mod tags;
 mod temp;
 mod worn;
-mod write_back;
 
 pub use blobs::{BlobWriter, SMALL_BLOB_BYTES_MAX};
 pub use builds::{BUILDS_MAX, BuildEntry};

@@ -18,7 +18,6 @@ use crate::{
     error::At,
     files::{copier, open, xattrs},
     origins::Resolved,
-    write_back::WriteBack,
 };
 
 /// Layers that are smaller than both of these become directories: those few files cost less than a mount.
@@ -32,7 +31,6 @@ pub struct Owning {
     path: PathBuf,
     contents: Contents,
     writer: Writer<File>,
-    write_back: WriteBack,
     /// What was copied, by the index of the entry; ascending.
     copied: Vec<(usize, erofs::Content)>,
     /// It does not go into one file.
@@ -116,15 +114,7 @@ impl Store {
         let path = temp.packed();
         let file = fs_err::File::create_new(&path).at("create", &path)?.into_file();
         let writer = Writer::new(file).at("write", &path)?;
-        Ok(Owning {
-            temp,
-            path,
-            contents,
-            writer,
-            write_back: WriteBack::default(),
-            copied: Vec::new(),
-            failed: false,
-        })
+        Ok(Owning { temp, path, contents, writer, copied: Vec::new(), failed: false })
     }
 
     /// Makes what was copied the layer's own. Everything must have been read, and found to be what the tree says. When it
@@ -189,7 +179,6 @@ impl Owning {
     /// read in the order of the tree, each once and to its end; of one with several names the first.
     pub fn open(&mut self, index: usize) -> Result<Copied<'_>, StoreError> {
         let content = self.contents.open(index)?;
-        self.write_back.grown(self.writer.get_ref(), self.writer.written());
         let file = if self.failed { None } else { Some(self.writer.file()) };
         Ok(Copied { content, index, file, copied: &mut self.copied, failed: &mut self.failed })
     }

@@ -1,8 +1,8 @@
 //! Packed layers that builds run on again and again become directories.
 //!
 //! Every mount of a packed layer is a file system of its own: the kernel reads its inodes again and copies its files into a
-//! cache of their own, which go with the mount. What it knows of a directory stays. A layer that is mounted now and
-//! then had better be packed, for that costs nothing when it comes; one that is mounted often is unpacked once, at the end of
+//! cache of their own, which go with the mount. What it knows of a directory stays. A layer that is worked on now and
+//! then had better be packed, for that costs nothing when it comes; one that is worked on often is unpacked once, at the end of
 //! a command, when nobody waits for it any more. docs/internals/speed.md has the figures.
 
 use std::{
@@ -18,23 +18,26 @@ use crate::{
     Layer, Store, StoreError, blobs::remove_present, error::At, files::materialise, temp::rename_durably,
 };
 
-/// So many processes mount a layer before it is unpacked: who edits and builds has done so four times soon, and a machine
+/// So many processes work on a layer before it is unpacked: who edits and builds has done so four times soon, and a machine
 /// that begins with an empty store never does.
-const MOUNTS_MAX: u64 = 4;
+const USES_MAX: u64 = 4;
 
 /// How long the packed form waits for processes that are about to open it; then it stays beside the directory.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// The packed layers that this process has mounted, and how often that was done on this machine. One that is a directory by
-/// now, and could not be removed because somebody else used it, counts as mounted often.
+/// The packed layers that this process has worked on, and how often that was done on this machine. One whose packed form could
+/// not be removed, because somebody else used it, counts as used often.
 #[derive(Debug, Default)]
 pub(crate) struct Worn {
     layers: Mutex<HashMap<Digest, (Layer, u64)>>,
 }
 
 impl Store {
-    /// Counts that this process mounts `layer`, once.
-    pub(crate) fn count_mount(&self, layer: &Layer) {
+    /// Counts, once, that this process has worked on `layer` so long that it could have gained by a directory.
+    pub fn count_use(&self, layer: &Layer) {
+        if layer.has_diff() || !layer.is_packed() || !self.mounts_packed() {
+            return;
+        }
         let mut layers = self.inner.worn.layers.lock().unwrap_or_else(PoisonError::into_inner);
         layers.entry(*layer.id()).or_insert_with(|| (layer.clone(), counted(layer)));
     }
@@ -45,11 +48,11 @@ impl Store {
         layers.entry(*layer.id()).or_insert_with(|| (layer.clone(), u64::MAX));
     }
 
-    /// Unpacks the layers that were mounted often, this process being one of those that did. It takes as long as it takes
+    /// Unpacks the layers that were used often, this process being one of those that did. It takes as long as it takes
     /// to write their files; for the end of a command. A process that dies meanwhile has done nothing.
     pub fn unpack_worn(&self) -> Result<(), StoreError> {
         let mut layers = self.inner.worn.layers.lock().unwrap_or_else(PoisonError::into_inner);
-        let worn = layers.drain().map(|(_, worn)| worn).filter(|(_, mounts)| *mounts >= MOUNTS_MAX);
+        let worn = layers.drain().map(|(_, worn)| worn).filter(|(_, uses)| *uses >= USES_MAX);
         let worn: Vec<_> = worn.collect();
         drop(layers);
         worn.iter().try_for_each(|(layer, _)| self.unpack_packed(layer))
@@ -91,7 +94,7 @@ impl Store {
 
 /// One more; how often it is now. Where that cannot be written, it stays packed.
 fn counted(layer: &Layer) -> u64 {
-    let path = layer.mounts_path();
+    let path = layer.uses_path();
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC;
     let counted = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o644)).and_then(|file| {
         rustix::io::write(&file, b"+")?;

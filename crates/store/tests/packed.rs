@@ -67,7 +67,7 @@ fn a_packed_layer_is_one_file_that_owns_its_bytes() {
         assert_eq!(content(&store, &layer, name), bytes, "{name}");
     }
     store.own_bytes(&layer).unwrap();
-    assert_eq!(names(&store, &layer), ["info", "mounts", "packed", "tree"]);
+    assert_eq!(names(&store, &layer), ["info", "packed", "tree"]);
     assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 2);
 }
 
@@ -198,17 +198,20 @@ fn the_kernel_is_asked_once_and_the_reason_is_told() {
     }
 }
 
-/// Another process mounts it.
+/// Another process mounts it and works on it.
 fn mounted(fixture: &Fixture, layer: &Layer) -> (Store, Lower) {
     let store = Store::open(fixture.store.root(), packing()).unwrap();
     let known = store.layer(layer.id()).unwrap().unwrap();
     let lower = store.lower(&known).unwrap();
     assert_eq!(store.lower(&known).unwrap(), lower);
+    // Twice in one process is once.
+    store.count_use(&known);
+    store.count_use(&known);
     (store, lower)
 }
 
 #[test]
-fn what_is_mounted_often_is_unpacked() {
+fn what_is_used_often_is_unpacked() {
     let (fixture, store) = fixture();
     if !is_root() || !store.id_map().is_empty() {
         return; // Nothing is packed in a user namespace; and devices stand for what is gone.
@@ -219,12 +222,12 @@ fn what_is_mounted_often_is_unpacked() {
         let (store, lower) = mounted(&fixture, &layer);
         assert!(matches!(lower, Lower::Packed(_)));
         store.unpack_worn().unwrap();
-        assert_eq!(names(&store, &layer), ["info", "mounts", "packed", "tree"]);
+        assert_eq!(names(&store, &layer), ["info", "packed", "tree", "uses"]);
     }
     let (fourth, lower) = mounted(&fixture, &layer);
     assert!(matches!(lower, Lower::Packed(_)));
     fourth.unpack_worn().unwrap();
-    assert_eq!(names(&fourth, &layer), ["diff", "info", "mounts", "tree"]);
+    assert_eq!(names(&fourth, &layer), ["diff", "info", "tree", "uses"]);
     drop(fourth);
     let (fifth, lower) = mounted(&fixture, &layer);
     assert_eq!(lower, Lower::Directory(folder(&fifth, &layer).join("diff")));
@@ -245,7 +248,7 @@ fn what_another_process_uses_stays_packed_too() {
     others.iter().for_each(|(other, _)| other.settle());
     let (last, _) = mounted(&fixture, &layer);
     last.unpack_worn().unwrap();
-    assert_eq!(names(&last, &layer), ["diff", "info", "mounts", "packed", "tree"]);
+    assert_eq!(names(&last, &layer), ["diff", "info", "packed", "tree", "uses"]);
     assert!(last.check(&|_| {}).unwrap().findings.is_empty());
     // Nor does it go while one of them is left, whoever comes.
     let (next, lower) = mounted(&fixture, &layer);
@@ -255,7 +258,7 @@ fn what_another_process_uses_stays_packed_too() {
     drop((others, last, next, store));
     let (next, _) = mounted(&fixture, &layer);
     next.unpack_worn().unwrap();
-    assert_eq!(names(&next, &layer), ["diff", "info", "mounts", "tree"]);
+    assert_eq!(names(&next, &layer), ["diff", "info", "tree", "uses"]);
     let info = fs::read_to_string(folder(&next, &layer).join("info")).unwrap();
     assert!(!info.contains("packed_left"), "{info}");
     assert!(next.check(&|_| {}).unwrap().findings.is_empty());

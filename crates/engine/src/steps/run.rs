@@ -6,6 +6,7 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use fs_err as fs;
@@ -26,6 +27,9 @@ use crate::{
     plan::{RunOp, Step},
     ports::{Exit, RunOutcome, RunRequest},
 };
+
+/// A step that takes less of the processor gains nothing by a base that is a directory.
+const WORK_MIN: Duration = Duration::from_millis(50);
 
 /// How many lines of a failed step are shown with its error.
 const TAIL_LINES: usize = 20;
@@ -87,7 +91,11 @@ pub(crate) fn execute(
     if stop.is_cancelled() {
         return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
     }
-    finish(builder, &files, outcome?, output, operation)
+    let outcome = outcome?;
+    if outcome.cpu >= WORK_MIN {
+        work.parent.layers()?.iter().for_each(|layer| builder.store.count_use(layer));
+    }
+    finish(builder, &files, outcome, output, operation)
 }
 
 fn finish(

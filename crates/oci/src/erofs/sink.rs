@@ -27,14 +27,6 @@ impl<W: Write + Seek> BlockSink<W> {
         Self { inner, buffer: Vec::with_capacity(BUFFER_BYTES), flushed: 0, sparse: true }
     }
 
-    pub(super) const fn get_ref(&self) -> &W {
-        &self.inner
-    }
-
-    pub(super) const fn flushed(&self) -> u64 {
-        self.flushed
-    }
-
     pub(super) const fn position(&self) -> u64 {
         self.flushed + self.buffer.len() as u64
     }

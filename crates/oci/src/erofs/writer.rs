@@ -64,18 +64,6 @@ impl<W: Write + Seek> Writer<W> {
         Ok(Self { sink, held: Vec::new() })
     }
 
-    /// What it writes to.
-    #[must_use]
-    pub const fn get_ref(&self) -> &W {
-        self.sink.get_ref()
-    }
-
-    /// How many bytes went out.
-    #[must_use]
-    pub const fn written(&self) -> u64 {
-        self.sink.flushed()
-    }
-
     /// Begins a file; its bytes are written to what this gives.
     pub fn file(&mut self) -> NewFile<'_, W> {
         let held_from = self.held.len();
