@@ -232,21 +232,27 @@ impl Context {
         read: impl FnOnce(&Self) -> Option<(T, HashMap<usize, [u8; 32]>)>,
     ) -> Option<(Self, Option<T>)> {
         let ignore = source.ignore.as_ref().map(|(name, text)| IgnoreFile::parse(name, text));
-        let ignore = ignore.transpose().ok()?;
+        let mut ignore = ignore.transpose().ok()?;
         let none = Ignore::default();
         let ignored = ignore.as_ref().map_or(&none, |file| &file.rules);
         let started = Instant::now();
         let mut survey = store.survey_context(&source.path, &Filter::new(ignored, needed)).ok()?;
-        let tree = survey.tree();
-        if needed.may_lead_elsewhere(&tree) {
+        let (mut found, mut digests) = (None, HashMap::new());
+        if survey.new_bytes() >= NEW_BYTES_MIN {
+            let tree = survey.tree();
+            if needed.may_lead_elsewhere(&tree) {
+                return None;
+            }
+            let root = survey.root().to_owned();
+            let unread = Self { files: Files::of_directory(&root, tree), root, ignore };
+            (found, digests) =
+                read(&unread).map_or_else(Default::default, |(found, read)| (Some(found), read));
+            ignore = unread.ignore;
+        }
+        let walked = survey.read(store, &digests).ok()?;
+        if needed.may_lead_elsewhere(&walked.tree) {
             return None;
         }
-        let root = survey.root().to_owned();
-        let unread = Self { files: Files::of_directory(&root, tree), root, ignore };
-        let found = if survey.new_bytes() >= NEW_BYTES_MIN { read(&unread) } else { None };
-        let (found, digests) = found.map_or((None, HashMap::new()), |(found, read)| (Some(found), read));
-        let Self { ignore, .. } = unread;
-        let walked = survey.read(store, &digests).ok()?;
         tell(source, &walked.tree, started.elapsed(), events);
         let files = Files::of_directory(&walked.root, Arc::new(walked.tree));
         Some((Self { files, root: walked.root, ignore }, found))

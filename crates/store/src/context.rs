@@ -187,14 +187,11 @@ impl Survey {
 
     /// The whole of it: what is not among `read` is read now. Those are digests by the index in [`tree`](Self::tree), of
     /// files that had as many bytes as that says and no extended attributes.
-    pub fn read(mut self, store: &Store, read: &HashMap<usize, [u8; 32]>) -> Result<ContextTree, StoreError> {
-        let tree = self.tree();
+    pub fn read(self, store: &Store, read: &HashMap<usize, [u8; 32]>) -> Result<ContextTree, StoreError> {
+        let entries = self.tree.as_ref().map_or(&*self.entries, |tree| tree.entries());
         let left = self.fresh.iter().enumerate().filter(|(_, (index, _))| !read.contains_key(index));
-        let left: Vec<_> =
-            left.map(|(number, (index, row))| (number, &tree.entries()[*index], row)).collect();
+        let left: Vec<_> = left.map(|(number, (index, row))| (number, &entries[*index], row)).collect();
         let mut hashed = if left.is_empty() { Vec::new() } else { hash(&self.looking.root, &left)? };
-        drop(left);
-        drop(tree);
         for (number, (index, row)) in self.fresh.iter().enumerate() {
             if let Some(&digest) = read.get(index) {
                 hashed.push(Hashed { index: number, digest, size: row.size, xattrs: Xattrs::default() });
