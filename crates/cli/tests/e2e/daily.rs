@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Kitchen;
+use super::{Kitchen, by_chroot};
 
 fn kitchen() -> Option<Kitchen> {
     let kitchen = Kitchen::new()?;
@@ -46,7 +46,9 @@ fn pause(kitchen: &Kitchen, name: &str) -> bool {
         assert_eq!(said, format!("{name}\n"));
         return true;
     }
-    assert!(said.contains("cannot pause the container") && said.contains("help: "), "{said}");
+    let refusal =
+        if by_chroot() { "pause cannot be had in this container" } else { "cannot pause the container" };
+    assert!(said.contains(refusal) && said.contains("help: "), "{said}");
     eprintln!("SKIPPED: {said}");
     false
 }
@@ -58,9 +60,8 @@ fn a_paused_container_stands_still_and_goes_on() {
     let script = "while :; do echo tick; sleep 0.05; done";
     kitchen.galley(&["run", "-d", "--name", "web", "app", "sh", "-c", script]);
     kitchen.galley(&["exec", "-d", "web", "sh", "-c", "while :; do echo x >> /more; sleep 0.05; done"]);
-    let seen =
-        || (kitchen.galley(&["logs", "web"]).len(), kitchen.galley(&["diff", "web"]).contains("/more"));
-    wait_for("both to write", || seen().0 > 0 && seen().1);
+    let is_there = || said(&kitchen, &["exec", "web", "cat", "/more"]).0 == Some(0);
+    wait_for("both to write", || !kitchen.galley(&["logs", "web"]).is_empty() && is_there());
     refused(&kitchen, &["unpause", "web"], "is not paused");
     if !pause(&kitchen, "web") {
         return;
@@ -213,6 +214,10 @@ fn limits_change_while_it_runs() {
         return;
     }
     let now = || {
+        if by_chroot() {
+            // No container sees its cgroup there.
+            return inspect(&kitchen, "web", ".HostConfig.PidsLimit") + "\n";
+        }
         kitchen.galley(&[
             "exec",
             "web",
@@ -255,6 +260,9 @@ fn what_was_changed_is_listed() {
     let Some(kitchen) = kitchen() else { return };
     let script = "echo new > /data/new; echo x >> /data/old; rm /data/gone; mkdir /dir";
     kitchen.galley(&["run", "--name", "web", "app", "sh", "-c", script]);
+    if by_chroot() {
+        return refused(&kitchen, &["diff", "web"], "ran where nothing can be mounted");
+    }
     let expected = "C /data\nD /data/gone\nA /data/new\nC /data/old\nA /dir\n";
     assert_eq!(kitchen.galley(&["diff", "web"]), expected);
 }
@@ -266,7 +274,9 @@ fn files_are_copied_out_and_in() {
     let at = |path: &str| out.path().join(path);
     let arguments = |from: &str, to: &std::path::Path| said(&kitchen, &["cp", from, to.to_str().unwrap()]);
     // The way to take what a build made: a container that never ran.
-    kitchen.galley(&["create", "--name", "web", "-v", "vol:/vol", "app", "sleep", "1000"]);
+    // By chroot a volume without a name is part of the container.
+    let volume = if by_chroot() { "/vol" } else { "vol:/vol" };
+    kitchen.galley(&["create", "--name", "web", "-v", volume, "app", "sleep", "1000"]);
     assert_eq!(arguments("web:/data", &at("new")), (Some(0), String::new()));
     assert_eq!(fs_err::read_to_string(at("new/old")).unwrap(), "old\n");
     assert_eq!(arguments("web:/data", &at("new")), (Some(0), String::new()));
@@ -275,7 +285,7 @@ fn files_are_copied_out_and_in() {
     assert_eq!(arguments("web:/data/old", &at("file")).0, Some(0));
     assert_eq!(fs_err::read_to_string(at("file")).unwrap(), "old\n");
     refused(&kitchen, &["cp", "web:/nothing", "."], "has no /nothing");
-    refused(&kitchen, &["cp", "web:/vol/x", "."], "volume vol");
+    refused(&kitchen, &["cp", "web:/vol/x", "."], "volume ");
     refused(&kitchen, &["cp", at("file").to_str().unwrap(), "web:/tmp"], "does not run");
 
     kitchen.galley(&["start", "web"]);
@@ -286,6 +296,9 @@ fn files_are_copied_out_and_in() {
     kitchen.galley(&["cp", at("file").to_str().unwrap(), "web:/vol/inside"]);
     let look = "cat /made/own /made/data/old /data/file /vol/inside; stat -c %u:%g /made/own";
     assert_eq!(kitchen.galley(&["exec", "web", "sh", "-c", look]), "mine\nold\nold\nold\n0:0\n");
+    if by_chroot() {
+        assert_eq!(arguments("web:/vol/inside", &at("inside")), (Some(0), String::new()));
+    }
     // A link inside leads nowhere out.
     kitchen.galley(&["exec", "web", "ln", "-s", "/../../../../../tmp", "/way"]);
     kitchen.galley(&["cp", at("file").to_str().unwrap(), "web:/way/out"]);

@@ -251,7 +251,7 @@ fn what_layers_hold_is_out_of_reach_for_others() {
          RUN --mount=type=cache,target=/c cp -p /become /c/become\n",
     );
     kitchen.build(&["-t", "app", "."]);
-    kitchen.galley(&["run", "--name", "kept", "-v", "v:/v", "app", "cp", "-p", "/become", "/v/become"]);
+    kitchen.galley(&["run", "--name", "kept", "-v", "/v", "app", "cp", "-p", "/become", "/v/become"]);
     let store = kitchen.env.store();
     assert_eq!(fs::metadata(&store).unwrap().mode() & 0o077, 0, "the store is closed to others");
     let found = setuid_programs(&store);

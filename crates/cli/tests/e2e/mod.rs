@@ -147,18 +147,9 @@ pub(crate) fn by_chroot() -> bool {
     rustix::process::geteuid().is_root() && !capabilities(None).is_ok_and(may_mount)
 }
 
-/// Whether this is the rung of a pod (e2e/rungs.sh): root without the right to mount.
-pub(crate) fn pod() -> bool {
-    const SYS_ADMIN: u64 = 1 << 21;
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
-    let bits = u64::from_str_radix(effective.trim(), 16).unwrap();
-    rustix::process::geteuid().is_root() && bits & SYS_ADMIN == 0
-}
-
 /// The flag of a container that needs no network: as little of it as there is.
 pub(crate) fn offline() -> &'static str {
-    if pod() { "--network=host" } else { "--network=none" }
+    if by_chroot() { "--network=host" } else { "--network=none" }
 }
 
 pub(crate) fn text(output: &Output) -> String {

@@ -103,6 +103,22 @@ fn what_needs_mounts_is_refused_by_name() {
     assert!(text(&output).contains("by chroot, in a copy of the files"), "{}", text(&output));
 }
 
+#[test]
+fn what_has_no_effect_is_told_once() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    let sized = "RUN --mount=type=tmpfs,target=/t,size=4096";
+    kitchen.dockerfile(&format!("FROM busybox\n{sized} true\n{sized} echo again\n"));
+    let told = ["--hostname and BUILDKIT_", "--shm-size has no effect", "type=tmpfs,size= has no effect"];
+    for (flags, expected) in [(&[][..], 1), (&["--hostname=own", "--shm-size=1m"], 3)] {
+        let arguments = [&["--progress=plain", "--no-cache"], flags, &["."]].concat();
+        let Some(mut command) = in_pod(&kitchen, &kitchen.build_command(&arguments)) else { return };
+        let said = text(&succeeded(command.output().unwrap()));
+        let counts = told.map(|message| said.matches(message).count());
+        assert_eq!(counts.iter().sum::<usize>(), expected, "{said}");
+        assert!(counts.iter().all(|count| *count <= 1), "{said}");
+    }
+}
+
 /// A container of the image `x`, by chroot: its exit code, and both of its streams.
 fn run(kitchen: &Kitchen, arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = in_pod(kitchen, &kitchen.command(arguments)).unwrap().output().unwrap();

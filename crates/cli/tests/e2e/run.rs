@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Kitchen, pod, succeeded, text};
+use super::{Kitchen, by_chroot, succeeded, text};
 
 fn kitchen() -> Option<Kitchen> {
     let kitchen = Kitchen::new()?;
@@ -32,7 +32,7 @@ fn exit_codes_are_dockers() {
     kitchen.galley(&["stop", "-t", "0", "killed"]);
     let code_of_killed = kitchen.galley(&["inspect", "-f", "{{.State.ExitCode}}", "killed"]);
     // By chroot it is no first process, and the signal to stop may end it.
-    assert!(code_of_killed == "137\n" || (pod() && code_of_killed == "143\n"), "{code_of_killed}");
+    assert!(code_of_killed == "137\n" || (by_chroot() && code_of_killed == "143\n"), "{code_of_killed}");
     assert_eq!(code(&["no-such-image"]), Some(125));
     assert_eq!(code(&["--no-such-flag", "app"]), Some(125));
 }
@@ -40,13 +40,14 @@ fn exit_codes_are_dockers() {
 #[test]
 fn hosts_limits_and_shared_memory() {
     let Some(kitchen) = kitchen() else { return };
-    let size = if pod() { "echo 2048" } else { "busybox df -k /dev/shm | busybox awk 'END {print $2}'" };
+    let size =
+        if by_chroot() { "echo 2048" } else { "busybox df -k /dev/shm | busybox awk 'END {print $2}'" };
     let script = &format!("busybox tail -n 2 /etc/hosts; ulimit -n; {size}");
     let flags =
         ["--add-host", "DB:10.0.0.1", "--add-host=six:[fe80::1]", "--ulimit", "nofile=100", "--shm-size=2m"];
     let said = kitchen.galley(&[&["run", "--rm"], &flags[..], &["app", "sh", "-c", script]].concat());
     assert_eq!(said, "10.0.0.1\tdb\nfe80::1\tsix\n100\n2048\n");
-    let network = if pod() { "--network=bridge" } else { "--network=none" };
+    let network = if by_chroot() { "--network=bridge" } else { "--network=none" };
     let arguments = ["run", "--rm", network, "--add-host=me:host-gateway", "app", "true"];
     let output = kitchen.command(&arguments).output().unwrap();
     assert_eq!(output.status.code(), Some(125));
@@ -57,7 +58,7 @@ fn hosts_limits_and_shared_memory() {
 fn flags_mean_what_they_mean_in_docker() {
     let Some(kitchen) = kitchen() else { return };
     kitchen.env.write("shared/f", "from the host");
-    let protected = if pod() { ":ro" } else { "" };
+    let protected = if by_chroot() { ":ro" } else { "" };
     let volume = format!("{}:/v{protected}", kitchen.env.work().join("shared").display());
     let said = kitchen.galley(&[
         "run",
@@ -93,7 +94,7 @@ fn standard_input_goes_in() {
 #[test]
 fn named_volumes_outlive_containers() {
     let Some(kitchen) = kitchen() else { return };
-    if pod() {
+    if by_chroot() {
         let refused = kitchen.command(&["run", "--rm", "-v", "data:/d", "app", "true"]).output().unwrap();
         assert_eq!(refused.status.code(), Some(125), "{}", text(&refused));
         assert!(text(&refused).contains("-v data:/d cannot be had in this container"), "{}", text(&refused));
@@ -116,7 +117,7 @@ fn a_new_volume_starts_with_what_the_image_has_there() {
     };
     let look = "stat -c '%a %u:%g' /data; cat /data/d/f";
     assert_eq!(run(&[], look), "750 5:6\nimage\n");
-    if pod() {
+    if by_chroot() {
         // There are no named ones.
         assert_eq!(run(&["-v", "/none"], "ls /none"), "");
         return;

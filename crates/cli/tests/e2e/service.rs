@@ -9,7 +9,7 @@ use std::{
 
 use fs_err as fs;
 
-use super::{Kitchen, one_id, pod, text};
+use super::{Kitchen, by_chroot, one_id, text};
 
 fn kitchen() -> Option<Kitchen> {
     let kitchen = Kitchen::new()?;
@@ -35,7 +35,8 @@ fn said(kitchen: &Kitchen, arguments: &[&str]) -> (Option<i32>, String) {
     let both = String::from_utf8_lossy(&both);
     let lines = both.split_inclusive('\n');
     // By chroot every container is warned of.
-    let lines = lines.filter(|line| !(pod() && line.starts_with("warning: the container is not kept from")));
+    let lines =
+        lines.filter(|line| !(by_chroot() && line.starts_with("warning: the container is not kept from")));
     (output.status.code(), lines.collect())
 }
 
@@ -62,7 +63,7 @@ fn memory_that_is_used_up_ends_the_container_with_137() {
         return;
     }
     // By chroot /dev/shm is no memory.
-    let script = match pod() {
+    let script = match by_chroot() {
         true => "head -c 100m /dev/zero | busybox sort > /dev/null",
         false => "exec head -c 100m /dev/zero > /dev/shm/x",
     };
@@ -79,7 +80,7 @@ fn processes_are_limited() {
     if !has_limits(&kitchen, "--pids-limit=10") {
         return;
     }
-    if !pod() {
+    if !by_chroot() {
         sees_its_limit(&kitchen);
     }
     let forks = "for i in 1 2 3 4 5 6; do sleep 5 & done; echo all";
@@ -123,7 +124,7 @@ fn limits_that_make_no_sense_are_refused() {
 #[test]
 fn rights_are_taken_and_given() {
     let Some(kitchen) = kitchen() else { return };
-    if pod() {
+    if by_chroot() {
         return rights_by_chroot(&kitchen);
     }
     let run = |flags: &[&str], script: &str| {
@@ -273,7 +274,7 @@ fn further_processes_run_inside() {
     std::io::Write::write_all(&mut cat.stdin.take().unwrap(), b"through").unwrap();
     assert_eq!(cat.wait_with_output().unwrap().stdout, b"through");
     // By chroot there is no devpts that would tell its name.
-    let name = if pod() { "not a tty\r\n" } else { "/dev/pts/0\r\n" };
+    let name = if by_chroot() { "not a tty\r\n" } else { "/dev/pts/0\r\n" };
     assert_eq!(exec(&["-t", "web", "busybox", "tty"]).1, name);
     assert_eq!(exec(&["-t", "web", "sh", "-c", "test -t 1 && echo on > /dev/tty"]).1, "on\r\n");
     kitchen.galley(&["stop", "-t", "0", "web"]);
@@ -466,8 +467,8 @@ fn starts(count: usize) {
         let limit: &[&str] = if limited { &["--pids-limit=50", &below] } else { &[] };
         let kind: &[&str] = match number % 4 {
             0 => &["--rm", "app", "true"],
-            1 if pod() => &["--rm", "--init", "--tmpfs=/run", "app", "sh", "-c", "sleep 100 & true"],
-            2 if pod() => &["--rm", "-v", "/data", "app", "touch", "/data/x"],
+            1 if by_chroot() => &["--rm", "--init", "--tmpfs=/run", "app", "sh", "-c", "sleep 100 & true"],
+            2 if by_chroot() => &["--rm", "-v", "/data", "app", "touch", "/data/x"],
             1 => &["--rm", "--init", "--read-only", "--tmpfs=/run", "app", "sh", "-c", "sleep 100 & true"],
             2 => &["--rm", "--network=none", "-v", "data:/data", "app", "touch", "/data/x"],
             _ => &["-d", "--rm", "--health-cmd=true", "--health-interval=1ms", "app", "sleep", "0.05"],

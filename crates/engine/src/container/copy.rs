@@ -18,7 +18,7 @@ use galley_oci::{Entry, Kind, Last, tree};
 use galley_store::Store;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT};
 
-use super::{Container, MountFrom, ask, export::View};
+use super::{Container, ContainerMount, MountFrom, ask, export::View};
 use crate::{Error, ErrorKind};
 
 /// Folders deeper than this are no longer copied into a container.
@@ -74,9 +74,12 @@ fn refuse_mounts(container: &Container, path: &str) -> Result<(), Error> {
         let target = target.trim_end_matches('/');
         path == target || path.strip_prefix(target).is_some_and(|rest| rest.starts_with('/'))
     };
-    let Some(mount) = container.config.mounts.iter().find(|mount| inside(&mount.target)) else {
-        return Ok(());
+    // In a root of its own, volumes without a name are among its files.
+    let whole = container.folder.root().exists();
+    let is_mounted = |mount: &&ContainerMount| {
+        inside(&mount.target) && !(whole && matches!(mount.source, MountFrom::Anonymous(_)))
     };
+    let Some(mount) = container.config.mounts.iter().find(is_mounted) else { return Ok(()) };
     let (what, help) = match &mount.source {
         MountFrom::Path(path) => {
             (format!("{} of this machine", path.display()), "copy it from there".to_owned())

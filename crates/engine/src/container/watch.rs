@@ -138,9 +138,8 @@ impl Watch {
         }
         if inside.spawner.makes_chroots() {
             // Further processes do not come of the first one here, and none may be missed.
-            return Err(refused(
-                "pause cannot be had in this container, which allows neither mounts nor namespaces",
-            ));
+            let message = "pause cannot be had in this container, which allows neither mounts nor namespaces";
+            return Err(refused(message).help("`galley stop` ends it, and `galley start` begins anew"));
         }
         let failed = |error: galley_sandbox::Error| {
             let help = error.help();

@@ -46,6 +46,7 @@ pub use self::check::{Checked, check};
 pub use self::environment::Variables;
 pub use self::epoch::epoch_address;
 pub use self::fix::{Choice, Fixed, Made, Offer, fix};
+pub(crate) use self::options::DEFAULT_HOSTNAME;
 pub use self::options::{BuildContext, Entitlement, NoCache, PlanOptions};
 pub use self::outline::{Needed, Outline, OutlineArg, TargetInfo, outline, targets};
 pub use self::planner::{plan, stages, tree};

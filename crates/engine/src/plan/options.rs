@@ -13,6 +13,9 @@ use crate::{
 /// The time of the image, in seconds since 1970.
 pub(super) const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
+/// The host name in steps when nobody gives one.
+pub(crate) const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
+
 /// Everything a plan depends on, apart from base images.
 #[derive(Clone, Debug)]
 pub struct PlanOptions {
@@ -80,7 +83,7 @@ impl PlanOptions {
             allow: Vec::new(),
             secrets: Vec::new(),
             ssh: Vec::new(),
-            hostname: "buildkitsandbox".to_owned(),
+            hostname: DEFAULT_HOSTNAME.to_owned(),
             nothing_runs: false,
             surroundings: Surroundings::default(),
         }

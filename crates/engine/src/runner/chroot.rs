@@ -8,12 +8,10 @@ pub(crate) mod furniture;
 mod goroot;
 
 use std::{
+    collections::HashSet,
     os::fd::AsFd,
     path::Path,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use galley_oci::Tree;
@@ -25,8 +23,8 @@ use super::{SandboxRunner, Started, follow, network::Joined, not_started};
 use crate::{
     Cancel, Error, ErrorKind, Event, Events,
     events::Stream,
-    plan::Network,
-    ports::{Exit, RunOutcome, RunRequest},
+    plan::{DEFAULT_HOSTNAME, Network},
+    ports::{Exit, MountSource, ResolvedMount, RunOutcome, RunRequest},
     steps::files::store_error,
     upper,
 };
@@ -34,12 +32,21 @@ use crate::{
 /// Roots that are kept for steps to come. Each is as large as an image.
 const IDLE_MAX: usize = 2;
 
+/// What is told of every build.
+const WARNING: &str = "RUN is not kept from this container: nothing can be mounted here, so steps run by chroot, on its network \
+                       and without /proc, and may write without effect to what is mounted read-only";
+
+const HOSTNAME: &str = "--hostname and BUILDKIT_SANDBOX_HOSTNAME are in /etc/hosts alone: the host name is that of this container";
+const SHM_SIZE: &str = "--shm-size has no effect: /dev/shm is a directory, as large as its disk";
+const TMPFS_SIZE: &str =
+    "RUN --mount=type=tmpfs,size= has no effect: it is a directory, as large as its disk";
+
 /// The roots of one build that no step runs in, the one used last at the end.
 #[derive(Debug, Default)]
 pub(super) struct Roots {
     idle: Mutex<Vec<Root>>,
-    /// Somebody was told what this way of running lacks.
-    warned: AtomicBool,
+    /// What somebody was told that this way of running lacks.
+    told: Mutex<HashSet<&'static str>>,
 }
 
 impl Roots {
@@ -68,12 +75,12 @@ impl Roots {
         }
     }
 
-    fn warn(&self, events: &Events) {
-        if !self.warned.swap(true, Ordering::Relaxed) {
+    /// Warns of that, once.
+    fn warn(&self, events: &Events, message: &'static str) {
+        if self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(message) {
             events.emit(Event::Warning {
                 rule: None,
-                message: "RUN is not kept from this container: nothing can be mounted here, so steps run by chroot, on its network and without /proc"
-                    .to_owned(),
+                message: message.to_owned(),
                 place: None,
                 help: Some("`galley doctor` tells what is missing".to_owned()),
             });
@@ -90,7 +97,8 @@ pub(super) fn run(
     cancel: &Cancel,
 ) -> Result<RunOutcome, Error> {
     refuse(&request)?;
-    runner.roots.warn(&runner.events);
+    let lacks = [WARNING].into_iter().chain(unheeded(&request));
+    lacks.for_each(|message| runner.roots.warn(&runner.events, message));
     Joined::host().add_files(&mut request);
     let store = &runner.store;
     let stack = request.snapshot.stack()?;
@@ -155,6 +163,17 @@ fn refuse(request: &RunRequest<'_>) -> Result<(), Error> {
         return refused("RUN --security=insecure");
     }
     Ok(())
+}
+
+/// What was asked for and has no effect: a step runs all the same.
+fn unheeded(request: &RunRequest<'_>) -> impl Iterator<Item = &'static str> {
+    let sized = |mount: &ResolvedMount| matches!(mount.source, MountSource::Tmpfs { size: Some(_), .. });
+    let all = [
+        (request.operation.hostname != DEFAULT_HOSTNAME, HOSTNAME),
+        (request.operation.surroundings.shm_size.is_some(), SHM_SIZE),
+        (request.mounts.iter().any(sized), TMPFS_SIZE),
+    ];
+    all.into_iter().filter_map(|(asked, message)| asked.then_some(message))
 }
 
 /// The error of something that could not be put in its place.
