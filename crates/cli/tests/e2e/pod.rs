@@ -168,6 +168,8 @@ fn what_a_container_cannot_have_is_refused_by_name() {
         // Without CAP_SETPCAP.
         ("--cap-drop=CHOWN", "--cap-drop"),
         ("--volume=data:/d", "-v data:/d"),
+        ("--mount=type=volume,target=/d,readonly", "a read-only volume at /d"),
+        ("--mount=type=tmpfs,target=/run,tmpfs-size=1m", "--tmpfs /run with size or ro"),
         (&format!("--volume={folder}"), &format!("-v {folder}")),
     ] {
         let (code, _, error) = run(&kitchen, &["run", "--rm", flag, "x", "true"]);

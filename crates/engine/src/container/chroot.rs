@@ -63,16 +63,24 @@ pub(super) fn admit(config: &ContainerConfig, warn: &(dyn Fn(&str) + Sync)) -> R
     Ok(())
 }
 
-/// A volume is one directory in several places, which nothing but a mount does.
+/// A volume is one directory in several places, which nothing but a mount does; nor does anything else keep it from changes.
 fn admit_volumes(config: &ContainerConfig) -> Result<(), Error> {
-    let named = |mount: &&ContainerMount| matches!(mount.source, MountFrom::Volume(_));
-    let Some(mount) = config.mounts.iter().find(named) else { return Ok(()) };
-    let MountFrom::Volume(name) = &mount.source else { return Ok(()) };
-    let help = format!(
-        "-v {} is part of the container, which keeps it until it is removed: `galley start` runs it again",
-        mount.target
-    );
-    Err(refused(&format!("-v {name}:{}", mount.target), &help))
+    for ContainerMount { source, target, read_only, .. } in &config.mounts {
+        match source {
+            MountFrom::Volume(name) => {
+                let help = format!(
+                    "-v {target} is part of the container, which keeps it until it is removed: `galley start` runs it again"
+                );
+                return Err(refused(&format!("-v {name}:{target}"), &help));
+            }
+            MountFrom::Anonymous(_) if *read_only => {
+                let help = format!("leave `ro` out: -v {target} is part of the container");
+                return Err(refused(&format!("a read-only volume at {target}"), &help));
+            }
+            MountFrom::Anonymous(_) | MountFrom::Path(_) => {}
+        }
+    }
+    Ok(())
 }
 
 fn refused(what: &str, help: &str) -> Error {
