@@ -50,6 +50,7 @@ fn pause(kitchen: &Kitchen, name: &str) -> bool {
         if by_chroot() { "pause cannot be had in this container" } else { "cannot pause the container" };
     assert!(said.contains(refusal) && said.contains("help: "), "{said}");
     eprintln!("SKIPPED: {said}");
+    kitchen.galley(&["rm", "-f", name]);
     false
 }
 
