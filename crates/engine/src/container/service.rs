@@ -329,8 +329,9 @@ pub fn check_limits(limits: &Limits) -> Result<(), Error> {
         ("--cpuset-cpus", &limits.cpuset_cpus, "/sys/devices/system/cpu/online"),
         ("--cpuset-mems", &limits.cpuset_mems, "/sys/devices/system/node/online"),
     ] {
-        let there = fs_err::read_to_string(there).unwrap_or_default();
-        list.as_deref().map_or(Ok(()), |list| check_list(flag, list, there.trim()))?;
+        if let Some(list) = list {
+            check_list(flag, list, fs_err::read_to_string(there).unwrap_or_default().trim())?;
+        }
     }
     Ok(())
 }
