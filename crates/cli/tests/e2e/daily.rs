@@ -145,22 +145,24 @@ fn a_container_that_runs_is_seen_and_typed_to() {
     };
     // Its input stays open for the next one, as in docker.
     for text in ["first\n", "second\n"] {
-        let mut one = attach();
-        let mut other = attach();
-        let mut seen = vec![0; text.len()];
+        // Those of before leave when there is something to see.
+        let before = supervisor_files(&kitchen);
+        let mut both = [attach(), attach()];
         // Whoever has attached sees what comes after that.
-        wait_for("both", || supervisor_files(&kitchen) >= 2);
-        one.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-        one.stdout.as_mut().unwrap().read_exact(&mut seen).unwrap();
-        assert_eq!(seen, text.as_bytes());
-        one.kill().unwrap();
-        one.wait().unwrap();
-        other.kill().unwrap();
-        other.wait().unwrap();
+        wait_for("both", || supervisor_files(&kitchen) >= before + 2);
+        both[0].stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        for one in &mut both {
+            let mut seen = vec![0; text.len()];
+            one.stdout.as_mut().unwrap().read_exact(&mut seen).unwrap();
+            assert_eq!(seen, text.as_bytes());
+            one.kill().unwrap();
+            one.wait().unwrap();
+        }
     }
     assert_eq!(inspect(&kitchen, "echo", ".State.Status"), "running");
+    let before = supervisor_files(&kitchen);
     let last = attach();
-    wait_for("the last", || supervisor_files(&kitchen) >= 1);
+    wait_for("the last", || supervisor_files(&kitchen) > before);
     kitchen.galley(&["kill", "echo"]);
     let ended = last.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(137), "{}", String::from_utf8_lossy(&ended.stderr));

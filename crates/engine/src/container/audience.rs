@@ -54,7 +54,10 @@ impl Audience {
             return;
         }
         let bytes: Arc<[u8]> = bytes.into();
-        let gone = seats.iter().any(|seat| seat.send(Scene::Wrote(stream, Arc::clone(&bytes))).is_err());
+        let mut gone = false;
+        for seat in &seats {
+            gone |= seat.send(Scene::Wrote(stream, Arc::clone(&bytes))).is_err();
+        }
         if gone {
             self.seats().retain(|seat| seat.try_send(Scene::Wrote(stream, Arc::default())).is_ok());
         }
@@ -110,6 +113,15 @@ mod tests {
             audience.end(3);
             assert_eq!(seen.join().unwrap(), ["Wrote(Stderr, [97])", "Ended(3)"]);
         });
+    }
+
+    #[test]
+    fn who_left_keeps_nobody_from_seeing() {
+        let audience = Audience::default();
+        drop(audience.sit_down());
+        let seat = audience.sit_down();
+        audience.show(Stream::Stdout, b"a");
+        assert_eq!(format!("{:?}", seat.scenes.try_recv().unwrap()), "Wrote(Stdout, [97])");
     }
 
     #[test]
