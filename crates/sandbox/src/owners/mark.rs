@@ -65,7 +65,7 @@ impl Marks {
 
     /// Marks the open file.
     pub(super) fn write(&self, file: impl AsFd, owner: Owner) -> Result<(), Errno> {
-        match self.rights.all(|| write(&file, owner)) {
+        match self.rights.to_mark(|| write(&file, owner)) {
             Err(Errno::NOTSUP) => {
                 let stat = rustix::fs::fstat(&file)?;
                 let mut elsewhere = self.elsewhere.borrow_mut();
@@ -81,7 +81,7 @@ impl Marks {
     /// Says of an open empty file that it is a device of root.
     pub(super) fn write_device(&self, file: impl AsFd, text: &str) -> Result<(), Errno> {
         let path = name_of(&file);
-        self.rights.all(|| {
+        self.rights.to_mark(|| {
             setxattr(&*path, DEVICE, text.as_bytes(), XattrFlags::empty())?;
             setxattr(&*path, OWNER, b"0:0", XattrFlags::empty())
         })

@@ -9,6 +9,9 @@ const OWN: u64 = 1 << SYS_CHROOT | 1 << SYS_PTRACE | 1 << SYS_RESOURCE | 1 << SE
 /// What the sandbox's own programs can do to files. The supervisor has no more of it than they when it acts for one.
 const OF_SANDBOX: u64 = 1 << CHOWN | 1 << DAC_OVERRIDE | 1 << DAC_READ_SEARCH | 1 << FOWNER | 1 << FSETID;
 
+/// With these and its own it can mark any file.
+const TO_MARK: u64 = 1 << DAC_OVERRIDE | 1 << FOWNER;
+
 const CHOWN: u32 = 0;
 const DAC_OVERRIDE: u32 = 1;
 const DAC_READ_SEARCH: u32 = 2;
@@ -36,9 +39,9 @@ impl Rights {
         Ok(rights)
     }
 
-    /// Does something with all of them.
-    pub(super) fn all<T>(self, act: impl FnOnce() -> T) -> T {
-        if self.all == self.usual {
+    /// Writes a mark, with all of them if it takes more than the usual.
+    pub(super) fn to_mark<T>(self, act: impl FnOnce() -> T) -> T {
+        if self.usual & TO_MARK == TO_MARK {
             return act();
         }
         self.set(self.all);

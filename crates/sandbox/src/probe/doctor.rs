@@ -77,7 +77,7 @@ fn rung(store: &Path) -> Fact {
             "in a user namespace with one id",
             format!(
                 "steps run as this user alone, who is root inside; other owners of files are told, not enforced, and each \
-                 question about them costs some 10 us; for more: {}",
+                 question about them costs 6 to 30 us; for more: {}",
                 why.join("; ")
             ),
         ),
