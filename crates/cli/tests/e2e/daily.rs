@@ -310,3 +310,28 @@ fn files_are_copied_out_and_in() {
     assert_eq!(arguments("web:/data/old", &at("file")).0, Some(0));
     assert_eq!(fs_err::read_to_string(at("file")).unwrap(), "now\n");
 }
+
+#[test]
+fn a_hostile_container_writes_nothing_beside_the_target() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(kitchen) = kitchen() else { return };
+    let (out, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let target = out.path().join("evil");
+    let copied = || said(&kitchen, &["cp", "web:/evil/.", target.to_str().unwrap()]);
+    let inside = |script: &str| kitchen.galley(&["exec", "web", "sh", "-c", script]);
+    kitchen.galley(&["run", "-d", "--name", "web", "app", "sleep", "1000"]);
+    inside(&format!(
+        "mkdir /evil; ln -s {} /evil/away; echo > /evil/own; chmod 6755 /evil/own",
+        outside.path().display()
+    ));
+    assert_eq!(copied(), (Some(0), String::new()));
+    assert!(target.join("away").is_symlink());
+    assert_eq!(fs_err::metadata(target.join("own")).unwrap().permissions().mode() & 0o7777, 0o755);
+    // What was a link is a folder by now.
+    inside("rm /evil/away; mkdir -m 777 /evil/away; echo > /evil/away/file");
+    assert_ne!(copied().0, Some(0));
+    assert_eq!(fs_err::read_dir(outside.path()).unwrap().count(), 0);
+    inside("rm -r /evil/away; mkfifo /evil/pipe");
+    let (code, text) = copied();
+    assert!(code != Some(0) && text.contains("a device or a pipe"), "{text}");
+}

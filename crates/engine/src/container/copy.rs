@@ -3,24 +3,25 @@
 use std::{
     ffi::OsStr,
     io::{self, Read},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::{
-            ffi::OsStrExt,
-            fs::{PermissionsExt, symlink},
-        },
-    },
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
 use fs_err as fs;
 use galley_oci::{Entry, Kind, Last, tree};
 use galley_store::Store;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{FileType, Stat};
 
-use super::{Container, ContainerMount, MountFrom, ask, export::View};
+use super::{
+    Container, ContainerMount, MountFrom,
+    anchor::{Anchor, Look},
+    ask,
+    export::View,
+};
 use crate::{Error, ErrorKind};
 
+/// The bits of a mode that let everybody be the owner or in the group.
+const SET_IDS: u32 = 0o6000;
 /// Folders deeper than this are no longer copied into a container.
 const DEPTH_MAX: usize = 500;
 
@@ -49,19 +50,53 @@ pub fn copy_out(
     let name = OsStr::from_bytes(tree::file_name(&path));
     let contents = path.is_empty() || source.ends_with("/.");
     let to = place(target, target.is_dir(), name, is_directory, contents)?;
+    let out = Out::new(&to, target).map_err(|error| failed(&to, error))?;
     let mut directories = Vec::new();
     for found in all {
         let below = found.path().strip_prefix(&path[..]).unwrap_or_default();
-        let below = below.strip_prefix(b"/").unwrap_or(below);
-        let to = if below.is_empty() { to.clone() } else { to.join(OsStr::from_bytes(below)) };
+        let to = out.path(below.strip_prefix(b"/").unwrap_or(below));
         let open = || view.open(store, (found.layer, found.index));
-        write(found.entry, &to, open).map_err(|error| failed(&to, error))?;
-        if found.entry.is_directory() {
+        let is_new = write(&out.anchor, found.entry, &to, open).map_err(|error| failed(&to, error))?;
+        // A directory that was there keeps its permissions.
+        if is_new && found.entry.is_directory() {
             directories.push((to, found.entry));
         }
     }
     // The deepest first: what is made in a directory changes its time, and one may be read-only.
-    directories.iter().rev().try_for_each(|(to, entry)| finish(to, entry).map_err(|error| failed(to, error)))
+    let mut finished = directories.iter().rev();
+    finished.try_for_each(|(to, entry)| {
+        out.anchor.finish_directory(to, look_of(entry)).map_err(|error| failed(to, error))
+    })
+}
+
+/// Where files of a container go: below a directory whose way is as it was typed. Below it links may be the container's own, of an
+/// earlier copy or, where the directory is mounted in it, of this moment.
+struct Out {
+    anchor: Anchor,
+    name: PathBuf,
+}
+
+impl Out {
+    fn new(to: &Path, typed: &Path) -> io::Result<Self> {
+        if to == typed && typed.is_dir() {
+            return Ok(Self { anchor: Anchor::of(to)?, name: PathBuf::new() });
+        }
+        let anchor = Anchor::of(to.parent().unwrap_or(Path::new("/")))?;
+        Ok(Self { anchor, name: to.file_name().unwrap_or_default().into() })
+    }
+
+    fn path(&self, below: &[u8]) -> PathBuf {
+        if below.is_empty() { self.name.clone() } else { self.name.join(OsStr::from_bytes(below)) }
+    }
+}
+
+/// Without the bits that give an owner's rights away: a copy's owner is another.
+fn look_of(entry: &Entry) -> Look {
+    Look {
+        mode: u32::from(entry.meta.mode) & !SET_IDS,
+        seconds: entry.meta.mtime.seconds,
+        nanoseconds: entry.meta.mtime.nanoseconds.into(),
+    }
 }
 
 fn failed(path: &Path, error: io::Error) -> Error {
@@ -119,43 +154,19 @@ fn place(
     Ok(target.to_owned())
 }
 
-fn write(entry: &Entry, to: &Path, open: impl FnOnce() -> io::Result<Box<dyn Read>>) -> io::Result<()> {
+fn write(
+    out: &Anchor,
+    entry: &Entry,
+    to: &Path,
+    open: impl FnOnce() -> io::Result<Box<dyn Read>>,
+) -> io::Result<bool> {
     match &entry.kind {
-        Kind::Directory { .. } => match fs::create_dir(to) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && to.is_dir() => Ok(()),
-            made => made,
-        },
-        Kind::File { .. } => {
-            make_room(to)?;
-            let mut file = fs::OpenOptions::new().write(true).create_new(true).open(to)?;
-            io::copy(&mut open()?, &mut file)?;
-            drop(file);
-            finish(to, entry)
-        }
-        Kind::Symlink { target } => {
-            make_room(to)?;
-            symlink(OsStr::from_bytes(target), to)
-        }
+        Kind::Directory { .. } => out.make_directory(to),
+        // A process may write to it without end.
+        Kind::File { size, .. } => out.make_file(to, look_of(entry), &mut open()?.take(*size)).map(|()| true),
+        Kind::Symlink { target } => out.make_link(to, OsStr::from_bytes(target)).map(|()| true),
         _ => Err(io::Error::other("it is a device or a pipe, which is not copied")),
     }
-}
-
-/// Takes a file away that is in the way; never a directory.
-fn make_room(to: &Path) -> io::Result<()> {
-    match fs::remove_file(to) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
-}
-
-fn finish(to: &Path, entry: &Entry) -> io::Result<()> {
-    fs::set_permissions(to, std::fs::Permissions::from_mode(entry.meta.mode.into()))?;
-    let time = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
-    let times = Timestamps {
-        last_access: time(0, UTIME_OMIT),
-        last_modification: time(entry.meta.mtime.seconds, entry.meta.mtime.nanoseconds.into()),
-    };
-    Ok(rustix::fs::utimensat(CWD, to, &times, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 /// Copies `source`, a path of this machine, to `target` in `container`, which has to run. What is copied is root's there.
@@ -173,78 +184,60 @@ pub fn copy_in(container: &Container, source: &Path, target: &str, follow: bool)
         Error::new(kind, format!("cannot read {}", source.display())).because(error)
     };
     let followed = follow || source.as_os_str().as_bytes().ends_with(b"/");
-    let found = if followed { fs::metadata(source) } else { fs::symlink_metadata(source) };
-    let found = found.map_err(unreadable)?;
+    let real = if followed { fs::canonicalize(source).map_err(unreadable)? } else { source.to_owned() };
+    let from = Origin::new(&real).map_err(unreadable)?;
+    let found = from.anchor.stat(&from.name).map_err(unreadable)?;
+    let is_directory = is_directory(&found);
     let mut files = Vec::new();
     ask::ask(container, &ask::Ask::Root, &[], &mut files).map_err(|(_, error)| error)?;
     let root = files.pop().ok_or_else(|| ask::lost(rustix::io::Errno::PROTO))?;
-    let inside = Inside(root);
+    let inside = Anchor::of_container(root);
     let contents = source.as_os_str().as_bytes().ends_with(b"/.");
     let name = source.file_name().unwrap_or_default();
     let there = inside.is_directory(Path::new(target));
-    let to = place(Path::new(target), there, name, found.is_dir(), contents || name.is_empty())?;
-    inside.copy(source, &found, &to, 0).map_err(|error| {
+    let to = place(Path::new(target), there, name, is_directory, contents || name.is_empty())?;
+    copy(&from.anchor, &from.name, &inside, &to, 0).map_err(|error| {
         let message = format!("cannot copy {} to {target} in {}", source.display(), container.name);
         Error::new(ErrorKind::Store, message).because(error)
     })
 }
 
-/// The root directory of a container that runs. Nothing leads out of it.
-struct Inside(OwnedFd);
+/// What is copied into a container: links on the way to it are followed, below it none is.
+struct Origin {
+    anchor: Anchor,
+    name: PathBuf,
+}
 
-impl Inside {
-    fn open(&self, path: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
-        let path = path.strip_prefix("/").unwrap_or(path);
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let flags = flags | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat2(self.0.as_fd(), path, flags, mode, ResolveFlags::IN_ROOT)?)
+impl Origin {
+    fn new(source: &Path) -> io::Result<Self> {
+        Ok(match source.file_name() {
+            Some(name) => {
+                Self { anchor: Anchor::of(source.parent().unwrap_or(Path::new("/")))?, name: name.into() }
+            }
+            None => Self { anchor: Anchor::of(source)?, name: PathBuf::new() },
+        })
     }
+}
 
-    fn is_directory(&self, path: &Path) -> bool {
-        self.open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).is_ok()
-    }
+fn is_directory(found: &Stat) -> bool {
+    FileType::from_raw_mode(found.st_mode).is_dir()
+}
 
-    fn copy(&self, from: &Path, found: &std::fs::Metadata, to: &Path, depth: usize) -> io::Result<()> {
-        let parent = to.parent().unwrap_or(Path::new("/"));
-        let folder = self.open(parent, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
-        let name = to.file_name().unwrap_or(OsStr::new("."));
-        let mode = Mode::from_raw_mode(found.permissions().mode() & 0o7777);
-        if found.is_dir() {
-            match rustix::fs::mkdirat(&folder, name, Mode::RWXU) {
-                Ok(()) => rustix::fs::chmodat(&folder, name, mode, AtFlags::empty())?,
-                Err(rustix::io::Errno::EXIST) if self.is_directory(to) => {}
-                Err(error) => return Err(error.into()),
+fn copy(source: &Anchor, from: &Path, inside: &Anchor, to: &Path, depth: usize) -> io::Result<()> {
+    let found = source.stat(from)?;
+    let look = Look::of(&found);
+    match FileType::from_raw_mode(found.st_mode) {
+        FileType::Symlink => inside.make_link(to, source.link(from)?.as_os_str()),
+        FileType::RegularFile => inside.make_file(to, look, &mut source.open_file(from)?),
+        FileType::Directory if depth > DEPTH_MAX => Err(io::Error::other("folders are nested too deep")),
+        FileType::Directory => {
+            let is_new = inside.make_directory(to)?;
+            for name in source.names(from)? {
+                copy(source, &from.join(&name), inside, &to.join(&name), depth + 1)?;
             }
-            if depth > DEPTH_MAX {
-                return Err(io::Error::other("folders are nested too deep"));
-            }
-            for entry in fs::read_dir(from)? {
-                let entry = entry?;
-                self.copy(
-                    &entry.path(),
-                    &fs::symlink_metadata(entry.path())?,
-                    &to.join(entry.file_name()),
-                    depth + 1,
-                )?;
-            }
-            return Ok(());
+            if is_new { inside.finish_directory(to, look) } else { Ok(()) }
         }
-        match rustix::fs::unlinkat(&folder, name, AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
-        if found.is_symlink() {
-            return Ok(rustix::fs::symlinkat(fs::read_link(from)?.as_path(), &folder, name)?);
-        }
-        if !found.is_file() {
-            return Err(io::Error::other(format!("{} is a device or a pipe", from.display())));
-        }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file =
-            std::fs::File::from(rustix::fs::openat(&folder, name, flags, Mode::RUSR | Mode::WUSR)?);
-        io::copy(&mut fs::File::open(from)?, &mut file)?;
-        file.set_permissions(found.permissions())?;
-        file.set_modified(found.modified()?)
+        _ => Err(io::Error::other(format!("{} is a device or a pipe", from.display()))),
     }
 }
 

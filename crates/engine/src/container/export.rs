@@ -2,19 +2,16 @@
 
 use std::{
     ffi::OsStr,
-    fs::File,
-    io,
-    io::Read,
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    io::{self, Read},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use galley_oci::{Entry, Stack, TimePolicy, Tree, write_layer};
 use galley_store::{Layer, ScanOptions, Store};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
-use super::{Container, chroot, snapshot_of, store_failed};
+use super::{Container, anchor::Anchor, chroot, snapshot_of, store_failed};
 use crate::{Error, ErrorKind};
 
 /// Writes the files of `container` to `out`.
@@ -34,7 +31,7 @@ pub(super) struct View {
     /// Layers of the image; none where the container has all of its files in one directory.
     layers: Vec<Layer>,
     own: Arc<Tree>,
-    folder: OwnedFd,
+    folder: Anchor,
 }
 
 impl View {
@@ -63,9 +60,8 @@ impl View {
             Some(layer) => Box::new(store.open_file(layer, index).map_err(io::Error::other)?),
             None => {
                 let path = self.own.entries().get(index).map(|entry| &*entry.path).unwrap_or_default();
-                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-                let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-                Box::new(File::from(openat2(&self.folder, path, flags, Mode::empty(), inside)?))
+                // A container that runs may have replaced it since it was seen.
+                Box::new(self.folder.open_file(Path::new(OsStr::from_bytes(path)))?)
             }
         })
     }
@@ -84,10 +80,8 @@ fn own_of_root(store: &Store, container: &Container, root: &Path) -> Result<Tree
     Ok(Tree::from_entries(entries.collect()))
 }
 
-fn open_folder(path: &Path) -> Result<OwnedFd, Error> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|errno| {
-        Error::new(ErrorKind::Store, format!("cannot open {}", path.display()))
-            .because(io::Error::from(errno))
+fn open_folder(path: &Path) -> Result<Anchor, Error> {
+    Anchor::of(path).map_err(|error| {
+        Error::new(ErrorKind::Store, format!("cannot open {}", path.display())).because(error)
     })
 }

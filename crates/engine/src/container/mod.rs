@@ -11,6 +11,7 @@
 //!                   root/ aside/ instead of those: all its files, and what a running program has in their place
 //! ```
 
+mod anchor;
 mod ask;
 mod attach;
 mod audience;
