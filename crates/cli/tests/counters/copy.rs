@@ -1,7 +1,8 @@
 //! Cold builds that copy: into the local store, and only into an archive.
 //!
 //! What is to be seen in the pins: a source is read twice, once for the key and once for all the rest (tar, diffID, the
-//! store's own copy), and nothing is written but what is asked for.
+//! store's own copy), and nothing is written but what is asked for. The large file goes into the store in one pass, as all
+//! that is new and has 8 MiB or more: `copy-large-file-store` reads it once.
 
 use std::process::Command;
 
