@@ -64,23 +64,8 @@ pub(crate) enum Commands {
     Logout(login::LogoutArgs),
     Run(Box<run::RunArgs>),
     Ps(ps::PsArgs),
-    Logs(logs::LogsArgs),
-    Exec(exec::ExecArgs),
-    Stop(stop::StopArgs),
-    Start(start::StartArgs),
-    Restart(start::RestartArgs),
-    Kill(kill::KillArgs),
-    Wait(kill::WaitArgs),
-    Attach(attach::AttachArgs),
-    Cp(cp::CpArgs),
-    Diff(changes::DiffArgs),
-    Pause(pause::PauseArgs),
-    Unpause(pause::UnpauseArgs),
-    Port(port::PortArgs),
-    Rename(rename::RenameArgs),
-    Stats(stats::StatsArgs),
-    Top(top::TopArgs),
-    Update(update::UpdateArgs),
+    #[command(flatten)]
+    OfContainers(OfContainers),
     Images(images::ImagesArgs),
     Inspect(inspect::InspectArgs),
     History(history::HistoryArgs),
@@ -151,13 +136,9 @@ pub(crate) fn alone(name: &str) -> Option<Command> {
     Some(augment(Command::new(name.to_owned())))
 }
 
-/// `galley container …`
+/// What is done to containers, with `container` before it and without.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Container {
-    Run(Box<run::RunArgs>),
-    Create(Box<create::CreateArgs>),
-    #[command(alias = "list", alias = "ps")]
-    Ls(ps::PsArgs),
+pub(crate) enum OfContainers {
     Logs(logs::LogsArgs),
     Exec(exec::ExecArgs),
     Stop(stop::StopArgs),
@@ -175,6 +156,17 @@ pub(crate) enum Container {
     Stats(stats::StatsArgs),
     Top(top::TopArgs),
     Update(update::UpdateArgs),
+}
+
+/// `galley container …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Container {
+    Run(Box<run::RunArgs>),
+    Create(Box<create::CreateArgs>),
+    #[command(alias = "list", alias = "ps")]
+    Ls(ps::PsArgs),
+    #[command(flatten)]
+    OfContainers(OfContainers),
     Inspect(inspect::OneKindArgs),
     Export(export::ExportArgs),
     Prune(prune::ContainerPruneArgs),
@@ -230,23 +222,7 @@ pub(crate) fn execute(command: Commands, context: &Context) -> Outcome {
         Commands::Logout(arguments) => login::log_out(&arguments, context),
         Commands::Run(arguments) => run::execute(*arguments, context),
         Commands::Ps(arguments) => ps::execute(&arguments, context),
-        Commands::Logs(arguments) => logs::execute(&arguments, context),
-        Commands::Exec(arguments) => exec::execute(&arguments, context),
-        Commands::Stop(arguments) => stop::execute(&arguments, context),
-        Commands::Start(arguments) => start::execute(&arguments, context),
-        Commands::Restart(arguments) => start::restart(&arguments, context),
-        Commands::Kill(arguments) => kill::execute(&arguments, context),
-        Commands::Wait(arguments) => kill::wait(&arguments, context),
-        Commands::Attach(arguments) => attach::execute(&arguments, context),
-        Commands::Cp(arguments) => cp::execute(&arguments, context),
-        Commands::Diff(arguments) => changes::execute(&arguments, context),
-        Commands::Pause(arguments) => pause::execute(&arguments, context),
-        Commands::Unpause(arguments) => pause::unpause(&arguments, context),
-        Commands::Port(arguments) => port::execute(&arguments, context),
-        Commands::Rename(arguments) => rename::execute(&arguments, context),
-        Commands::Stats(arguments) => stats::execute(&arguments, context),
-        Commands::Top(arguments) => top::execute(&arguments, context),
-        Commands::Update(arguments) => update::execute(&arguments, context),
+        Commands::OfContainers(command) => execute_of_containers(command, context),
         Commands::Images(arguments) => images::execute(&arguments, context),
         Commands::Inspect(arguments) => inspect::execute(&arguments, context),
         Commands::History(arguments) => history::execute(&arguments, context),
@@ -298,28 +274,34 @@ fn execute_buildx(command: Buildx, context: &Context) -> Outcome {
     }
 }
 
+fn execute_of_containers(command: OfContainers, context: &Context) -> Outcome {
+    match command {
+        OfContainers::Logs(arguments) => logs::execute(&arguments, context),
+        OfContainers::Exec(arguments) => exec::execute(&arguments, context),
+        OfContainers::Stop(arguments) => stop::execute(&arguments, context),
+        OfContainers::Start(arguments) => start::execute(&arguments, context),
+        OfContainers::Restart(arguments) => start::restart(&arguments, context),
+        OfContainers::Kill(arguments) => kill::execute(&arguments, context),
+        OfContainers::Wait(arguments) => kill::wait(&arguments, context),
+        OfContainers::Attach(arguments) => attach::execute(&arguments, context),
+        OfContainers::Cp(arguments) => cp::execute(&arguments, context),
+        OfContainers::Diff(arguments) => changes::execute(&arguments, context),
+        OfContainers::Pause(arguments) => pause::execute(&arguments, context),
+        OfContainers::Unpause(arguments) => pause::unpause(&arguments, context),
+        OfContainers::Port(arguments) => port::execute(&arguments, context),
+        OfContainers::Rename(arguments) => rename::execute(&arguments, context),
+        OfContainers::Stats(arguments) => stats::execute(&arguments, context),
+        OfContainers::Top(arguments) => top::execute(&arguments, context),
+        OfContainers::Update(arguments) => update::execute(&arguments, context),
+    }
+}
+
 fn execute_container(command: Container, context: &Context) -> Outcome {
     match command {
         Container::Run(arguments) => run::execute(*arguments, context),
         Container::Create(arguments) => create::execute(*arguments, context),
         Container::Ls(arguments) => ps::execute(&arguments, context),
-        Container::Logs(arguments) => logs::execute(&arguments, context),
-        Container::Exec(arguments) => exec::execute(&arguments, context),
-        Container::Stop(arguments) => stop::execute(&arguments, context),
-        Container::Start(arguments) => start::execute(&arguments, context),
-        Container::Restart(arguments) => start::restart(&arguments, context),
-        Container::Kill(arguments) => kill::execute(&arguments, context),
-        Container::Wait(arguments) => kill::wait(&arguments, context),
-        Container::Attach(arguments) => attach::execute(&arguments, context),
-        Container::Cp(arguments) => cp::execute(&arguments, context),
-        Container::Diff(arguments) => changes::execute(&arguments, context),
-        Container::Pause(arguments) => pause::execute(&arguments, context),
-        Container::Unpause(arguments) => pause::unpause(&arguments, context),
-        Container::Port(arguments) => port::execute(&arguments, context),
-        Container::Rename(arguments) => rename::execute(&arguments, context),
-        Container::Stats(arguments) => stats::execute(&arguments, context),
-        Container::Top(arguments) => top::execute(&arguments, context),
-        Container::Update(arguments) => update::execute(&arguments, context),
+        Container::OfContainers(command) => execute_of_containers(command, context),
         Container::Inspect(arguments) => inspect::execute(&arguments.of(inspect::Kind::Container), context),
         Container::Export(arguments) => export::execute(&arguments, context),
         Container::Prune(arguments) => prune::containers(&arguments, context),

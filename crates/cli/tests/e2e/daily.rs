@@ -289,6 +289,7 @@ fn files_are_copied_out_and_in() {
     assert_eq!(fs_err::read_to_string(at("file")).unwrap(), "old\n");
     refused(&kitchen, &["cp", "web:/nothing", "."], "has no /nothing");
     refused(&kitchen, &["cp", "web:/vol/x", "."], "volume ");
+    refused(&kitchen, &["cp", "web:/etc/hosts", "."], "made anew for each start");
     refused(&kitchen, &["cp", at("file").to_str().unwrap(), "web:/tmp"], "does not run");
 
     kitchen.galley(&["start", "web"]);

@@ -9,7 +9,9 @@ use super::{Container, ContainerConfig, snapshot_of, store_failed};
 use crate::{Error, ErrorKind};
 
 /// What galley itself mounts in every container; the places where nothing was are made for it.
-const MOUNTED: [&str; 6] = ["dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf"];
+const MOUNTED: [&str; 6] = ["dev", "proc", "sys", NETWORK_FILES[0], NETWORK_FILES[1], NETWORK_FILES[2]];
+/// Those of them that are files, written anew at each start.
+pub(super) const NETWORK_FILES: [&str; 3] = ["etc/hosts", "etc/hostname", "etc/resolv.conf"];
 
 /// What became of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -16,6 +16,7 @@ use super::{
     Container, ContainerMount, MountFrom,
     anchor::{Anchor, Look},
     ask,
+    changes::NETWORK_FILES,
     export::View,
 };
 use crate::{Error, ErrorKind};
@@ -105,6 +106,11 @@ fn failed(path: &Path, error: io::Error) -> Error {
 
 /// What is mounted is not among the container's own files.
 fn refuse_mounts(container: &Container, path: &str) -> Result<(), Error> {
+    if NETWORK_FILES.contains(&path.trim_start_matches('/')) {
+        let message = format!("{path} is made anew for each start of a container, and mounted there");
+        let help = format!("`galley exec {} cat {path}` tells what it says", container.name);
+        return Err(Error::new(ErrorKind::Usage, message).help(help));
+    }
     let inside = |target: &str| {
         let target = target.trim_end_matches('/');
         path == target || path.strip_prefix(target).is_some_and(|rest| rest.starts_with('/'))

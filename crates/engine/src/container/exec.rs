@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Container, ContainerConfig,
     ask::{self, Answer, Ask},
+    spec::no_account,
     watch::{Inside, Watch},
 };
 use crate::{Error, ErrorKind, steps::users::Accounts};
@@ -154,12 +155,9 @@ pub(super) fn spec(inside: &Inside, config: &ContainerConfig, request: &ExecRequ
     }
     if let Some(user) = &request.user {
         let root = root_of(inside)?;
-        let user = Accounts::below(root.as_fd())?.process(user).map_err(|error| {
-            // Its advice is for who writes a Dockerfile.
-            Error::new(ErrorKind::Usage, format!("--user {user}: {}", error.message)).help(
-                "name one of the container's /etc/passwd and /etc/group, or give numbers: --user 1000:1000",
-            )
-        })?;
+        let user = Accounts::below(root.as_fd())?
+            .process(user)
+            .map_err(|error| no_account("--user", user, &error))?;
         spec.user = User { uid: user.uid, gid: user.gid, groups: user.groups };
         if !config.environment.iter().any(|variable| variable.starts_with("HOME=")) {
             set(&mut spec.env, OsString::from_vec([b"HOME=", &user.home[..]].concat()));

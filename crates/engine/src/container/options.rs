@@ -160,13 +160,13 @@ impl PublishedPort {
 impl PublishedPort {
     /// Reads `PORT[-PORT][/PROTOCOL]` of `--expose` and EXPOSE.
     pub fn exposed(text: &str) -> Result<Vec<(u16, Protocol)>, Error> {
-        let inside = Self::parse(text)?;
+        let wrong = |message: String| {
+            Error::new(ErrorKind::Usage, message)
+                .help("write --expose 80 or --expose 8000-8010/udp; -p publishes")
+        };
+        let inside = Self::parse(text).map_err(|error| wrong(error.message.clone()))?;
         if text.contains(':') {
-            return Err(Error::new(
-                ErrorKind::Usage,
-                format!("invalid port {text:?}: only the port inside counts"),
-            )
-            .help("write --expose 80 or --expose 8000-8010/udp; -p publishes"));
+            return Err(wrong(format!("invalid port {text:?}: only the port inside counts")));
         }
         Ok(inside.iter().map(|port| (port.container_port, port.protocol)).collect())
     }
@@ -212,6 +212,8 @@ mod tests {
         assert_eq!(read("80-81/udp"), Some(vec![(80, Protocol::Udp), (81, Protocol::Udp)]));
         assert_eq!(read("53"), Some(vec![(53, Protocol::Tcp)]));
         assert_eq!((read("8080:80"), read("x"), read("")), (None, None, None));
+        let help = |text| PublishedPort::exposed(text).unwrap_err().help.clone();
+        assert_eq!(help("9x"), ["write --expose 80 or --expose 8000-8010/udp; -p publishes"]);
     }
 
     #[test]

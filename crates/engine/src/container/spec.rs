@@ -29,7 +29,7 @@ pub(super) fn spec(
     let accounts = Accounts::read(store, &files)?;
     let mut user = accounts.process(&config.user)?;
     for group in &config.service.group_add {
-        user.groups.push(accounts.group(group)?);
+        user.groups.push(accounts.group(group).map_err(|error| no_account("--group-add", group, &error))?);
     }
     let root = match by_chroot {
         true => Root::Directory(chroot::root(store, container, &snapshot)?),
@@ -114,4 +114,11 @@ fn environment(container: &Container, user: &ResolvedUser, hostname: &str) -> Ve
         environment.push(OsString::from_vec([b"HOME=", &user.home[..]].concat()));
     }
     environment
+}
+
+/// What `flag` names is not in the container: the advice of `error` is for who writes a Dockerfile.
+pub(super) fn no_account(flag: &str, name: &str, error: &Error) -> Error {
+    Error::new(ErrorKind::Usage, format!("{flag} {name}: {}", error.message)).help(format!(
+        "name one of the container's /etc/passwd and /etc/group, or give a number: {flag} 1000"
+    ))
 }

@@ -136,15 +136,21 @@ fn a_sparse_file_of_50_gb_stays_sparse() {
     sparse(50 << 30);
 }
 
-#[test]
-fn ten_thousand_names_of_one_file() {
-    const COUNT: u64 = 10_000;
-    let Some(kitchen) = Kitchen::new() else { return };
-    let names: Vec<String> = (1..COUNT).map(|number| format!("link{number}")).collect();
+/// A Dockerfile that unpacks one file with `count` names, and counts them.
+fn link_farm(count: u64) -> Option<Kitchen> {
+    let kitchen = Kitchen::new()?;
+    let names: Vec<String> = (1..count).map(|number| format!("link{number}")).collect();
     let links = names.iter().map(|name| TarEntry::Link(name, "file"));
     let farm: Vec<_> = [TarEntry::File("file", 0o644, b"content")].into_iter().chain(links).collect();
     kitchen.env.write("farm.tar", rootfs_tar(&farm));
     kitchen.dockerfile("FROM busybox\nADD farm.tar /farm/\nRUN stat -c %h /farm/file > /links\n");
+    Some(kitchen)
+}
+
+#[test]
+fn ten_thousand_names_of_one_file() {
+    const COUNT: u64 = 10_000;
+    let Some(kitchen) = link_farm(COUNT) else { return };
     let (path, output) = out(&kitchen, "out");
     kitchen.build(&["-t", "x", "-o", "type=image", "-o", &output, "."]);
     assert_eq!(fs::read_to_string(path.join("links")).unwrap(), "10000\n");
@@ -155,13 +161,8 @@ fn ten_thousand_names_of_one_file() {
 /// More than ext4 has for a file, and than overlays on it: refused with what can be done, or all of them are there.
 #[test]
 fn a_hundred_thousand_names_of_one_file() {
-    const COUNT: usize = 100_000;
-    let Some(kitchen) = Kitchen::new() else { return };
-    let names: Vec<String> = (1..COUNT).map(|number| format!("link{number}")).collect();
-    let links = names.iter().map(|name| TarEntry::Link(name, "file"));
-    let farm: Vec<_> = [TarEntry::File("file", 0o644, b"content")].into_iter().chain(links).collect();
-    kitchen.env.write("farm.tar", rootfs_tar(&farm));
-    kitchen.dockerfile("FROM busybox\nADD farm.tar /farm/\nRUN stat -c %h /farm/file > /links\n");
+    const COUNT: u64 = 100_000;
+    let Some(kitchen) = link_farm(COUNT) else { return };
     let output = kitchen.build_command(&["--progress=plain", "-t", "x", "."]).output().unwrap();
     if output.status.success() {
         let said = kitchen.galley(&["run", "--rm", crate::e2e::offline(), "x", "cat", "/links"]);
