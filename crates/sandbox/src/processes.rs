@@ -45,11 +45,12 @@ pub fn inside(first: u32) -> Vec<Process> {
     // In a chroot its namespace is galley's own, which says nothing.
     let wanted = namespace(&first.to_string()).filter(|found| Some(found) != namespace("self").as_ref());
     let mut all = all();
-    let mut known: HashSet<u32> = all
-        .iter()
-        .filter(|one| one.pid == first || wanted.is_some() && namespace(&one.pid.to_string()) == wanted)
-        .map(|one| one.pid)
-        .collect();
+    let is_inside = |one: &&Process| wanted.is_some() && namespace(&one.pid.to_string()) == wanted;
+    let mut known: HashSet<u32> = all.iter().filter(is_inside).map(|one| one.pid).collect();
+    let guard = all.iter().find(|one| one.pid == first && wanted.is_none()).map(|one| one.parent);
+    known.insert(first);
+    // There all of the sandbox is below its guard, which is none of it.
+    known.extend(guard);
     // Children are mostly younger, and so behind their parents; numbers begin anew at times.
     let mut before = 0;
     while before != known.len() {
@@ -57,7 +58,7 @@ pub fn inside(first: u32) -> Vec<Process> {
         let more = all.iter().filter(|one| known.contains(&one.parent)).map(|one| one.pid);
         known.extend(more.collect::<Vec<_>>());
     }
-    all.retain(|one| known.contains(&one.pid));
+    all.retain(|one| known.contains(&one.pid) && Some(one.pid) != guard);
     if all.iter().all(|one| one.pid != first) {
         return Vec::new();
     }

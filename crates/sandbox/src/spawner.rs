@@ -16,6 +16,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use serde::Serialize;
 
+use crate::capabilities::Capabilities;
 use crate::child::Child;
 use crate::error::Error;
 use crate::manner::Manner;
@@ -70,8 +71,11 @@ impl Spawner {
 
     fn start_as(manner: Manner) -> Result<Self, Error> {
         let failed = |action| move |source: io::Error| Error::StartSpawner { action, source };
-        let program =
-            exe::pinned_readonly().or_else(|_| exe::pinned()).map_err(failed("open own program"))?;
+        if manner == Manner::Namespaces && !Capabilities::permitted().contains("SYS_ADMIN") {
+            // Before the program is copied, which is where this takes time.
+            return Err(failed("clone into a pid namespace")(rustix::io::Errno::PERM.into()));
+        }
+        let program = own_program(manner).map_err(failed("open own program"))?;
         // Out of the way of the number that the control socket gets.
         let program = rustix::io::fcntl_dupfd_cloexec(program, wire::CONTROL + 1)
             .map_err(|e| failed("open own program")(e.into()))?;
@@ -197,6 +201,14 @@ impl Drop for Spawner {
             rustix::process::WaitId::PidFd(self.pidfd.as_fd()),
             rustix::process::WaitIdOptions::EXITED,
         );
+    }
+}
+
+/// The program of the helper process. In a chroot nothing shows it to a step, which is kept from nothing by a copy of it.
+fn own_program(manner: Manner) -> io::Result<OwnedFd> {
+    match manner {
+        Manner::Namespaces => exe::pinned_readonly().or_else(|_| exe::pinned()),
+        Manner::Chroot => exe::pinned(),
     }
 }
 

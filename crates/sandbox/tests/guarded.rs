@@ -52,6 +52,11 @@ pub(crate) fn enter() -> Option<ExitCode> {
     assert_eq!(remembered(folder.path()), None);
     let kitchen = Kitchen::new();
     let spawner = Spawner::start_chroot().unwrap();
+    // A copy of the program would take time and memory, and protect nothing here.
+    let own = fs_err::read_link("/proc/self/exe").unwrap();
+    for (pid, _) in descendants(std::process::id()) {
+        assert_eq!(fs_err::read_link(format!("/proc/{pid}/exe")).unwrap(), own);
+    }
     print!("{}", output(&spawner, &spec(&kitchen, "id -u; echo works")));
     Some(ExitCode::SUCCESS)
 }
@@ -146,6 +151,10 @@ fn privileged_further_programs_run_and_end_with_the_first() {
     // What a further program left behind, and one that still runs, end with the first.
     let (running, _reader) = join("exec sleep 8234567");
     assert!(processes_with("8234567") >= 3);
+    let listed = galley_sandbox::processes::inside(first.id().unwrap());
+    let sleeping = listed.iter().filter(|one| one.command.contains("sleep 8234567")).count();
+    assert_eq!(sleeping, processes_with("8234567"), "{listed:?}");
+    assert!(listed.iter().all(|one| one.command.contains("8234567")), "{listed:?}");
     assert_eq!(first.kill_tree().unwrap().exit, Exit::Signal(9));
     assert_eq!(processes_with("8234567"), 0);
     assert_eq!(running.wait().unwrap().exit, Exit::Signal(9));

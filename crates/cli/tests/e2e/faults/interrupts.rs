@@ -9,9 +9,7 @@ fn interrupt(kitchen: &Kitchen, child: std::process::Child) -> String {
     let output = child.wait_with_output().unwrap();
     let took = start.elapsed();
     assert_eq!(output.status.code(), Some(130), "{}", text(&output));
-    // A new store finds out first that nothing can be mounted: by helper processes that are slow to start unoptimised.
-    let limit = if crate::e2e::by_chroot() { 20 } else { 2 };
-    assert!(took < Duration::from_secs(limit), "it took {took:?}: {}", text(&output));
+    assert!(took < Duration::from_secs(2), "it took {took:?}: {}", text(&output));
     assert_eq!(leftovers(kitchen), Vec::<String>::new());
     assert_eq!(temporary(kitchen), BTreeSet::new(), "{}", text(&output));
     text(&output)
