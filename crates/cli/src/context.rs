@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Once};
 
 use galley_engine::{Error, ErrorKind, clock};
 use galley_oci::Time;
-use galley_sandbox::probe::mounts_packed;
+use galley_sandbox::{Capabilities, probe::mounts_packed};
 use galley_store::{OpenOptions, Store};
 
 use crate::{environment::Environment, failure::Failure, message, namespace};
@@ -59,7 +59,12 @@ impl Context {
                 .because(error);
             error.help("another directory can be given with --root or GALLEY_ROOT")
         };
-        Ok(Store::open(&root, options).map_err(error)?)
+        let store = Store::open(&root, options).map_err(error)?;
+        if self.environment.is_root && !Capabilities::permitted().contains("SYS_ADMIN") {
+            // Where nothing can be mounted, secrets of steps are files of the store, and a killed build leaves them.
+            store.tidy();
+        }
+        Ok(store)
     }
 
     /// Tells once what is wrong with settings of the store that keep no command.

@@ -164,6 +164,12 @@ impl Store {
         Ok(folder)
     }
 
+    /// Removes what dead processes have left behind, which else waits for one that needs a folder: for steps whose secrets are
+    /// in there. What cannot be removed stays for the next one.
+    pub fn tidy(&self) {
+        let _ = self.sweep(&self.root().join("tmp"));
+    }
+
     /// Removes the folders of dead processes, but what they had borrowed. What cannot be removed (files of mapped ids, seen
     /// from outside the user namespace) is left for the next process inside.
     fn sweep(&self, tmp: &Path) -> Result<(), StoreError> {

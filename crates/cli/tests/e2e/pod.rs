@@ -163,7 +163,6 @@ fn what_a_container_cannot_have_is_refused_by_name() {
     for (flag, named) in [
         ("--network=none", "--network none"),
         ("--read-only", "--read-only"),
-        ("--hostname=x", "--hostname"),
         ("--tmpfs=/run:ro", "--tmpfs /run with size or ro"),
         // Without CAP_SETPCAP.
         ("--cap-drop=CHOWN", "--cap-drop"),
@@ -183,6 +182,15 @@ fn what_a_container_cannot_have_is_refused_by_name() {
     kitchen.galley(&["run", "--name", "mounted", "x", "touch", "/there"]);
     let (code, _, error) = run(&kitchen, &["start", "-a", "mounted"]);
     assert!(code == Some(125) && error.contains("has files that only an overlay shows"), "{error}");
+}
+
+#[test]
+fn a_host_name_is_told_to_programs_that_read_it() {
+    let Some(kitchen) = with_image() else { return };
+    let script = "cat /etc/hostname; echo $HOSTNAME; /bin/busybox grep -c own /etc/hosts";
+    let (code, out, error) = run(&kitchen, &["run", "--rm", "--hostname=own", "x", "sh", "-c", script]);
+    assert_eq!((code, out.as_str()), (Some(0), "own\nown\n1\n"), "{error}");
+    assert!(error.contains("warning: --hostname is in /etc/hostname"), "{error}");
 }
 
 #[test]

@@ -1,12 +1,17 @@
 //! `galley diff`: what a container has changed of its image.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
 
-use galley_oci::{Entry, Kind, Stack, tree};
+use galley_oci::{Entry, Kind, Stack, Tree, tree};
 use galley_store::{ScanOptions, Store};
 
-use super::{Container, ContainerConfig, snapshot_of, store_failed};
-use crate::{Error, ErrorKind};
+use super::{Container, ContainerConfig, chroot, export::own_of_root, snapshot_of, store_failed};
+use crate::Error;
 
 /// What galley itself mounts in every container; the places where nothing was are made for it.
 const MOUNTED: [&str; 6] = ["dev", "proc", "sys", NETWORK_FILES[0], NETWORK_FILES[1], NETWORK_FILES[2]];
@@ -27,16 +32,40 @@ pub enum ChangeKind {
 /// What `container` has changed, by path: absolute, as bytes.
 pub fn changes(store: &Store, container: &Container) -> Result<Vec<(Vec<u8>, ChangeKind)>, Error> {
     store.settle();
-    if container.folder.root().exists() {
-        let message = format!(
-            "container {} ran where nothing can be mounted: what it changed is not apart from its image",
-            container.name
-        );
-        return Err(Error::new(ErrorKind::Machine, message).help("`galley export` writes all of its files"));
-    }
     let stack = snapshot_of(store, &container.config)?.stack()?;
-    let upper = store.scan(&container.folder.upper(), &ScanOptions::default()).map_err(store_failed)?;
+    let root = container.folder.root();
+    let upper = if root.exists() {
+        // What it changed is not apart from its image.
+        let own = own_of_root(store, container, &root)?;
+        differences(&stack, own, &chroot::laid(&container.folder)?)
+    } else {
+        store.scan(&container.folder.upper(), &ScanOptions::default()).map_err(store_failed)?
+    };
     Ok(compare(&stack, upper.entries(), &mounted(&container.config)))
+}
+
+/// What an overlay over `stack` would have that shows all of `own`; nothing of what is hidden by what is `laid`.
+fn differences(stack: &Stack, own: Tree, laid: &[PathBuf]) -> Tree {
+    let below = stack.merged();
+    let is_laid = |path: &[u8]| laid.iter().any(|place| Path::new(OsStr::from_bytes(path)).starts_with(place));
+    let gone = below.entries().iter().filter(|entry| own.get(&entry.path).is_none() && !is_laid(&entry.path));
+    // What is below something that is gone needs no mention.
+    let gone = gone.filter(|entry| tree::parent(&entry.path).is_none_or(|above| own.get(above).is_some()));
+    let whiteout = |entry: &Entry| Entry { kind: Kind::Whiteout, ..entry.clone() };
+    let mut entries: Vec<Entry> = gone.map(whiteout).collect();
+    let is_new = |entry: &Entry| below.get(&entry.path).is_none_or(|before| !is_same(before, entry));
+    entries.extend(own.into_entries().into_iter().filter(is_new));
+    Tree::from_entries(entries)
+}
+
+/// Of several names of one file each is a file.
+fn is_same(before: &Entry, after: &Entry) -> bool {
+    let unlinked = |kind: &Kind| match kind {
+        Kind::File { size, digest, .. } => Kind::File { size: *size, digest: *digest, links: None },
+        Kind::Directory { .. } => Kind::Directory { opaque: false },
+        other => other.clone(),
+    };
+    before.meta == after.meta && unlinked(&before.kind) == unlinked(&after.kind)
 }
 
 /// Where something is mounted, relative to the root.
@@ -154,6 +183,36 @@ mod tests {
                 "Deleted /old/x"
             ]
         );
+    }
+
+    #[test]
+    fn a_whole_root_is_compared_with_its_image() {
+        let linked = Kind::File { size: 3, digest: [0; 32], links: std::num::NonZeroU32::new(7) };
+        let below = [
+            entry("", 0o755, DIRECTORY),
+            entry("a", 0o755, linked),
+            entry("b", 0o755, file(3)),
+            entry("etc", 0o755, DIRECTORY),
+            entry("etc/hosts", 0o644, file(1)),
+            entry("gone", 0o755, DIRECTORY),
+            entry("gone/x", 0o644, file(1)),
+        ];
+        let mut stack = Stack::default();
+        stack.push(Arc::new(Tree::from_entries(below.to_vec())));
+        let own = Tree::from_entries(vec![
+            entry("", 0o755, DIRECTORY),
+            entry("a", 0o755, file(3)),
+            entry("b", 0o700, file(3)),
+            entry("etc", 0o755, DIRECTORY),
+            entry("new", 0o644, file(1)),
+        ]);
+        let upper = differences(&stack, own, &[PathBuf::from("etc/hosts")]);
+        let found = compare(&stack, upper.entries(), &mounted_by_all());
+        let shown: Vec<_> =
+            found.iter().map(|(path, kind)| (*kind, String::from_utf8_lossy(path).into_owned())).collect();
+        let of = |kind, path: &str| (kind, path.to_owned());
+        let (changed, added, deleted) = (ChangeKind::Changed, ChangeKind::Added, ChangeKind::Deleted);
+        assert_eq!(shown, [of(changed, "/b"), of(deleted, "/gone"), of(added, "/new")]);
     }
 
     fn mounted_by_all() -> Vec<Vec<u8>> {

@@ -42,9 +42,6 @@ pub(super) fn admit(config: &ContainerConfig, warn: &(dyn Fn(&str) + Sync)) -> R
     if service.read_only {
         return Err(refused("--read-only", "leave it out"));
     }
-    if !config.hostname.is_empty() {
-        return Err(refused("--hostname", "leave it out: the name is that of this container"));
-    }
     if let Some(tmpfs) = service.tmpfs.iter().find(|tmpfs| tmpfs.size.is_some() || tmpfs.read_only) {
         let help = "leave the option out: it is a directory of the store, removed in the end";
         return Err(refused(&format!("--tmpfs {} with size or ro", tmpfs.target), help));
@@ -57,6 +54,9 @@ pub(super) fn admit(config: &ContainerConfig, warn: &(dyn Fn(&str) + Sync)) -> R
     }
     admit_volumes(config)?;
     warn(WARNING);
+    if !config.hostname.is_empty() {
+        warn("--hostname is in /etc/hostname, /etc/hosts and $HOSTNAME alone: the host name is that of this container");
+    }
     if config.surroundings.shm_size.is_some() {
         warn("--shm-size has no effect: /dev/shm is a directory of the store");
     }

@@ -68,7 +68,7 @@ impl View {
 }
 
 /// What is in the root of a container that has all of its files there, without what a running program has in it.
-fn own_of_root(store: &Store, container: &Container, root: &Path) -> Result<Tree, Error> {
+pub(super) fn own_of_root(store: &Store, container: &Container, root: &Path) -> Result<Tree, Error> {
     let laid: Vec<PathBuf> = chroot::laid(&container.folder)?;
     let tree = store.scan(root, &ScanOptions::default()).map_err(store_failed)?;
     // The places themselves stay when they are directories, as the mount points that they are elsewhere.
