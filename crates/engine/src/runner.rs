@@ -35,7 +35,7 @@ mod helpers;
 mod network;
 mod stubs;
 
-pub(crate) use chroot::{devices, furniture};
+pub(crate) use chroot::{NETWORK_NONE, devices, furniture};
 pub use foreign::emulated;
 pub use galley_sandbox::{CgroupParent, Limits};
 pub(crate) use helpers::start as start_spawner;

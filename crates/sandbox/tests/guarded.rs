@@ -16,6 +16,7 @@ use crate::fixture::{Kitchen, await_gone, descendants, processes_with};
 
 crate::tests![
     privileged_programs_run_in_another_root,
+    privileged_no_network_is_no_sockets,
     privileged_nothing_is_left_of_a_step,
     privileged_further_programs_run_and_end_with_the_first,
     privileged_a_terminal_and_a_first_process,
@@ -102,8 +103,25 @@ fn privileged_programs_run_in_another_root() {
     assert_eq!((child.wait().unwrap().exit, text.as_str()), (Exit::Code(3), "7\n8\nbin\ndev\netc\ntmp\n"));
     spec.args = vec!["/none".into()];
     assert!(matches!(spawner.spawn(&spec, Handles::default()), Err(Error::Exec(_))));
+}
+
+fn privileged_no_network_is_no_sockets() {
+    if galley_sandbox::userns::has_one_id() {
+        // This rung has no supervisor.
+        return;
+    }
+    let kitchen = Kitchen::new();
+    let spawner = Spawner::start_chroot().unwrap();
+    let script = "busybox wget -qO- http://127.0.0.1:9/ 2>&1 | cat";
+    let mut spec = spec(&kitchen, script);
+    // Nobody listens there.
+    assert!(!output(&spawner, &spec).contains("not supported"));
     spec.network = Network::None;
-    assert!(matches!(spawner.spawn(&spec, Handles::default()), Err(Error::Setup(_))));
+    assert!(output(&spawner, &spec).contains("Address family not supported"));
+    let namespace = fs_err::File::open("/proc/self/ns/net").unwrap();
+    spec.network = Network::Shared;
+    let handles = Handles { netns: Some(namespace.as_fd()), ..Handles::default() };
+    assert!(matches!(spawner.spawn(&spec, handles), Err(Error::Setup(_))));
 }
 
 /// Leaves processes behind in every way: in the background, in sessions of their own, below one that is gone.

@@ -5,6 +5,7 @@
 
 mod compare;
 mod extend;
+mod names;
 
 use std::{
     cell::RefCell,
@@ -25,6 +26,7 @@ use crate::{
     files::{copier::Source, materialise},
 };
 use compare::Marks;
+use names::Watch;
 
 /// A directory with the files of several layers. It goes away when dropped.
 #[derive(Debug)]
@@ -34,9 +36,18 @@ pub struct Root {
     layers: Vec<Digest>,
     /// How it was before the step that runs in it now.
     marks: Marks,
+    /// By which names files are written to meanwhile.
+    watch: Option<Watch>,
+    shows_more: bool,
 }
 
 impl Root {
+    /// Whether it shows what the last step left, and nothing else: only then another step may run in it.
+    #[must_use]
+    pub const fn is_exact(&self) -> bool {
+        !self.shows_more
+    }
+
     /// The directory.
     #[must_use]
     pub fn path(&self) -> PathBuf {
@@ -65,7 +76,8 @@ impl Root {
 impl Store {
     /// A new root that shows `layers`, lowest first.
     pub fn new_root(&self, layers: &[Layer]) -> Result<Root, StoreError> {
-        let root = Root { temp: self.temp_dir("root")?, layers: Vec::new(), marks: Marks::default() };
+        let temp = self.temp_dir("root")?;
+        let root = Root { temp, layers: Vec::new(), marks: Marks::default(), watch: None, shows_more: false };
         let trees: Result<Vec<_>, StoreError> = layers.iter().map(Layer::tree).collect();
         let stack = Stack::new(trees?);
         let (found, merged) = (stack.walk(b""), stack.merged());
@@ -96,15 +108,19 @@ impl Store {
     /// Remembers how `root` is. What changes after this gets a later time of change.
     pub fn mark_root(&self, root: &mut Root) -> Result<(), StoreError> {
         root.marks = compare::mark(&root.path())?;
+        root.watch = Watch::begin(&root.path(), root.marks.directories_of_linked());
         wait_until_past(root.marks.latest());
         Ok(())
     }
 
     /// What has changed in `root`, which shows `below`, since it was marked: the smallest layer that says so, with copies
     /// of its files in `diff` of a new directory.
-    pub fn root_changes(&self, root: &Root, below: &Stack) -> Result<(TempDir, Tree), StoreError> {
+    pub fn root_changes(&self, root: &mut Root, below: &Stack) -> Result<(TempDir, Tree), StoreError> {
         let path = root.path();
-        let changes = minimal(compare::changes(&path, &root.marks)?, below);
+        let written = root.watch.take().and_then(|watch| watch.written()).unwrap_or_default();
+        let found = compare::changes(&path, &root.marks, &written)?;
+        root.shows_more = found.shows_more;
+        let changes = minimal(found.tree, below);
         let temp = self.temp_dir("run")?;
         let open = |index: usize| -> Result<Source, StoreError> {
             let entry = changes.entries().get(index).ok_or_else(|| no_such_entry(&changes, index))?;

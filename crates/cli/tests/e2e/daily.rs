@@ -266,7 +266,18 @@ fn what_was_changed_is_listed() {
     let expected = "C /data\nD /data/gone\nA /data/new\nC /data/old\nA /dir\n";
     assert_eq!(kitchen.galley(&["diff", "web"]), expected);
     // While it runs, what galley itself has put in its places is no change.
-    kitchen.galley(&["run", "-d", "--name", "now", "-v", "/vol", "app", "sh", "-c", &format!("{script}; sleep 1000")]);
+    kitchen.galley(&[
+        "run",
+        "-d",
+        "--name",
+        "now",
+        "-v",
+        "/vol",
+        "app",
+        "sh",
+        "-c",
+        &format!("{script}; sleep 1000"),
+    ]);
     wait_for("the changes", || kitchen.galley(&["diff", "now"]).ends_with("A /dir\n"));
     assert_eq!(kitchen.galley(&["diff", "now"]), expected);
 }

@@ -84,23 +84,33 @@ fn a_build_without_mounts_gives_the_layers_of_one_with_mounts() {
 #[test]
 fn what_needs_mounts_is_refused_by_name() {
     let Some(kitchen) = Kitchen::new() else { return };
-    kitchen.dockerfile("FROM busybox\nRUN --network=none true\n");
-    let Some(mut command) = in_pod(&kitchen, &kitchen.build_command(&["--progress=plain", "."])) else {
-        return;
-    };
-    let output = command.output().unwrap();
-    assert!(
-        text(&output).contains("a RUN without a network cannot be had in this container"),
-        "{}",
-        text(&output)
-    );
     kitchen.dockerfile("FROM busybox\nRUN --security=insecure true\n");
     let command = kitchen.build_command(&["--progress=plain", "--allow=security.insecure", "."]);
-    let output = in_pod(&kitchen, &command).unwrap().output().unwrap();
+    let Some(mut command) = in_pod(&kitchen, &command) else { return };
+    let output = command.output().unwrap();
     let said = text(&output);
     assert!(said.contains("RUN --security=insecure cannot be had in this container"), "{said}");
     let output = in_pod(&kitchen, &kitchen.command(&["doctor"])).unwrap().output().unwrap();
     assert!(text(&output).contains("by chroot, in a copy of the files"), "{}", text(&output));
+}
+
+#[test]
+fn without_a_network_there_are_no_sockets() {
+    let Some(kitchen) = with_image() else { return };
+    let script = "wget -qO- http://127.0.0.1:9/ 2>&1 | /bin/busybox grep -o 'Address family not supported'";
+    kitchen.dockerfile(&format!(
+        "FROM busybox\nRUN --network=none {script} > /said\nRUN /bin/busybox test -s /said\n"
+    ));
+    let output =
+        in_pod(&kitchen, &kitchen.build_command(&["--progress=plain", "."])).unwrap().output().unwrap();
+    let told = "no network is no sockets here";
+    assert_eq!(text(&succeeded(output)).matches(told).count(), 1);
+    let (code, out, error) =
+        run(&kitchen, &["run", "-d", "--name=alone", "--network=none", "x", "sleep", "1000"]);
+    assert!(code == Some(0) && error.contains(told), "{out}{error}");
+    let (code, out, error) = run(&kitchen, &["exec", "alone", "sh", "-c", script]);
+    assert_eq!((code, out.as_str()), (Some(0), "Address family not supported\n"), "{error}");
+    run(&kitchen, &["rm", "-f", "alone"]);
 }
 
 #[test]
@@ -161,7 +171,6 @@ fn what_a_container_cannot_have_is_refused_by_name() {
     let Some(kitchen) = with_image() else { return };
     let folder = format!("{}:/v", kitchen.env.work().display());
     for (flag, named) in [
-        ("--network=none", "--network none"),
         ("--read-only", "--read-only"),
         ("--tmpfs=/run:ro", "--tmpfs /run with size or ro"),
         // Without CAP_SETPCAP.

@@ -47,7 +47,8 @@ pub fn changes(store: &Store, container: &Container) -> Result<Vec<(Vec<u8>, Cha
 /// What an overlay over `stack` would have that shows all of `own`; nothing of what is hidden by what is `laid`.
 fn differences(stack: &Stack, own: Tree, laid: &[PathBuf]) -> Tree {
     let below = stack.merged();
-    let is_laid = |path: &[u8]| laid.iter().any(|place| Path::new(OsStr::from_bytes(path)).starts_with(place));
+    let is_laid =
+        |path: &[u8]| laid.iter().any(|place| Path::new(OsStr::from_bytes(path)).starts_with(place));
     let gone = below.entries().iter().filter(|entry| own.get(&entry.path).is_none() && !is_laid(&entry.path));
     // What is below something that is gone needs no mention.
     let gone = gone.filter(|entry| tree::parent(&entry.path).is_none_or(|above| own.get(above).is_some()));

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use super::{Container, ContainerConfig, ContainerMount, MountFrom, NetworkMode, pipe::Pipe, store_failed};
 use crate::{
     Error, ErrorKind, Snapshot,
-    runner::{devices, furniture},
+    runner::{NETWORK_NONE, devices, furniture},
     steps::files::{Files, store_error},
     upper,
 };
@@ -33,12 +33,6 @@ const OPEN_MODE: u32 = 0o1777;
 /// Refuses what cannot be had, and tells what is not as it is elsewhere.
 pub(super) fn admit(config: &ContainerConfig, warn: &(dyn Fn(&str) + Sync)) -> Result<(), Error> {
     let service = &config.service;
-    if config.network == NetworkMode::None {
-        return Err(refused(
-            "--network none",
-            "there is the network of this container alone: --network host",
-        ));
-    }
     if service.read_only {
         return Err(refused("--read-only", "leave it out"));
     }
@@ -54,8 +48,13 @@ pub(super) fn admit(config: &ContainerConfig, warn: &(dyn Fn(&str) + Sync)) -> R
     }
     admit_volumes(config)?;
     warn(WARNING);
+    if config.network == NetworkMode::None {
+        warn(NETWORK_NONE);
+    }
     if !config.hostname.is_empty() {
-        warn("--hostname is in /etc/hostname, /etc/hosts and $HOSTNAME alone: the host name is that of this container");
+        warn(
+            "--hostname is in /etc/hostname, /etc/hosts and $HOSTNAME alone: the host name is that of this container",
+        );
     }
     if config.surroundings.shm_size.is_some() {
         warn("--shm-size has no effect: /dev/shm is a directory of the store");

@@ -19,6 +19,8 @@ pub(super) struct Network {
     connectivity: Connectivity,
     /// Whether there can be no namespace, so that ports lead to this machine's own.
     by_chroot: bool,
+    /// Whether there can be no namespace and is no network.
+    is_none: bool,
     proxies: std::cell::RefCell<Vec<Proxy>>,
 }
 
@@ -35,17 +37,22 @@ impl Network {
             NetworkMode::None => Some(NetNs::isolated().map_err(failed)?),
             NetworkMode::Private => connected(config, spawner, warn)?,
         };
-        let connectivity =
-            namespace.as_ref().and_then(NetNs::connectivity).unwrap_or(&Connectivity::Host).clone();
-        let by_chroot = spawner.makes_chroots() && config.network != NetworkMode::Host;
+        let found = namespace.as_ref().and_then(NetNs::connectivity);
+        let connectivity = found.unwrap_or(&Connectivity::Host).clone();
+        let by_chroot = spawner.makes_chroots() && config.network == NetworkMode::Private;
+        let is_none = spawner.makes_chroots() && config.network == NetworkMode::None;
         if by_chroot {
             warn_of_own_ports(&config.ports, warn);
         }
-        Ok(Self { namespace, connectivity, by_chroot, proxies: std::cell::RefCell::default() })
+        Ok(Self { namespace, connectivity, by_chroot, is_none, proxies: std::cell::RefCell::default() })
     }
 
     pub(super) const fn mode(&self) -> Mode {
-        if self.namespace.is_some() { Mode::Shared } else { Mode::Host }
+        match self.namespace {
+            Some(_) => Mode::Shared,
+            None if self.is_none => Mode::None,
+            None => Mode::Host,
+        }
     }
 
     pub(super) fn namespace(&self) -> Option<BorrowedFd<'_>> {

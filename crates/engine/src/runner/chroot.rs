@@ -37,6 +37,8 @@ const WARNING: &str = "RUN is not kept from this container: nothing can be mount
                        and without /proc, and may write without effect to what is mounted read-only";
 
 const HOSTNAME: &str = "--hostname and BUILDKIT_SANDBOX_HOSTNAME are in /etc/hosts alone: the host name is that of this container";
+pub(crate) const NETWORK_NONE: &str = "no network is no sockets here, those of Unix excepted: there is no loopback either, and \
+                                       set-user-ID programs gain nothing";
 const SHM_SIZE: &str = "--shm-size has no effect: /dev/shm is a directory, as large as its disk";
 const TMPFS_SIZE: &str =
     "RUN --mount=type=tmpfs,size= has no effect: it is a directory, as large as its disk";
@@ -99,7 +101,8 @@ pub(super) fn run(
     refuse(&request)?;
     let lacks = [WARNING].into_iter().chain(unheeded(&request));
     lacks.for_each(|message| runner.roots.warn(&runner.events, message));
-    Joined::host().add_files(&mut request);
+    let joined = Joined::in_place(request.network);
+    joined.add_files(&mut request);
     let store = &runner.store;
     let stack = request.snapshot.stack()?;
     let mut root = runner.roots.take(store, &request.snapshot.layers()?)?;
@@ -108,7 +111,7 @@ pub(super) fn run(
     upper::prepare_root(&stack, &root.path(), &request.operation.working_directory, owner)?;
     let mut furniture = Furniture::new(store, &root.path(), &request)?;
     let mut spec = runner.process(&request, sandbox::Root::Directory(root.path()))?;
-    spec.network = sandbox::Network::Host;
+    spec.network = joined.kind;
     goroot::tell(&stack, &mut spec.env);
     let started = start(spawner, &spec, &mut furniture)?;
     let outcome = follow(store, started, output, cancel);
@@ -143,9 +146,11 @@ fn changes(
     mut root: Root,
     below: &galley_oci::Stack,
 ) -> Result<(TempDir, Tree), Error> {
-    let (temp, tree) = runner.store.root_changes(&root, below).map_err(store_error)?;
+    let (temp, tree) = runner.store.root_changes(&mut root, below).map_err(store_error)?;
     root.has_become(&tree);
-    runner.roots.give_back(root);
+    if root.is_exact() {
+        runner.roots.give_back(root);
+    }
     Ok((temp, tree))
 }
 
@@ -156,9 +161,6 @@ fn refuse(request: &RunRequest<'_>) -> Result<(), Error> {
             format!("{what} cannot be had in this container, which allows neither mounts nor namespaces");
         Err(Error::new(ErrorKind::Machine, message).help("`galley doctor` tells what is missing"))
     };
-    if request.network == Network::None {
-        return refused("a RUN without a network");
-    }
     if request.operation.insecure {
         return refused("RUN --security=insecure");
     }
@@ -169,6 +171,7 @@ fn refuse(request: &RunRequest<'_>) -> Result<(), Error> {
 fn unheeded(request: &RunRequest<'_>) -> impl Iterator<Item = &'static str> {
     let sized = |mount: &ResolvedMount| matches!(mount.source, MountSource::Tmpfs { size: Some(_), .. });
     let all = [
+        (request.network == Network::None, NETWORK_NONE),
         (request.operation.hostname != DEFAULT_HOSTNAME, HOSTNAME),
         (request.operation.surroundings.shm_size.is_some(), SHM_SIZE),
         (request.mounts.iter().any(sized), TMPFS_SIZE),

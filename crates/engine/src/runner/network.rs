@@ -78,11 +78,7 @@ impl SharedNetwork {
         let host = machine_resolv_conf();
         let namespace = match request.network {
             Network::Host => None,
-            Network::None => {
-                let alone = Connectivity::LoopbackOnly { reason: String::new() };
-                let resolv_conf = resolv_conf(&host, &alone);
-                return Ok(Joined::alone(sandbox::Network::None, resolv_conf));
-            }
+            Network::None => return Ok(Joined::none(&host)),
             // It has no filter that could hold its sockets.
             Network::Default => self.usable(!request.operation.insecure, spawner, events)?,
         };
@@ -169,10 +165,15 @@ pub(super) fn begins_anew() -> Event {
 }
 
 impl Joined {
-    /// This machine's own, where there can be no other.
-    pub(super) fn host() -> Self {
-        let resolv_conf = machine_resolv_conf();
-        Self::alone(sandbox::Network::Host, resolv_conf)
+    /// This machine's own or none, where there can be no other.
+    pub(super) fn in_place(network: Network) -> Self {
+        let host = machine_resolv_conf();
+        if network == Network::None { Self::none(&host) } else { Self::alone(sandbox::Network::Host, host) }
+    }
+
+    fn none(host: &[u8]) -> Self {
+        let alone = Connectivity::LoopbackOnly { reason: String::new() };
+        Self::alone(sandbox::Network::None, resolv_conf(host, &alone))
     }
 
     const fn alone(kind: sandbox::Network, resolv_conf: Vec<u8>) -> Self {

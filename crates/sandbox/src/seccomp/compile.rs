@@ -114,23 +114,24 @@ fn leaf(action: Action) -> Vec<sock_filter> {
             give(NOTIFY),
             give(ALLOW),
         ],
-        Action::NotifyFor(argument, values) => notify_for(argument, values),
-        Action::NotifyUnless(argument, value) => vec![
-            load(ARGUMENT.0 + 8 * u32::from(argument)),
-            jump(BPF_JEQ, value, 0, 1),
-            give(ALLOW),
-            give(NOTIFY),
-        ],
+        Action::NotifyFor(argument, values) => when_one_of(argument, values, give(NOTIFY)),
+        Action::NotifyUnless(argument, value) => unless(argument, value, give(NOTIFY)),
+        Action::ErrnoFor(errno, argument, values) => when_one_of(argument, values, fail(errno)),
+        Action::ErrnoUnless(errno, argument, value) => unless(argument, value, fail(errno)),
     }
 }
 
-fn notify_for(argument: u8, values: &[u32]) -> Vec<sock_filter> {
+fn unless(argument: u8, value: u32, answer: sock_filter) -> Vec<sock_filter> {
+    vec![load(ARGUMENT.0 + 8 * u32::from(argument)), jump(BPF_JEQ, value, 0, 1), give(ALLOW), answer]
+}
+
+fn when_one_of(argument: u8, values: &[u32], answer: sock_filter) -> Vec<sock_filter> {
     let mut code = vec![load(ARGUMENT.0 + 8 * u32::from(argument))];
     for (index, value) in values.iter().enumerate() {
-        let to_notify = values.len() - index;
-        code.push(jump(BPF_JEQ, *value, to_notify as u8, 0));
+        let to_answer = values.len() - index;
+        code.push(jump(BPF_JEQ, *value, to_answer as u8, 0));
     }
-    code.extend([give(ALLOW), give(NOTIFY)]);
+    code.extend([give(ALLOW), answer]);
     code
 }
 

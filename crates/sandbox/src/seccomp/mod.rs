@@ -54,6 +54,10 @@ pub(crate) enum Action {
     NotifyFor(u8, &'static [u32]),
     /// Goes to the supervisor unless this argument is that.
     NotifyUnless(u8, u32),
+    /// Fails with this error when this argument is one of those.
+    ErrnoFor(i32, u8, &'static [u32]),
+    /// Fails with this error unless this argument is that.
+    ErrnoUnless(i32, u8, u32),
 }
 
 impl Rule {
@@ -210,11 +214,41 @@ pub(crate) fn sockets() -> Vec<libc::sock_filter> {
 }
 
 fn sockets_ranges(column: Column) -> Vec<(u32, Action)> {
+    alone(makers_of_sockets(column))
+}
+
+/// Everything else is allowed.
+fn alone(calls: Vec<(u32, Action)>) -> Vec<(u32, Action)> {
     let mut ranges = vec![(0, Action::Allow)];
-    for (number, action) in makers_of_sockets(column) {
+    for (number, action) in calls {
         ranges.extend([(number, action), (number + 1, Action::Allow)]);
     }
     ranges
+}
+
+/// Makes sockets too, behind a queue; the same number on every machine.
+const IO_URING_SETUP: u32 = 425;
+
+/// The filter for a process without a network where no namespace can be made: there are no sockets but those of Unix, as on
+/// a kernel that knows no other.
+pub(crate) fn no_sockets() -> Vec<libc::sock_filter> {
+    let ranges = |column| {
+        let makers = makers_of_sockets(column).into_iter().map(|(number, action)| {
+            let refused = match action {
+                Action::NotifyUnless(argument, value) => {
+                    Action::ErrnoUnless(libc::EAFNOSUPPORT, argument, value)
+                }
+                Action::NotifyFor(argument, values) => Action::ErrnoFor(libc::EAFNOSUPPORT, argument, values),
+                other => other,
+            };
+            (number, refused)
+        });
+        let mut all: Vec<_> = makers.chain([(IO_URING_SETUP, Action::Errno(libc::ENOSYS))]).collect();
+        all.sort_by_key(|(number, _)| *number);
+        alone(all)
+    };
+    let sections: Vec<_> = machines().into_iter().map(|(arch, column)| (arch, ranges(column))).collect();
+    compile::program(&sections)
 }
 
 /// In the order of their numbers.

@@ -136,6 +136,27 @@ fn sockets_but_those_of_unix_are_handed_over() {
 }
 
 #[test]
+fn without_a_network_there_are_sockets_of_unix_alone() {
+    let program = no_sockets();
+    let native = |number: libc::c_long, argument| run(&program, machines()[0].0, number as u32, argument);
+    for family in [0, 2, 10, 16, 17, 40] {
+        assert_eq!(native(libc::SYS_socket, family), errno(libc::EAFNOSUPPORT), "{family}");
+    }
+    assert_eq!(native(libc::SYS_socket, 1), ALLOW);
+    assert_eq!(native(libc::SYS_io_uring_setup, 8), errno(libc::ENOSYS));
+    for number in [libc::SYS_socket - 1, libc::SYS_socket + 1, libc::SYS_socketpair, 0, 424, 426, 5000] {
+        assert_eq!(native(number, 2), ALLOW, "{number}");
+    }
+    if cfg!(target_arch = "x86_64") {
+        let (socketcall, socket, bind) = (102, 359, 2);
+        assert_eq!(run(&program, audit_arch::I386, socketcall, 1), errno(libc::EAFNOSUPPORT));
+        assert_eq!(run(&program, audit_arch::I386, socketcall, bind), ALLOW);
+        assert_eq!(run(&program, audit_arch::I386, socket, 2), errno(libc::EAFNOSUPPORT));
+        assert_eq!(run(&program, audit_arch::I386, IO_URING_SETUP, 8), errno(libc::ENOSYS));
+    }
+}
+
+#[test]
 fn personalities_are_the_harmless_ones() {
     for value in [0, 8, 0x20000, 0x20008, 0xffff_ffff] {
         assert_eq!(docker(libc::SYS_personality, value), ALLOW, "{value:#x}");

@@ -26,8 +26,8 @@ pub(super) fn enter(
     let spec: Spec = request.describe()?;
     rustix::process::setsid().step(SetupStep::NewSession)?;
     sys::join_new_session_keyring();
-    // Where the caller does not know better, a private network or a wait for it is refused here.
-    if spec.network != Network::Host {
+    // Where the caller does not know better, a private network or a wait for it is refused here. No network is no sockets.
+    if spec.network == Network::Shared {
         return Err(Errno::PERM).step(SetupStep::NewNetwork);
     }
     if spec.hold_sockets {

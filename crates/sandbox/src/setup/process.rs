@@ -9,7 +9,7 @@ use super::step::Step as _;
 use crate::capabilities::Capabilities;
 use crate::error::{SetupError, SetupStep};
 use crate::manner::Manner;
-use crate::spec::{Resource, Seccomp, Spec, Ulimit};
+use crate::spec::{Network, Resource, Seccomp, Spec, Ulimit};
 use crate::zygote::Inherited;
 use crate::{gate, owners, seccomp};
 use crate::{sys, userns};
@@ -33,11 +33,16 @@ pub(crate) fn restrict(
     }
     // Root may enter any directory; a user may own one that root of a user namespace cannot enter.
     let early = rustix::process::chdir(spec.cwd.as_path());
-    if spec.no_new_privileges {
+    // Where there is no namespace for it. A set-id program could do without the filter.
+    let no_sockets = inherited.manner == Manner::Chroot && spec.network == Network::None;
+    if spec.no_new_privileges || no_sockets {
         rustix::thread::set_no_new_privs(true).step(SetupStep::SetNoNewPrivileges)?;
     }
-    if spec.seccomp == Seccomp::Default && may_filter(spec, inherited) {
+    if spec.seccomp == Seccomp::Default && (no_sockets || may_filter(spec, inherited)) {
         sys::load_filter(&seccomp::docker_default(spec.capabilities)).step(SetupStep::LoadSeccomp)?;
+    }
+    if no_sockets {
+        sys::load_filter(&seccomp::no_sockets()).step(SetupStep::LoadSeccomp)?;
     }
     let gate = match supervisor {
         Some(supervisor) => {

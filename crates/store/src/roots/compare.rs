@@ -1,11 +1,12 @@
 //! What differs between a directory tree now and as it was.
 
-use std::{cmp::Ordering, ffi::CStr, os::fd::OwnedFd, path::Path, sync::Arc};
+use std::{cmp::Ordering, collections::HashSet, ffi::CStr, os::fd::OwnedFd, path::Path, sync::Arc};
 
 use galley_oci::{
     Entry, Kind, Meta, Tree,
-    tree::{compare_paths, is_within},
+    tree::{compare_paths, is_within, parent},
 };
+use rustix::fs::FileType;
 
 use crate::{
     StoreError,
@@ -16,17 +17,27 @@ use crate::{
 };
 
 /// How one file was: nothing can be done to a file that leaves both as they are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Mark {
     path: Box<[u8]>,
     inode: u64,
     changed: (i64, u32),
+    /// It is a file that has other names.
+    is_linked: bool,
 }
 
 impl Mark {
     fn of(found: &Found<'_>) -> Self {
         let time = &found.stat.stx_ctime;
-        Self { path: found.path.into(), inode: found.stat.stx_ino, changed: (time.tv_sec, time.tv_nsec) }
+        let is_linked = found.stat.stx_nlink > 1 && found.file_type() == FileType::RegularFile;
+        let changed = (time.tv_sec, time.tv_nsec);
+        Self { path: found.path.into(), inode: found.stat.stx_ino, changed, is_linked }
+    }
+
+    /// Whether nothing was done to the file; that it got another name, or lost one, has changed its time.
+    fn is_as_before(&self, found: &Found<'_>) -> bool {
+        let now = Self::of(found);
+        (&self.path, self.inode, self.changed) == (&now.path, now.inode, now.changed)
     }
 }
 
@@ -38,6 +49,17 @@ impl Marks {
     /// The latest time of change.
     pub(super) fn latest(&self) -> (i64, u32) {
         self.0.iter().map(|mark| mark.changed).max().unwrap_or_default()
+    }
+
+    /// The directories of files that have several names.
+    pub(super) fn directories_of_linked(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().filter(|mark| mark.is_linked).filter_map(|mark| parent(&mark.path))
+    }
+
+    /// The files that were written to by one of their names, which are among `written`.
+    fn written_by_name(&self, written: &HashSet<Box<[u8]>>) -> HashSet<u64> {
+        let marks = self.0.iter().filter(|mark| mark.is_linked && written.contains(&mark.path));
+        marks.map(|mark| mark.inode).collect()
     }
 }
 
@@ -66,16 +88,50 @@ impl Visitor for Marks {
     }
 }
 
-/// What is new, changed or gone below `root`, as a layer.
-pub(super) fn changes(root: &Path, marks: &Marks) -> Result<Tree, StoreError> {
-    scanned(root, &[], |scan| {
-        let mut compare = Compare { scan, left: &marks.0, gone: Vec::new() };
+/// What has become of a root.
+pub(super) struct Changes {
+    /// What is new, changed or gone, as a layer.
+    pub(super) tree: Tree,
+    /// A file shows what was written to it by another name, which is not in the layer.
+    pub(super) shows_more: bool,
+}
+
+/// What has changed below `root`. Of a file below with several names those have changed that are among `written`, or all
+/// when none is.
+pub(super) fn changes(
+    root: &Path,
+    marks: &Marks,
+    written: &HashSet<Box<[u8]>>,
+) -> Result<Changes, StoreError> {
+    let known = marks.written_by_name(written);
+    let mut shows_more = false;
+    let tree = scanned(root, &[], |scan| {
+        let names = Names { written, known: &known, shows_more: &mut shows_more };
+        let mut compare = Compare { scan, left: &marks.0, gone: Vec::new(), names };
         walk(root, &mut compare)?;
         compare.pass_rest();
         let Compare { scan, gone, .. } = compare;
         scan.entries.extend(gone);
         Ok(())
-    })
+    })?;
+    Ok(Changes { tree, shows_more })
+}
+
+/// What is known of files with several names.
+struct Names<'a> {
+    written: &'a HashSet<Box<[u8]>>,
+    /// Files with a name in there.
+    known: &'a HashSet<u64>,
+    shows_more: &'a mut bool,
+}
+
+impl Names<'_> {
+    /// Whether the file was written to by another name alone.
+    fn spare(&mut self, mark: &Mark) -> bool {
+        let spared = mark.is_linked && self.known.contains(&mark.inode) && !self.written.contains(&mark.path);
+        *self.shows_more |= spared;
+        spared
+    }
 }
 
 struct Compare<'a, 'scan, 'hash, 'scope, 'env> {
@@ -83,6 +139,7 @@ struct Compare<'a, 'scan, 'hash, 'scope, 'env> {
     /// What was there and was not met again yet.
     left: &'a [Mark],
     gone: Vec<Entry>,
+    names: Names<'a>,
 }
 
 impl<'a> Compare<'a, '_, '_, '_, '_> {
@@ -127,7 +184,7 @@ impl Visitor for Compare<'_, '_, '_, '_, '_> {
     }
 
     fn directory(&mut self, found: &Found<'_>, handle: &OwnedFd, visit: Visit) -> Result<(), StoreError> {
-        if self.advance(found).is_some_and(|mark| *mark == Mark::of(found)) {
+        if self.advance(found).is_some_and(|mark| mark.is_as_before(found)) {
             return Ok(());
         }
         self.scan.directory(found, handle, visit)
@@ -139,7 +196,8 @@ impl Visitor for Compare<'_, '_, '_, '_, '_> {
         let mark = self.advance(found);
         self.left = behind(self.left, found.path);
         match mark {
-            Some(mark) if *mark == Mark::of(found) => Ok(()),
+            Some(mark) if mark.is_as_before(found) => Ok(()),
+            Some(mark) if mark.inode == found.stat.stx_ino && self.names.spare(mark) => Ok(()),
             // An overlay has no links between the names of a file that was below, once it is written to.
             Some(mark) if mark.inode == found.stat.stx_ino => self.scan.alone(found, parent, name),
             _ => self.scan.file(found, parent, name),

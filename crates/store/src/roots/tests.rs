@@ -109,12 +109,13 @@ fn files_below_lose_their_links_when_they_are_written_to() {
     let base = base(&store);
     let mut root = store.new_root(std::slice::from_ref(&base)).unwrap();
     assert_eq!(fs::metadata(root.path().join("kept/e")).unwrap().nlink(), 2);
-    let below = stack(&[&base]);
-    let (_, tree) = step(&store, &mut root, &below, |root| {
-        fs::set_permissions(root.join("kept/c"), std::fs::Permissions::from_mode(0o700)).unwrap();
-        fs::write(root.join("x"), "new").unwrap();
-        fs::hard_link(root.join("x"), root.join("y")).unwrap();
-    });
+    store.mark_root(&mut root).unwrap();
+    // As where the kernel has no room to watch more directories: nobody knows by which name.
+    root.watch = None;
+    fs::set_permissions(root.path().join("kept/c"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(root.path().join("x"), "new").unwrap();
+    fs::hard_link(root.path().join("x"), root.path().join("y")).unwrap();
+    let (_, tree) = store.root_changes(&mut root, &stack(&[&base])).unwrap();
     assert_eq!(paths(&tree), ["/", "kept/", "kept/c", "kept/e", "x", "y"]);
     let links = |path: &[u8]| match tree.get(path).unwrap().kind {
         galley_oci::Kind::File { links, .. } => links,
@@ -122,6 +123,77 @@ fn files_below_lose_their_links_when_they_are_written_to() {
     };
     assert!(links(b"kept/c").is_none() && links(b"kept/e").is_none());
     assert!(links(b"x").is_some() && links(b"x") == links(b"y"));
+}
+
+#[test]
+fn only_the_name_that_was_written_to_has_changed() {
+    let (_folder, store) = store();
+    let base = base(&store);
+    let below = stack(&[&base]);
+    let append = |path: &Path| {
+        use std::io::Write;
+        fs::File::options().append(true).open(path).unwrap().write_all(b"more").unwrap();
+    };
+    let mut root = store.new_root(std::slice::from_ref(&base)).unwrap();
+    let (_, tree) = step(&store, &mut root, &below, |root| append(&root.join("kept/c")));
+    assert_eq!(paths(&tree), ["/", "kept/", "kept/c"]);
+    assert!(!root.is_exact(), "kept/e has more in it than it should");
+    // Nothing but a change of attributes, by the other name.
+    let mut root = store.new_root(std::slice::from_ref(&base)).unwrap();
+    let mode = std::fs::Permissions::from_mode(0o700);
+    let (_, tree) =
+        step(&store, &mut root, &below, |root| fs::set_permissions(root.join("kept/e"), mode).unwrap());
+    assert_eq!(paths(&tree), ["/", "kept/", "kept/e"]);
+    // A name that goes is no change of the others, and a new file of the directory none of them.
+    let mut root = store.new_root(std::slice::from_ref(&base)).unwrap();
+    let (_, tree) = step(&store, &mut root, &below, |root| {
+        fs::remove_file(root.join("kept/c")).unwrap();
+        fs::write(root.join("kept/new"), "").unwrap();
+        append(&root.join("kept/new"));
+    });
+    assert_eq!(
+        (paths(&tree), root.is_exact()),
+        (vec!["/".into(), "kept/".into(), "kept/c-".into(), "kept/new".into()], true)
+    );
+}
+
+#[test]
+fn what_is_written_to_in_place_never_reaches_the_store() {
+    let (folder, store) = store();
+    let base = base(&store);
+    let mut root = store.new_root(std::slice::from_ref(&base)).unwrap();
+    let inodes = |path: &Path| -> Vec<(u64, u64)> {
+        let mut found = Vec::new();
+        let mut left = vec![path.to_owned()];
+        while let Some(path) = left.pop() {
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            if metadata.is_dir() {
+                left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            } else {
+                found.push((metadata.dev(), metadata.ino()));
+            }
+        }
+        found
+    };
+    let of_layers = inodes(&folder.path().join("store/layers"));
+    assert!(inodes(&root.path()).iter().all(|inode| !of_layers.contains(inode)));
+    let (temp, tree) = step(&store, &mut root, &stack(&[&base]), |root| {
+        fs::write(root.join("kept/c"), "overwritten").unwrap();
+        fs::write(root.join("etc/passwd"), "overwritten").unwrap();
+    });
+    let above = store.commit_dir(temp, tree).unwrap();
+    let of_layers = inodes(&folder.path().join("store/layers"));
+    assert!(inodes(&root.path()).iter().all(|inode| !of_layers.contains(inode)));
+    fs::write(root.path().join("kept/c"), "once more").unwrap();
+    let read = |layer: &Layer, path: &[u8]| {
+        let index = layer.tree().unwrap().position(path).unwrap();
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut store.open_file(layer, index).unwrap(), &mut text).unwrap();
+        text
+    };
+    assert_eq!(read(&base, b"kept/c"), "kept/c");
+    assert_eq!(read(&base, b"etc/passwd"), "etc/passwd");
+    assert_eq!(read(&above, b"kept/c"), "overwritten");
 }
 
 #[test]
