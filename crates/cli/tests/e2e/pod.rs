@@ -194,6 +194,18 @@ fn what_a_container_cannot_have_is_refused_by_name() {
 }
 
 #[test]
+fn a_volume_that_is_only_read_is_a_copy() {
+    let Some(kitchen) = with_image() else { return };
+    kitchen.galley(&["volume", "create", "data"]);
+    let file = kitchen.env.store().join("volumes/data/file");
+    fs::write(&file, "kept").unwrap();
+    let script = "cat /d/file; echo x > /d/file";
+    let (code, out, error) = run(&kitchen, &["run", "--rm", "-v", "data:/d:ro", "x", "sh", "-c", script]);
+    assert_eq!((code, out.as_str()), (Some(0), "kept"), "{error}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
+}
+
+#[test]
 fn a_host_name_is_told_to_programs_that_read_it() {
     let Some(kitchen) = with_image() else { return };
     let script = "cat /etc/hostname; echo $HOSTNAME; /bin/busybox grep -c own /etc/hosts";

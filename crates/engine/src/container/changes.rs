@@ -55,7 +55,7 @@ fn differences(stack: &Stack, own: Tree, laid: &[PathBuf]) -> Tree {
     let whiteout = |entry: &Entry| Entry { kind: Kind::Whiteout, ..entry.clone() };
     let mut entries: Vec<Entry> = gone.map(whiteout).collect();
     let is_new = |entry: &Entry| below.get(&entry.path).is_none_or(|before| !is_same(before, entry));
-    entries.extend(own.into_entries().into_iter().filter(is_new));
+    entries.extend(own.into_entries().into_iter().filter(|entry| !is_laid(&entry.path) && is_new(entry)));
     Tree::from_entries(entries)
 }
 
@@ -197,6 +197,7 @@ mod tests {
             entry("etc/hosts", 0o644, file(1)),
             entry("gone", 0o755, DIRECTORY),
             entry("gone/x", 0o644, file(1)),
+            entry("proc", 0o755, DIRECTORY),
         ];
         let mut stack = Stack::default();
         stack.push(Arc::new(Tree::from_entries(below.to_vec())));
@@ -206,8 +207,9 @@ mod tests {
             entry("b", 0o700, file(3)),
             entry("etc", 0o755, DIRECTORY),
             entry("new", 0o644, file(1)),
+            entry("proc", 0o555, DIRECTORY),
         ]);
-        let upper = differences(&stack, own, &[PathBuf::from("etc/hosts")]);
+        let upper = differences(&stack, own, &["etc/hosts", "proc"].map(PathBuf::from));
         let found = compare(&stack, upper.entries(), &mounted_by_all());
         let shown: Vec<_> =
             found.iter().map(|(path, kind)| (*kind, String::from_utf8_lossy(path).into_owned())).collect();

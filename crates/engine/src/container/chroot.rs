@@ -63,12 +63,14 @@ pub(super) fn admit(config: &ContainerConfig, warn: &(dyn Fn(&str) + Sync)) -> R
 }
 
 /// A volume is one directory in several places, which nothing but a mount does; nor does anything else keep it from changes.
+/// What is only read may be a copy.
 fn admit_volumes(config: &ContainerConfig) -> Result<(), Error> {
     for ContainerMount { source, target, read_only, .. } in &config.mounts {
         match source {
-            MountFrom::Volume(name) => {
+            MountFrom::Volume(name) if !read_only => {
                 let help = format!(
-                    "-v {target} is part of the container, which keeps it until it is removed: `galley start` runs it again"
+                    "with :ro it is a copy; -v {target} is part of the container, which keeps it until it is removed: `galley \
+                     start` runs it again"
                 );
                 return Err(refused(&format!("-v {name}:{target}"), &help));
             }
@@ -76,7 +78,7 @@ fn admit_volumes(config: &ContainerConfig) -> Result<(), Error> {
                 let help = format!("leave `ro` out: -v {target} is part of the container");
                 return Err(refused(&format!("a read-only volume at {target}"), &help));
             }
-            MountFrom::Anonymous(_) | MountFrom::Path(_) => {}
+            MountFrom::Volume(_) | MountFrom::Anonymous(_) | MountFrom::Path(_) => {}
         }
     }
     Ok(())
