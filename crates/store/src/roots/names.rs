@@ -38,7 +38,7 @@ impl Watch {
         let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
         let flags = WatchFlags::MODIFY | WatchFlags::ATTRIB | WatchFlags::ONLYDIR | WatchFlags::DONT_FOLLOW;
         let watch = |path: &[u8]| {
-            let number = inotify::add_watch(&events, &root.join(path_of(path)), flags).ok()?;
+            let number = inotify::add_watch(&events, root.join(path_of(path)), flags).ok()?;
             Some((number, path.into()))
         };
         let directories = directories.into_iter().map(watch).collect::<Option<_>>()?;
