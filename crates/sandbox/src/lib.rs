@@ -55,6 +55,7 @@ pub use gate::Gate;
 pub use init::init;
 pub use outcome::{Exit, MadeMountPoint, MountPointKind, Outcome, Usage};
 pub use pty::Pty;
+pub use seccomp::{SeccompError, SeccompProfile, SeccompProgram};
 pub use spawner::{Handles, Spawner};
 pub use spec::{
     DEFAULT_SHM_SIZE, Layers, Lower, Mount, Network, Resource, Root, Seccomp, Source, Spec, TtySize, Ulimit,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::capabilities::Capabilities;
 use crate::cgroup::{CgroupParent, Plan};
 use crate::raw;
+use crate::seccomp::SeccompProgram;
 
 /// One sandbox: its root, what is mounted in it, and the process that runs as its pid 1.
 ///
@@ -284,12 +285,15 @@ pub struct TtySize {
 }
 
 /// The system call filter of the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Seccomp {
     /// Docker's default profile.
     Default,
     /// No filter.
     Off,
+    /// This one. It is loaded behind galley's own, and so has to allow what follows: a change of identity (setgroups, setgid,
+    /// setuid, capset, prctl, chdir) and execve.
+    Own(SeccompProgram),
 }
 
 /// One resource limit.

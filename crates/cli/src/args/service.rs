@@ -1,6 +1,6 @@
 //! Flags of `run` and `create` about limits, rights, restarts and health.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use galley_engine::{
     Error, ErrorKind,
@@ -85,7 +85,7 @@ pub(crate) struct RightArgs {
     /// Let it do everything that galley itself may do
     #[arg(long)]
     privileged: bool,
-    /// no-new-privileges, seccomp=unconfined
+    /// no-new-privileges, seccomp=unconfined, seccomp=FILE with a filter in docker's JSON
     #[arg(long, value_name = "OPTION", value_parser = security_option)]
     security_opt: Vec<SecurityOption>,
 }
@@ -126,12 +126,31 @@ pub(crate) struct KeepArgs {
     no_healthcheck: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum SecurityOption {
     NoNewPrivileges(bool),
-    SeccompOff,
+    Seccomp(Filter),
     /// What is so anyway.
     Nothing,
+}
+
+/// Which filter of system calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Filter {
+    Builtin,
+    Off,
+    File(PathBuf),
+}
+
+impl RightArgs {
+    /// The last one counts.
+    pub(crate) fn filter(&self) -> &Filter {
+        let filters = self.security_opt.iter().rev().find_map(|option| match option {
+            SecurityOption::Seccomp(filter) => Some(filter),
+            _ => None,
+        });
+        filters.unwrap_or(&Filter::Builtin)
+    }
 }
 
 impl ResourceArgs {
@@ -171,7 +190,7 @@ pub(crate) fn service(limits: &LimitArgs, rights: &RightArgs, keep: &KeepArgs) -
             SecurityOption::NoNewPrivileges(on) => Some(*on),
             _ => None,
         }),
-        seccomp_off: last(|option| (*option == SecurityOption::SeccompOff).then_some(true)),
+        seccomp_off: *rights.filter() == Filter::Off,
         init: keep.init,
         restart: keep.restart.unwrap_or_default(),
         stop_timeout: keep.stop_timeout,
@@ -253,11 +272,13 @@ fn security_option(text: &str) -> Result<SecurityOption, String> {
         ("no-new-privileges", Some(value)) => super::truth(value)
             .map(SecurityOption::NoNewPrivileges)
             .ok_or_else(|| format!("{value:?} is neither true nor false")),
-        ("seccomp", Some("unconfined")) => Ok(SecurityOption::SeccompOff),
-        ("seccomp", Some("builtin")) | ("apparmor", Some("unconfined")) | ("label", Some("disable")) => {
-            Ok(SecurityOption::Nothing)
+        ("seccomp", Some("unconfined")) => Ok(SecurityOption::Seccomp(Filter::Off)),
+        ("seccomp", Some("builtin")) => Ok(SecurityOption::Seccomp(Filter::Builtin)),
+        ("seccomp", Some(file)) if !file.is_empty() => {
+            Ok(SecurityOption::Seccomp(Filter::File(PathBuf::from(file))))
         }
-        ("seccomp", _) => unsupported("the filter is docker's default one, or none (seccomp=unconfined)"),
+        ("seccomp", _) => unsupported("write seccomp=unconfined, seccomp=builtin or seccomp=FILE"),
+        ("apparmor", Some("unconfined")) | ("label", Some("disable")) => Ok(SecurityOption::Nothing),
         ("apparmor", _) => unsupported(
             "galley loads no AppArmor profiles; what the machine confines galley to holds inside too",
         ),
@@ -265,7 +286,7 @@ fn security_option(text: &str) -> Result<SecurityOption, String> {
         ("systempaths", _) => {
             unsupported("what docker masks in /proc and /sys is masked, but for --privileged")
         }
-        _ => unsupported("known are no-new-privileges, seccomp=unconfined and seccomp=builtin"),
+        _ => unsupported("known are no-new-privileges, seccomp=unconfined, seccomp=builtin and seccomp=FILE"),
     }
 }
 
@@ -287,8 +308,14 @@ mod tests {
     fn security_options_as_docker_reads_them() {
         assert_eq!(security_option("no-new-privileges"), Ok(SecurityOption::NoNewPrivileges(true)));
         assert_eq!(security_option("no-new-privileges:false"), Ok(SecurityOption::NoNewPrivileges(false)));
-        assert_eq!(security_option("seccomp=unconfined"), Ok(SecurityOption::SeccompOff));
-        for refused in ["seccomp=profile.json", "apparmor=docker-default", "label=type:x", "nonsense"] {
+        let filter = |text| {
+            security_option(text).map(|option| {
+                RightArgs { security_opt: vec![option], ..RightArgs::default() }.filter().clone()
+            })
+        };
+        assert_eq!(filter("seccomp=unconfined"), Ok(Filter::Off));
+        assert_eq!(filter("seccomp=a=b.json"), Ok(Filter::File(PathBuf::from("a=b.json"))));
+        for refused in ["seccomp=", "seccomp", "apparmor=docker-default", "label=type:x", "nonsense"] {
             assert!(security_option(refused).unwrap_err().contains("is not supported"), "{refused}");
         }
     }

@@ -8,8 +8,28 @@ use std::{
 
 use super::{Kitchen, by_chroot};
 
-fn kitchen() -> Option<Kitchen> {
-    let kitchen = Kitchen::new()?;
+/// A kitchen that is left clean, whichever way a test ends.
+struct Clean(Kitchen);
+
+impl std::ops::Deref for Clean {
+    type Target = Kitchen;
+
+    fn deref(&self) -> &Kitchen {
+        &self.0
+    }
+}
+
+impl Drop for Clean {
+    fn drop(&mut self) {
+        let Ok(all) = self.command(&["ps", "-aq"]).output() else { return };
+        for id in String::from_utf8_lossy(&all.stdout).lines() {
+            let _ = self.command(&["rm", "-f", id]).output();
+        }
+    }
+}
+
+fn kitchen() -> Option<Clean> {
+    let kitchen = Clean(Kitchen::new()?);
     kitchen.dockerfile("FROM busybox\nRUN mkdir /data && echo old > /data/old && echo gone > /data/gone\n");
     kitchen.build(&["-t", "app", "."]);
     Some(kitchen)
@@ -242,6 +262,46 @@ fn limits_change_while_it_runs() {
         assert!(output.contains("was started without a limit") && output.contains("stop it"), "{output}");
         assert_eq!(inspect(&kitchen, "web", ".HostConfig.Memory"), "0", "what was refused is not noted");
     }
+}
+
+#[test]
+fn the_start_of_a_container_takes_more() {
+    let Some(kitchen) = kitchen() else { return };
+    let run = |flags: &[&str], script: &str| {
+        kitchen.galley(&[&["run", "--rm"], flags, &["app", "sh", "-c", script]].concat())
+    };
+    let dns = ["--dns", "192.0.2.1", "--dns-search", "example.org", "--dns-option", "ndots:2"];
+    let lines = run(&dns, "cat /etc/resolv.conf");
+    assert_eq!(lines, "nameserver 192.0.2.1\nsearch example.org\noptions ndots:2\n");
+    refused(&kitchen, &["run", "--dns", "nobody", "app"], "--dns");
+
+    let host = tempfile::tempdir().unwrap();
+    fs_err::write(host.path().join("file"), "host\n").unwrap();
+    let bind = |more: &str| format!("--mount=type=bind,source={},target=/in{more}", host.path().display());
+    let write = "cat /in/file; touch /in/new 2>/dev/null || echo refused";
+    assert_eq!(run(&[&bind(",readonly")], write), "host\nrefused\n");
+    assert_eq!(run(&[&bind("")], write), "host\n");
+    assert!(host.path().join("new").exists());
+    run(&["--mount", "type=volume,source=vol,target=/vol"], "echo kept > /vol/file");
+    assert_eq!(run(&["--mount", "src=vol,dst=/vol,ro"], "cat /vol/file"), "kept\n");
+    let memory = "type=tmpfs,target=/memory,tmpfs-mode=750,tmpfs-size=1m";
+    assert_eq!(
+        run(&["--mount", memory], "stat -c %a /memory; grep -c ' /memory tmpfs ' /proc/mounts"),
+        "750\n1\n"
+    );
+    for (mount, expected) in [
+        ("type=bind,source=/no/such/path,target=/x", "/no/such/path"),
+        ("type=bind,target=/x", "source"),
+        ("type=tmpfs,source=x,target=/x", "source"),
+        ("type=volume,source=vol", "target"),
+        ("type=odd,target=/x", "odd"),
+        ("type=tmpfs,target=/x,nonsense=1", "nonsense"),
+    ] {
+        refused(&kitchen, &["run", "--rm", "--mount", mount, "app", "true"], expected);
+    }
+    refused(&kitchen, &["run", "--rm", "--group-add", "no-such-group", "app", "true"], "no-such-group");
+    kitchen.galley(&["run", "-d", "--name", "web", "-P", "--expose", "81", "app", "sleep", "1000"]);
+    assert!(kitchen.galley(&["port", "web"]).starts_with("81/tcp -> "));
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod daily;
 mod errors;
 mod escape;
 mod faults;
+mod filter;
 mod keep;
 mod lock;
 mod network;

@@ -107,7 +107,7 @@ fn limits_that_make_no_sense_are_refused() {
         (&["--cpuset-cpus=8000"], "--cpuset-cpus 8000: this machine has no number 8000"),
         (&["--cgroup-parent=a/../b"], "--cgroup-parent: "),
         (&["--cap-add=NOTHING"], "no such capability"),
-        (&["--security-opt=seccomp=x.json"], "is not supported"),
+        (&["--security-opt=seccomp=x.json"], "cannot read the file of a filter"),
         (&["--security-opt=apparmor=x"], "is not supported"),
         (&["--restart=always", "--rm"], "contradict"),
         (&["--restart=never"], "no restart policy"),

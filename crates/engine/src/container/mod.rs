@@ -23,6 +23,7 @@ mod copy;
 mod create;
 mod exec;
 mod export;
+mod filter;
 mod health;
 mod health_options;
 mod list;
@@ -59,6 +60,7 @@ pub use self::{
     create::create,
     exec::{ExecRequest, Execution, exec},
     export::export,
+    filter::seccomp_profile,
     health::{HealthResult, HealthState, HealthStatus},
     health_options::HealthOptions,
     list::{Container, Status, find, list},

@@ -6,6 +6,7 @@ use std::{net::IpAddr, time::Duration};
 use galley_sandbox::{Capabilities, CgroupParent, Limits, Mount, Seccomp, Source, Spec};
 use serde::{Deserialize, Serialize};
 
+use super::filter;
 use crate::{Error, ErrorKind};
 
 /// The least memory that a container gets along with, as in Docker.
@@ -38,6 +39,8 @@ pub struct Service {
     pub no_new_privileges: bool,
     /// System calls are not filtered.
     pub seccomp_off: bool,
+    /// They are by this profile, which [`seccomp_profile`](super::seccomp_profile) has read: docker's JSON.
+    pub seccomp: Option<String>,
     /// A small first process starts the program.
     pub init: bool,
     /// What happens when it ends.
@@ -258,6 +261,9 @@ impl Service {
         }
         if self.privileged {
             spec.make_insecure();
+        }
+        if let Some(profile) = &self.seccomp {
+            spec.seccomp = Seccomp::Own(filter::program(profile, spec.capabilities)?);
         }
         spec.init = self.init;
         spec.oom_score_adj = self.oom_score_adj;

@@ -11,11 +11,11 @@ use super::Action;
 const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 /// The low and high half of the first argument, on a little-endian machine.
-const ARGUMENT: (u32, u32) = (16, 20);
+pub(super) const ARGUMENT: (u32, u32) = (16, 20);
 
-const KILL_PROCESS: u32 = 0x8000_0000;
-const ERRNO: u32 = 0x0005_0000;
-const ALLOW: u32 = 0x7fff_0000;
+pub(super) const KILL_PROCESS: u32 = 0x8000_0000;
+pub(super) const ERRNO: u32 = 0x0005_0000;
+pub(super) const ALLOW: u32 = 0x7fff_0000;
 const NOTIFY: u32 = 0x7fc0_0000;
 /// O_CREAT, and what O_TMPFILE has beyond O_DIRECTORY.
 const CREATION: u32 = (libc::O_CREAT | libc::O_TMPFILE & !libc::O_DIRECTORY) as u32;
@@ -27,23 +27,23 @@ const AF_VSOCK: u32 = 40;
 /// Linux, with a fixed layout, with a 32-bit `uname`, both, and the question for the present value.
 const PERSONALITIES: [u32; 5] = [0, 0x0008, 0x0002_0000, 0x0002_0008, 0xffff_ffff];
 
-fn statement(code: u32, k: u32) -> sock_filter {
+pub(super) fn statement(code: u32, k: u32) -> sock_filter {
     sock_filter { code: code as u16, jt: 0, jf: 0, k }
 }
 
-fn jump(condition: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
+pub(super) fn jump(condition: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
     sock_filter { code: (BPF_JMP | condition | BPF_K) as u16, jt, jf, k }
 }
 
-fn load(offset: u32) -> sock_filter {
+pub(super) fn load(offset: u32) -> sock_filter {
     statement(BPF_LD | BPF_W | BPF_ABS, offset)
 }
 
-fn give(value: u32) -> sock_filter {
+pub(super) fn give(value: u32) -> sock_filter {
     statement(BPF_RET | BPF_K, value)
 }
 
-fn fail(errno: i32) -> sock_filter {
+pub(super) fn fail(errno: i32) -> sock_filter {
     give(ERRNO | errno as u32)
 }
 
@@ -51,8 +51,20 @@ fn skip(instructions: usize) -> sock_filter {
     statement(BPF_JMP | BPF_JA, instructions as u32)
 }
 
+/// What is at the end of a search.
+pub(super) trait Leaf {
+    /// Its instructions, the last of which gives an answer.
+    fn code(&self) -> Vec<sock_filter>;
+}
+
+impl Leaf for Action {
+    fn code(&self) -> Vec<sock_filter> {
+        leaf(*self)
+    }
+}
+
 /// One section per machine; calls of any other machine end the process, as nothing is known about their numbers.
-pub(super) fn program(sections: &[(u32, Vec<(u32, Action)>)]) -> Vec<sock_filter> {
+pub(super) fn program<T: Leaf>(sections: &[(u32, Vec<(u32, T)>)]) -> Vec<sock_filter> {
     let mut program = vec![load(ARCH)];
     for (arch, ranges) in sections {
         let section = search(ranges);
@@ -68,10 +80,10 @@ pub(super) fn program(sections: &[(u32, Vec<(u32, Action)>)]) -> Vec<sock_filter
 /// Finds the range of the loaded number by halves. A conditional jump reaches 255 instructions, an absolute one any
 /// number, so a far upper half is reached through an absolute one. The kernel translates each instruction anew for each
 /// process.
-fn search(ranges: &[(u32, Action)]) -> Vec<sock_filter> {
+fn search<T: Leaf>(ranges: &[(u32, T)]) -> Vec<sock_filter> {
     match ranges {
         [] => vec![fail(libc::EPERM)],
-        [(_, action)] => leaf(*action),
+        [(_, leaf)] => leaf.code(),
         _ => {
             let (lower, upper) = ranges.split_at(ranges.len() / 2);
             let pivot = upper[0].0;

@@ -5,6 +5,8 @@
 //! does not know with ENOSYS: programs then fall back to older ones, as they do on an older kernel.
 
 mod compile;
+mod custom;
+mod denied;
 mod listener;
 mod profile;
 #[cfg(test)]
@@ -15,6 +17,7 @@ use std::sync::OnceLock;
 
 use crate::capabilities::Capabilities;
 
+pub use custom::{SeccompError, SeccompProfile, SeccompProgram};
 pub(crate) use listener::{Call, Listener, load_listener};
 
 /// What the profile says about a system call.

@@ -7,12 +7,19 @@ const fn errno(errno: i32) -> u32 {
     0x0005_0000 | errno as u32
 }
 
-/// What the kernel would answer for a call.
+/// What the kernel would answer for a call with this first argument.
 fn run(program: &[libc::sock_filter], arch: u32, number: u32, argument: u64) -> u32 {
+    run_with(program, arch, number, [argument, 0, 0, 0, 0, 0])
+}
+
+/// What the kernel would answer for a call.
+pub(super) fn run_with(program: &[libc::sock_filter], arch: u32, number: u32, arguments: [u64; 6]) -> u32 {
     let mut data = [0_u8; 64];
     data[0..4].copy_from_slice(&number.to_le_bytes());
     data[4..8].copy_from_slice(&arch.to_le_bytes());
-    data[16..24].copy_from_slice(&argument.to_le_bytes());
+    for (bytes, argument) in data[16..].chunks_mut(8).zip(arguments) {
+        bytes.copy_from_slice(&argument.to_le_bytes());
+    }
     let (mut at, mut accumulator) = (0, 0);
     loop {
         let instruction = program[at];
@@ -24,6 +31,7 @@ fn run(program: &[libc::sock_filter], arch: u32, number: u32, argument: u64) -> 
             0x54 => accumulator &= k,
             0x05 => at += k as usize,
             0x15 => at += branch(accumulator == k),
+            0x25 => at += branch(accumulator > k),
             0x35 => at += branch(accumulator >= k),
             0x06 => return k,
             code => panic!("unexpected instruction {code:#x}"),

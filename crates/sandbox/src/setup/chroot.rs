@@ -41,7 +41,8 @@ pub(super) fn enter(
     let master: Vec<BorrowedFd<'_>> = terminal.iter().map(|terminal| terminal.master.as_fd()).collect();
     request.report(&Setup::Ready { made: Vec::new() }, &master);
     terminal::connect(terminal.as_ref(), &request.streams, &spec.user)?;
-    process::restrict(&spec, inherited, request.supervisor.as_ref())?;
+    let restricted = process::restrict(&spec, inherited, request.supervisor.as_ref())?;
+    process::settle(&spec, inherited, &restricted)?;
     // Last, for a change of user takes it back. The guard does not need it; this is for the case that it is killed.
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     if spec.init {

@@ -209,10 +209,11 @@ fn join(request: &Request, host: BorrowedFd<'_>, inherited: &Inherited) -> Resul
 }
 
 fn restrict(request: &Request, spec: &Spec, inherited: &Inherited) -> Result<(), SetupError> {
-    if let Some(gate) = process::restrict(spec, inherited, request.supervisor.as_ref())? {
+    let restricted = process::restrict(spec, inherited, request.supervisor.as_ref())?;
+    if let Some(gate) = &restricted.gate {
         request.report(&Setup::Holds { supervised: request.supervisor.is_some() }, &[gate.as_fd()]);
     }
-    Ok(())
+    process::settle(spec, inherited, &restricted)
 }
 
 /// A program of the host, beside the sandboxes: no namespaces, no restrictions.

@@ -19,13 +19,21 @@ const UMASK: u32 = 0o022;
 /// Bits of a capability set.
 const CAPABILITIES_MAX: usize = 64;
 
-/// Takes everything away that the program should not have. The order matters: the filter needs rights that go next,
-/// and changing the user comes after everything that only root may do. Gives where sockets wait, when they are to.
+/// What is left to do once nothing has to be told to others any more.
+pub(crate) struct Restricted {
+    /// Where sockets wait, when they are to.
+    pub(crate) gate: Option<OwnedFd>,
+    /// It is in its working directory.
+    entered: bool,
+}
+
+/// Takes most away that the program should not have; [`settle`] does the rest. The order matters: the filter needs rights that
+/// go next, and changing the user comes after everything that only root may do.
 pub(crate) fn restrict(
     spec: &Spec,
     inherited: &Inherited,
     supervisor: Option<&OwnedFd>,
-) -> Result<Option<OwnedFd>, SetupError> {
+) -> Result<Restricted, SetupError> {
     reset(inherited)?;
     limits(spec)?;
     if inherited.manner == Manner::Namespaces {
@@ -53,11 +61,24 @@ pub(crate) fn restrict(
         None if spec.hold_sockets => Some(gate::close().step(SetupStep::HoldSockets)?),
         None => None,
     };
+    Ok(Restricted { gate, entered: early.is_ok() })
+}
+
+/// The last steps before the program. A filter of somebody's own may refuse anything, so it comes as late as it can: the
+/// kernel takes one without the right to it only from who has given up setuid programs.
+pub(crate) fn settle(spec: &Spec, inherited: &Inherited, restricted: &Restricted) -> Result<(), SetupError> {
+    let own = || match &spec.seccomp {
+        Seccomp::Own(program) => sys::load_filter(&program.instructions()).step(SetupStep::LoadSeccomp),
+        Seccomp::Default | Seccomp::Off => Ok(()),
+    };
+    if !spec.no_new_privileges {
+        own()?;
+    }
     identity(spec, inherited)?;
-    if early.is_err() {
+    if !restricted.entered {
         rustix::process::chdir(spec.cwd.as_path()).step_at(SetupStep::ChangeDirectory, &spec.cwd)?;
     }
-    Ok(gate)
+    if spec.no_new_privileges { own() } else { Ok(()) }
 }
 
 /// What every program should find as if it were started by a shell.

@@ -52,6 +52,9 @@ fn security(service: &Service) -> Value {
     let mut options = Vec::new();
     options.extend(service.no_new_privileges.then(|| "no-new-privileges".to_owned()));
     options.extend(service.seccomp_off.then(|| "seccomp=unconfined".to_owned()));
+    // In one line, as in docker.
+    let profile = |text: &String| serde_json::from_str::<Value>(text).ok();
+    options.extend(service.seccomp.as_ref().and_then(profile).map(|profile| format!("seccomp={profile}")));
     list(&options)
 }
 

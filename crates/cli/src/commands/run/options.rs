@@ -19,13 +19,17 @@ use signal_hook::low_level::signal_name;
 
 use super::ContainerArgs;
 use crate::{
-    args::{mount::MountArg, platform, service::service},
+    args::{
+        mount::MountArg,
+        platform,
+        service::{Filter, service},
+    },
     environment::Environment,
     failure::{Failure, Outcome, file},
 };
 
-/// The largest file of variables: a device has no end.
-const VARIABLES_BYTES_MAX: u64 = 16 << 20;
+/// The largest file that is read: a device has no end.
+const TEXT_BYTES_MAX: u64 = 16 << 20;
 
 /// All that Linux has.
 const SIGNALS: std::ops::RangeInclusive<i32> = 1..=64;
@@ -77,7 +81,7 @@ impl ContainerArgs {
     fn labels(&self) -> Outcome<BTreeMap<String, String>> {
         let mut labels = BTreeMap::new();
         for path in &self.label_file {
-            let text = text_of(path)?;
+            let text = text_of(path, "labels")?;
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
             labels.extend(lines.map(pair));
         }
@@ -92,6 +96,10 @@ impl ContainerArgs {
             search: self.dns_search.clone(),
             options: self.dns_option.clone(),
         };
+        if let Filter::File(path) = self.rights.filter() {
+            service.seccomp =
+                Some(container::seccomp_profile(&path.to_string_lossy(), text_of(path, "a filter")?)?);
+        }
         service.group_add.clone_from(&self.group_add);
         service.exposed.clone_from(&self.expose);
         service.tmpfs.extend(self.mount.iter().filter_map(|given| match given {
@@ -131,7 +139,7 @@ pub(in crate::commands) fn variables(
 ) -> Outcome<Vec<String>> {
     let mut variables = Vec::new();
     for path in files {
-        let text = text_of(path)?;
+        let text = text_of(path, "variables")?;
         let lines =
             text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
         for line in lines {
@@ -148,15 +156,15 @@ pub(in crate::commands) fn variables(
     Ok(variables)
 }
 
-fn text_of(path: &Path) -> Outcome<String> {
-    let failed = |error| file("cannot read the file of variables", error);
+fn text_of(path: &Path, what: &str) -> Outcome<String> {
+    let failed = |error| file(&format!("cannot read the file of {what}"), error);
     let mut text = String::new();
     let opened = fs::File::open(path).map_err(failed)?;
-    opened.take(VARIABLES_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
-    if text.len() as u64 <= VARIABLES_BYTES_MAX {
+    opened.take(TEXT_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 <= TEXT_BYTES_MAX {
         return Ok(text);
     }
-    let why = format!("more than {VARIABLES_BYTES_MAX} bytes: it is no file of variables");
+    let why = format!("more than {TEXT_BYTES_MAX} bytes: it is no file of {what}");
     Err(Failure::usage(format!("{} has {why}", path.display())))
 }
 
