@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::error::Error;
 use crate::gate::Gate;
+use crate::note;
 use crate::outcome::{MadeMountPoint, Outcome};
 use crate::pty::Pty;
 use crate::sys;
@@ -156,16 +157,34 @@ struct Reported {
 fn await_exec(setup: &OwnedFd) -> Result<Reported, Error> {
     let (text, mut files) = read_reports(setup)?;
     let (mut ready, mut gate) = (None, None);
-    for report in serde_json::Deserializer::from_slice(&text).into_iter::<Setup>() {
-        match report.map_err(|_| lost("reading the report of a sandbox"))? {
+    // The last file belongs to the last report that brought one.
+    for report in parse_reports(&text)?.into_iter().rev() {
+        match report {
             Setup::Ready { made } => ready = Some(made),
             Setup::Holds { supervised } => gate = files.pop().map(|file| Gate::new(file, supervised)),
+            Setup::Note => last_word(files.pop())?,
             Setup::Failed(error) => return Err(error.into()),
             Setup::Exec(error) => return Err(error.into()),
         }
     }
     let made = ready.ok_or_else(|| lost("setting a sandbox up: its process ended early"))?;
     Ok(Reported { made, terminal: files.pop(), gate })
+}
+
+fn parse_reports(text: &[u8]) -> Result<Vec<Setup>, Error> {
+    let reports: Result<Vec<_>, _> = serde_json::Deserializer::from_slice(text).into_iter().collect();
+    reports.map_err(|_| lost("reading the report of a sandbox"))
+}
+
+/// Why it did not run, where it could not say so otherwise.
+fn last_word(file: Option<OwnedFd>) -> Result<(), Error> {
+    let text = file
+        .map_or(Ok(Vec::new()), note::read)
+        .map_err(|source| Error::Spawner { action: "reading the last word of a sandbox", source })?;
+    match parse_reports(&text)?.pop() {
+        Some(Setup::Exec(error)) => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 fn read_reports(setup: &OwnedFd) -> Result<(Vec<u8>, Vec<OwnedFd>), Error> {

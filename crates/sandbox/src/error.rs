@@ -105,6 +105,9 @@ impl Error {
                 "the file is damaged: `galley system check --repair` removes the layer, so that it is made or fetched again"
                     .to_owned(),
             ),
+            Self::Setup(SetupError { step: SetupStep::LoadSeccomp, errno: libc::EACCES, .. }) => Some(
+                "a filter needs CAP_SYS_ADMIN here, or --security-opt no-new-privileges".to_owned(),
+            ),
             Self::Setup(SetupError { step: SetupStep::FindCgroups, .. }) => Some(
                 "a parent cgroup needs cgroups that are mounted and can be written to, as on the machine itself; most containers have none"
                     .to_owned(),

@@ -24,6 +24,7 @@ mod gate;
 mod guard;
 mod init;
 mod manner;
+mod note;
 mod outcome;
 mod owners;
 mod pty;
@@ -56,6 +57,7 @@ pub use init::init;
 pub use outcome::{Exit, MadeMountPoint, MountPointKind, Outcome, Usage};
 pub use pty::Pty;
 pub use seccomp::{SeccompError, SeccompProfile, SeccompProgram};
+pub use setup::INIT_CALLS;
 pub use spawner::{Handles, Spawner};
 pub use spec::{
     DEFAULT_SHM_SIZE, Layers, Lower, Mount, Network, Resource, Root, Seccomp, Source, Spec, TtySize, Ulimit,

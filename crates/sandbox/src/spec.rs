@@ -291,8 +291,8 @@ pub enum Seccomp {
     Default,
     /// No filter.
     Off,
-    /// This one. It is loaded behind galley's own, and so has to allow what follows: a change of identity (setgroups, setgid,
-    /// setuid, capset, prctl, chdir) and execve.
+    /// This one, instead of Docker's. It has to allow `execve`, and with `init` what that process needs
+    /// ([`INIT_CALLS`](crate::INIT_CALLS)).
     Own(SeccompProgram),
 }
 

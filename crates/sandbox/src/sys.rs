@@ -179,8 +179,10 @@ pub(crate) fn exec_file(file: BorrowedFd<'_>, args: &CStringArray, env: &CString
 
 /// Ends the process at once, without running destructors or flushing anything.
 pub(crate) fn exit_now(code: i32) -> ! {
-    // SAFETY: _exit has no preconditions.
-    unsafe { libc::_exit(code) }
+    // SAFETY: a plain number.
+    unsafe { libc::syscall(libc::SYS_exit_group, code) };
+    // A filter of somebody's own has refused even that; this needs none.
+    std::process::abort()
 }
 
 /// Closes every file descriptor from `first` on. Only for a process that never uses an owner of one again.
@@ -510,11 +512,16 @@ pub(crate) fn keep_capabilities() -> io::Result<()> {
 
 /// Installs a classic BPF program as system call filter of this thread.
 pub(crate) fn load_filter(program: &[libc::sock_filter]) -> io::Result<()> {
+    load_filter_with(program, 0)
+}
+
+/// The same, with flags that give no descriptor.
+pub(crate) fn load_filter_with(program: &[libc::sock_filter], flags: u32) -> io::Result<()> {
     const SECCOMP_SET_MODE_FILTER: libc::c_uint = 1;
     let len = u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
     let filter = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
     // SAFETY: filter describes the slice, which the kernel copies and checks; it does not write to it.
-    check(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &raw const filter) })?;
+    check(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const filter) })?;
     Ok(())
 }
 

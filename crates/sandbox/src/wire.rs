@@ -59,6 +59,8 @@ pub(crate) enum Setup {
     Ready { made: Vec<MadeMountPoint> },
     /// Sockets wait; where comes along. It may be the supervisor of owners that holds them.
     Holds { supervised: bool },
+    /// A filter comes next that may forbid to say more; where a last word is left comes along (crate::note).
+    Note,
     /// It does not stand.
     Failed(SetupError),
     /// Exec failed.

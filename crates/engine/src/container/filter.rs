@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use galley_sandbox::{Capabilities, SeccompError, SeccompProfile, SeccompProgram};
+use galley_sandbox::{Capabilities, INIT_CALLS, SeccompError, SeccompProfile, SeccompProgram};
 
 use crate::{Error, ErrorKind, Place};
 
@@ -31,9 +31,7 @@ fn explained(file: &str, text: &str, error: &SeccompError) -> Error {
         SeccompError::Long => {
             failed.help("docker's own has 14000 bytes; write names together that are treated alike")
         }
-        SeccompError::Machines => {
-            failed.help("leave one of them out: archMap also says what belongs together")
-        }
+        SeccompError::Both(..) => failed.help("leave one of them out"),
         SeccompError::Large(_) => failed.help("write fewer rules with args"),
     }
 }
@@ -45,8 +43,27 @@ fn byte(text: &str, line: usize, column: usize) -> usize {
     (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default()
 }
 
-/// The filter for a process with these capabilities.
-pub(super) fn program(profile: &str, capabilities: Capabilities) -> Result<SeccompProgram, Error> {
-    let made = SeccompProfile::read(profile.as_bytes()).and_then(|profile| profile.program(capabilities));
-    made.map_err(|error| Error::new(ErrorKind::Usage, format!("the container's seccomp profile: {error}")))
+/// The filter for a process with these capabilities, behind a first process of galley's with `init`. Refuses one under which no
+/// program starts.
+pub(super) fn program(
+    profile: &str,
+    capabilities: Capabilities,
+    init: bool,
+) -> Result<SeccompProgram, Error> {
+    let failed = |error| Error::new(ErrorKind::Usage, format!("the container's seccomp profile: {error}"));
+    let profile = SeccompProfile::read(profile.as_bytes()).map_err(failed)?;
+    let needs = |calls: &[&'static str], why: &str| match profile.refuses(calls, capabilities) {
+        None => Ok(()),
+        Some(call) => {
+            let message = format!("the container's seccomp profile refuses {call}, with which {why}");
+            Err(Error::new(ErrorKind::Usage, message).help(format!(
+                "add {{\"names\": [\"{call}\"], \"action\": \"SCMP_ACT_ALLOW\"}} to its syscalls"
+            )))
+        }
+    };
+    needs(&["execve"], "the program is started")?;
+    if init {
+        needs(&INIT_CALLS, "the process of --init works")?;
+    }
+    profile.program(capabilities).map_err(failed)
 }

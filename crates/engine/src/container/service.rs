@@ -237,7 +237,10 @@ impl Service {
     pub fn check(&self) -> Result<(), Error> {
         check_limits(&self.limits)?;
         self.parent()?;
-        self.capabilities().map(drop)
+        let capabilities = self.capabilities()?;
+        let Some(profile) = &self.seccomp else { return Ok(()) };
+        let capabilities = if self.privileged { Capabilities::all() } else { capabilities };
+        filter::program(profile, capabilities, self.init).map(drop)
     }
 
     /// Refuses what was asked for by name and `own`, which is what galley has itself, lacks.
@@ -263,7 +266,7 @@ impl Service {
             spec.make_insecure();
         }
         if let Some(profile) = &self.seccomp {
-            spec.seccomp = Seccomp::Own(filter::program(profile, spec.capabilities)?);
+            spec.seccomp = Seccomp::Own(filter::program(profile, spec.capabilities, self.init)?);
         }
         spec.init = self.init;
         spec.oom_score_adj = self.oom_score_adj;

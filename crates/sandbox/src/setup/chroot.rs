@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::process::{Signal, chdir, chroot, set_parent_process_death_signal};
 
-use super::{Request, exec, init, process, step::Step as _, terminal};
+use super::{Request, exec, init, last::LastFilter, process, step::Step as _, terminal};
 use crate::cgroup::Placement;
 use crate::error::{ExecError, SetupError, SetupStep};
 use crate::spec::{Network, Root, Spec};
@@ -42,13 +42,14 @@ pub(super) fn enter(
     request.report(&Setup::Ready { made: Vec::new() }, &master);
     terminal::connect(terminal.as_ref(), &request.streams, &spec.user)?;
     let restricted = process::restrict(&spec, inherited, request.supervisor.as_ref())?;
-    process::settle(&spec, inherited, &restricted)?;
+    let capabilities = process::settle(&spec, inherited, &restricted)?;
     // Last, for a change of user takes it back. The guard does not need it; this is for the case that it is killed.
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    let program = program.behind(LastFilter::prepare(request, &spec, capabilities)?);
     if spec.init {
         return init::run(program, terminal.is_some());
     }
-    Ok(program.exec())
+    program.exec()
 }
 
 fn change_root(root: &Root) -> Result<(), SetupError> {

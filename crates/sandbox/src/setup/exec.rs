@@ -3,8 +3,8 @@
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use super::obstacle;
 use super::step::Step as _;
+use super::{last::LastFilter, obstacle};
 use crate::error::{ExecCause, ExecError, SetupError, SetupStep};
 use crate::sys::{self, CStringArray};
 
@@ -17,6 +17,7 @@ pub(crate) struct Program {
     candidates: Vec<CString>,
     args: CStringArray,
     env: CStringArray,
+    filter: Option<LastFilter>,
 }
 
 impl Program {
@@ -27,26 +28,59 @@ impl Program {
             name,
             args: CStringArray::new(c_strings(args)?),
             env: CStringArray::new(variables(env)?),
+            filter: None,
         })
     }
 
+    /// The same behind this filter.
+    pub(crate) fn behind(self, filter: Option<LastFilter>) -> Self {
+        Self { filter, ..self }
+    }
+
+    pub(super) const fn filter(&self) -> Option<&LastFilter> {
+        self.filter.as_ref()
+    }
+
     /// Becomes the program, or says why that is impossible.
-    pub(crate) fn exec(self) -> ExecError {
-        let (mut cause, mut errno, mut obstacle) = (ExecCause::NotFound, libc::ENOENT, None);
+    pub(crate) fn exec(self) -> Result<ExecError, SetupError> {
+        self.filter().map_or(Ok(()), LastFilter::load)?;
+        let error = self.try_all();
+        self.tell(&error);
+        Ok(error)
+    }
+
+    fn try_all(&self) -> ExecError {
+        let mut error = self.error(ExecCause::NotFound, libc::ENOENT);
         for candidate in &self.candidates {
-            let error = sys::exec_path(candidate, &self.args, &self.env).raw_os_error().unwrap_or_default();
-            cause = match error {
-                libc::ENOENT | libc::ENOTDIR if !exists(candidate) => continue,
-                libc::ENOENT => ExecCause::NoInterpreter,
-                _ => ExecCause::NotExecutable,
-            };
-            (errno, obstacle) = (error, obstacle::find(candidate, error));
+            if let Some(filter) = self.filter() {
+                filter.keep_silent();
+            }
+            let errno = sys::exec_path(candidate, &self.args, &self.env).raw_os_error().unwrap_or_default();
+            let missing = matches!(errno, libc::ENOENT | libc::ENOTDIR);
+            let refused = self.error(ExecCause::NotExecutable, errno);
+            // A filter may end this process for looking at files.
+            self.tell(if missing { &error } else { &refused });
+            if missing && !exists(candidate) {
+                continue;
+            }
+            let cause = if errno == libc::ENOENT { ExecCause::NoInterpreter } else { refused.cause };
+            error = ExecError { cause, obstacle: obstacle::find(candidate, errno), ..refused };
             // As a shell does: a directory or a file without permission does not end the search.
-            if !matches!(error, libc::ENOENT | libc::EACCES) {
+            if !matches!(errno, libc::ENOENT | libc::EACCES) {
                 break;
             }
         }
-        ExecError { program: self.name, cause, errno, obstacle }
+        error
+    }
+
+    fn error(&self, cause: ExecCause, errno: i32) -> ExecError {
+        ExecError { program: self.name.clone(), cause, errno, obstacle: None }
+    }
+
+    fn tell(&self, error: &ExecError) {
+        if let Some(filter) = self.filter() {
+            filter.tell(error);
+        }
     }
 }
 

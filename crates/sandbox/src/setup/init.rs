@@ -8,11 +8,14 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal};
 
 use super::exec::Program;
+use super::last::LastFilter;
 use super::step::Step as _;
 use crate::error::{ExecError, SetupError, SetupStep};
 use crate::outcome::Exit;
 use crate::sys;
 
+/// What a filter of system calls has to allow to this process.
+pub const CALLS: [&str; 5] = ["read", "poll", "wait4", "kill", "exit_group"];
 /// The largest number of a signal.
 const SIGNAL_MAX: i32 = 64;
 /// What this process does itself, or must not be kept from.
@@ -28,7 +31,7 @@ const OWN: [i32; 9] = [
     libc::SIGSYS,
 ];
 
-/// Starts the program; returns only in its process, and only why exec did not happen.
+/// Starts the program; returns only why exec did not happen.
 pub(crate) fn run(program: Program, terminal: bool) -> Result<ExecError, SetupError> {
     let passed: Vec<i32> = (1..=SIGNAL_MAX).filter(|signal| !OWN.contains(signal)).collect();
     let signals = sys::signal_file(&passed).step(SetupStep::CloneProcess)?;
@@ -44,13 +47,15 @@ pub(crate) fn run(program: Program, terminal: bool) -> Result<ExecError, SetupEr
                 let _ = rustix::termios::tcsetpgrp(rustix::stdio::stdin(), rustix::process::getpgrp());
             }
             sys::reset_signals();
-            Ok(program.exec())
+            program.exec()
         }
         Some(pid) => {
             // The socket that tells of exec is the program's now. A descriptor of the file of signals stays.
             let _ = sys::place_descriptor(signals.as_fd(), SIGNALS);
             sys::close_from(SIGNALS as u32 + 1);
             std::mem::forget(signals);
+            // As for the program, which may be able to take this process over.
+            program.filter().map_or(Ok(()), LastFilter::load_and_stay)?;
             watch(pid)
         }
     }

@@ -8,6 +8,7 @@ mod chroot;
 mod exec;
 mod init;
 mod kernel_fs;
+mod last;
 mod layers;
 mod mounts;
 mod obstacle;
@@ -37,9 +38,11 @@ use crate::sys;
 use crate::wire::{self, Setup};
 use crate::zygote::Inherited;
 
+use self::last::LastFilter;
 use self::step::Step as _;
 
 pub(crate) use self::ahead::Ahead;
+pub use self::init::CALLS as INIT_CALLS;
 
 /// The longest description of what a child is to do; files that steps are given are in it.
 const DESCRIPTION_BYTES_MAX: u64 = 256 << 20;
@@ -183,11 +186,11 @@ fn sandbox(request: &Request, ahead: Ahead, inherited: &Inherited) -> Result<Exe
     let master: Vec<BorrowedFd<'_>> = terminal.iter().map(|terminal| terminal.master.as_fd()).collect();
     request.report(&Setup::Ready { made }, &master);
     terminal::connect(terminal.as_ref(), &request.streams, &spec.user)?;
-    restrict(request, &spec, inherited)?;
+    let program = program.behind(restrict(request, &spec, inherited)?);
     if spec.init {
         return init::run(program, terminal.is_some());
     }
-    Ok(program.exec())
+    program.exec()
 }
 
 /// Another process of a sandbox that stands; returns only why exec did not happen.
@@ -204,16 +207,17 @@ fn join(request: &Request, host: BorrowedFd<'_>, inherited: &Inherited) -> Resul
     let master: Vec<BorrowedFd<'_>> = terminal.iter().map(|terminal| terminal.master.as_fd()).collect();
     request.report(&Setup::Ready { made: Vec::new() }, &master);
     terminal::connect(terminal.as_ref(), &request.streams, &spec.user)?;
-    restrict(request, &spec, inherited)?;
-    Ok(program.exec())
+    program.behind(restrict(request, &spec, inherited)?).exec()
 }
 
-fn restrict(request: &Request, spec: &Spec, inherited: &Inherited) -> Result<(), SetupError> {
+/// Gives what is to be loaded when nothing else is left to do.
+fn restrict(request: &Request, spec: &Spec, inherited: &Inherited) -> Result<Option<LastFilter>, SetupError> {
     let restricted = process::restrict(spec, inherited, request.supervisor.as_ref())?;
     if let Some(gate) = &restricted.gate {
         request.report(&Setup::Holds { supervised: request.supervisor.is_some() }, &[gate.as_fd()]);
     }
-    process::settle(spec, inherited, &restricted)
+    let capabilities = process::settle(spec, inherited, &restricted)?;
+    LastFilter::prepare(request, spec, capabilities)
 }
 
 /// A program of the host, beside the sandboxes: no namespaces, no restrictions.
@@ -226,7 +230,7 @@ fn helper(request: &Request, inherited: &Inherited) -> Result<ExecError, SetupEr
     request.report(&Setup::Ready { made: Vec::new() }, &[]);
     terminal::connect(None, &request.streams, &crate::spec::User::default())?;
     process::reset(inherited)?;
-    Ok(program.exec())
+    program.exec()
 }
 
 /// Gives a network namespace a name in the file system, in a mount namespace of this process alone. Programs that drop

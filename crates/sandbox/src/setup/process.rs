@@ -64,21 +64,13 @@ pub(crate) fn restrict(
     Ok(Restricted { gate, entered: early.is_ok() })
 }
 
-/// The last steps before the program. A filter of somebody's own may refuse anything, so it comes as late as it can: the
-/// kernel takes one without the right to it only from who has given up setuid programs.
-pub(crate) fn settle(spec: &Spec, inherited: &Inherited, restricted: &Restricted) -> Result<(), SetupError> {
-    let own = || match &spec.seccomp {
-        Seccomp::Own(program) => sys::load_filter(&program.instructions()).step(SetupStep::LoadSeccomp),
-        Seccomp::Default | Seccomp::Off => Ok(()),
-    };
-    if !spec.no_new_privileges {
-        own()?;
-    }
-    identity(spec, inherited)?;
+/// Becomes the program's user, in its directory. Gives the user's capabilities.
+pub(crate) fn settle(spec: &Spec, inherited: &Inherited, restricted: &Restricted) -> Result<u64, SetupError> {
+    let capabilities = identity(spec, inherited)?;
     if !restricted.entered {
         rustix::process::chdir(spec.cwd.as_path()).step_at(SetupStep::ChangeDirectory, &spec.cwd)?;
     }
-    if spec.no_new_privileges { own() } else { Ok(()) }
+    Ok(capabilities)
 }
 
 /// What every program should find as if it were started by a shell.
@@ -148,15 +140,23 @@ fn drop_bounding(number: usize, inherited: &Inherited) -> std::io::Result<bool> 
     }
 }
 
-fn identity(spec: &Spec, inherited: &Inherited) -> Result<(), SetupError> {
+/// What is kept beyond the user's own until the program is executed: the right to load a filter.
+fn kept_for_filter(spec: &Spec) -> u64 {
+    let admin = || Capabilities::none().with("SYS_ADMIN").map_or(0, Capabilities::bits);
+    let wanted = matches!(spec.seccomp, Seccomp::Own(_)) && !spec.no_new_privileges;
+    if wanted { admin() & sys::permitted_capabilities() } else { 0 }
+}
+
+fn identity(spec: &Spec, inherited: &Inherited) -> Result<u64, SetupError> {
     sys::clear_ambient().step(SetupStep::DropBounding)?;
     for number in (0..CAPABILITIES_MAX).filter(|&number| !spec.capabilities.has(number)) {
         if !drop_bounding(number, inherited).step(SetupStep::DropBounding)? {
             break;
         }
     }
-    let user = &spec.user;
-    if spec.insecure {
+    let (user, kept) = (&spec.user, kept_for_filter(spec));
+    // Where the kernel knows one user only, nobody leaves root's id as it sees it.
+    if spec.insecure || (kept != 0 && user.uid != 0 && !userns::has_one_id()) {
         sys::keep_capabilities().step(SetupStep::SetCapabilities)?;
     }
     sys::set_groups(&user.groups).step(SetupStep::SetGroups)?;
@@ -166,14 +166,14 @@ fn identity(spec: &Spec, inherited: &Inherited) -> Result<(), SetupError> {
     // galley itself.
     let permitted = spec.capabilities.bits() & sys::permitted_capabilities();
     if spec.insecure {
-        return keep_all(permitted).step(SetupStep::SetCapabilities);
+        return keep_all(permitted, kept).step(SetupStep::SetCapabilities).map(|()| permitted);
     }
     let bits = if user.uid == 0 { permitted } else { 0 };
-    sys::set_capabilities(bits, 0).step(SetupStep::SetCapabilities)
+    sys::set_capabilities(bits | kept, 0).step(SetupStep::SetCapabilities).map(|()| bits)
 }
 
-/// Leaves these capabilities to the program whoever it runs as, as in BuildKit.
-fn keep_all(bits: u64) -> std::io::Result<()> {
-    sys::set_capabilities(bits, bits)?;
+/// Leaves these capabilities to the program whoever it runs as, as in BuildKit; those of `kept` stay until then.
+fn keep_all(bits: u64, kept: u64) -> std::io::Result<()> {
+    sys::set_capabilities(bits | kept, bits)?;
     (0..CAPABILITIES_MAX).filter(|number| bits & (1 << number) != 0).try_for_each(sys::raise_ambient)
 }

@@ -31,7 +31,10 @@ pub struct SeccompProfile(Written);
 
 /// A filter that is ready to be loaded: code, jumps and operand of each instruction, as the kernel has them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SeccompProgram(Vec<(u16, u8, u8, u32)>);
+pub struct SeccompProgram {
+    instructions: Vec<(u16, u8, u8, u32)>,
+    flags: u32,
+}
 
 /// Why a profile is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,8 +53,8 @@ pub enum SeccompError {
     #[error("the profile has more than {BYTES_MAX} bytes")]
     Long,
     /// Docker does not know which counts.
-    #[error("the profile has both architectures and archMap")]
-    Machines,
+    #[error("the profile has both {0} and {1}")]
+    Both(&'static str, &'static str),
     /// The kernel would not take it.
     #[error("the filter has {0} instructions, and the kernel takes {INSTRUCTIONS_MAX}")]
     Large(usize),
@@ -75,6 +78,13 @@ impl Answers {
     fn always(answer: u32) -> Self {
         Self { rules: Vec::new(), usual: answer }
     }
+
+    fn always_refuse(&self) -> bool {
+        let last = self.rules.last().is_some_and(|rule| rule.conditions.is_empty());
+        let usual = (!last).then_some(self.usual);
+        let mut answers = self.rules.iter().map(|rule| rule.answer).chain(usual);
+        answers.all(|answer| !matches!(answer, compile::ALLOW | LOG))
+    }
 }
 
 impl compile::Leaf for Answers {
@@ -83,6 +93,8 @@ impl compile::Leaf for Answers {
     }
 }
 
+/// The call is made, and the kernel's log tells of it.
+const LOG: u32 = 0x7ffc_0000;
 /// The program has the error that a kernel gives which does not know the call.
 const UNKNOWN: u32 = compile::ERRNO | libc::ENOSYS as u32;
 
@@ -103,35 +115,49 @@ impl SeccompProfile {
         if given(written.architectures.as_ref().map(Vec::len))
             && given(written.arch_map.as_ref().map(Vec::len))
         {
-            return Err(SeccompError::Machines);
+            return Err(SeccompError::Both("architectures", "archMap"));
+        }
+        if written.syscalls.iter().flatten().any(|entry| entry.name.is_some() && entry.names.is_some()) {
+            return Err(SeccompError::Both("name", "names of one rule"));
         }
         Ok(Self(written))
     }
 
     /// The filter for a process with these capabilities on this machine.
     pub fn program(&self, capabilities: Capabilities) -> Result<SeccompProgram, SeccompError> {
-        let entries: Vec<&Entry> = self.entries(capabilities, Kernel::here()).collect();
-        let usual = answer(self.0.default_action, self.0.default_errno_ret);
+        let entries = self.entries(capabilities);
         let machines = machines().into_iter().enumerate().filter(|(at, _)| *at == 0 || self.takes_32_bits());
-        let sections: Vec<_> = machines
-            .map(|(at, (arch, column))| (arch, self.section(&entries, column, at > 0, usual)))
-            .collect();
+        let sections: Vec<_> =
+            machines.map(|(at, (arch, column))| (arch, self.section(&entries, column, at > 0))).collect();
         let program = compile::program(&sections);
         if program.len() > INSTRUCTIONS_MAX {
             return Err(SeccompError::Large(program.len()));
         }
-        Ok(SeccompProgram(program.into_iter().map(|it| (it.code, it.jt, it.jf, it.k)).collect()))
+        let instructions = program.into_iter().map(|it| (it.code, it.jt, it.jf, it.k)).collect();
+        let flags = self.0.flags.iter().flatten().fold(0, |flags, flag| flags | flag.bits());
+        Ok(SeccompProgram { instructions, flags })
     }
 
-    /// Those that hold here and say something else than what holds anyway.
-    fn entries(&self, capabilities: Capabilities, kernel: Kernel) -> impl Iterator<Item = &Entry> {
-        let usual = answer(self.0.default_action, self.0.default_errno_ret);
+    /// The first of these calls that a process with these capabilities could not make, whatever its arguments.
+    pub fn refuses<'a>(&self, calls: &[&'a str], capabilities: Capabilities) -> Option<&'a str> {
+        let (_, column) = machines()[0];
+        let ranges = self.section(&self.entries(capabilities), column, false);
+        let answers = |call| {
+            let number = number(call, column)?;
+            ranges.iter().rev().find(|(from, _)| *from <= number).map(|(_, answers)| answers)
+        };
+        calls.iter().copied().find(|call| answers(call).is_some_and(Answers::always_refuse))
+    }
+
+    /// Those that hold here.
+    fn entries(&self, capabilities: Capabilities) -> Vec<&Entry> {
+        let kernel = Kernel::here();
         let holds = move |entry: &&Entry| {
             let includes = entry.includes.as_ref().is_none_or(|when| when.all(capabilities, kernel));
             let excludes = entry.excludes.as_ref().is_some_and(|when| when.any(capabilities, kernel));
-            includes && !excludes && answer(entry.action, entry.errno_ret) != usual
+            includes && !excludes
         };
-        self.0.syscalls.iter().flatten().filter(holds)
+        self.0.syscalls.iter().flatten().filter(holds).collect()
     }
 
     fn takes_32_bits(&self) -> bool {
@@ -143,42 +169,53 @@ impl SeccompProfile {
     }
 
     /// What becomes of each call of a machine, as ranges of numbers.
-    fn section(&self, entries: &[&Entry], column: Column, old: bool, usual: u32) -> Vec<(u32, Answers)> {
+    fn section(&self, entries: &[&Entry], column: Column, old: bool) -> Vec<(u32, Answers)> {
+        let usual = answer(self.0.default_action, self.0.default_errno_ret);
         let mut calls: BTreeMap<u32, Vec<Rule>> = BTreeMap::new();
-        for entry in entries {
-            for name in entry.names.iter().flatten().chain(&entry.name) {
+        // Who says what holds anyway says nothing, as in runc.
+        for entry in entries.iter().filter(|entry| answer(entry.action, entry.errno_ret) != usual) {
+            for name in entry.names() {
                 for (number, rules) in rules_of(entry, name, column, old) {
                     calls.entry(number).or_default().extend(rules);
                 }
             }
         }
-        let last = calls.keys().next_back().copied();
         let mut ranges = vec![(0, Answers::always(usual))];
         for (number, rules) in calls {
             let rules = Answers { rules: decisive(rules), usual };
             ranges.extend([(number, rules), (number + 1, Answers::always(usual))]);
         }
-        if let Some(newer) = self.newer(column, last) {
+        if let Some(newer) = self.newer(entries, column) {
             ranges.push((newer, Answers::always(UNKNOWN)));
         }
         ranges.push((X32, Answers::always(UNKNOWN)));
         tidy(ranges)
     }
 
-    /// From which number on calls are newer than this profile and do not exist; `last` has a rule.
-    fn newer(&self, column: Column, last: Option<u32>) -> Option<u32> {
+    /// From which number on calls are newer than what holds of this profile and do not exist.
+    fn newer(&self, entries: &[&Entry], column: Column) -> Option<u32> {
         if matches!(self.0.default_action, Verb::Allow | Verb::Log | Verb::Trace) {
             return None;
         }
-        let entries = self.0.syscalls.iter().flatten();
-        let names = entries.flat_map(|entry| entry.names.iter().flatten().chain(&entry.name));
-        Some(names.filter_map(|name| number(name, column)).chain(last).max()? + 1)
+        let names = entries.iter().flat_map(|entry| entry.names());
+        Some(names.filter_map(|name| number(name, column)).max()? + 1)
     }
 }
 
 impl SeccompProgram {
     pub(crate) fn instructions(&self) -> Vec<sock_filter> {
-        self.0.iter().map(|&(code, jt, jf, k)| sock_filter { code, jt, jf, k }).collect()
+        self.instructions.iter().map(|&(code, jt, jf, k)| sock_filter { code, jt, jf, k }).collect()
+    }
+
+    /// How it is to be loaded, in the kernel's bits.
+    pub(crate) const fn flags(&self) -> u32 {
+        self.flags
+    }
+}
+
+impl Entry {
+    fn names(&self) -> impl Iterator<Item = &String> {
+        self.names.iter().flatten().chain(&self.name)
     }
 }
 
@@ -210,7 +247,7 @@ fn answer(verb: Verb, errno: Option<Errno>) -> u32 {
         Verb::Errno => compile::ERRNO | errno,
         Verb::KillThread => 0,
         Verb::KillProcess => compile::KILL_PROCESS,
-        Verb::Log => 0x7ffc_0000,
+        Verb::Log => LOG,
         Verb::Trace => 0x7ff0_0000 | errno,
         Verb::Trap => 0x0003_0000,
     }

@@ -15,6 +15,7 @@ pub(super) struct Written {
     pub(super) default_errno_ret: Option<Errno>,
     pub(super) architectures: Option<Vec<String>>,
     pub(super) arch_map: Option<Vec<Machine>>,
+    pub(super) flags: Option<Vec<Flag>>,
     pub(super) syscalls: Option<Vec<Entry>>,
 }
 
@@ -24,6 +25,31 @@ pub(super) struct Written {
 pub(super) struct Machine {
     pub(super) architecture: String,
     pub(super) sub_architectures: Option<Vec<String>>,
+}
+
+/// How it is loaded.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) enum Flag {
+    /// For all threads; there is one.
+    #[serde(rename = "SECCOMP_FILTER_FLAG_TSYNC")]
+    AllThreads,
+    /// The kernel's log tells of what is refused.
+    #[serde(rename = "SECCOMP_FILTER_FLAG_LOG")]
+    Log,
+    /// The processor may go on guessing.
+    #[serde(rename = "SECCOMP_FILTER_FLAG_SPEC_ALLOW")]
+    Speculate,
+}
+
+impl Flag {
+    /// The kernel's bit.
+    pub(super) const fn bits(self) -> u32 {
+        match self {
+            Self::AllThreads => 0,
+            Self::Log => 2,
+            Self::Speculate => 4,
+        }
+    }
 }
 
 /// One rule for several calls.

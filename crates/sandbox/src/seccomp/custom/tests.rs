@@ -128,7 +128,16 @@ fn what_is_wrong_has_a_line_and_a_column() {
     wrong(&entry(r#""args": [{"index": 6, "value": 1, "op": "SCMP_CMP_EQ"}]"#), "no argument 6", (2, 62));
     wrong(&entry(r#""includes": {"minKernel": "new"}"#), "no version of a kernel", (2, 73));
     let both = r#"{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86"], "archMap": [{"architecture": "x"}]}"#;
-    assert_eq!(SeccompProfile::read(both.as_bytes()).unwrap_err(), SeccompError::Machines);
+    assert_eq!(
+        SeccompProfile::read(both.as_bytes()).unwrap_err(),
+        SeccompError::Both("architectures", "archMap")
+    );
+    let both = both.replace(
+        r#""archMap""#,
+        r#""syscalls": [{"name": "a", "names": ["b"], "action": "SCMP_ACT_LOG"}], "other""#,
+    );
+    let two = SeccompProfile::read(both.as_bytes()).unwrap_err();
+    assert_eq!(two, SeccompError::Both("name", "names of one rule"));
     assert_eq!(SeccompProfile::read(&vec![b' '; BYTES_MAX + 1]).unwrap_err(), SeccompError::Long);
 }
 
@@ -139,6 +148,39 @@ fn more_than_the_kernel_takes_is_refused() {
     let text = format!(r#"{{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{rules}]}}"#);
     let error = SeccompProfile::read(text.as_bytes()).unwrap().program(Capabilities::none()).unwrap_err();
     assert!(error.to_string().ends_with("and the kernel takes 4096"), "{error}");
+}
+
+#[test]
+fn what_galley_needs_can_be_asked_for() {
+    let refuses = |default: &str, rules: &str, call: &'static str| {
+        let text = format!(r#"{{"defaultAction": "SCMP_ACT_{default}", "syscalls": [{rules}]}}"#);
+        let profile = SeccompProfile::read(text.as_bytes()).unwrap();
+        profile.refuses(&["exit_group", call], Capabilities::none())
+    };
+    let rule = |call: &str, action: &str, more: &str| {
+        format!(r#"{{"names": ["exit_group", "{call}"], "action": "SCMP_ACT_{action}"{more}}}"#)
+    };
+    let args = r#", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]"#;
+    assert_eq!(refuses("ALLOW", "", "execve"), None);
+    assert_eq!(refuses("ERRNO", "", "execve"), Some("exit_group"));
+    assert_eq!(refuses("ERRNO", &rule("execve", "ALLOW", ""), "execve"), None);
+    assert_eq!(refuses("ERRNO", &rule("execve", "LOG", args), "execve"), None);
+    assert_eq!(refuses("ERRNO", &rule("read", "ALLOW", ""), "execve"), Some("execve"));
+    assert_eq!(refuses("ALLOW", &rule("execve", "KILL", args), "execve"), None);
+    assert_eq!(refuses("ALLOW", &rule("execve", "TRACE", ""), "execve"), Some("exit_group"));
+}
+
+#[test]
+fn newer_calls_are_those_behind_the_rules_that_hold() {
+    let text = r#"{"defaultAction": "SCMP_ACT_KILL", "flags": ["SECCOMP_FILTER_FLAG_LOG"], "syscalls": [
+        {"names": ["read"], "action": "SCMP_ACT_ALLOW"}, {"names": ["openat"], "action": "SCMP_ACT_KILL"},
+        {"names": ["openat2"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_SYS_ADMIN"]}}]}"#;
+    let filter = program(text, Capabilities::none());
+    assert_eq!((native(&filter, "openat", [0; 6]), native(&filter, "statx", [0; 6])), (0, ENOSYS));
+    let filter = program(text, Capabilities::none().with("SYS_ADMIN").unwrap());
+    assert_eq!((native(&filter, "openat2", [0; 6]), native(&filter, "statx", [0; 6])), (compile::ALLOW, 0));
+    let profile = SeccompProfile::read(text.as_bytes()).unwrap();
+    assert_eq!(profile.program(Capabilities::none()).unwrap().flags(), 2);
 }
 
 fn holds(condition: &Condition, arguments: [u64; 6]) -> bool {
