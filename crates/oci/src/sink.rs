@@ -1,7 +1,8 @@
 //! From the files of a layer, or from its tar, to its diffID and its blob, in one pass.
 //!
 //! ```text
-//! tar ─▶ LayerSink ─┬─▶ thread: SHA-256, BLAKE3 of each file ────▶ diffID, digests
+//! tar ─▶ LayerSink ─┬─▶ thread: SHA-256, BLAKE3 of small files ──▶ diffID, digests
+//!                   ├─▶ thread: BLAKE3 of large files ───────────▶ digests
 //!                   └─▶ gzip threads ─▶ thread: SHA-256, output ─▶ blob
 //! ```
 //! The channels between are bounded: a slow output slows the writer down instead of filling memory. Contents of files are
@@ -10,6 +11,7 @@
 use std::{
     io::{self, Read, Write},
     ops::Range,
+    sync::Arc,
     thread::{self, JoinHandle},
 };
 
@@ -27,6 +29,8 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// A file of which less than this would fit into a chunk begins in the next one.
 const READ_BYTES_MIN: usize = 16 << 10;
 const CHUNKS_UNDER_WAY: usize = 4;
+/// A file of this length is worth a thread that finds its digest beside the one that hashes the tar.
+const LARGE_FILE_BYTES: u64 = 4 << 20;
 
 /// How a layer becomes a blob.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +76,9 @@ pub struct LayerSink<W: Write + Send + 'static> {
     /// What was written since the last chunk went off.
     chunk: Chunk,
     /// From the first whole chunk on: to hash less takes less than to start a thread.
-    tar: Option<Stage<Chunk, Digests>>,
+    tar: Option<Stage<Arc<Chunk>, Digests>>,
+    /// From the first large file on.
+    large: Option<Stage<Arc<Chunk>, Files>>,
     tar_size: u64,
     blob: Option<(Compressing<W>, String)>,
 }
@@ -112,6 +118,8 @@ impl Chunk {
 #[derive(Debug)]
 struct Piece {
     range: Range<usize>,
+    /// Whether the file is a large one.
+    large: bool,
     /// The index of the entry that ends here.
     ends: Option<usize>,
 }
@@ -120,18 +128,35 @@ struct Piece {
 #[derive(Debug)]
 struct Digests {
     tar: Sha256,
-    file: Blake3,
-    contents: Vec<(usize, [u8; 32])>,
+    files: Files,
 }
 
 impl Digests {
     fn new() -> Self {
-        Self { tar: Sha256::new(), file: Blake3::new(), contents: Vec::new() }
+        Self { tar: Sha256::new(), files: Files::new(false) }
     }
 
     fn take(&mut self, chunk: &Chunk) {
         self.tar.update(chunk.bytes());
-        for Piece { range, ends } in &chunk.files {
+        self.files.take(chunk);
+    }
+}
+
+/// The digests of the files in it: of the large ones, or of all others.
+#[derive(Debug)]
+struct Files {
+    large: bool,
+    file: Blake3,
+    contents: Vec<(usize, [u8; 32])>,
+}
+
+impl Files {
+    fn new(large: bool) -> Self {
+        Self { large, file: Blake3::new(), contents: Vec::new() }
+    }
+
+    fn take(&mut self, chunk: &Chunk) {
+        for Piece { range, ends, .. } in chunk.files.iter().filter(|piece| piece.large == self.large) {
             self.file.update(&chunk.bytes[range.clone()]);
             if let Some(index) = *ends {
                 let whole = std::mem::replace(&mut self.file, Blake3::new());
@@ -153,7 +178,7 @@ struct Blob<W> {
 impl LayerSink<io::Sink> {
     /// Just the diffID.
     pub fn diff_id() -> io::Result<Self> {
-        Ok(Self { chunk: Chunk::default(), tar: None, tar_size: 0, blob: None })
+        Ok(Self { chunk: Chunk::default(), tar: None, large: None, tar_size: 0, blob: None })
     }
 }
 
@@ -170,13 +195,15 @@ impl<W: Write + Send + 'static> LayerSink<W> {
             })?;
         let compressor = Compressor::new(stage, compression, level, threads)?;
         let blob = Some((compressor, media_type.to_owned()));
-        Ok(Self { chunk: Chunk::default(), tar: None, tar_size: 0, blob })
+        Ok(Self { chunk: Chunk::default(), tar: None, large: None, tar_size: 0, blob })
     }
 
     /// Waits for all threads. Returns what the layer has become, and the output when there is one.
     pub fn finish(mut self) -> io::Result<(LayerBlob, Option<W>)> {
-        let rest = std::mem::take(&mut self.chunk);
+        let rest = Arc::new(std::mem::take(&mut self.chunk));
         self.compress(&rest)?;
+        self.find_large(&rest)?;
+        let large = self.large.take();
         let digests = match self.tar.take() {
             Some(mut tar) => tar.send(rest).map(|()| Err(tar))?,
             None => {
@@ -189,7 +216,11 @@ impl<W: Write + Send + 'static> LayerSink<W> {
             Some((compressor, media_type)) => Some((compressor.finish()?.finish()?, media_type)),
             None => None,
         };
-        let Digests { tar, contents, .. } = digests.or_else(Stage::finish)?;
+        let Digests { tar, files: Files { mut contents, .. } } = digests.or_else(Stage::finish)?;
+        if let Some(large) = large {
+            contents.append(&mut large.finish()?.contents);
+            contents.sort_unstable_by_key(|(index, _)| *index);
+        }
         let (diff_id, tar_size) = (tar.finish(), self.tar_size);
         let Some((Blob { out, hasher, size }, media_type)) = written else {
             return Ok((LayerBlob { diff_id, tar_size, blob: None, contents }, None));
@@ -209,17 +240,37 @@ impl<W: Write + Send + 'static> LayerSink<W> {
         layer::write_with(tree, times, &mut Straight { contents }, self)
     }
 
-    /// Sends the chunk to both sides.
+    /// Sends the chunk to all sides.
     fn pass_on(&mut self) -> io::Result<()> {
-        let chunk = std::mem::take(&mut self.chunk);
+        let chunk = Arc::new(std::mem::take(&mut self.chunk));
         self.compress(&chunk)?;
+        self.find_large(&chunk)?;
+        self.chunk = self.spare().unwrap_or_default();
+        self.chunk.clear();
         let tar = match &mut self.tar {
             Some(tar) => tar,
             None => self.tar.insert(hash_stage()?),
         };
-        self.chunk = tar.spare().unwrap_or_default();
-        self.chunk.clear();
         tar.send(chunk)
+    }
+
+    /// Has the digests of the large files in it found.
+    fn find_large(&mut self, chunk: &Arc<Chunk>) -> io::Result<()> {
+        if !chunk.files.iter().any(|piece| piece.large) {
+            return Ok(());
+        }
+        let large = match &mut self.large {
+            Some(large) => large,
+            None => self.large.insert(large_stage()?),
+        };
+        large.send(Arc::clone(chunk))
+    }
+
+    /// A chunk with which all are done.
+    fn spare(&self) -> Option<Chunk> {
+        let stages =
+            [self.tar.as_ref().map(|stage| &stage.spent), self.large.as_ref().map(|stage| &stage.spent)];
+        stages.into_iter().flatten().find_map(|spent| spent.try_iter().find_map(Arc::into_inner))
     }
 
     fn compress(&mut self, chunk: &Chunk) -> io::Result<()> {
@@ -259,7 +310,8 @@ impl<W: Write + Send + 'static> LayerSink<W> {
             let is_end = found == size && read < wanted;
             let from = self.chunk.filled;
             self.chunk.filled += read;
-            self.chunk.files.push(Piece { range: from..from + read, ends: is_end.then_some(index) });
+            let (range, ends) = (from..from + read, is_end.then_some(index));
+            self.chunk.files.push(Piece { range, large: size >= LARGE_FILE_BYTES, ends });
             if is_end {
                 return Ok(());
             }
@@ -306,9 +358,16 @@ impl<W: Write + Send + 'static> Write for LayerSink<W> {
     }
 }
 
-fn hash_stage() -> io::Result<Stage<Chunk, Digests>> {
-    Stage::spawn("diff-id", Digests::new(), |digests: &mut Digests, chunk: &Chunk| {
+fn hash_stage() -> io::Result<Stage<Arc<Chunk>, Digests>> {
+    Stage::spawn("diff-id", Digests::new(), |digests: &mut Digests, chunk: &Arc<Chunk>| {
         digests.take(chunk);
+        Ok(())
+    })
+}
+
+fn large_stage() -> io::Result<Stage<Arc<Chunk>, Files>> {
+    Stage::spawn("large-files", Files::new(true), |files: &mut Files, chunk: &Arc<Chunk>| {
+        files.take(chunk);
         Ok(())
     })
 }
@@ -417,10 +476,11 @@ mod tests {
         assert_eq!((layer.diff_id, layer.blob, out.is_none()), (Digest::sha256(&tar()), None, true));
     }
 
-    /// Files whose ends fall on, before and behind the ends of chunks; one has two names.
+    const LARGE: usize = LARGE_FILE_BYTES as usize + CHUNK_BYTES - 512;
+
+    /// Files whose ends fall on, before and behind the ends of chunks; one is large, one has two names.
     fn files() -> (Tree, Vec<Vec<u8>>) {
-        let sizes =
-            [0, 1, 511, 512, CHUNK_BYTES - 1536, CHUNK_BYTES, CHUNK_BYTES - 512, 3 * CHUNK_BYTES + 5, 700];
+        let sizes = [0, 1, 511, 512, CHUNK_BYTES - 1536, CHUNK_BYTES, LARGE, 3 * CHUNK_BYTES + 5, 700];
         let meta = crate::Meta::new(0o644);
         let (mut entries, mut contents) = (Vec::new(), Vec::new());
         for (number, size) in sizes.into_iter().enumerate() {

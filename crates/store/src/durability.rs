@@ -90,8 +90,12 @@ impl Store {
         self.commit_point("barrier", || rename_durably(&temp, &path))
     }
 
+    /// Asks by a file that has been open since this process began to write: the kernel tells each open file once of what could
+    /// not be written since it was opened, also when that was met earlier, by whoever asked for something to be written back.
     pub(crate) fn sync_all(&self) -> Result<(), StoreError> {
-        rustix::fs::syncfs(self.open_root()?).at("write back", self.root())
+        let file = self.session_file().at("write back", self.root())?;
+        let file = file.map_or_else(|| self.open_root(), Ok)?;
+        rustix::fs::syncfs(file).at("write back", self.root())
     }
 
     fn open_root(&self) -> Result<OwnedFd, StoreError> {

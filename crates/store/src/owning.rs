@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashSet,
-    fs::File,
     io::{self, Read, Write},
     os::fd::AsFd,
     path::PathBuf,
@@ -16,7 +15,7 @@ use galley_oci::{
 use crate::{
     Content, Layer, LayerContents, Origin, Origins, Store, StoreError, TempDir,
     error::At,
-    files::{copier, open, xattrs},
+    files::{copier, open, write_behind::WriteBehind, xattrs},
     origins::Resolved,
 };
 
@@ -30,7 +29,7 @@ pub struct Owning {
     temp: TempDir,
     path: PathBuf,
     contents: Contents,
-    writer: Writer<File>,
+    writer: Writer<WriteBehind>,
     /// What was copied, by the index of the entry; ascending.
     copied: Vec<(usize, erofs::Content)>,
     /// It does not go into one file.
@@ -113,7 +112,7 @@ impl Store {
         let temp = self.temp_dir("own")?;
         let path = temp.packed();
         let file = fs_err::File::create_new(&path).at("create", &path)?.into_file();
-        let writer = Writer::new(file).at("write", &path)?;
+        let writer = Writer::new(WriteBehind::new(file)).at("write", &path)?;
         Ok(Owning { temp, path, contents, writer, copied: Vec::new(), failed: false })
     }
 
@@ -189,7 +188,7 @@ impl Owning {
 pub struct Copied<'a> {
     content: Content,
     index: usize,
-    file: Option<NewFile<'a, File>>,
+    file: Option<NewFile<'a, WriteBehind>>,
     copied: &'a mut Vec<(usize, erofs::Content)>,
     failed: &'a mut bool,
 }

@@ -5,8 +5,8 @@
 
 use std::{
     ffi::OsStr,
-    io::Write,
-    os::unix::ffi::OsStrExt,
+    io::{self, Write},
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::{Path, PathBuf},
     sync::{
         Arc, PoisonError,
@@ -168,6 +168,12 @@ impl Store {
     /// in there. What cannot be removed stays for the next one.
     pub fn tidy(&self) {
         let _ = self.sweep(&self.root().join("tmp"));
+    }
+
+    /// A file of the store that was opened before anything was written; none when nothing was.
+    pub(crate) fn session_file(&self) -> io::Result<Option<OwnedFd>> {
+        let session = self.inner.session.lock().unwrap_or_else(PoisonError::into_inner);
+        session.as_ref().map(|session| session.lock.share()).transpose()
     }
 
     /// Removes the folders of dead processes, but what they had borrowed. What cannot be removed (files of mapped ids, seen

@@ -7,6 +7,7 @@
 //! | [`copier`] | the bytes of one file: sharing, copying, checking |
 //! | [`materialise`], [`conform`], [`unpack`], [`writers`] | tree or archive to files |
 //! | [`opaque`] | marks of opaque directories, after the fact |
+//! | [`write_behind`] | a large file is on its way to the disk while it is written |
 //! | [`scan`], [`walk`], [`ahead`], [`hash`] | files to tree |
 
 pub(crate) mod ahead;
@@ -25,6 +26,7 @@ pub(crate) mod remove;
 pub(crate) mod scan;
 pub(crate) mod unpack;
 pub(crate) mod walk;
+pub(crate) mod write_behind;
 pub(crate) mod writers;
 pub(crate) mod xattrs;
 
