@@ -2,7 +2,8 @@
 //!
 //! What is to be seen in the pins: a source is read twice, once for the key and once for all the rest (tar, diffID, the
 //! store's own copy), and nothing is written but what is asked for. The large file goes into the store in one pass, as all
-//! that is new and has 8 MiB or more: `copy-large-file-store` reads it once.
+//! that is new and has 8 MiB or more: `copy-large-file-store` reads it once, and writes it back while it comes (a flush and a thread
+//! more); another thread finds the digest of a large file.
 
 use std::process::Command;
 
