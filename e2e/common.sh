@@ -58,10 +58,10 @@ context() {
 }
 
 # test_programs FOLDER: copies galley, as `galley`, and its end-to-end tests, as `main`, with their files to where every user sees
-# them: the checkout may be where others may not look.
+# them: the checkout may be where others may not look. GALLEY_PROFILE=release: the optimised ones.
 test_programs() {
   local folder=$1 name path programs
-  programs=$(cargo test -p galley --test main --locked --no-run --message-format=json 2>/dev/null |
+  programs=$(cargo test --profile "${GALLEY_PROFILE:-test}" -p galley --test main --locked --no-run --message-format=json 2>/dev/null |
     python3 -c 'import json,sys
 for line in sys.stdin:
     message = json.loads(line)

@@ -8,7 +8,7 @@
 #   pod      root with Docker's capabilities and a filter that refuses mounts and namespaces, as in an ordinary Kubernetes pod
 #
 #   rungs.sh [short]       `short`: only some tests, on the rungs where `make test` does not run all of them anyway
-#   RUNGS="single pod"     on these rungs alone; TESTS="e2e::run" these tests
+#   RUNGS="single pod"     on these rungs alone; TESTS="e2e::run" these tests; GALLEY_PROFILE=release the optimised program
 #
 # Needs root; everything happens in mount and process namespaces that end with it. Tests that cannot work on a rung are in
 # rungs/skipped, with the reason.
