@@ -61,13 +61,15 @@ context() {
 # them: the checkout may be where others may not look. GALLEY_PROFILE=release: the optimised ones.
 test_programs() {
   local folder=$1 name path programs
-  programs=$(cargo test --profile "${GALLEY_PROFILE:-test}" -p galley --test main --locked --no-run --message-format=json 2>/dev/null |
+  # shellcheck disable=SC2054 # one word
+  local cargo=(cargo test --quiet --locked --no-run --message-format=json-render-diagnostics -p galley --test main)
+  programs=$("${cargo[@]}" --profile "${GALLEY_PROFILE:-test}" |
     python3 -c 'import json,sys
 for line in sys.stdin:
     message = json.loads(line)
     target = message.get("target", {})
     if message.get("executable") and (target.get("kind") == ["test"] or target.get("kind") == ["bin"]):
-        print(target["name"], message["executable"])')
+        print(target["name"], message["executable"])') || return
   while read -r name path; do cp "$path" "$folder/$name"; done <<<"$programs"
   cp -r crates/cli/tests/golden crates/cli/tests/golden-* "$folder"
 }

@@ -20,6 +20,8 @@ use crate::error::Error;
 use crate::glob::{self, Characters, Token, bad_pattern};
 use crate::span::Span;
 
+use effort::Effort;
+pub use effort::{STEPS_FREE, STEPS_PER_CHARACTER, TooSlow};
 use wild::Wild;
 
 /// The largest ignore file that is read.
@@ -40,6 +42,8 @@ pub struct Ignore {
     readmitted: BTreeSet<Vec<u8>>,
     /// Those of `wild` that readmit.
     readmitted_wild: Wild,
+    /// What comparing them has cost.
+    effort: Effort,
 }
 
 /// What is known about a folder: which patterns match it or one above it.
@@ -244,7 +248,11 @@ impl Ignore {
     pub fn decide(&self, folder: &FolderState, path: &[u8]) -> (Verdict, FolderState) {
         let mut matched: Vec<usize> = Vec::new();
         let exact = self.exact.get(path).map_or(&[][..], Vec::as_slice);
-        for index in in_order(&self.wild.matching(path), exact) {
+        let wild = self.wild.matching(path, &self.effort);
+        if !self.effort.spend(wild.len() as u64 * (1 + folder.rules().count() as u64), 1) {
+            return (Verdict { ignored: true, rule: None }, folder.clone());
+        }
+        for index in in_order(&wild, exact) {
             let Some(pattern) = self.patterns.get(index) else { continue };
             let decided = folder.last_before(index).max(matched.last().copied());
             // A pattern that would change nothing is not looked at, and does not count for what is below: Docker
@@ -268,7 +276,13 @@ impl Ignore {
         let below = [folder, b"/"].concat();
         let mut exact = self.readmitted.range(below.clone()..);
         exact.next().is_some_and(|text| text.starts_with(&below))
-            || self.readmitted_wild.could_match_below(&below)
+            || self.readmitted_wild.could_match_below(&below, &self.effort)
+    }
+
+    /// Fails when comparing these patterns took more than [`STEPS_PER_CHARACTER`] and [`STEPS_FREE`] allow. From then on
+    /// everything is ignored, so that whoever asks comes to an end, and no answer is of use.
+    pub fn in_time(&self) -> Result<(), TooSlow> {
+        if self.effort.is_spent() { Err(TooSlow) } else { Ok(()) }
     }
 }
 
@@ -385,6 +399,7 @@ pub fn clean(path: &[u8]) -> Vec<u8> {
     }
 }
 
+mod effort;
 mod wild;
 
 #[cfg(test)]

@@ -218,6 +218,7 @@ impl Context {
         if needed.may_lead_elsewhere(&walked.tree) {
             walked = walk(&Needed::everything())?;
         }
+        ignore.as_ref().map_or(Ok(()), IgnoreFile::in_time)?;
         tell(source, &walked.tree, started.elapsed(), events);
         let files = Files::of_directory(&walked.root, Arc::new(walked.tree));
         Ok(Self { files, root: walked.root, ignore })
@@ -250,6 +251,7 @@ impl Context {
             ignore = unread.ignore;
         }
         let walked = survey.read(store, &digests).ok()?;
+        ignore.as_ref().map_or(Ok(()), IgnoreFile::in_time).ok()?;
         if needed.may_lead_elsewhere(&walked.tree) {
             return None;
         }
@@ -402,6 +404,14 @@ impl IgnoreFile {
         let rules = Ignore::parse(text)
             .map_err(|error| Error::new(ErrorKind::Input, format!("{name}: {error}")).because(error))?;
         Ok(Self { name: name.to_owned(), rules })
+    }
+
+    /// Whether what it answered is true.
+    fn in_time(&self) -> Result<(), Error> {
+        self.rules.in_time().map_err(|error| {
+            let failed = Error::new(ErrorKind::Input, format!("{}: {error}", self.name)).because(error);
+            failed.help("write fewer patterns that differ in `[…]`, `?` and `*` alone")
+        })
     }
 
     /// Which rule it is that excludes `path`.

@@ -1,6 +1,6 @@
 //! The rules of ignore files, and that pruning by them loses nothing.
 
-use super::{Ignore, MAX_WILDCARDS, Matcher, clean};
+use super::{Ignore, MAX_WILDCARDS, Matcher, STEPS_FREE, clean};
 use crate::glob;
 use proptest::prelude::*;
 
@@ -267,6 +267,33 @@ fn patterns_with_wildcards_are_looked_up_too() {
         assert!(ignore.may_readmit_below(b"a"));
         assert!(!ignore.may_readmit_below(format!("a/b/v{number}").as_bytes()));
     }
+}
+
+/// Each of these patterns is followed through each name.
+#[test]
+fn patterns_that_are_all_followed_are_given_up() {
+    let class = |number: u32| char::from_u32(0x4E00 + number).unwrap();
+    let text: String = (0..5_000).map(|number| format!("*[a-k{}]*x\n", class(number))).collect();
+    let hostile = ignore(&text);
+    let _ = hostile.matches("a".repeat(10).as_bytes());
+    assert!(hostile.effort.spent() > 5_000 * 9);
+    hostile.in_time().expect("a few are compared");
+    // As if there had been thousands.
+    hostile.effort.spend(STEPS_FREE, 0);
+    assert!(hostile.clone().in_time().is_err());
+    // Who asks on comes to an end.
+    assert!(hostile.matches(b"another") && !hostile.may_readmit_below(b"another"));
+}
+
+/// So it takes nothing from those that have many and short ways.
+#[test]
+fn patterns_that_differ_in_letters_cost_nothing() {
+    let text: String = (0..1_000).map(|number| format!("**/*a{number}*/b\n!*.{number}\n")).collect();
+    let ignore = ignore(&text);
+    (0..1_000).for_each(|number| {
+        assert!(ignore.verdict(format!("src/a{number}x/b/c.{number}").as_bytes()).rule.is_some())
+    });
+    assert_eq!(ignore.effort.spent(), 0);
 }
 
 proptest! {

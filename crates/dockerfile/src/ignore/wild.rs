@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::Matcher;
+use super::effort::Effort;
 use crate::glob::{Characters, Token};
 
 /// Patterns by what they begin or end with. Each has a number, by which it is found.
@@ -34,8 +35,8 @@ impl Wild {
     }
 
     /// The numbers of those that match, in order.
-    pub(super) fn matching(&self, path: &[u8]) -> Vec<usize> {
-        let mut found = self.tokens.matching(path);
+    pub(super) fn matching(&self, path: &[u8], effort: &Effort) -> Vec<usize> {
+        let mut found = self.tokens.matching(path, effort);
         found.extend(self.prefixes.beginning(path));
         if !self.suffixes.0.is_empty() {
             // `**/foo` is also the `foo` at the top.
@@ -47,8 +48,10 @@ impl Wild {
     }
 
     /// Whether one could match some path that begins with these bytes.
-    pub(super) fn could_match_below(&self, below: &[u8]) -> bool {
-        !self.suffixes.0.is_empty() || self.prefixes.meets(below) || self.tokens.could_match_below(below)
+    pub(super) fn could_match_below(&self, below: &[u8], effort: &Effort) -> bool {
+        !self.suffixes.0.is_empty()
+            || self.prefixes.meets(below)
+            || self.tokens.could_match_below(below, effort)
     }
 }
 
@@ -231,14 +234,14 @@ impl Trie {
         })
     }
 
-    fn matching(&self, path: &[u8]) -> Vec<usize> {
+    fn matching(&self, path: &[u8], effort: &Effort) -> Vec<usize> {
         let ends = |node: u32| self.part(&self.ends, node, |node| node.ends);
-        let walk = Walk::along(self, path);
+        let walk = Walk::along(self, path, effort);
         walk.map_or(Vec::new(), |walk| walk.reached.iter().flat_map(|&node| ends(node)).copied().collect())
     }
 
-    fn could_match_below(&self, below: &[u8]) -> bool {
-        Walk::along(self, below).is_some()
+    fn could_match_below(&self, below: &[u8], effort: &Effort) -> bool {
+        Walk::along(self, below, effort).is_some()
     }
 }
 
@@ -249,24 +252,29 @@ struct Walk<'a> {
     next: Vec<u32>,
     /// The nodes that are reached again behind each `/`.
     folders: BTreeSet<u32>,
+    /// What was compared since this was last told.
+    steps: u64,
 }
 
 impl<'a> Walk<'a> {
-    /// Reads a path. None: nothing matches it, nor what begins with it.
-    fn along(trie: &'a Trie, path: &[u8]) -> Option<Self> {
+    /// Reads a path. None: nothing matches it, nor what begins with it, or the effort is spent.
+    fn along(trie: &'a Trie, path: &[u8], effort: &Effort) -> Option<Self> {
         if trie.nodes.is_empty() {
             return None;
         }
-        let mut walk = Self { trie, reached: Vec::new(), next: Vec::new(), folders: BTreeSet::new() };
+        let (reached, next, folders) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let mut walk = Self { trie, reached, next, folders, steps: 0 };
         walk.enter(0);
         swap(&mut walk.reached, &mut walk.next);
-        Characters::new(path).all(|character| walk.step(character)).then_some(walk)
+        let goes_on = |character| walk.step(character) && effort.spend(take(&mut walk.steps), 1);
+        Characters::new(path).all(goes_on).then_some(walk)
     }
 
     /// Reaches a node, and those to which nothing leads. These are few in a row, see [`shortened`].
     fn enter(&mut self, node: u32) {
         self.next.push(node);
         let trie = self.trie;
+        self.steps += 1 + trie.others(node).len() as u64;
         for (token, to) in trie.others(node) {
             match token {
                 Token::Many | Token::Everything => self.enter(*to),
@@ -299,6 +307,7 @@ impl<'a> Walk<'a> {
 
     fn leave(&mut self, node: u32, character: u32, is_slash: bool) {
         let trie = self.trie;
+        self.steps += 1 + trie.others(node).len() as u64;
         if trie.stays(node, is_slash) {
             self.enter(node);
         }

@@ -69,6 +69,7 @@ pub(crate) fn copy(
     manner: &Manner<'_>,
 ) -> Result<(), Error> {
     let source = selected.walk(files.stack());
+    selected.in_time()?;
     let directory = source.first().is_none_or(|kept| kept.found.entry.is_directory());
     let target = prepare_target(draft, directory, &selected.name, manner)?;
     let mut copier = Copier { draft, manner, number, groups: HashMap::new() };

@@ -128,6 +128,13 @@ impl Filter {
         self.excluded.matches(path)
     }
 
+    /// Whether what it answered is true.
+    pub(crate) fn in_time(&self) -> Result<(), Error> {
+        self.excluded
+            .in_time()
+            .map_err(|error| Error::new(ErrorKind::Input, format!("--exclude: {error}")).because(error))
+    }
+
     /// Whether the file or directory at `path`, which is below the source, has to be read.
     pub(crate) fn decide(&self, path: &[u8], is_directory: bool) -> Decision {
         let excluded = self.excludes(path);

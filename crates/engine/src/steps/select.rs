@@ -35,6 +35,11 @@ impl Selected {
     pub(crate) fn walk<'a>(&self, stack: &'a Stack) -> Vec<Kept<'a>> {
         filter::walk(stack, &self.path, self.filter.as_deref())
     }
+
+    /// Whether all that was walked was looked at.
+    pub(crate) fn in_time(&self) -> Result<(), Error> {
+        self.filter.as_deref().map_or(Ok(()), Filter::in_time)
+    }
 }
 
 /// What `source` means in `stack`. A pattern that matches nothing means nothing, a path must exist.

@@ -124,6 +124,7 @@ impl Named {
                 let selected: Vec<_> = selected.collect::<Result<_, _>>()?;
                 let digests = selected.iter().map(|one| select::digest(context.files.stack(), one));
                 let input = CopyInput::Selections(digests.collect());
+                selected.iter().flatten().try_for_each(Selected::in_time)?;
                 Ok((Self::Context { context, selected }, input))
             }
         }

@@ -141,6 +141,9 @@ pub fn survey(context: &ContextSource, dockerfile: Option<&Path>, store: &Path) 
         ignore.rules().map(|rule| RuleUse { line: rule.line, text: rule.text.to_vec(), files: 0, bytes: 0 });
     let mut survey = Survey { rules: rules.collect(), ..Survey::default() };
     walk::walk(&context.path, &ignore, store, &mut survey)?;
+    ignore
+        .in_time()
+        .map_err(|error| Error::new(ErrorKind::Input, format!("the ignore file: {error}")).because(error))?;
     for file in dockerfile.into_iter().chain(name.as_deref().map(Path::new)) {
         walk::mark_own(&context.path, file, &mut survey);
     }

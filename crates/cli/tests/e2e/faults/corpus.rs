@@ -1,7 +1,7 @@
 //! One corpus of hostile archives, Dockerfiles and contexts through every door by which such things come in. Each is
 //! refused by name or does no harm; the test counts which, and prints the counts.
 
-use std::{collections::BTreeMap, os::unix::fs::symlink, process::Command};
+use std::{collections::BTreeMap, io, os::unix::fs::symlink, process::Command};
 
 use galley_testkit::web::{Page, Web};
 
@@ -488,7 +488,7 @@ fn bombs_take_little_memory() {
     let bomb = [attributed, (0..100_000).flat_map(linked).collect()].concat();
     let compression = galley_oci::compress::Compression::Zstd;
     let mut packed = galley_oci::compress::Compressor::new(Vec::new(), compression, None, 1).unwrap();
-    std::io::Write::write_all(&mut packed, &bomb).unwrap();
+    io::Write::write_all(&mut packed, &bomb).unwrap();
     kitchen.env.write("bomb", packed.finish().unwrap());
     let mut child = spawn(&kitchen, &["import", "bomb", "bomb"]);
     let peak = memory::peak_of(&mut child);
@@ -497,4 +497,60 @@ fn bombs_take_little_memory() {
     eprintln!("{name}: {} MiB", peak >> 20);
     assert!(peak <= MEMORY_MAX, "{name}: {} MiB", peak >> 20);
     nothing_is_visible(&kitchen, name);
+}
+
+/// Zeros are no more than a hole, and so fill no disk.
+#[test]
+#[ignore = "takes minutes"]
+fn zeros_of_a_hundred_gigabytes_end_at_the_limit() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    kitchen.env.write("bomb", hostile::zstd_bomb(100, 0));
+    let mut child = spawn(&kitchen, &["import", "bomb", "bomb"]);
+    let (peak, seconds) = memory::cost_of(&child);
+    let status = child.wait().unwrap();
+    let said = io::read_to_string(child.stderr.take().unwrap()).unwrap();
+    eprintln!("100 GB of zeros in 3 MB: {seconds} s, {} MiB", peak >> 20);
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("the limit is 68719476736 bytes and 200 times its length"), "{said}");
+    assert!(peak <= MEMORY_MAX, "{} MiB", peak >> 20);
+    nothing_is_visible(&kitchen, "zeros");
+}
+
+/// 100,000 patterns for 50,000 files: where they differ in letters it takes no time, where each has to be followed through
+/// each name it is refused.
+#[test]
+#[ignore = "takes minutes"]
+fn as_many_patterns_as_files() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    kitchen.dockerfile("FROM scratch\nCOPY . /\n");
+    for number in 0..50_000 {
+        kitchen.env.write(&format!("d{}/a{number}{}", number / 100, "ab".repeat(40)), "");
+    }
+    let class = |number: u32| format!("[a-j{}]", char::from_u32(0x4E00 + number % 20_000).unwrap());
+    let lines = |line: &dyn Fn(u32) -> String| (0..100_000).map(line).collect::<String>();
+    for (name, patterns, words) in [
+        ("paths", lines(&|number| format!("d{}/f{number}\n", number % 500)), ""),
+        ("folders", lines(&|number| format!("**/a{number}/**/b*\n")), ""),
+        ("exceptions", lines(&|number| format!("*{number}.o\n!a{number}\n")), ""),
+        ("stars", lines(&|number| format!("*a*{}a*{number}*\n", "a?".repeat(8))), ""),
+        ("classes", lines(&|number| format!("*{}*x\n", class(number))), "takes too long"),
+        ("two classes", lines(&|number| format!("*{}*{0}*x\n", class(number))), "takes too long"),
+    ] {
+        kitchen.env.write(".dockerignore", patterns);
+        let log = kitchen.path("log");
+        let mut command = kitchen.build_command(&["--progress=plain", "-o", "type=cacheonly", "."]);
+        let mut child = command.stderr(fs::File::create(&log).unwrap().into_file()).spawn().unwrap();
+        let (peak, seconds) = memory::cost_of(&child);
+        let output =
+            Output { status: child.wait().unwrap(), stdout: Vec::new(), stderr: fs::read(log).unwrap() };
+        eprintln!("100,000 patterns, 50,000 files, {name}: {seconds} s, {} MiB", peak >> 20);
+        assert_eq!(
+            fate(name, &output) == Fate::Refused,
+            !words.is_empty(),
+            "{name}: {:.2000}",
+            text(&output)
+        );
+        assert!(text(&output).contains(words), "{name}: {:.2000}", text(&output));
+        assert!(peak <= MEMORY_MAX, "{name}: {} MiB", peak >> 20);
+    }
 }

@@ -95,6 +95,16 @@ fn a_build_on_a_base_that_has_to_come() {
     }
 }
 
+/// What would be refused at the 64th gigabyte.
+#[test]
+fn an_archive_of_megabytes_that_becomes_a_hundred_gigabytes() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    kitchen.env.write("bomb", hostile::zstd_bomb(100, b'x'));
+    let Some(disk) = SmallDisk::at(kitchen.env.store(), "20m") else { return };
+    is_full(kitchen.command(&["import", "bomb", "bomb"]).output().unwrap(), &disk);
+    nothing_is_visible(&kitchen, "a bomb");
+}
+
 #[test]
 fn a_load() {
     let (Some(kitchen), Some(other)) = (Kitchen::new(), Kitchen::new()) else { return };

@@ -88,6 +88,18 @@ fn header(name: &[u8], kind: u8, size: u64, link: &[u8]) -> Vec<u8> {
     header.as_bytes().to_vec()
 }
 
+/// An archive of one file with as many times this byte: zstd needs four bytes for 128 KiB of it.
+pub(super) fn zstd_bomb(gigabytes: u64, byte: u8) -> Vec<u8> {
+    const BLOCK: u64 = 128 << 10;
+    let (raw, repeated, last) = (0, 1, 1);
+    let block = |last: u64, kind: u64, size: u64| (last | kind << 1 | size << 3).to_le_bytes()[..3].to_vec();
+    let begin = [b"\x28\xb5\x2f\xfd\x00\x38".as_slice(), &block(0, raw, 512)].concat();
+    let size = gigabytes << 30;
+    let content = [block(0, repeated, BLOCK), vec![byte]].concat().repeat((size / BLOCK) as usize);
+    let end = [block(last, repeated, 1024), vec![0]].concat();
+    [begin, header(b"bomb", b'0', size, b""), content, end].concat()
+}
+
 fn archive(parts: &[Vec<u8>]) -> Layer {
     let mut bytes = parts.concat();
     bytes.resize(bytes.len().next_multiple_of(512) + 1024, 0);

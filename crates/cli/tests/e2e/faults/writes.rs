@@ -2,7 +2,8 @@
 //! from then on; or the program is killed there. Afterwards nothing is left, the store is sound, and the same command gives
 //! what it gives where nothing went wrong.
 //!
-//! `make test` takes a sample of the calls; `GALLEY_SOAK_FAULTS=1` (`make soak`) takes them all, `=9` each ninth.
+//! `make test` takes a sample of the calls with one fault each; `GALLEY_SOAK_FAULTS=1` (`make soak`) takes them all with each
+//! fault, `=9` each ninth.
 
 use std::{os::unix::process::ExitStatusExt, path::PathBuf, process::Command};
 
@@ -243,6 +244,14 @@ pub(super) fn soak() -> Option<usize> {
     std::env::var("GALLEY_SOAK_FAULTS").ok()?.parse().ok()
 }
 
+/// Which faults there are at the call of that number: one of them, or all in `make soak`.
+fn meant(faults: &[Fault], number: usize) -> &[Fault] {
+    match soak() {
+        Some(_) => faults,
+        None => std::slice::from_ref(&faults[number % faults.len()]),
+    }
+}
+
 fn all(size: usize, faults: &[Fault]) {
     let Some(meddler) = Meddler::new() else { return };
     let mut lost = Vec::new();
@@ -251,9 +260,10 @@ fn all(size: usize, faults: &[Fault]) {
         let (expected, count, before) = (scene.expected(), scene.count(&meddler), lost.len());
         let mut figures = Figures::default();
         for (place, nth) in sample(count, size, number).into_iter().enumerate() {
-            let fault = faults[(place + number) % faults.len()];
-            let told = try_out(&scene, fault, nth, &meddler, &mut figures);
-            lost.extend(told.and_then(|call| after(&scene, &call, &expected)).err());
+            for &fault in meant(faults, place + number) {
+                let told = try_out(&scene, fault, nth, &meddler, &mut figures);
+                lost.extend(told.and_then(|call| after(&scene, &call, &expected)).err());
+            }
         }
         eprintln!("{}: {count} calls, {figures:?}, lost: {}", scene.name, lost.len() - before);
     }
