@@ -51,7 +51,7 @@ pub(crate) fn dangling(given: &[String]) -> Result<Option<bool>, Error> {
     Ok(wanted)
 }
 
-fn truth(name: &str, value: &str) -> Result<bool, Error> {
+pub(crate) fn truth(name: &str, value: &str) -> Result<bool, Error> {
     match value {
         "true" | "1" => Ok(true),
         "false" | "0" => Ok(false),
@@ -99,7 +99,7 @@ pub(crate) fn cache(given: &[String]) -> Result<CacheFilter, Error> {
     Ok(filter)
 }
 
-fn split(one: &str) -> Result<(&str, &str), Error> {
+pub(crate) fn split(one: &str) -> Result<(&str, &str), Error> {
     one.split_once('=').map(|(name, value)| (name.trim(), value.trim())).ok_or_else(|| {
         Error::new(ErrorKind::Usage, format!("the filter {one:?} has no value"))
             .help("write NAME=VALUE, as in until=24h")
@@ -113,7 +113,7 @@ fn label(text: &str) -> (String, Option<String>) {
     }
 }
 
-fn unknown(name: &str, known: &str) -> Error {
+pub(crate) fn unknown(name: &str, known: &str) -> Error {
     let message = format!("the filter {name:?} is not supported here");
     Error::new(ErrorKind::Usage, message).help(format!("there are: {known}"))
 }

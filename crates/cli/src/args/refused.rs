@@ -156,12 +156,10 @@ const CONTAINER: [Flag; 44] = [
     value("volumes-from", NO_VOLUMES),
 ];
 
-const NO_FILTERS: &str = "lists are not filtered yet, use --format and grep";
 const NO_TREE: &str = "a name of several platforms is one row; `inspect --platform` shows each";
 const NO_PART: &str = "a name goes with all its platforms";
 
-const IMAGES: [Flag; 2] = [value("filter", NO_FILTERS).short('f'), switch("tree", NO_TREE)];
-const PS: [Flag; 1] = [switch("size", "sizes of containers are not counted").short('s')];
+const IMAGES: [Flag; 1] = [switch("tree", NO_TREE)];
 const LOGS: [Flag; 1] = [switch("details", NO_LOG_DRIVERS)];
 const EXEC: [Flag; 1] =
     [value("detach-keys", "`exec` stays until the command ends; `exec -d` does not wait")];
@@ -229,7 +227,6 @@ fn flags(command: &str) -> &'static [Flag] {
         "build" => &BUILD,
         "run" | "create" => &CONTAINER,
         "images" | "image ls" => &IMAGES,
-        "ps" | "container ls" => &PS,
         "logs" => &LOGS,
         "cp" => &CP,
         "exec" => &EXEC,

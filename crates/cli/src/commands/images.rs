@@ -1,3 +1,5 @@
+mod filter;
+
 use galley_engine::{
     Error, ErrorKind,
     images::{self, ImageSummary},
@@ -22,6 +24,9 @@ pub(crate) struct ImagesArgs {
     /// Show manifest digests
     #[arg(long)]
     digests: bool,
+    /// Only these: reference=, dangling=, label=, before=, since=, until=
+    #[arg(short, long = "filter", value_name = "NAME=VALUE")]
+    filters: Vec<String>,
     #[command(flatten)]
     list: ListArgs,
     /// Only this repository, or this tag of it
@@ -50,9 +55,11 @@ const TABLE_DIGESTS: &str = "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{
 pub(crate) fn execute(arguments: &ImagesArgs, context: &Context) -> Outcome {
     let wanted = arguments.filter.as_deref().map(parse).transpose()?;
     let store = context.store()?;
+    let filter = filter::Filter::parse(&arguments.filters, &store)?;
     let images = images::list(&store)?;
     let shown = images.iter().filter(|image| wanted.as_ref().is_none_or(|wanted| matches(image, wanted)));
     let shown = shown.filter(|image| arguments.all || image.reference.is_some() || !is_base(&store, image));
+    let shown = shown.filter(|image| filter.takes(&store, image));
     let rows = shown.map(|image| row(&store, image, arguments.list.no_trunc)).collect();
     let table = if arguments.digests { TABLE_DIGESTS } else { TABLE };
     Listing { headings: &HEADINGS, table, rows }.print(&arguments.list)

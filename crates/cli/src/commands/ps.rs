@@ -1,16 +1,19 @@
 mod filter;
 
-use galley_engine::container::{
-    self, Container, HealthState, HealthStatus, MountFrom, PublishedPort, Status,
+use galley_engine::{
+    Error,
+    container::{self, Container, HealthState, HealthStatus, MountFrom, PublishedPort, Status},
 };
 use galley_oci::Time;
+use galley_store::Store;
 use serde_json::{Value, json};
 
 use crate::{
     commands::listing::{ListArgs, Listing},
     context::Context,
     failure::Outcome,
-    human,
+    human, namespace,
+    template::METHOD,
 };
 
 /// List containers
@@ -30,9 +33,12 @@ pub(crate) struct PsArgs {
     filter: Vec<String>,
     #[command(flatten)]
     list: ListArgs,
+    /// How much each has written, and how much that is with its image
+    #[arg(short, long)]
+    size: bool,
 }
 
-const HEADINGS: [(&str, &str); 13] = [
+const HEADINGS: [(&str, &str); 14] = [
     ("ID", "CONTAINER ID"),
     ("Image", "IMAGE"),
     ("Command", "COMMAND"),
@@ -46,21 +52,45 @@ const HEADINGS: [(&str, &str); 13] = [
     ("Mounts", "MOUNTS"),
     ("LocalVolumes", "LOCAL VOLUMES"),
     ("Networks", "NETWORKS"),
+    ("Size", "SIZE"),
 ];
 const TABLE: &str = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
+const TABLE_SIZE: &str =
+    "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}\t{{.Size}}";
 /// Commands are cut here, as docker cuts them.
 const COMMAND_CHARACTERS: usize = 20;
 
 /// Lists containers, the newest first.
 pub(crate) fn execute(arguments: &PsArgs, context: &Context) -> Outcome {
     let filter = filter::Filter::parse(&arguments.filter)?;
-    let containers = container::list(&context.store()?)?;
+    let format = arguments.list.format.as_deref().unwrap_or_default();
+    // Files of containers may be closed to their user.
+    let sizes = !arguments.list.quiet && (arguments.size || format.contains(".Size"));
+    if sizes {
+        namespace::enter_unless_root(context)?;
+    }
+    let store = context.store()?;
+    let containers = container::list(&store)?;
     let newest = if arguments.latest { Some(1) } else { arguments.last };
     let everything = arguments.all || newest.is_some() || filter.shows_ended();
     let shown = containers.iter().filter(|container| everything || container.is_running());
     let shown = shown.filter(|container| filter.takes(container)).take(newest.unwrap_or(usize::MAX));
-    let rows = shown.map(|container| row(container, arguments.list.no_trunc)).collect();
-    Listing { headings: &HEADINGS, table: TABLE, rows }.print(&arguments.list)
+    let sized = |container| {
+        let mut row = row(container, arguments.list.no_trunc);
+        if sizes {
+            row["Size"] = size(&store, container)?.into();
+        }
+        Ok(row)
+    };
+    let rows = shown.map(sized).collect::<Result<Vec<_>, Error>>()?;
+    let table = if arguments.size { TABLE_SIZE } else { TABLE };
+    Listing { headings: &HEADINGS, table, rows }.print(&arguments.list)
+}
+
+/// What it has written, and that with its image.
+fn size(store: &Store, container: &Container) -> Result<String, Error> {
+    let (own, all) = container::sizes(store, container)?;
+    Ok(format!("{} (virtual {})", human::size(own), human::size(all)))
 }
 
 fn row(container: &Container, whole: bool) -> Value {
@@ -83,6 +113,8 @@ fn row(container: &Container, whole: bool) -> Value {
         "Mounts": mounts,
         "LocalVolumes": volumes.to_string(),
         "Networks": network(container),
+        "Size": "0B",
+        METHOD: config.labels,
     })
 }
 

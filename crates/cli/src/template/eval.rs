@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde_json::{Map, Value};
 
 use super::{
-    TemplateError, functions,
+    METHOD, TemplateError, functions,
     parse::{Base, Command, Node, Operand, Pipeline},
     print::print,
 };
@@ -130,6 +130,11 @@ impl Scope<'_> {
     fn command(&self, command: &Command, dot: &Value, piped: Option<Value>) -> Result<Value, TemplateError> {
         let Some((first, rest)) = command.operands.split_first() else { return Ok(Value::Null) };
         let Base::Function(name) = &first.base else {
+            if let ([.., (METHOD, _)], [key], None) = (&named(first)[..], rest, &piped) {
+                let key = self.operand(key, dot)?;
+                let found = self.operand(first, dot)?.get(key.as_str().unwrap_or_default()).cloned();
+                return Ok(found.unwrap_or_else(|| Value::from("")));
+            }
             if !rest.is_empty() || piped.is_some() {
                 return Err(TemplateError::new(command.span.clone(), "only functions take arguments"));
             }
@@ -161,6 +166,10 @@ impl Scope<'_> {
         let missing = || TemplateError::new(span.clone(), format!("there is no variable {name}"));
         found.map(|(_, value)| value.clone()).ok_or_else(missing)
     }
+}
+
+fn named(operand: &Operand) -> Vec<(&str, &Range<usize>)> {
+    operand.fields.iter().map(|(name, span)| (name.as_str(), span)).collect()
 }
 
 fn call(name: &str, arguments: &[Value], span: &Range<usize>) -> Result<Value, TemplateError> {

@@ -4,7 +4,10 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use super::print::{print, quoted};
+use super::{
+    METHOD,
+    print::{print, quoted},
+};
 
 /// All functions, for the message about an unknown one.
 const NAMES: [&str; 25] = [
@@ -34,6 +37,11 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
         ("le", [left, right]) => Value::Bool(compare(left, right)? != Ordering::Greater),
         ("gt", [left, right]) => Value::Bool(compare(left, right)? == Ordering::Greater),
         ("ge", [left, right]) => Value::Bool(compare(left, right)? != Ordering::Less),
+        ("json", [Value::Object(map)]) if map.contains_key(METHOD) => {
+            let fields = map.iter().filter(|(name, _)| *name != METHOD);
+            let fields = fields.map(|(name, value)| (name.clone(), value.clone()));
+            Value::String(Value::Object(fields.collect()).to_string())
+        }
         ("json", [value]) => Value::String(value.to_string()),
         ("len", [value]) => Value::from(length(value)?),
         ("index", [value, keys @ ..]) => index(value, keys)?,

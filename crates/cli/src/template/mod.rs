@@ -16,6 +16,9 @@ use std::ops::Range;
 
 use serde_json::Value;
 
+/// A map that is asked by `.Label "name"`, as a method in Go. It is no field: `json` leaves it out.
+pub(crate) const METHOD: &str = "Label";
+
 /// A parsed template.
 #[derive(Debug)]
 pub(crate) struct Template {

@@ -2,6 +2,7 @@
 
 use std::{
     io::{Read, Write},
+    net::TcpStream,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -30,7 +31,7 @@ impl Drop for Clean {
 
 fn kitchen() -> Option<Clean> {
     let kitchen = Clean(Kitchen::new()?);
-    kitchen.dockerfile("FROM busybox\nRUN mkdir /data && echo old > /data/old && echo gone > /data/gone\n");
+    kitchen.dockerfile("FROM busybox\nRUN mkdir /data && echo old > /data/old && echo gone > /data/gone && echo extra:x:4712: >> /etc/group\n");
     kitchen.build(&["-t", "app", "."]);
     Some(kitchen)
 }
@@ -50,7 +51,8 @@ fn refused(kitchen: &Kitchen, arguments: &[&str], expected: &str) {
 fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < Duration::from_secs(60), "waited 60 s for {what}");
+        // For a machine on which nothing goes on for minutes; it is no measurement.
+        assert!(start.elapsed() < Duration::from_secs(600), "waited 600 s for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -120,7 +122,9 @@ fn written(kitchen: &Kitchen) -> usize {
 #[test]
 fn what_a_killed_supervisor_left_paused_ends() {
     let Some(kitchen) = kitchen() else { return };
-    kitchen.galley(&["run", "-d", "--name", "web", "app", "sleep", "98765"]);
+    // As no other test of this machine has it at this moment.
+    let mine = format!("9{}", std::process::id());
+    kitchen.galley(&["run", "-d", "--name", "web", "app", "sleep", &mine]);
     if !pause(&kitchen, "web") {
         return;
     }
@@ -131,7 +135,7 @@ fn what_a_killed_supervisor_left_paused_ends() {
     }
     wait_for("its end", || inspect(&kitchen, "web", ".State.Status") == "exited");
     kitchen.galley(&["rm", "web"]);
-    let left = || Command::new("pgrep").args(["-f", "^sleep 98765"]).output().unwrap().stdout;
+    let left = || Command::new("pgrep").args(["-f", &format!("^sleep {mine}$")]).output().unwrap().stdout;
     wait_for("its process", || left().is_empty());
 }
 
@@ -300,8 +304,149 @@ fn the_start_of_a_container_takes_more() {
         refused(&kitchen, &["run", "--rm", "--mount", mount, "app", "true"], expected);
     }
     refused(&kitchen, &["run", "--rm", "--group-add", "no-such-group", "app", "true"], "no-such-group");
+    let groups = run(&["--group-add", "4711", "--group-add", "extra"], "busybox id -G");
+    let groups: Vec<&str> = groups.split_whitespace().collect();
+    assert!(groups.contains(&"4711") && groups.contains(&"4712"), "{groups:?}");
     kitchen.galley(&["run", "-d", "--name", "web", "-P", "--expose", "81", "app", "sleep", "1000"]);
     assert!(kitchen.galley(&["port", "web"]).starts_with("81/tcp -> "));
+}
+
+#[test]
+fn a_port_that_is_published_by_itself_answers() {
+    let Some(kitchen) = kitchen() else { return };
+    kitchen.dockerfile("FROM busybox\nEXPOSE 8080\nRUN ln -s busybox /bin/nc\n");
+    kitchen.build(&["-t", "pong", "."]);
+    let serve = "while true; do echo PONG | nc -l -p 8080; done";
+    kitchen.galley(&["run", "-d", "--name", "pong", "-P", "pong", "sh", "-c", serve]);
+    let ports = kitchen.galley(&["port", "pong", "8080"]);
+    let port: u16 = ports.lines().next().unwrap().rsplit(':').next().unwrap().parse().unwrap();
+    wait_for("an answer", || {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+        stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer);
+        read.is_ok() && answer == "PONG\n"
+    });
+}
+
+/// A terminal of the test's own: its side and the program's.
+fn terminal() -> (fs_err::File, fs_err::File) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
+    let slave = rustix::fs::open(&name, flags, rustix::fs::Mode::empty()).unwrap();
+    (fs_err::File::from_parts(master.into(), "master"), fs_err::File::from_parts(slave.into(), name))
+}
+
+#[test]
+fn a_terminal_is_attached_to_and_left_again() {
+    let Some(kitchen) = kitchen() else { return };
+    kitchen.galley(&["run", "-dit", "--name", "web", "app", "sh"]);
+    let (mut mine, theirs) = terminal();
+    let size = rustix::termios::Winsize { ws_row: 33, ws_col: 101, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&theirs, size).unwrap();
+    let stream = || Stdio::from(theirs.file().try_clone().unwrap());
+    let mut command = kitchen.command(&["attach", "web"]);
+    let mut attached = command.stdin(stream()).stdout(stream()).stderr(stream()).spawn().unwrap();
+    drop(command);
+    drop(theirs);
+    // What is typed is shown by the shell as well, so the word is put together there. It may come before the terminal is ready.
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (mut reader, shown) = (mine.file().try_clone().unwrap(), std::sync::Arc::clone(&seen));
+    let reading = std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = reader.read(&mut buffer) {
+            shown.lock().unwrap().extend_from_slice(&buffer[..count]);
+        }
+    });
+    let saw = |word: &str| String::from_utf8_lossy(&seen.lock().unwrap()).contains(word);
+    wait_for("the shell's answer", || {
+        mine.write_all(b"echo ty''ped; busybox stty size\r").unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        saw("typed") && saw("33 101")
+    });
+    mine.write_all(b"\x10\x11").unwrap();
+    assert!(attached.wait().unwrap().success());
+    assert_eq!(inspect(&kitchen, "web", ".State.Status"), "running");
+    drop(mine);
+    reading.join().unwrap();
+}
+
+#[test]
+fn who_asks_while_no_file_can_be_opened_is_answered_later() {
+    let Some(kitchen) = kitchen() else { return };
+    kitchen.galley(&["run", "-d", "--name", "web", "app", "sleep", "1000"]);
+    let id = inspect(&kitchen, "web", ".Id");
+    let found = Command::new("pgrep").args(["-f", &format!("__supervise {id}")]).output().unwrap();
+    let supervisors: Vec<String> =
+        String::from_utf8_lossy(&found.stdout).lines().map(str::to_owned).collect();
+    let limit = |files: &str| {
+        for pid in &supervisors {
+            let set = Command::new("prlimit").args(["--pid", pid, &format!("--nofile={files}:")]).status();
+            assert!(set.unwrap().success());
+        }
+    };
+    limit("1");
+    // The kernel gives whoever waits for a connection its file before there is one, so the first is taken.
+    refused(&kitchen, &["exec", "web", "true"], "Too many open files");
+    let mut asked = kitchen.command(&["exec", "web", "true"]).spawn().unwrap();
+    // As long as it takes to ask, mostly; else it is answered at once.
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(asked.try_wait().unwrap().is_none(), "nothing could be opened");
+    limit("1024");
+    assert!(asked.wait().unwrap().success());
+}
+
+#[test]
+fn containers_have_sizes_and_labels_in_lists() {
+    let Some(kitchen) = kitchen() else { return };
+    let write = "head -c 100000 /dev/zero > /file; rm /data/old";
+    let labels = ["--label", "one=a,b", "--label", "two"];
+    kitchen.galley(&[&["run", "--name", "web"], &labels[..], &["app", "sh", "-c", write]].concat());
+    let shown = |format: &str| kitchen.galley(&["ps", "-a", "--format", format]);
+    assert_eq!(shown("{{.Label \"one\"}} [{{.Label \"two\"}}] [{{.Label \"no\"}}]"), "a,b [] []\n");
+    assert_eq!(shown("{{.Labels}}"), "one=a,b,two=\n");
+    assert!(shown("{{.Size}}").starts_with("100kB (virtual "), "{}", shown("{{.Size}}"));
+    let table = kitchen.galley(&["ps", "-as"]);
+    assert!(table.lines().next().unwrap().ends_with("SIZE") && table.contains("100kB (virtual "), "{table}");
+    let json = shown("json");
+    assert!(json.contains(r#""Size":"0B""#) && !json.contains(r#""Label":"#), "{json}");
+    refused(&kitchen, &["ps", "-a", "--format", "{{.Labels \"one\"}}"], "only functions take arguments");
+}
+
+#[test]
+fn images_are_filtered() {
+    let Some(kitchen) = kitchen() else { return };
+    kitchen.dockerfile("FROM app\nLABEL team=web\n");
+    let mut build = kitchen.command(&["build", "-t", "localhost/site:1", "."]);
+    assert!(build.env("SOURCE_DATE_EPOCH", "4000000000").output().unwrap().status.success());
+    kitchen.galley(&["tag", "localhost/site:1", "site:2"]);
+    let names = |filters: &[&str]| {
+        let filters: Vec<String> = filters.iter().map(|one| format!("--filter={one}")).collect();
+        let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
+        let format = "--format={{.Repository}}:{{.Tag}}";
+        let shown = kitchen.galley(&[&["images", format], &filters[..]].concat());
+        let mut names: Vec<String> = shown.lines().map(str::to_owned).collect();
+        names.sort();
+        names.join(" ")
+    };
+    assert_eq!(names(&["reference=site"]), "site:2");
+    assert_eq!(names(&["reference=*:2", "reference=*/site"]), "localhost/site:1 site:2");
+    assert_eq!(names(&["label=team"]), "localhost/site:1 site:2");
+    assert_eq!(names(&["label=team=other"]), "");
+    assert_eq!(names(&["label!=team", "reference=a*"]), "app:latest");
+    assert_eq!(names(&["since=app", "reference=site"]), "site:2");
+    assert_eq!(names(&["before=app", "reference=site"]), "");
+    assert_eq!(names(&["dangling=true"]), "");
+    kitchen.dockerfile("FROM app\nLABEL team=new\n");
+    kitchen.build(&["-t", "app", "."]);
+    assert_eq!(names(&["dangling=true"]), "<none>:<none>");
+    refused(&kitchen, &["images", "-f", "before=nothing"], "nothing");
+    refused(&kitchen, &["images", "-f", "size=1"], "is not supported here");
+    refused(&kitchen, &["images", "-f", "reference=[a]"], "there are * and ?");
 }
 
 #[test]

@@ -57,6 +57,33 @@ fn has_limits(kitchen: &Kitchen, flag: &str) -> bool {
 }
 
 #[test]
+fn steps_of_a_build_are_kept_to_its_limits() {
+    let Some(kitchen) = kitchen() else { return };
+    if !has_limits(&kitchen, "--memory=16m") || by_chroot() {
+        return;
+    }
+    let build = |limit: &str, step: &str| {
+        kitchen.dockerfile(&format!("FROM app\nRUN {step}\n"));
+        said(&kitchen, &["build", "--no-cache", "--progress=plain", limit, "--shm-size=1g", "-t", "x", "."])
+    };
+    let (code, output) = build("--memory=16m", "head -c 100m /dev/zero > /dev/shm/x");
+    assert_eq!(code, Some(1), "{output}");
+    assert!(output.contains("memory"), "{output}");
+    let (code, output) = build("--memory=200m", "head -c 100m /dev/zero > /dev/shm/x");
+    assert_eq!(code, Some(0), "{output}");
+    // However busy the machine is: it takes five times as long as it computes, or longer.
+    let (code, output) =
+        build("--cpus=0.2", "busybox time sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done'");
+    let seconds = |what: &str| -> f64 {
+        let line = output.lines().find_map(|line| line.split_once(what)).expect(&output).1;
+        let (minutes, seconds) = line.trim().trim_end_matches('s').split_once('m').unwrap();
+        minutes.trim().parse::<f64>().unwrap() * 60.0 + seconds.trim().parse::<f64>().unwrap()
+    };
+    assert_eq!(code, Some(0), "{output}");
+    assert!(seconds("real") > 4.0 * seconds("user"), "{output}");
+}
+
+#[test]
 fn memory_that_is_used_up_ends_the_container_with_137() {
     let Some(kitchen) = kitchen() else { return };
     if !has_limits(&kitchen, "--memory=16m") {

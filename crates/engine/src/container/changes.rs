@@ -11,7 +11,7 @@ use galley_oci::{Entry, Kind, Stack, Tree, tree};
 use galley_store::{ScanOptions, Store};
 
 use super::{Container, ContainerConfig, chroot, export::own_of_root, snapshot_of, store_failed};
-use crate::Error;
+use crate::{Error, images};
 
 /// What galley itself mounts in every container; the places where nothing was are made for it.
 const MOUNTED: [&str; 6] = ["dev", "proc", "sys", NETWORK_FILES[0], NETWORK_FILES[1], NETWORK_FILES[2]];
@@ -31,17 +31,31 @@ pub enum ChangeKind {
 
 /// What `container` has changed, by path: absolute, as bytes.
 pub fn changes(store: &Store, container: &Container) -> Result<Vec<(Vec<u8>, ChangeKind)>, Error> {
-    store.settle();
     let stack = snapshot_of(store, &container.config)?.stack()?;
+    let upper = own(store, container, &stack)?;
+    Ok(compare(&stack, upper.entries(), &mounted(&container.config)))
+}
+
+/// The bytes of the files that `container` has changed or made, and of all its files, as docker counts them: with those of each
+/// layer of its image.
+pub fn sizes(store: &Store, container: &Container) -> Result<(u64, u64), Error> {
+    let snapshot = snapshot_of(store, &container.config)?;
+    let own = images::bytes(own(store, container, &snapshot.stack()?)?.entries());
+    let image = store.image(&container.config.image_id).map_err(store_failed)?;
+    let below = image.map_or(Ok(0), |image| images::size(store, &image))?;
+    Ok((own, own + below))
+}
+
+/// What it has changed, as a layer over `stack`.
+fn own(store: &Store, container: &Container, stack: &Stack) -> Result<Tree, Error> {
+    store.settle();
     let root = container.folder.root();
-    let upper = if root.exists() {
+    if root.exists() {
         // What it changed is not apart from its image.
         let own = own_of_root(store, container, &root)?;
-        differences(&stack, own, &chroot::laid(&container.folder)?)
-    } else {
-        store.scan(&container.folder.upper(), &ScanOptions::default()).map_err(store_failed)?
-    };
-    Ok(compare(&stack, upper.entries(), &mounted(&container.config)))
+        return Ok(differences(stack, own, &chroot::laid(&container.folder)?));
+    }
+    store.scan(&container.folder.upper(), &ScanOptions::default()).map_err(store_failed)
 }
 
 /// What an overlay over `stack` would have that shows all of `own`; nothing of what is hidden by what is `laid`.

@@ -50,7 +50,7 @@ use galley_store::{ContainerDir, Store, StoreError};
 
 pub use self::{
     attach::{Attached, attach},
-    changes::{ChangeKind, changes},
+    changes::{ChangeKind, changes, sizes},
     config::{
         ContainerConfig, ContainerMount, ContainerState, MountFrom, NetworkMode, Phase, Protocol,
         PublishedPort,

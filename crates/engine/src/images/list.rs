@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use galley_oci::{Digest, Kind, Reference, Time};
+use galley_oci::{Digest, Entry, Kind, Reference, Time};
 use galley_store::{Image, Store};
 
 use super::{created, unreadable};
@@ -53,7 +53,7 @@ fn has_layers(store: &Store, image: &Image) -> bool {
 }
 
 /// The bytes of the files in all layers of `image`, as docker counts them.
-pub(super) fn size(store: &Store, image: &Image) -> Result<u64, Error> {
+pub(crate) fn size(store: &Store, image: &Image) -> Result<u64, Error> {
     image.layers.iter().map(|layer| layer_size(store, &layer.layer)).sum()
 }
 
@@ -64,14 +64,19 @@ pub(super) fn layer_size(store: &Store, id: &Digest) -> Result<u64, Error> {
     };
     let layer = store.layer(id).map_err(unreadable)?.ok_or_else(lost)?;
     let tree = layer.tree().map_err(unreadable)?;
+    Ok(bytes(tree.entries()))
+}
+
+/// The bytes of these files.
+pub(crate) fn bytes(entries: &[Entry]) -> u64 {
     let mut linked = std::collections::HashSet::new();
-    let bytes = tree.entries().iter().map(|entry| match &entry.kind {
+    let bytes = entries.iter().map(|entry| match &entry.kind {
         // Several names of one file are one file on disk.
         Kind::File { links: Some(group), .. } if !linked.insert(*group) => 0,
         Kind::File { size, .. } => *size,
         _ => 0,
     });
-    Ok(bytes.sum())
+    bytes.sum()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub use self::digests::repo_digest;
 pub use self::history::{HistoryLine, history};
 pub use self::inspect::inspect;
 pub use self::list::{ImageSummary, list};
+pub(crate) use self::list::{bytes, size};
 pub use self::platforms::{all, find_for, lookup_for, platform_of};
 pub(crate) use self::platforms::{name_all, pick};
 pub use self::remove::{Removed, remove};

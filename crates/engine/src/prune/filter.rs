@@ -16,7 +16,9 @@ pub struct Filter {
 }
 
 impl Filter {
-    pub(super) fn takes(&self, created: Option<Time>, labels: &BTreeMap<String, String>) -> bool {
+    /// Whether something that was made then, with these labels, is one of them.
+    #[must_use]
+    pub fn takes(&self, created: Option<Time>, labels: &BTreeMap<String, String>) -> bool {
         let has = |(name, value): &(String, Option<String>)| {
             let found = labels.get(name);
             found.is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
