@@ -179,8 +179,16 @@ pub fn trees(bytes: &[u8]) {
             assert_eq!(tree.encode(), bytes);
         }
         // What is not in canonical form is a tree too, which has one.
-        if let Ok(tree) = Tree::decode_own(bytes) {
-            assert_eq!(Tree::decode(&tree.encode()).expect("it was read before"), tree);
+        if let Ok(tree) = Tree::decode_own(bytes.to_vec()) {
+            // Few by few, before there are all of them.
+            let some: Vec<_> = (0..tree.len()).map(|index| tree.entry(index).cloned()).collect();
+            let same = Tree::decode(&tree.encode()).expect("it was read before");
+            assert_eq!(same, tree);
+            let fresh = Tree::decode_own(bytes.to_vec()).expect("it was read before");
+            for (index, entry) in same.entries().iter().enumerate() {
+                assert_eq!(some[index].as_ref(), Some(entry));
+                assert_eq!(fresh.position(&entry.path), Ok(index));
+            }
         }
     }
 }

@@ -62,7 +62,7 @@ impl LayerBlob {
     /// Whether everything that was read is what `tree` says.
     pub fn check(&self, tree: &Tree) -> Result<(), WriteLayerError> {
         let changed = self.contents.iter().find_map(|(index, found)| {
-            let entry = tree.entries().get(*index)?;
+            let entry = tree.entry(*index)?;
             let same = matches!(&entry.kind, Kind::File { digest, .. } if digest == found);
             (!same).then_some(entry)
         });

@@ -52,18 +52,19 @@ impl Stack {
 
     /// How many entries all layers have together, hidden ones too.
     pub(crate) fn entry_count(&self) -> usize {
-        self.layers.iter().map(|tree| tree.entries().len()).sum()
+        self.layers.iter().map(|tree| tree.len()).sum()
     }
 
     /// The entry at exactly `path`; symbolic links are not followed.
     #[must_use]
     pub fn get(&self, path: &[u8]) -> Option<Found<'_>> {
         for (layer, tree) in self.layers.iter().enumerate().rev() {
-            match tree.position(path) {
-                Ok(index) if matches!(tree.entries()[index].kind, Kind::Whiteout) => return None,
-                Ok(index) => return Some(Found { entry: &tree.entries()[index], layer, index }),
-                Err(_) if hides(tree, path) => return None,
-                Err(_) => {}
+            let own = tree.position(path).ok();
+            match own.and_then(|index| Some(Found { entry: tree.entry(index)?, layer, index })) {
+                Some(found) if matches!(found.entry.kind, Kind::Whiteout) => return None,
+                Some(found) => return Some(found),
+                None if hides(tree, path) => return None,
+                None => {}
             }
         }
         None
@@ -75,7 +76,8 @@ impl Stack {
         let layers = self.contributing(dir);
         let parts = layers.map(|layer| {
             let tree = &self.layers[layer];
-            tree.child_indexes(dir).map(|index| Node::new(tree, layer, index)).collect()
+            let children = tree.child_indexes(dir);
+            children.filter_map(|index| Some(Node { entry: tree.entry(index)?, layer, index })).collect()
         });
         merge::merge_all(parts)
     }
@@ -85,7 +87,8 @@ impl Stack {
     pub fn walk(&self, dir: &[u8]) -> Vec<Found<'_>> {
         let parts = self.reaching(dir).map(|layer| {
             let tree = &self.layers[layer];
-            tree.range_below(dir).map(|index| Node::new(tree, layer, index)).collect()
+            let entries = tree.numbered(tree.range_below(dir));
+            entries.map(|(index, entry)| Node { entry, layer, index }).collect()
         });
         merge::merge_all(parts)
     }

@@ -8,14 +8,16 @@
 mod decode;
 mod encode;
 mod normal;
+mod stored;
 #[cfg(test)]
 mod tests;
 
-use std::{cmp::Ordering, num::NonZeroU32};
+use std::{cmp::Ordering, fmt, num::NonZeroU32, ops::Range, sync::OnceLock};
 
 pub use crate::time::Time;
 pub use decode::{DecodeTreeError, MAX_PATH_BYTES, MAX_TREE_PATH_BYTES};
 pub use encode::{FORMAT_VERSION, Times};
+use stored::Stored;
 
 /// Extended attributes, sorted by name.
 pub type Xattrs = Vec<(Box<[u8]>, Box<[u8]>)>;
@@ -98,9 +100,31 @@ pub struct Entry {
 }
 
 /// A sorted list of entries with unique paths.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Tree {
-    entries: Vec<Entry>,
+    /// Of a stored tree there are none before somebody wants all of them.
+    entries: OnceLock<Vec<Entry>>,
+    stored: Option<Stored>,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self::of(Vec::new())
+    }
+}
+
+impl PartialEq for Tree {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries() == other.entries()
+    }
+}
+
+impl Eq for Tree {}
+
+impl fmt::Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.entries()).finish()
+    }
 }
 
 impl Tree {
@@ -125,35 +149,69 @@ impl Tree {
     pub(crate) fn from_sorted(mut entries: Vec<Entry>) -> Self {
         debug_assert!(is_sorted(&entries));
         normal::normalise(&mut entries);
-        Self { entries }
+        Self::of(entries)
     }
 
-    /// All entries, sorted.
+    fn of(entries: Vec<Entry>) -> Self {
+        Self { entries: OnceLock::from(entries), stored: None }
+    }
+
+    /// All entries, sorted. Those of a tree that was read from the disk are made now: who wants few of them asks for these.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
-        &self.entries
+        self.entries.get_or_init(|| self.stored.as_ref().map(Stored::all).unwrap_or_default())
     }
 
     /// The entries themselves.
     #[must_use]
     pub fn into_entries(self) -> Vec<Entry> {
-        self.entries
+        let _ = self.entries();
+        self.entries.into_inner().unwrap_or_default()
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.parts().map_or_else(|| self.entries().len(), Stored::len)
+    }
+
+    /// Whether there is none, not even a root.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The entry of this number.
+    #[must_use]
+    pub fn entry(&self, index: usize) -> Option<&Entry> {
+        match self.parts() {
+            Some(stored) => stored.entry(index),
+            None => self.entries().get(index),
+        }
+    }
+
+    /// The stored form, as long as the entries were not all made.
+    fn parts(&self) -> Option<&Stored> {
+        self.stored.as_ref().filter(|_| self.entries.get().is_none())
     }
 
     /// The entry at `path`.
     #[must_use]
     pub fn get(&self, path: &[u8]) -> Option<&Entry> {
-        self.position(path).ok().map(|index| &self.entries[index])
+        self.position(path).ok().and_then(|index| self.entry(index))
     }
 
     /// The index of the entry at `path`, or where it would stand.
     pub fn position(&self, path: &[u8]) -> Result<usize, usize> {
-        self.entries.binary_search_by(|entry| compare_paths(&entry.path, path))
+        match self.parts() {
+            Some(stored) => stored.position(path),
+            None => position(self.entries(), path),
+        }
     }
 
     /// The entries directly in `dir`, in order.
     pub fn children(&self, dir: &[u8]) -> impl Iterator<Item = &Entry> {
-        self.child_indexes(dir).map(|index| &self.entries[index])
+        self.child_indexes(dir).filter_map(|index| self.entry(index))
     }
 
     /// The indexes of the entries directly in `dir`, in order.
@@ -162,10 +220,10 @@ impl Tree {
         let (mut next, end, wanted) = (range.start, range.end, depth(dir) + 1);
         std::iter::from_fn(move || {
             while next < end {
-                let path = &self.entries[next].path;
+                let path = &self.entry(next)?.path;
                 if depth(path) == wanted {
                     let index = next;
-                    next = index + subtree_length(&self.entries[index..end], path);
+                    next = index + self.subtree_length(index..end, path);
                     return Some(index);
                 }
                 next += 1;
@@ -177,14 +235,32 @@ impl Tree {
     /// `dir` itself and everything below it: one contiguous slice. Empty when there is nothing.
     #[must_use]
     pub fn below(&self, dir: &[u8]) -> &[Entry] {
-        &self.entries[self.range_below(dir)]
+        &self.entries()[self.range_below(dir)]
     }
 
     /// Where [`Tree::below`] lies among the entries.
     #[must_use]
-    pub fn range_below(&self, dir: &[u8]) -> std::ops::Range<usize> {
+    pub fn range_below(&self, dir: &[u8]) -> Range<usize> {
+        if dir.is_empty() {
+            return 0..self.len();
+        }
         let (Ok(start) | Err(start)) = self.position(dir);
-        start..start + subtree_length(&self.entries[start..], dir)
+        start..start + self.subtree_length(start..self.len(), dir)
+    }
+
+    /// The entries of a range with their numbers. When they are much of a stored tree, all are made: that is quicker.
+    pub(crate) fn numbered(&self, range: Range<usize>) -> impl Iterator<Item = (usize, &Entry)> {
+        if range.len() > self.len() / 4 {
+            let _ = self.entries();
+        }
+        range.filter_map(|index| Some((index, self.entry(index)?)))
+    }
+
+    /// How many of the entries in `range`, which starts at or after `dir`, are `dir` or below it.
+    fn subtree_length(&self, range: Range<usize>, dir: &[u8]) -> usize {
+        let within =
+            |offset| self.entry(range.start + offset).is_some_and(|entry| is_within(&entry.path, dir));
+        gallop_to(range.len(), within)
     }
 
     /// BLAKE3 of the canonical encoding without times: what names a layer.
@@ -274,20 +350,26 @@ fn depth(path: &[u8]) -> usize {
     }
 }
 
-/// How many of `entries`, which start at or after `dir`, are `dir` or below it.
-fn subtree_length(entries: &[Entry], dir: &[u8]) -> usize {
-    gallop(entries, |entry| is_within(&entry.path, dir))
+/// The index of the entry at `path` among sorted `entries`, or where it would stand.
+fn position(entries: &[Entry], path: &[u8]) -> Result<usize, usize> {
+    entries.binary_search_by(|entry| compare_paths(&entry.path, path))
 }
 
 /// The partition point of `items`, found the quicker the nearer it is to the start.
 pub(crate) fn gallop<T>(items: &[T], before: impl Fn(&T) -> bool) -> usize {
+    gallop_to(items.len(), |index| before(&items[index]))
+}
+
+/// The same for what is told of indexes up to `length`.
+fn gallop_to(length: usize, before: impl Fn(usize) -> bool) -> usize {
     let mut end = 1;
-    while items.get(end).is_some_and(&before) {
+    while end < length && before(end) {
         end *= 2;
     }
-    let start = end / 2;
-    match items.get(start..items.len().min(end + 1)) {
-        Some(near) => start + near.partition_point(before),
-        None => 0,
+    let (mut start, mut end) = (end / 2, length.min(end + 1));
+    while start < end {
+        let middle = start.midpoint(end);
+        if before(middle) { start = middle + 1 } else { end = middle }
     }
+    start
 }

@@ -78,6 +78,11 @@ fn speed_of_trees() {
     let encoded = tree.encode();
     println!("{} entries, {} bytes encoded", tree.entries().len(), encoded.len());
     show("decode", encoded.len(), best(|| drop(black_box(Tree::decode(&encoded)))));
+    let look_up = || {
+        let tree = Tree::decode_own(encoded.clone()).unwrap();
+        black_box(tree.get(b"usr/share/package-0003-0/some-file-00070.txt").is_some());
+    };
+    show("look one path up in the encoded one", encoded.len(), best(look_up));
     show(
         "encode and hash",
         encoded.len(),

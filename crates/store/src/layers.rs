@@ -133,7 +133,7 @@ impl Layer {
         if found != self.0.integrity {
             return Err(damaged(format!("its digest is {found} instead of {}", self.0.integrity)));
         }
-        let tree = Arc::new(Tree::decode_own(&bytes).map_err(|error| damaged(error.to_string()))?);
+        let tree = Arc::new(Tree::decode_own(bytes).map_err(|error| damaged(error.to_string()))?);
         Ok(Arc::clone(self.0.tree.get_or_init(|| tree)))
     }
 
@@ -402,7 +402,7 @@ impl Store {
     pub fn open_file(&self, layer: &Layer, index: usize) -> Result<Content, StoreError> {
         let tree = layer.tree()?;
         let unknown = StoreError::NoSuchEntry { layer: *layer.id(), index };
-        let entry = tree.entries().get(index).ok_or(unknown)?;
+        let entry = tree.entry(index).ok_or(unknown)?;
         match entry.kind {
             Kind::File { size: 0, .. } => open::empty().map(Content::from),
             _ if !layer.is_open_packed() && layer.has_diff() => {
@@ -418,7 +418,7 @@ impl Store {
     pub(crate) fn open_origin(&self, layer: &Layer, index: usize) -> Result<Source, StoreError> {
         match self.origin(layer, index)? {
             Some(Origin::Layer { layer: from, index }) => {
-                let path = from.tree()?.entries().get(index).map(|entry| path_of(&entry.path));
+                let path = from.tree()?.entry(index).map(|entry| path_of(&entry.path));
                 let path = from.diff().join(path.unwrap_or_default());
                 Ok(Source { content: self.open_file(&from, index)?, path, immutable: true })
             }

@@ -65,9 +65,7 @@ impl Remote<'_> {
     /// The time of the newest file of an archive; none when it is anything else.
     fn newest(&self, layer: &Layer, name: &[u8]) -> Result<Option<Time>, Error> {
         let tree = layer.tree().map_err(store_error)?;
-        let Some(index) = tree.entries().iter().position(|entry| *entry.path == *name) else {
-            return Ok(None);
-        };
+        let Ok(index) = tree.position(name) else { return Ok(None) };
         let file = self.store.open_file(layer, index).map_err(store_error)?;
         let Ok(plain) = compress::decoder(Box::new(file)) else { return Ok(None) };
         let (mut archive, mut newest) = (Reader::new(plain, Whiteouts::Plain), None);

@@ -172,10 +172,13 @@ impl<'a> Draft<'a> {
         let mut origins = Origins::new();
         for (path, index) in self.index {
             let origin = match &self.bytes[index as usize] {
-                Bytes::Copied { files: number, layer, index } => match files.get(*number as usize) {
-                    Some(files) => files.origin_at(*layer, *index),
-                    None => continue,
-                },
+                Bytes::Copied { files: number, layer, index } => {
+                    let files = files.get(*number as usize);
+                    match files.and_then(|files| files.origin_at(*layer, *index)) {
+                        Some(origin) => origin,
+                        None => continue,
+                    }
+                }
                 Bytes::Own(origin) => Origin::clone(origin),
                 Bytes::None => continue,
             };

@@ -56,9 +56,10 @@ impl Files {
     }
 
     /// Where the bytes of the file with this place in the stack are.
-    pub(crate) fn origin_at(&self, layer: u32, index: u32) -> Origin {
+    pub(crate) fn origin_at(&self, layer: u32, index: u32) -> Option<Origin> {
         let (layer, index) = (layer as usize, index as usize);
-        self.origin(Found { entry: &self.stack.layers()[layer].entries()[index], layer, index })
+        let entry = self.stack.layers().get(layer)?.entry(index)?;
+        Some(self.origin(Found { entry, layer, index }))
     }
 
     /// Whether there is a directory at exactly `path`; the root always is.

@@ -8,12 +8,6 @@ use crate::tree::{Entry, Kind, Tree, compare_paths, gallop, is_within};
 /// An entry that may be a whiteout.
 pub(super) type Node<'a> = Found<'a>;
 
-impl<'a> Node<'a> {
-    pub(super) fn new(tree: &'a Tree, layer: usize, index: usize) -> Self {
-        Self { entry: &tree.entries()[index], layer, index }
-    }
-}
-
 /// Merges parts, lowest first, and drops whiteouts.
 pub(super) fn merge_all<'a>(parts: impl Iterator<Item = Vec<Node<'a>>>) -> Vec<Found<'a>> {
     let mut merged = parts.reduce(|lower, upper| merge(&lower, &upper)).unwrap_or_default();

@@ -1,12 +1,12 @@
 //! Reading the canonical encoding, and nothing but the canonical encoding: what decodes, encodes to the same bytes.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, sync::OnceLock};
 
 use super::encode::{
     BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, FORMAT_VERSION, HAS_XATTRS, LINKED_FILE, MAGIC,
     OPAQUE_DIRECTORY, SYMLINK, Times, WHITEOUT,
 };
-use super::{Entry, Kind, Meta, Time, Tree, Xattrs, compare_paths};
+use super::{Entry, Kind, Meta, Stored, Time, Tree, Xattrs, compare_paths};
 
 /// The longest path that a tree may hold.
 pub const MAX_PATH_BYTES: usize = 16 << 10;
@@ -55,13 +55,36 @@ pub enum DecodeTreeError {
 impl Tree {
     /// Reads what [`Tree::encode`] wrote, and nothing else that means the same.
     pub fn decode(encoded: &[u8]) -> Result<Self, DecodeTreeError> {
-        let tree = Self::decode_own(encoded)?;
+        let tree = Self::from_sorted(Entries::of(encoded)?.collect::<Result<_, _>>()?);
         if tree.encode() == encoded { Ok(tree) } else { Err(DecodeTreeError::NotCanonical) }
     }
 
     /// The same for bytes that a digest of our own vouches for: they are not encoded again to see whether they are in
     /// canonical form. Others do no harm either, but two of them may be the same tree.
-    pub fn decode_own(encoded: &[u8]) -> Result<Self, DecodeTreeError> {
+    ///
+    /// All of it is looked at, but entries are made only when somebody asks for them: most people want few.
+    pub fn decode_own(encoded: Vec<u8>) -> Result<Self, DecodeTreeError> {
+        match Stored::read(&encoded)? {
+            Some(index) => Ok(Self { entries: OnceLock::new(), stored: Some(Stored::new(encoded, index)) }),
+            None => Ok(Self::from_sorted(Entries::of(&encoded)?.collect::<Result<_, _>>()?)),
+        }
+    }
+}
+
+/// The entries of an encoded tree, one after the other.
+pub(super) struct Entries<'a> {
+    input: Input<'a>,
+    path: Vec<u8>,
+    /// How many are to come.
+    left: usize,
+    /// What all paths have together.
+    total: usize,
+    first: bool,
+}
+
+impl<'a> Entries<'a> {
+    /// All of the tree `encoded`.
+    pub(super) fn of(encoded: &'a [u8]) -> Result<Self, DecodeTreeError> {
         let mut input = Input { bytes: encoded, at: 0 };
         if encoded.get(..MAGIC.len()) != Some(MAGIC) {
             return Err(DecodeTreeError::NotATree);
@@ -74,30 +97,66 @@ impl Tree {
         if input.byte()? != Times::Keep.flag() {
             return Err(DecodeTreeError::NoTimes);
         }
-        Ok(Self::from_sorted(entries(&mut input)?))
+        let left = input.length()?;
+        if left > (input.bytes.len() - input.at) / MIN_ENTRY_BYTES {
+            return Err(DecodeTreeError::CutOff(input.bytes.len()));
+        }
+        Ok(Self { input, path: Vec::new(), left, total: 0, first: true })
+    }
+
+    /// `left` entries of which the first has this path, and the rest of its encoding stands at `at`.
+    pub(super) fn within(encoded: &'a [u8], at: usize, left: usize) -> Self {
+        Self { input: Input { bytes: encoded, at }, path: Vec::new(), left, total: 0, first: false }
+    }
+
+    pub(super) const fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Where it is in the encoding.
+    pub(super) const fn at(&self) -> usize {
+        self.input.at
+    }
+
+    /// Comes to the path of the next entry, whose [`rest`](Self::rest) must be read then.
+    pub(super) fn next_path(&mut self) -> Result<&[u8], DecodeTreeError> {
+        self.input.path(&mut self.path, self.first)?;
+        (self.first, self.left) = (false, self.left.saturating_sub(1));
+        self.total += self.path.len();
+        if self.total > MAX_TREE_PATH_BYTES {
+            return Err(DecodeTreeError::PathTooLong(self.input.at));
+        }
+        Ok(&self.path)
+    }
+
+    /// What an entry has besides its path.
+    pub(super) fn rest(&mut self) -> Result<(Meta, Kind), DecodeTreeError> {
+        self.input.rest()
+    }
+
+    /// The entry at `path`, to which it has come otherwise.
+    pub(super) fn entry_at(&mut self, path: &[u8]) -> Result<Entry, DecodeTreeError> {
+        self.path = path.to_vec();
+        self.left = self.left.saturating_sub(1);
+        let (meta, kind) = self.rest()?;
+        Ok(Entry { path: path.into(), meta, kind })
     }
 }
 
-fn entries(input: &mut Input<'_>) -> Result<Vec<Entry>, DecodeTreeError> {
-    let count = input.length()?;
-    if count > (input.bytes.len() - input.at) / MIN_ENTRY_BYTES {
-        return Err(DecodeTreeError::CutOff(input.bytes.len()));
-    }
-    let mut entries: Vec<Entry> = Vec::with_capacity(count);
-    let mut path = Vec::new();
-    let mut total = 0;
-    for _ in 0..count {
-        let shared = input.path(&mut path)?;
-        total += path.len();
-        if total > MAX_TREE_PATH_BYTES {
-            return Err(DecodeTreeError::PathTooLong(input.at));
+impl Iterator for Entries<'_> {
+    type Item = Result<Entry, DecodeTreeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
         }
-        if entries.last().is_some_and(|last| compare_paths(&last.path[shared..], &path[shared..]).is_ge()) {
-            return Err(DecodeTreeError::BadPath(input.at));
-        }
-        entries.push(input.entry(path.as_slice().into())?);
+        let path = self.next_path().map(Box::from);
+        Some(path.and_then(|path| self.rest().map(|(meta, kind)| Entry { path, meta, kind })))
     }
-    Ok(entries)
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
 }
 
 struct Input<'a> {
@@ -151,8 +210,8 @@ impl<'a> Input<'a> {
         self.take(length).map(Into::into)
     }
 
-    /// Turns the path of the entry before into that of the next one; gives how many bytes they share.
-    fn path(&mut self, path: &mut Vec<u8>) -> Result<usize, DecodeTreeError> {
+    /// Turns the path of the entry before into that of the next one, which comes after it.
+    fn path(&mut self, path: &mut Vec<u8>, first: bool) -> Result<(), DecodeTreeError> {
         let shared = self.length()?;
         let length = self.length()?;
         if shared > path.len() {
@@ -161,23 +220,25 @@ impl<'a> Input<'a> {
         if length > MAX_PATH_BYTES - shared {
             return Err(DecodeTreeError::PathTooLong(self.at));
         }
+        let own = self.take(length)?;
+        let in_order = first || compare_paths(&path[shared..], own).is_lt();
         path.truncate(shared);
-        path.extend_from_slice(self.take(length)?);
+        path.extend_from_slice(own);
         // What comes before the name in which they part was looked at with the entry before.
         let parting = path[..shared].iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
         let proper = |name: &[u8]| !matches!(name, b"" | b"." | b"..") && !name.contains(&0);
-        if path.is_empty() || path[parting..].split(|&byte| byte == b'/').all(proper) {
-            Ok(shared)
+        if in_order && (path.is_empty() || path[parting..].split(|&byte| byte == b'/').all(proper)) {
+            Ok(())
         } else {
             Err(DecodeTreeError::BadPath(self.at))
         }
     }
 
-    fn entry(&mut self, path: Box<[u8]>) -> Result<Entry, DecodeTreeError> {
+    fn rest(&mut self) -> Result<(Meta, Kind), DecodeTreeError> {
         let byte = self.byte()?;
         let kind = byte & !HAS_XATTRS;
         let meta = if kind == WHITEOUT { Meta::new(0) } else { self.meta(byte & HAS_XATTRS != 0)? };
-        Ok(Entry { path, meta, kind: self.kind(kind)? })
+        Ok((meta, self.kind(kind)?))
     }
 
     fn meta(&mut self, has_xattrs: bool) -> Result<Meta, DecodeTreeError> {

@@ -47,12 +47,12 @@ impl Tree {
     /// The canonical encoding with or without times.
     #[must_use]
     pub fn encode_with(&self, times: Times) -> Vec<u8> {
-        let mut out = Vec::with_capacity(16 + 96 * self.entries.len());
+        let mut out = Vec::with_capacity(16 + 96 * self.entries().len());
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&[FORMAT_VERSION, times.flag()]);
-        number(&mut out, self.entries.len() as u64);
+        number(&mut out, self.entries().len() as u64);
         let mut before: &[u8] = b"";
-        for entry in &self.entries {
+        for entry in self.entries() {
             put_entry(&mut out, before, entry, times);
             before = &entry.path;
         }

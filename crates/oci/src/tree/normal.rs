@@ -19,6 +19,43 @@ pub(super) fn normalise(entries: &mut [Entry]) {
     number_links(entries);
 }
 
+/// Whether all entries are as [`normalise`] leaves them, looked at in their order.
+#[derive(Default)]
+pub(super) struct Normal {
+    /// How many names each group of hard links has, from one.
+    groups: Vec<u32>,
+    odd: bool,
+}
+
+impl Normal {
+    pub(super) fn look_at(&mut self, meta: &Meta, kind: &Kind) {
+        let normal = match kind {
+            Kind::Whiteout => *meta == Meta::new(0),
+            Kind::Symlink { .. } => meta.mode == SYMLINK_MODE,
+            Kind::File { links: Some(group), .. } => meta.mode <= MODE_BITS && self.counts(*group),
+            _ => meta.mode <= MODE_BITS,
+        };
+        self.odd |= !normal || !meta.xattrs.as_deref().is_none_or(are_normal);
+    }
+
+    /// Counts a name of `group`, which must have been there before or be the next one.
+    fn counts(&mut self, group: NonZeroU32) -> bool {
+        let index = group.get() as usize - 1;
+        if index == self.groups.len() {
+            self.groups.push(0);
+        }
+        self.groups.get_mut(index).map(|names| *names = names.saturating_add(1)).is_some()
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        !self.odd && self.groups.iter().all(|&names| names > 1)
+    }
+}
+
+fn are_normal(xattrs: &Xattrs) -> bool {
+    !xattrs.is_empty() && xattrs.is_sorted_by(|a, b| a.0 < b.0)
+}
+
 /// Sorted by name, the last of a name wins, none instead of empty.
 fn normalise_xattrs(xattrs: &mut Option<Box<Xattrs>>) {
     let Some(list) = xattrs else { return };

@@ -2,7 +2,7 @@ use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{decode::Entries, *};
 
 fn entry(path: &str, mode: u16, kind: Kind) -> Entry {
     Entry { path: path.as_bytes().into(), meta: Meta::new(mode), kind }
@@ -69,7 +69,10 @@ fn the_encoding_is_the_specified_one() {
 #[test]
 fn the_seeds_of_the_fuzzer_are_trees() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/trees");
-    let seeds: [(&str, &[u8], Tree); 2] = [
+    let many = (0..200)
+        .map(|number| file(&format!("f{number:03}"), "", NonZeroU32::new(number % 7).map(NonZeroU32::get)));
+    let seeds: [(&str, &[u8], Tree); 3] = [
+        ("many", include_bytes!("../../../../fuzz/seeds/trees/many"), Tree::from_entries(many.collect())),
         ("every-kind", include_bytes!("../../../../fuzz/seeds/trees/every-kind"), every_kind()),
         ("empty", include_bytes!("../../../../fuzz/seeds/trees/empty"), Tree::default()),
     ];
@@ -235,7 +238,54 @@ prop_compose! {
     }
 }
 
+/// A tree that is read from the disk, beside the same with all entries made.
+fn compare_stored(encoded: &[u8], paths: &[Vec<u8>]) {
+    let decoded = Entries::of(encoded).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+    let decoded = decoded.map(Tree::from_sorted);
+    let stored = Tree::decode_own(encoded.to_vec());
+    assert_eq!(stored.as_ref().err(), decoded.as_ref().err());
+    let (Ok(decoded), Ok(stored)) = (decoded, stored) else { return };
+    assert_eq!((stored.len(), stored.is_empty()), (decoded.len(), decoded.is_empty()));
+    let own = decoded.entries().iter().map(|entry| entry.path.to_vec());
+    for path in own.chain(paths.iter().cloned()) {
+        assert_eq!(stored.position(&path), decoded.position(&path));
+        assert_eq!(stored.get(&path), decoded.get(&path));
+        assert_eq!(stored.range_below(&path), decoded.range_below(&path));
+        assert!(stored.children(&path).eq(decoded.children(&path)));
+    }
+    assert_eq!(stored.entry(decoded.len()), None);
+    assert!((0..decoded.len()).all(|index| stored.entry(index) == decoded.entries().get(index)));
+    assert!(stored.entries.get().is_none() || stored.parts().is_none());
+    assert_eq!(stored, decoded);
+    assert_eq!(stored.into_entries(), decoded.into_entries());
+}
+
+#[test]
+fn of_a_stored_tree_only_what_is_asked_for_is_made() {
+    let tree = every_kind();
+    let stored = Tree::decode_own(tree.encode()).unwrap();
+    assert_eq!(stored.get(b"usr/bin/sh"), tree.get(b"usr/bin/sh"));
+    assert!(stored.entries.get().is_none(), "all entries were made");
+    assert_eq!(stored.encode(), tree.encode());
+    assert!(stored.entries.get().is_some());
+}
+
 proptest! {
+    #[test]
+    fn a_stored_tree_is_the_same_tree(tree in trees(), paths in prop::collection::vec("[ab./]{0,4}", 0..4)) {
+        let paths: Vec<Vec<u8>> = paths.into_iter().map(String::into_bytes).collect();
+        compare_stored(&tree.encode(), &paths);
+    }
+
+    /// Also where a digest vouches for nonsense.
+    #[test]
+    fn a_damaged_stored_tree_is_the_same_tree(tree in trees(), at in any::<prop::sample::Index>(), byte: u8) {
+        let mut bytes = tree.encode();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        compare_stored(&bytes, &[]);
+    }
+
     #[test]
     fn round_trip(tree in trees()) {
         prop_assert_eq!(Tree::decode(&tree.encode()), Ok(tree));
