@@ -181,6 +181,11 @@ impl<'a> Input<'a> {
     }
 
     fn number(&mut self) -> Result<u64, DecodeTreeError> {
+        // Most are small.
+        if let Some(&byte @ ..0x80) = self.bytes.get(self.at) {
+            self.at += 1;
+            return Ok(byte.into());
+        }
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
