@@ -48,6 +48,8 @@ struct Inner {
     marked_for_users: AtomicBool,
     /// See [`Info`], likewise.
     packed_left: AtomicBool,
+    /// Its bytes came with its tree, in this process.
+    hashed_here: AtomicBool,
     /// Origins that only this process knows.
     origins: Mutex<Option<Arc<Resolved>>>,
 }
@@ -148,6 +150,7 @@ impl Layer {
             packed: OnceLock::new(),
             marked_for_users: AtomicBool::new(false),
             packed_left: AtomicBool::new(false),
+            hashed_here: AtomicBool::new(false),
             origins: Mutex::new(None),
         }))
     }
@@ -218,6 +221,14 @@ impl Layer {
         }
         let place = self.0.folder.join(path);
         StoreError::damaged("the content of", &place, "it has another digest than when it was written")
+    }
+
+    /// Whether this process has read all its files, and found their digests, just before they became files of the store,
+    /// which nobody changes: whoever reads them here need not hash them again.
+    #[must_use]
+    pub fn was_hashed_here(&self) -> bool {
+        let own = self.0.hashed_here.load(Ordering::Relaxed);
+        own || self.known_origins().is_some_and(|origins| origins.were_hashed_here())
     }
 
     pub(crate) fn known_origins(&self) -> Option<Arc<Resolved>> {
@@ -480,6 +491,7 @@ impl Store {
             let layer = Layer::new(self.layer_path(&id), id, integrity);
             let _ = layer.0.tree.set(Arc::new(tree));
             layer.set_marked_for_users(marked);
+            layer.0.hashed_here.store(matches!(bytes, Bytes::Directory(_)), Ordering::Relaxed);
             if let Bytes::Origins(origins) = bytes {
                 layer.0.origins.lock().unwrap_or_else(PoisonError::into_inner).replace(Arc::new(origins));
             }

@@ -117,6 +117,12 @@ impl Resolved {
         self.by_index.iter().any(|(_, origin)| matches!(origin, Origin::Path(_)))
     }
 
+    /// Whether every byte is in a file whose digest this process has found since it was written for the last time.
+    pub(crate) fn were_hashed_here(&self) -> bool {
+        let here = |origin: &Origin| matches!(origin, Origin::Layer { layer, .. } if layer.was_hashed_here());
+        self.by_index.iter().all(|(_, origin)| here(origin))
+    }
+
     /// As references to layers; `None` when a byte lives elsewhere.
     pub(crate) fn references(&self) -> Option<References> {
         let mut numbers = HashMap::new();
