@@ -8,7 +8,7 @@ use std::{
     },
     panic::resume_unwind,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread,
 };
 
@@ -54,6 +54,8 @@ pub struct SandboxRunner {
     helpers: Arc<helpers::Helpers>,
     /// Where nothing can be mounted.
     roots: chroot::Roots,
+    /// The directories of the next step.
+    blank: Mutex<Option<TempDir>>,
     cgroup_parent: Option<CgroupParent>,
     limits: Limits,
 }
@@ -68,6 +70,7 @@ impl SandboxRunner {
             early: Default::default(),
             helpers: Arc::new(helpers::Helpers::new(store.root())),
             roots: Default::default(),
+            blank: Mutex::default(),
             cgroup_parent: None,
             limits: Limits::default(),
         }
@@ -222,6 +225,14 @@ impl Runner for SandboxRunner {
 }
 
 impl SandboxRunner {
+    /// Makes the directories of the next step while this one runs. Should that not work, it will be told then.
+    fn make_blank(&self) {
+        let mut blank = self.blank.lock().unwrap_or_else(PoisonError::into_inner);
+        if blank.is_none() {
+            *blank = Scratch::blank(&self.store).ok();
+        }
+    }
+
     /// Runs a step; `None` when it has to begin anew, with another network.
     fn attempt(
         &self,
@@ -230,24 +241,28 @@ impl SandboxRunner {
         output: &(dyn Fn(Stream, &[u8]) + Sync),
         cancel: &Cancel,
     ) -> Result<Option<RunOutcome>, Error> {
-        let scratch = Scratch::new(&self.store, &request)?;
+        let mut scratch = Scratch::new(self, &request)?;
         let joined = self.helpers.network.join(&request, spawner, &self.events)?;
         joined.add_files(&mut request);
         let mut spec = self.spec(&request, &scratch)?;
         (spec.network, spec.hold_sockets) = (joined.kind, joined.holds);
-        let Some((started, gate)) = start(spawner, &spec, &joined)? else {
+        // A network of its own is not made ahead, and what was made in another would have to be made anew.
+        let followed = request.followed && joined.kind != sandbox::Network::None;
+        let Some(mut started) = start(spawner, &spec, &joined, followed)? else {
             self.helpers.network.await_from_now_on();
             return Ok(None);
         };
-        // A network of its own is not made ahead, and what was made in another would have to be made anew.
-        if request.followed && joined.kind != sandbox::Network::None {
-            spawner.make_ahead(joined.namespace());
+        if request.followed {
+            self.make_blank();
         }
+        started.mounts.take().into_iter().for_each(|mounts| scratch.temp.holds(mounts));
         let child = Arc::clone(&started.child);
-        let keep = |gate: sandbox::Gate| gate.keep(&child, || joined.is_connected(spawner));
+        let keep = &|gate: sandbox::Gate| gate.keep(&child, || joined.is_connected(spawner));
         let (outcome, has_network) = thread::scope(|scope| {
-            let keeper = gate.map(|gate| scope.spawn(move || keep(gate).map_err(machine)));
-            let outcome = follow(&self.store, started, output, cancel);
+            // Most steps want no socket.
+            let mut keeper = None;
+            let wanted = |gate| keeper = Some(scope.spawn(move || keep(gate).map_err(machine)));
+            let outcome = follow(&self.store, started, wanted, output, cancel);
             let outcome = outcome.inspect_err(|_| drop(child.signal(SIGKILL)))?;
             let kept = keeper.map_or(Ok(true), |it| it.join().unwrap_or_else(|panic| resume_unwind(panic)));
             Ok((outcome, kept?))
@@ -264,21 +279,22 @@ impl SandboxRunner {
     }
 }
 
-/// Passes on what a program writes until it ends.
+/// Passes on what a program writes until it ends; `wanted` gets the gate when something stands before it.
 fn follow(
     store: &Store,
     started: Started,
+    wanted: impl FnOnce(sandbox::Gate),
     output: &(dyn Fn(Stream, &[u8]) + Sync),
     cancel: &Cancel,
 ) -> Result<RunOutcome, Error> {
-    let Started { child, streams } = started;
+    let Started { child, gate, streams, .. } = started;
     store.failpoint("step-running");
     let _guard = cancel.on_cancel({
         let child = Arc::clone(&child);
         // The first process of a sandbox takes all others with it.
         move || drop(child.signal(SIGKILL))
     });
-    pass_on(streams, output)?;
+    pass_on(streams, gate.map(|gate| (gate, wanted)), output)?;
     let outcome = child.wait().map_err(machine)?;
     let exit = match outcome.exit {
         sandbox::Exit::Code(code) => Exit::Code(code),
@@ -295,6 +311,8 @@ fn follow(
 /// A program that was started, and what it writes.
 struct Started {
     child: Arc<sandbox::Child>,
+    gate: Option<sandbox::Gate>,
+    mounts: Option<OwnedFd>,
     streams: [(Stream, OwnedFd); 2],
 }
 
@@ -303,7 +321,8 @@ fn start(
     spawner: &sandbox::Spawner,
     spec: &sandbox::Spec,
     joined: &network::Joined,
-) -> Result<Option<(Started, Option<sandbox::Gate>)>, Error> {
+    followed: bool,
+) -> Result<Option<Started>, Error> {
     let pipe = || {
         pipe_with(PipeFlags::CLOEXEC).map_err(|error| {
             Error::new(ErrorKind::Machine, "cannot make a pipe for the output of the step")
@@ -316,6 +335,7 @@ fn start(
         stdout: Some(out_write.as_fd()),
         stderr: Some(error_write.as_fd()),
         netns: joined.namespace(),
+        followed,
     };
     let mut child = match spawner.spawn(spec, handles) {
         Err(sandbox::Error::Setup(error)) if error.step == sandbox::SetupStep::HoldSockets => {
@@ -323,26 +343,41 @@ fn start(
         }
         started => started.map_err(|error| not_started(spec, error))?,
     };
-    let gate = child.take_gate();
+    let (gate, mounts) = (child.take_gate(), child.take_mounts());
     let streams = [(Stream::Stdout, out_read), (Stream::Stderr, error_read)];
-    Ok(Some((Started { child: Arc::new(child), streams }, gate)))
+    Ok(Some(Started { child: Arc::new(child), gate, mounts, streams }))
 }
 
 const SIGKILL: i32 = 9;
 
-/// Reads both streams to their ends.
-fn pass_on(streams: [(Stream, OwnedFd); 2], output: &(dyn Fn(Stream, &[u8]) + Sync)) -> Result<(), Error> {
+/// Reads both streams to their ends, and until nothing is left that could stand before the gate; whoever does first is told
+/// of with it.
+fn pass_on(
+    streams: [(Stream, OwnedFd); 2],
+    gate: Option<(sandbox::Gate, impl FnOnce(sandbox::Gate))>,
+    output: &(dyn Fn(Stream, &[u8]) + Sync),
+) -> Result<(), Error> {
     let failed = |error: rustix::io::Errno| {
         Error::new(ErrorKind::Machine, "cannot read the output of the step")
             .because(std::io::Error::from(error))
     };
-    let mut open: Vec<_> = streams.into_iter().collect();
+    let (mut open, mut gate): (Vec<_>, _) = (streams.into_iter().collect(), gate);
     let mut buffer = vec![0; OUTPUT_BYTES];
-    while !open.is_empty() {
-        let ready = ready(&open.iter().map(|(_, pipe)| pipe.as_fd()).collect::<Vec<_>>()).map_err(failed)?;
+    while !open.is_empty() || gate.is_some() {
+        let files = open.iter().map(|(_, pipe)| pipe.as_fd());
+        let files: Vec<_> = files.chain(gate.iter().map(|(gate, _)| gate.as_fd())).collect();
+        let events = await_events(&files).map_err(failed)?;
+        if let Some(events) = events.get(open.len()).filter(|events| !events.is_empty())
+            && let Some((gate, wanted)) = gate.take()
+            && events.contains(PollFlags::IN)
+        {
+            wanted(gate);
+        }
         let mut ended = Vec::new();
-        for index in ready {
-            let (stream, pipe) = &open[index];
+        for (index, (stream, pipe)) in open.iter().enumerate() {
+            if events.get(index).is_none_or(|events| events.is_empty()) {
+                continue;
+            }
             match rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut buffer)).map_err(failed)? {
                 0 => ended.push(index),
                 count => output(*stream, &buffer[..count]),
@@ -355,12 +390,12 @@ fn pass_on(streams: [(Stream, OwnedFd); 2], output: &(dyn Fn(Stream, &[u8]) + Sy
     Ok(())
 }
 
-/// The files that can be read, or have ended; waits for one.
-fn ready(files: &[BorrowedFd<'_>]) -> rustix::io::Result<Vec<usize>> {
+/// What there is of each file; waits until there is something of one.
+fn await_events(files: &[BorrowedFd<'_>]) -> rustix::io::Result<Vec<PollFlags>> {
     let mut polled: Vec<_> =
         files.iter().map(|file| PollFd::from_borrowed_fd(*file, PollFlags::IN)).collect();
     rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
-    Ok((0..files.len()).filter(|&index| !polled[index].revents().is_empty()).collect())
+    Ok(polled.iter().map(PollFd::revents).collect())
 }
 
 /// Where a step writes: the upper and work directories of its overlays.
@@ -370,17 +405,24 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn new(store: &Store, request: &RunRequest<'_>) -> Result<Self, Error> {
-        let temp = store.temp_dir("run").map_err(store_error)?;
+    fn new(runner: &SandboxRunner, request: &RunRequest<'_>) -> Result<Self, Error> {
+        let blank = runner.blank.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let temp = blank.map_or_else(|| Self::blank(&runner.store), Ok)?;
         // The next step is not to wait for what is left of this one.
         let temp = if request.followed { temp.removed_later() } else { temp };
         let scratch = Self { temp };
         let stack = request.snapshot.stack()?;
-        make_dir(&scratch.temp.diff())?;
-        make_dir(&scratch.temp.path().join("work"))?;
         let owner = (request.user.uid, request.user.gid);
         upper::prepare(&stack, &scratch.temp.diff(), &request.operation.working_directory, owner)?;
         Ok(scratch)
+    }
+
+    /// Empty directories, of no step yet.
+    fn blank(store: &Store) -> Result<TempDir, Error> {
+        let temp = store.temp_dir("run").map_err(store_error)?;
+        make_dir(&temp.diff())?;
+        make_dir(&temp.path().join("work"))?;
+        Ok(temp)
     }
 
     fn root(&self) -> sandbox::Writable {

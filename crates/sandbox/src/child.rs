@@ -23,6 +23,8 @@ pub struct Child {
     /// Its process id for the helper process.
     number: i32,
     pidfd: OwnedFd,
+    /// Until its end, or until it was taken.
+    mounts: Mutex<Option<OwnedFd>>,
     status: OwnedFd,
     made: Vec<MadeMountPoint>,
     pty: Option<Pty>,
@@ -39,14 +41,17 @@ impl Child {
     /// Reads what the helper process and the child report until the program runs.
     pub(crate) fn await_start(setup: OwnedFd, status: OwnedFd) -> Result<Self, Error> {
         let mut files = Vec::new();
-        let (number, pidfd) = match receive_status(&status, &mut files)? {
-            Status::Started { number } => (number, files.pop().ok_or_else(|| lost("waiting for its pidfd"))?),
+        let number = match receive_status(&status, &mut files)? {
+            Status::Started { number } => number,
             Status::NotStarted(error) => return Err(error.into()),
             Status::Ended(_) => return Err(lost("waiting for the start of a sandbox")),
         };
+        let mut files = files.into_iter();
+        let pidfd = files.next().ok_or_else(|| lost("waiting for its pidfd"))?;
+        let mounts = Mutex::new(files.next());
         let Reported { made, terminal, gate } = await_exec(&setup)?;
         let pty = terminal.map(Pty::from_master);
-        Ok(Self { number, pidfd, status, made, pty, gate, outcome: Mutex::new(None) })
+        Ok(Self { number, pidfd, mounts, status, made, pty, gate, outcome: Mutex::new(None) })
     }
 
     /// Its number for the helper process.
@@ -80,6 +85,12 @@ impl Child {
     /// in the sandbox gets one.
     pub fn take_gate(&mut self) -> Option<Gate> {
         self.gate.take()
+    }
+
+    /// What keeps its mounts, which are taken apart when it is closed; that may take longer than all else that is to be done
+    /// at the end. Whoever does not take it waits for that with the end. None before Linux 6.11.
+    pub fn take_mounts(&self) -> Option<OwnedFd> {
+        self.mounts.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Sends a signal to the first process. As for any first process of a pid namespace, one that it has no handler
@@ -119,6 +130,7 @@ impl Child {
                 return Err(lost("waiting for the end of a sandbox"));
             };
             *outcome = Some(ended);
+            drop(self.take_mounts());
         }
         Ok(*outcome)
     }

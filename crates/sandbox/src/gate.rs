@@ -4,7 +4,7 @@
 //! nothing refused: the kernel makes the call itself, later. So it does not matter that a program could change what its
 //! arguments point to; the family is not behind a pointer.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
@@ -52,6 +52,16 @@ impl Gate {
             action: "holding the sockets of a sandbox",
             source: error.into(),
         })
+    }
+}
+
+/// Readable as soon as something wants a socket; hung up when nothing is left that could.
+impl AsFd for Gate {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.0 {
+            Keeper::Own(listener) => listener.as_fd(),
+            Keeper::Supervisor(door) => door.as_fd(),
+        }
     }
 }
 

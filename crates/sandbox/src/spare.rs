@@ -25,13 +25,8 @@ pub(crate) struct Spare {
 type Identity = (u64, u64);
 
 impl Spare {
-    /// Forks one, in the network of its requests to come; it begins with `let_go`. Without it the next sandbox is made when it
-    /// is asked for.
-    pub(crate) fn make(
-        network: Option<&OwnedFd>,
-        inherited: &Inherited,
-        let_go: impl FnOnce(),
-    ) -> Option<Self> {
+    /// Forks one, in the network of its requests to come. Without it the next sandbox is made when it is asked for.
+    pub(crate) fn make(network: Option<&OwnedFd>, inherited: &Inherited) -> Option<Self> {
         let (socket, theirs) = wire::packet_pair().ok()?;
         let identity = identity(network)?;
         // SAFETY: the helper process has one thread, so the child may do what it likes.
@@ -39,7 +34,6 @@ impl Spare {
             Fork::Child => {
                 // The end of the helper process has to be seen here.
                 drop(socket);
-                let_go();
                 Ahead::make(network, inherited).serve(&theirs, inherited)
             }
             Fork::Parent { pid, pidfd } => Some(Self { pid, pidfd, socket, network: identity }),

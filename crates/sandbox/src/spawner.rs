@@ -48,6 +48,9 @@ pub struct Handles<'a> {
     pub stderr: Option<BorrowedFd<'a>>,
     /// The network namespace to join with [`Network::Shared`].
     pub netns: Option<BorrowedFd<'a>>,
+    /// Whether another sandbox will be asked for after this one, in the same network: it is made ahead, as with
+    /// [`Spawner::make_ahead`], beside the start of this one.
+    pub followed: bool,
 }
 
 impl Spawner {
@@ -172,6 +175,9 @@ impl Spawner {
         ];
         files.extend(extra);
         self.send(kind, &files).map_err(failed("asking for a sandbox"))?;
+        if handles.followed {
+            self.make_ahead(extra);
+        }
         drop((their_setup, their_status));
         Child::await_start(setup, status)
     }

@@ -47,13 +47,10 @@ pub(crate) struct Inherited {
 
 impl Inherited {
     /// One in another network would never be asked for again. A supervisor of owners is made with its sandbox.
-    fn make_spare(&self, network: Option<&OwnedFd>, children: &mut Children) {
+    fn make_spare(&self, network: Option<&OwnedFd>) {
         let there = self.spare.borrow().as_ref().is_some_and(|spare| spare.is_in(network));
         if !there && !self.one_id && self.manner == Manner::Namespaces {
-            // It may wait for longer than any of them runs.
-            let let_go = || children.values_mut().for_each(|child| child.mounts = None);
-            let made = Spare::make(network, self, let_go);
-            self.spare.replace(made);
+            self.spare.replace(Spare::make(network, self));
         }
     }
 
@@ -71,8 +68,6 @@ struct Running {
     placement: Option<Placement>,
     /// Stands for it when others join its sandbox.
     pidfd: OwnedFd,
-    /// Keeps its mounts until its end has been told: to take them apart lasts as long as the rest of its end.
-    mounts: Option<OwnedFd>,
     /// Where a guard is asked to start them.
     guard: Option<OwnedFd>,
 }
@@ -185,7 +180,7 @@ fn serve(
 fn reap(deaths: &OwnedFd, manner: Manner, children: &mut Children) {
     while sys::read_signal(deaths.as_fd()).is_some() {}
     while let Some(ended) = sys::reap_any() {
-        let Some(Running { status, placement, mounts, .. }) = children.remove(&ended.pid) else { continue };
+        let Some(Running { status, placement, .. }) = children.remove(&ended.pid) else { continue };
         if manner == Manner::Chroot {
             if ended.status == 0 {
                 // A guard that was not killed has told the end, and left nothing behind.
@@ -197,7 +192,6 @@ fn reap(deaths: &OwnedFd, manner: Manner, children: &mut Children) {
         // Before the end is known: who waits for it finds nothing left.
         drop(placement);
         report(&status, &Status::Ended(ended.outcome(oom_killed)), &[]);
-        drop(mounts);
     }
     if manner == Manner::Chroot {
         // What guards that were killed have left, and what that has left.
@@ -211,7 +205,7 @@ fn accept(control: &OwnedFd, inherited: &Inherited, children: &mut Children) -> 
     let length = wire::receive(control, &mut message, &mut files)?;
     let Some((&kind, argument)) = message[..length].split_first() else { return Ok(false) };
     if kind == wire::AHEAD {
-        inherited.make_spare(files.first(), children);
+        inherited.make_spare(files.first());
         return Ok(true);
     }
     let Some(mut request) = Request::from_files(kind, files) else { return Ok(true) };
@@ -230,11 +224,12 @@ fn accept(control: &OwnedFd, inherited: &Inherited, children: &mut Children) -> 
         Ok(Forked { pid, placement, pidfd, guard }) => {
             // A guard tells of what it starts, not of itself.
             if inherited.manner == Manner::Namespaces {
-                report(&status, &Status::Started { number: pid }, &[pidfd.as_fd()]);
+                // Whoever has its mounts takes them apart. That lasts as long as the rest of its end, and nobody is to wait.
+                let mounts = if kind == wire::SANDBOX { sys::mounts_of(pidfd.as_fd()) } else { None };
+                let files: Vec<_> = std::iter::once(&pidfd).chain(&mounts).map(AsFd::as_fd).collect();
+                report(&status, &Status::Started { number: pid }, &files);
             }
-            let has_mounts = kind == wire::SANDBOX && inherited.manner == Manner::Namespaces;
-            let mounts = if has_mounts { sys::mounts_of(pidfd.as_fd()) } else { None };
-            children.insert(pid, Running { status, placement, pidfd, mounts, guard });
+            children.insert(pid, Running { status, placement, pidfd, guard });
         }
         Err(error) => report(&status, &Status::NotStarted(error), &[]),
     }

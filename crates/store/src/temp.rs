@@ -60,6 +60,8 @@ pub struct TempDir {
     // Keeps the session, and so its lock, as long as the directory is used.
     store: Store,
     later: bool,
+    /// Closed before.
+    held: Option<OwnedFd>,
 }
 
 impl TempDir {
@@ -84,6 +86,11 @@ impl TempDir {
         self
     }
 
+    /// Has a thread close `file` before it is removed: what shows its files to others and takes long to go away.
+    pub fn holds(&mut self, file: OwnedFd) {
+        self.held = Some(file);
+    }
+
     /// The packed layer in it.
     pub(crate) fn packed(&self) -> PathBuf {
         self.path.join("packed")
@@ -93,42 +100,60 @@ impl TempDir {
 impl Drop for TempDir {
     fn drop(&mut self) {
         let path = std::mem::take(&mut self.path);
+        let broom = || self.store.inner.broom.get_or_init(Broom::default);
         if self.later {
-            self.store.inner.broom.get_or_init(Broom::default).remove(path);
-        } else {
-            let _ = remove::remove_tree(&path);
+            broom().take(Rubbish { held: self.held.take(), path: Some(path) });
+            return;
         }
+        if let Some(held) = self.held.take() {
+            broom().take(Rubbish { held: Some(held), path: None });
+        }
+        let _ = remove::remove_tree(&path);
+    }
+}
+
+/// What is to go.
+#[derive(Debug)]
+struct Rubbish {
+    held: Option<OwnedFd>,
+    path: Option<PathBuf>,
+}
+
+impl Rubbish {
+    fn remove(self) {
+        drop(self.held);
+        drop(self.path.map(|path| remove::remove_tree(&path)));
     }
 }
 
 /// Removes directories on a thread of its own, and is done when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Broom {
-    paths: Option<Sender<PathBuf>>,
+    rubbish: Option<Sender<Rubbish>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Default for Broom {
     fn default() -> Self {
-        let (paths, received) = mpsc::channel::<PathBuf>();
-        let sweep = move || received.iter().for_each(|path| drop(remove::remove_tree(&path)));
+        let (rubbish, received) = mpsc::channel::<Rubbish>();
+        let sweep = move || received.iter().for_each(Rubbish::remove);
         let thread = thread::Builder::new().name("broom".to_owned()).spawn(sweep).ok();
-        Self { paths: Some(paths), thread }
+        Self { rubbish: Some(rubbish), thread }
     }
 }
 
 impl Broom {
-    fn remove(&self, path: PathBuf) {
+    fn take(&self, rubbish: Rubbish) {
         // Without a thread nobody receives.
-        if let Some(Err(unsent)) = self.paths.as_ref().map(|paths| paths.send(path)) {
-            let _ = remove::remove_tree(&unsent.0);
+        if let Some(Err(unsent)) = self.rubbish.as_ref().map(|to| to.send(rubbish)) {
+            unsent.0.remove();
         }
     }
 }
 
 impl Drop for Broom {
     fn drop(&mut self) {
-        self.paths = None;
+        self.rubbish = None;
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
@@ -140,7 +165,7 @@ impl Store {
     pub fn temp_dir(&self, purpose: &str) -> Result<TempDir, StoreError> {
         let path = self.temp_path(purpose)?;
         rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700)).at("create", &path)?;
-        Ok(TempDir { path, store: self.clone(), later: false })
+        Ok(TempDir { path, store: self.clone(), later: false, held: None })
     }
 
     /// A path under `tmp/` that nothing has yet.
@@ -217,6 +242,11 @@ impl Store {
         written.at("write", &path)?;
         Ok(path)
     }
+}
+
+/// Writes back what a file holds.
+pub(crate) fn sync_data(path: &Path) -> Result<(), StoreError> {
+    fs::File::open(path).and_then(|file| file.sync_data()).at("write back", path)
 }
 
 /// Renames, and the name survives a power cut from here on; what the file holds must be written back already.

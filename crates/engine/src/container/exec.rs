@@ -128,7 +128,7 @@ fn start(
     }
     let spec = spec(&inside, config, request).map_err(early)?;
     let stream = |index: usize| files.get(index).map(AsFd::as_fd);
-    let handles = Handles { stdin: stream(0), stdout: stream(1), stderr: stream(2), netns: None };
+    let handles = Handles { stdin: stream(0), stdout: stream(1), stderr: stream(2), ..Handles::default() };
     let mut child = inside.spawner.join(&inside.child, &spec, handles).map_err(|error| {
         let (code, help) = (error.exit_code(), error.help());
         let failed = Error::new(ErrorKind::Usage, "cannot run that in the container").because(error);

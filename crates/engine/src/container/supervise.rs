@@ -218,6 +218,7 @@ fn run(
         stdout: Some(stdout.write.as_fd()),
         stderr: Some(stderr.write.as_fd()),
         netns: network.namespace(),
+        ..Handles::default()
     };
     let mut child = spawner.spawn(&spec, handles).map_err(not_started)?;
     drop(input);

@@ -114,7 +114,7 @@ pub(super) fn run(
     spec.network = joined.kind;
     goroot::tell(&stack, &mut spec.env);
     let started = start(spawner, &spec, &mut furniture)?;
-    let outcome = follow(store, started, output, cancel);
+    let outcome = follow(store, started, |_| (), output, cancel);
     furniture.clear(&root.path(), &request)?;
     let outcome = outcome?;
     let changes = match outcome.exit {
@@ -134,10 +134,11 @@ fn start(
         stdin: None,
         stdout: Some(out_write.as_fd()),
         stderr: Some(error_write.as_fd()),
-        netns: None,
+        ..sandbox::Handles::default()
     };
     let child = Arc::new(spawner.spawn(spec, handles).map_err(|error| not_started(spec, error))?);
-    Ok(Started { child, streams: [(Stream::Stdout, out_read), (Stream::Stderr, error_read)] })
+    let streams = [(Stream::Stdout, out_read), (Stream::Stderr, error_read)];
+    Ok(Started { child, gate: None, mounts: None, streams })
 }
 
 /// What the step changed; the root is kept for the next one.

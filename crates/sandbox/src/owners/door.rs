@@ -9,7 +9,7 @@
 //!            ── the end: nothing is left in the sandbox ──▶
 //! ```
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -46,6 +46,12 @@ impl Door {
     /// Waits until nothing is left in the sandbox.
     pub(crate) fn await_end(&self) {
         while self.is_wanted() {}
+    }
+}
+
+impl AsFd for Door {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
