@@ -185,14 +185,21 @@ pub fn keep(
         store.put_image(&image).map_err(store_error)?;
         images.push((image, (*platform).clone()));
     }
-    barrier(store, fetcher.events)?;
-    names.iter().try_for_each(|name| images::name_all(store, name, &images))
+    timed_barrier(fetcher.events, || {
+        // The first new name makes the barrier, which then writes back what its file holds, too.
+        names.iter().try_for_each(|name| images::name_all(store, name, &images))?;
+        store.barrier().map_err(store_error)
+    })
 }
 
 /// Everything that was written is safe from now on; tells how long that took.
 pub fn barrier(store: &Store, events: &Events) -> Result<(), Error> {
+    timed_barrier(events, || store.barrier().map_err(store_error))
+}
+
+fn timed_barrier(events: &Events, barrier: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
     let started = Instant::now();
-    store.barrier().map_err(store_error)?;
+    barrier()?;
     events.emit(Event::Phase { phase: Phase::Barrier, took: started.elapsed() });
     Ok(())
 }

@@ -62,13 +62,18 @@ impl Store {
     /// Makes everything written so far survive a power cut; does nothing when nothing was written or used that is
     /// younger than the last barrier. Called once, at the end of a build, before its tags.
     pub fn barrier(&self) -> Result<(), StoreError> {
+        self.write_back().map(drop)
+    }
+
+    /// The same; `false` when it did nothing.
+    pub(crate) fn write_back(&self) -> Result<bool, StoreError> {
         if !self.inner.dirty.swap(false, Ordering::AcqRel) {
-            return Ok(());
+            return Ok(false);
         }
         let stamp = self.stamp();
         self.raise_barrier(&stamp).inspect_err(|_| self.mark_dirty())?;
         self.inner.durability.remember(&stamp);
-        Ok(())
+        Ok(true)
     }
 
     /// Has the kernel write back on a thread of its own what the next barrier would wait for. It promises nothing: only

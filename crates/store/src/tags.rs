@@ -11,7 +11,7 @@ use crate::{
     error::{Absent, At},
     images::names_in,
     store::{json, read_small},
-    temp::rename_new,
+    temp::{rename_durably, rename_new, sync_data},
 };
 
 const TAG_BYTES_MAX: usize = 64 * 1024;
@@ -59,14 +59,18 @@ impl Store {
         platforms: &[Digest],
     ) -> Result<(), StoreError> {
         let reference = tagged(reference);
-        self.barrier()?;
         let path = self.tag_path(&reference);
         let platforms = platforms.to_vec();
         let bytes = json(&TagFile { reference: reference.canonical(), image: *image, platforms });
         if read_small(&path, TAG_BYTES_MAX)?.is_some_and(|known| known == bytes) {
-            return Ok(());
+            return self.barrier();
         }
-        self.commit_point("tag", || self.write_durably(&path, &bytes))
+        // Written back with what it needs, so that only its name is left to be.
+        let temp = self.write_temp(&bytes, false)?;
+        if !self.write_back()? {
+            sync_data(&temp)?;
+        }
+        self.commit_point("tag", || rename_durably(&temp, &path))
     }
 
     /// Removes a tag, not the image; says whether it was there.
