@@ -14,7 +14,7 @@ from .daemons import BuildKit, Docker
 from .limits import Limits, unpacked_go
 from .process import Failed, Stopwatch
 from .scenarios import all_scenarios
-from .transfers import transfers
+from .transfers import pushes, transfers
 from .work import Work
 
 
@@ -54,6 +54,7 @@ def plan(options, work):
         # After the builds on the same bases, before what fills the disk.
         place = max(index for index, (scenario, _) in enumerate(pairs) if scenario.based) + 1
         pairs[place:place] = [(scenario, sending) for scenario in transfers(limits, bases)]
+        pairs += [(scenario, building) for scenario in pushes(limits)]
     words = options.only.split(",") if options.only else [""]
     return bases, [(scenario, who) for scenario, who in pairs if any(f"{scenario.key}-".startswith(word) for word in words)]
 

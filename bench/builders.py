@@ -63,6 +63,10 @@ class Builder:
         quiet(*self.words("tag", image, to), env=self.env)
         return timed(Command(self.words("push", "-q", to), env=self.env), self.processes())
 
+    def push_built(self, request, to):
+        """Sends what was built of `request`."""
+        return self.push(request.tag, to)
+
     def first_build(self, request):
         """A build from an empty store and nothing running: what has to be started is started within the time."""
         self.empty()

@@ -1,8 +1,10 @@
-"""Pulls and pushes of the Debian base, in the place of a build."""
+"""Pulls and pushes of the Debian base, in the place of a build; pushes of what was built."""
 
 import dataclasses
 
+from . import contexts
 from .bases import Registry
+from .scenarios import Scenario
 
 
 @dataclasses.dataclass
@@ -26,6 +28,31 @@ class Transfer:
 
     def prepare(self, folder):
         """There is nothing to build."""
+
+
+@dataclasses.dataclass
+class Pushed(Scenario):
+    """What was just built goes to an empty registry: nobody has compressed it yet."""
+
+    def once(self, builder, folder, turn, work):
+        request = self.request(folder, work, 0)
+        builder.empty()
+        builder.build(request)
+        registry = Registry(work)
+        try:
+            work.settle()
+            return builder.push_built(request, registry.name(self.key))
+        finally:
+            registry.stop()
+
+
+def pushes(limits):
+    """Of the largest contexts, whose folders are those of the builds that copy them."""
+    for kind, words, size, prepare in (("files", "50,000 files", 50_000, contexts.many_files), ("bytes", "1,000 MB", 1000, contexts.many_bytes)):
+        yield Pushed(
+            f"push-{kind}", f"push of a new layer of {words} to an empty registry", prepare(size), f"{kind}-{size}", limits.export("gzip"),
+            runs=2, warm=False, empty=True,
+        )  # fmt: skip
 
 
 def transfers(limits, bases):
