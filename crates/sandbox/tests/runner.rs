@@ -14,13 +14,18 @@ macro_rules! tests {
     };
 }
 
-/// Runs the tests whose names contain one of the arguments (all without arguments), one after the other.
+/// Runs the tests whose names contain one of the arguments (all without arguments) and none that follows a `--skip`, one
+/// after the other.
 pub(crate) fn run(modules: &[&[Test]]) -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let follows_skip = |place: usize| place > 0 && arguments[place - 1] == "--skip";
+    let words = arguments.iter().enumerate().filter(|(_, argument)| !argument.starts_with('-'));
+    let (skips, filters): (Vec<_>, Vec<_>) = words.partition(|(place, _)| follows_skip(*place));
+    let is_in =
+        |test: &Test, parts: &[(usize, &String)]| parts.iter().any(|(_, part)| test.0.contains(*part));
     let all = modules.iter().flat_map(|tests| tests.iter());
     let wanted: Vec<&Test> =
-        all.filter(|test| filters.is_empty() || filters.iter().any(|part| test.0.contains(*part))).collect();
+        all.filter(|test| (filters.is_empty() || is_in(test, &filters)) && !is_in(test, &skips)).collect();
     if arguments.iter().any(|argument| argument == "--list") {
         wanted.iter().for_each(|test| println!("{}: test", test.0));
         return ExitCode::SUCCESS;

@@ -43,9 +43,16 @@ pub(super) fn find() -> Result<Needs, String> {
         find_program("pasta").ok_or("pasta is not in PATH (Debian, Ubuntu, Fedora: package passt)")?;
     rustix::fs::open("/dev/net/tun", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| format!("/dev/net/tun cannot be opened: {}", io::Error::from(error)))?;
-    let directory = NETNS_PATHS.into_iter().find(|path| Path::new(path).is_dir());
-    let directory = directory.ok_or("there is no directory to mount the namespace on for pasta")?;
+    let directory =
+        directory_for(&program).ok_or("there is no directory to mount the namespace on for pasta")?;
     Ok(Needs { program, directory })
+}
+
+/// The first directory that is there and does not hide the program itself.
+fn directory_for(program: &Path) -> Option<&'static str> {
+    let resolved = fs_err::canonicalize(program).unwrap_or_default();
+    let hides = |path: &str| program.starts_with(path) || resolved.starts_with(path);
+    NETNS_PATHS.into_iter().find(|path| Path::new(path).is_dir() && !hides(path))
 }
 
 /// Starts pasta and waits until the namespace has a route to the world; or says why it has none.
@@ -99,4 +106,16 @@ fn has_default_route() -> bool {
     let nowhere = "0".repeat(32);
     v4.lines().skip(1).any(|line| line.split('\t').nth(1) == Some("00000000"))
         || v6.lines().any(|line| line.starts_with(&nowhere) && !line.trim_end().ends_with("lo"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_stays_in_sight() {
+        let usual = directory_for(Path::new("/usr/bin/pasta")).unwrap();
+        let other = directory_for(&Path::new(usual).join("bin/pasta")).unwrap();
+        assert_ne!(usual, other);
+    }
 }
