@@ -47,6 +47,7 @@ release: install-rust install-compiler ## dist/galley: one static binary
 	mkdir -p dist
 	cp $(TARGET)/$(HOST)/release/galley dist/galley
 	@if readelf -lW dist/galley | grep -q INTERP; then echo "dist/galley is not static" >&2; exit 1; fi
+	@if readelf -SW dist/galley | grep -q symtab; then echo "dist/galley is not stripped" >&2; exit 1; fi
 	@size=$$(stat -c %s dist/galley); \
 	if (( size > $(RELEASE_LIMIT_MB) * 1024 * 1024 )); then \
 		echo "dist/galley has $$size bytes, more than $(RELEASE_LIMIT_MB) MiB" >&2; exit 1; \
