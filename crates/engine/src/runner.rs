@@ -8,7 +8,7 @@ use std::{
     },
     panic::resume_unwind,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     thread,
 };
 
@@ -30,6 +30,7 @@ use crate::{
 };
 
 mod chroot;
+mod closer;
 mod foreign;
 mod helpers;
 mod network;
@@ -56,6 +57,8 @@ pub struct SandboxRunner {
     roots: chroot::Roots,
     /// The directories of the next step.
     blank: Mutex<Option<TempDir>>,
+    /// Of the mounts of steps that have ended; made with the first of them.
+    closer: OnceLock<closer::Closer>,
     cgroup_parent: Option<CgroupParent>,
     limits: Limits,
 }
@@ -71,6 +74,7 @@ impl SandboxRunner {
             helpers: Arc::new(helpers::Helpers::new(store.root())),
             roots: Default::default(),
             blank: Mutex::default(),
+            closer: OnceLock::new(),
             cgroup_parent: None,
             limits: Limits::default(),
         }
@@ -241,13 +245,15 @@ impl SandboxRunner {
         output: &(dyn Fn(Stream, &[u8]) + Sync),
         cancel: &Cancel,
     ) -> Result<Option<RunOutcome>, Error> {
-        let mut scratch = Scratch::new(self, &request)?;
+        let scratch = Scratch::new(self, &request)?;
         let joined = self.helpers.network.join(&request, spawner, &self.events)?;
         joined.add_files(&mut request);
         let mut spec = self.spec(&request, &scratch)?;
         (spec.network, spec.hold_sockets) = (joined.kind, joined.holds);
         // A network of its own is not made ahead, and what was made in another would have to be made anew.
         let followed = request.followed && joined.kind != sandbox::Network::None;
+        // What the last step wrote is to be in one mount at a time.
+        self.closer.get().into_iter().for_each(closer::Closer::wait);
         let Some(mut started) = start(spawner, &spec, &joined, followed)? else {
             self.helpers.network.await_from_now_on();
             return Ok(None);
@@ -255,7 +261,7 @@ impl SandboxRunner {
         if request.followed {
             self.make_blank();
         }
-        started.mounts.take().into_iter().for_each(|mounts| scratch.temp.holds(mounts));
+        let mounts = started.mounts.take();
         let child = Arc::clone(&started.child);
         let keep = &|gate: sandbox::Gate| gate.keep(&child, || joined.is_connected(spawner));
         let (outcome, has_network) = thread::scope(|scope| {
@@ -267,6 +273,7 @@ impl SandboxRunner {
             let kept = keeper.map_or(Ok(true), |it| it.join().unwrap_or_else(|panic| resume_unwind(panic)));
             Ok((outcome, kept?))
         })?;
+        mounts.into_iter().for_each(|mounts| self.closer.get_or_init(Default::default).close(mounts));
         if !has_network {
             self.events.emit(network::begins_anew());
             return Ok(None);

@@ -60,8 +60,6 @@ pub struct TempDir {
     // Keeps the session, and so its lock, as long as the directory is used.
     store: Store,
     later: bool,
-    /// Closed before.
-    held: Option<OwnedFd>,
 }
 
 impl TempDir {
@@ -86,11 +84,6 @@ impl TempDir {
         self
     }
 
-    /// Has a thread close `file` before it is removed: what shows its files to others and takes long to go away.
-    pub fn holds(&mut self, file: OwnedFd) {
-        self.held = Some(file);
-    }
-
     /// The packed layer in it.
     pub(crate) fn packed(&self) -> PathBuf {
         self.path.join("packed")
@@ -100,60 +93,42 @@ impl TempDir {
 impl Drop for TempDir {
     fn drop(&mut self) {
         let path = std::mem::take(&mut self.path);
-        let broom = || self.store.inner.broom.get_or_init(Broom::default);
         if self.later {
-            broom().take(Rubbish { held: self.held.take(), path: Some(path) });
-            return;
+            self.store.inner.broom.get_or_init(Broom::default).remove(path);
+        } else {
+            let _ = remove::remove_tree(&path);
         }
-        if let Some(held) = self.held.take() {
-            broom().take(Rubbish { held: Some(held), path: None });
-        }
-        let _ = remove::remove_tree(&path);
-    }
-}
-
-/// What is to go.
-#[derive(Debug)]
-struct Rubbish {
-    held: Option<OwnedFd>,
-    path: Option<PathBuf>,
-}
-
-impl Rubbish {
-    fn remove(self) {
-        drop(self.held);
-        drop(self.path.map(|path| remove::remove_tree(&path)));
     }
 }
 
 /// Removes directories on a thread of its own, and is done when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Broom {
-    rubbish: Option<Sender<Rubbish>>,
+    paths: Option<Sender<PathBuf>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Default for Broom {
     fn default() -> Self {
-        let (rubbish, received) = mpsc::channel::<Rubbish>();
-        let sweep = move || received.iter().for_each(Rubbish::remove);
+        let (paths, received) = mpsc::channel::<PathBuf>();
+        let sweep = move || received.iter().for_each(|path| drop(remove::remove_tree(&path)));
         let thread = thread::Builder::new().name("broom".to_owned()).spawn(sweep).ok();
-        Self { rubbish: Some(rubbish), thread }
+        Self { paths: Some(paths), thread }
     }
 }
 
 impl Broom {
-    fn take(&self, rubbish: Rubbish) {
+    fn remove(&self, path: PathBuf) {
         // Without a thread nobody receives.
-        if let Some(Err(unsent)) = self.rubbish.as_ref().map(|to| to.send(rubbish)) {
-            unsent.0.remove();
+        if let Some(Err(unsent)) = self.paths.as_ref().map(|paths| paths.send(path)) {
+            let _ = remove::remove_tree(&unsent.0);
         }
     }
 }
 
 impl Drop for Broom {
     fn drop(&mut self) {
-        self.rubbish = None;
+        self.paths = None;
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
@@ -165,7 +140,7 @@ impl Store {
     pub fn temp_dir(&self, purpose: &str) -> Result<TempDir, StoreError> {
         let path = self.temp_path(purpose)?;
         rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700)).at("create", &path)?;
-        Ok(TempDir { path, store: self.clone(), later: false, held: None })
+        Ok(TempDir { path, store: self.clone(), later: false })
     }
 
     /// A path under `tmp/` that nothing has yet.
