@@ -206,8 +206,12 @@ fn sockets_are_made_or_refused_behind_galleys_own_filter() {
         )
     };
     let flags = ["run", "--rm", "--security-opt=no-new-privileges"];
-    let command =
-        ["app", "sh", "-c", "mknod -m 666 /p p; chown 5:6 /p; stat -c %u:%g /p; nc -l -p 0 -w 1 127.0.0.1"];
+    let command = [
+        "app",
+        "sh",
+        "-c",
+        "mknod -m 666 /p p; chown 5:6 /p; stat -c %u:%g /p; busybox nc -l -p 0 -w 1 127.0.0.1",
+    ];
     let (_, output) = said(&kitchen, &[&flags[..], &[&rule("SCMP_ACT_ERRNO")], &command].concat());
     assert!(output.contains("5:6\n") && output.contains("socket"), "{output}");
     assert!(output.contains("Read-only file system"), "{output}");
