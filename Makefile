@@ -43,7 +43,7 @@ bench: release install-bench ## measure galley beside other builders (PEERS=fold
 	bench/run.sh --limits $(TARGET)/release/examples/limits --write
 
 release: install-rust install-compiler ## dist/galley: one static binary
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target $(HOST) -p galley
+	RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols" cargo build --release --locked --target $(HOST) -p galley
 	mkdir -p dist
 	cp $(TARGET)/$(HOST)/release/galley dist/galley
 	@if readelf -lW dist/galley | grep -q INTERP; then echo "dist/galley is not static" >&2; exit 1; fi

@@ -60,7 +60,7 @@ impl Durability {
 
 impl Store {
     /// Makes everything written so far survive a power cut; does nothing when nothing was written or used that is
-    /// younger than the last barrier. Called once, at the end of a build, before its tags.
+    /// younger than the last barrier. Made once, at the end of a build, before the name of its first tag.
     pub fn barrier(&self) -> Result<(), StoreError> {
         self.write_back().map(drop)
     }
@@ -95,7 +95,7 @@ impl Store {
         self.commit_point("barrier", || rename_durably(&temp, &path))
     }
 
-    /// Asks by a file that has been open since this process began to write: the kernel tells each open file once of what could
+    /// Asks by the one file that has been open since this process began to write: the kernel tells each open file once of what could
     /// not be written since it was opened, also when that was met earlier, by whoever asked for something to be written back.
     pub(crate) fn sync_all(&self) -> Result<(), StoreError> {
         let file = self.session_file().at("write back", self.root())?;

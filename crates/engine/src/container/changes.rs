@@ -40,7 +40,13 @@ pub fn changes(store: &Store, container: &Container) -> Result<Vec<(Vec<u8>, Cha
 /// layer of its image.
 pub fn sizes(store: &Store, container: &Container) -> Result<(u64, u64), Error> {
     let snapshot = snapshot_of(store, &container.config)?;
-    let own = images::bytes(own(store, container, &snapshot.stack()?)?.entries());
+    let own = if container.folder.root().exists() {
+        images::bytes(own(store, container, &snapshot.stack()?)?.entries())
+    } else {
+        store.settle();
+        // A container that runs changes its files meanwhile.
+        store.bytes_of_files(&container.folder.upper()).map_err(store_failed)?
+    };
     let image = store.image(&container.config.image_id).map_err(store_failed)?;
     let below = image.map_or(Ok(0), |image| images::size(store, &image))?;
     Ok((own, own + below))

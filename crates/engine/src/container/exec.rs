@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use galley_sandbox::{Handles, Pty, Root, Spec, TtySize, User};
+use galley_sandbox::{Handles, Pty, Root, Seccomp, Spec, TtySize, User};
 use rustix::{
     fs::{Mode, OFlags},
     io::Errno,
@@ -148,7 +148,11 @@ pub(super) fn spec(inside: &Inside, config: &ContainerConfig, request: &ExecRequ
     spec.init = false;
     spec.cgroup = None;
     if request.privileged {
+        let own = matches!(spec.seccomp, Seccomp::Own(_));
         spec.make_insecure();
+        if own {
+            config.service.filter(&mut spec, false)?;
+        }
     }
     if let Some(directory) = &request.working_directory {
         spec.cwd = directory.into();

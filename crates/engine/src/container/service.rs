@@ -265,9 +265,7 @@ impl Service {
         if self.privileged {
             spec.make_insecure();
         }
-        if let Some(profile) = &self.seccomp {
-            spec.seccomp = Seccomp::Own(filter::program(profile, spec.capabilities, self.init)?);
-        }
+        self.filter(spec, self.init)?;
         spec.init = self.init;
         spec.oom_score_adj = self.oom_score_adj;
         if self.read_only {
@@ -275,6 +273,14 @@ impl Service {
             spec.mounts.iter_mut().for_each(|mount| mount.readonly = true);
         }
         spec.mounts.extend(self.tmpfs.iter().map(Tmpfs::mount));
+        Ok(())
+    }
+
+    /// Gives a sandbox the container's own filter of system calls, if there is one: its rules depend on capabilities.
+    pub(super) fn filter(&self, spec: &mut Spec, init: bool) -> Result<(), Error> {
+        if let Some(profile) = &self.seccomp {
+            spec.seccomp = Seccomp::Own(filter::program(profile, spec.capabilities, init)?);
+        }
         Ok(())
     }
 

@@ -229,6 +229,9 @@ fn alone(calls: Vec<(u32, Action)>) -> Vec<(u32, Action)> {
     ranges
 }
 
+/// From here on are the calls of x32; other machines have none there.
+const X32: u32 = 0x4000_0000;
+
 /// Makes sockets too, behind a queue; the same number on every machine.
 const IO_URING_SETUP: u32 = 425;
 
@@ -248,7 +251,10 @@ pub(crate) fn no_sockets() -> Vec<libc::sock_filter> {
         });
         let mut all: Vec<_> = makers.chain([(IO_URING_SETUP, Action::Errno(libc::ENOSYS))]).collect();
         all.sort_by_key(|(number, _)| *number);
-        alone(all)
+        let mut ranges = alone(all);
+        // The same calls under the numbers of x32.
+        ranges.push((X32, Action::Errno(libc::ENOSYS)));
+        ranges
     };
     let sections: Vec<_> = machines().into_iter().map(|(arch, column)| (arch, ranges(column))).collect();
     compile::program(&sections)

@@ -156,6 +156,7 @@ fn without_a_network_there_are_sockets_of_unix_alone() {
         assert_eq!(native(number, 2), ALLOW, "{number}");
     }
     if cfg!(target_arch = "x86_64") {
+        assert_eq!(native(0x4000_0000 + libc::SYS_socket, 2), errno(libc::ENOSYS));
         let (socketcall, socket, bind) = (102, 359, 2);
         assert_eq!(run(&program, audit_arch::I386, socketcall, 1), errno(libc::EAFNOSUPPORT));
         assert_eq!(run(&program, audit_arch::I386, socketcall, bind), ALLOW);

@@ -15,7 +15,7 @@ use crate::outcome::Exit;
 use crate::sys;
 
 /// What a filter of system calls has to allow to this process.
-pub const CALLS: [&str; 5] = ["read", "poll", "wait4", "kill", "exit_group"];
+pub const CALLS: [&str; 5] = ["read", "ppoll", "wait4", "kill", "exit_group"];
 /// The largest number of a signal.
 const SIGNAL_MAX: i32 = 64;
 /// What this process does itself, or must not be kept from.

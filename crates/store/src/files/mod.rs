@@ -9,9 +9,11 @@
 //! | [`opaque`] | marks of opaque directories, after the fact |
 //! | [`write_behind`] | a large file is on its way to the disk while it is written |
 //! | [`scan`], [`walk`], [`ahead`], [`hash`] | files to tree |
+//! | [`bytes`] | how many bytes they have |
 
 pub(crate) mod ahead;
 pub(crate) mod attributes;
+pub(crate) mod bytes;
 pub(crate) mod conform;
 pub(crate) mod copier;
 pub(crate) mod cursor;
