@@ -27,12 +27,14 @@ def dockerfile(folder, *lines):
 
 
 def busybox(folder):
-    """`busybox` as the files of a context, so that no registry is needed."""
+    """`busybox` as the files of a context, so that no registry is needed; with an /etc, as every image has that runs something."""
     root = folder / "root" / "bin"
     root.mkdir(parents=True)
     shutil.copy(BUSYBOX, root / "busybox")
     for name in ("sh", "cat", "sleep", "true", "touch"):
         (root / name).symlink_to("busybox")
+    (folder / "root" / "etc").mkdir()
+    (folder / "root" / "etc" / "passwd").write_text("root:x:0:0:root:/:/bin/sh\n")
 
 
 def two_stages(folder):

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Once};
 
 use galley_engine::{Error, ErrorKind, clock};
 use galley_oci::Time;
-use galley_sandbox::{Capabilities, probe::mounts_packed};
+use galley_sandbox::probe::mounts_packed;
 use galley_store::{OpenOptions, Store};
 
 use crate::{environment::Environment, failure::Failure, message, namespace};
@@ -60,8 +60,9 @@ impl Context {
             error.help("another directory can be given with --root or GALLEY_ROOT")
         };
         let store = Store::open(&root, options).map_err(error)?;
-        if self.environment.is_root && !Capabilities::permitted().contains("SYS_ADMIN") {
-            // Where nothing can be mounted, secrets of steps are files of the store, and a killed build leaves them.
+        if self.environment.is_root {
+            // Where steps run by chroot, their secrets are files of the store, and a killed build leaves them. That may be so for
+            // whoever may mount as well: it depends on what the store is on.
             store.tidy();
         }
         Ok(store)

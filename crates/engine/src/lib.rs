@@ -15,6 +15,8 @@ pub mod build;
 mod cache;
 pub mod cancel;
 pub mod clock;
+mod config_changes;
+mod confined;
 pub mod container;
 pub mod context;
 mod contexts;

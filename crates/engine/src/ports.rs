@@ -425,6 +425,8 @@ pub struct RunOutcome {
     pub exit: Exit,
     /// The changed files: a temporary directory holding `diff/`, and its tree as scanned.
     pub changes: Option<(TempDir, Tree)>,
+    /// A process outside may have got one of the changed files, open for writing, from the step.
+    pub lets_out: bool,
     /// Largest resident set of the step, in bytes.
     pub memory_bytes_max: u64,
     /// Processor time of the step.

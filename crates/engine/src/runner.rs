@@ -23,7 +23,7 @@ use rustix::{
 use crate::{
     Cancel, Error, ErrorKind, Events,
     events::Stream,
-    plan::DEFAULT_PATH,
+    plan::{DEFAULT_PATH, MountKind, RunMount},
     ports::{Exit, MountSource, ResolvedMount, ResolvedUser, RunOutcome, RunRequest, Runner},
     steps::files::store_error,
     upper,
@@ -34,6 +34,7 @@ mod closer;
 mod foreign;
 mod helpers;
 mod network;
+mod points;
 mod stubs;
 
 pub(crate) use chroot::{NETWORK_NONE, devices, furniture};
@@ -59,6 +60,8 @@ pub struct SandboxRunner {
     blank: Mutex<Option<TempDir>>,
     /// Of the mounts of steps that have ended; made with the first of them.
     closer: OnceLock<closer::Closer>,
+    /// Below the layers of every step, when there is one; removed when those mounts are gone.
+    points: OnceLock<points::MountPoints>,
     cgroup_parent: Option<CgroupParent>,
     limits: Limits,
 }
@@ -71,10 +74,11 @@ impl SandboxRunner {
             store: store.clone(),
             events: events.clone(),
             early: Default::default(),
-            helpers: Arc::new(helpers::Helpers::new(store.root())),
+            helpers: Arc::new(helpers::Helpers::new(store)),
             roots: Default::default(),
             blank: Mutex::default(),
             closer: OnceLock::new(),
+            points: OnceLock::new(),
             cgroup_parent: None,
             limits: Limits::default(),
         }
@@ -99,11 +103,12 @@ impl SandboxRunner {
     }
 
     fn spec(&self, request: &RunRequest<'_>, scratch: &Scratch) -> Result<sandbox::Spec, Error> {
-        let root = sandbox::Root::Layers(sandbox::Layers {
-            lowers: request.snapshot.lowers(&self.store)?,
-            writable: Some(scratch.root()),
-        });
-        let mut spec = self.process(request, root)?;
+        let lowers = request.snapshot.lowers(&self.store)?;
+        let mut layers = sandbox::Layers { lowers, writable: Some(scratch.root()) };
+        if let Some(points) = self.points.get() {
+            points.support(&mut layers, &request.snapshot.stack()?);
+        }
+        let mut spec = self.process(request, sandbox::Root::Layers(layers))?;
         for (number, mount) in request.mounts.iter().enumerate() {
             spec.mounts.push(self.mount(mount, scratch, number)?);
         }
@@ -231,6 +236,11 @@ impl Runner for SandboxRunner {
 impl SandboxRunner {
     /// Makes the directories of the next step while this one runs. Should that not work, it will be told then.
     fn make_blank(&self) {
+        if self.points.get().is_none()
+            && let Ok(points) = points::MountPoints::make(&self.store)
+        {
+            let _ = self.points.set(points);
+        }
         let mut blank = self.blank.lock().unwrap_or_else(PoisonError::into_inner);
         if blank.is_none() {
             *blank = Scratch::blank(&self.store).ok();
@@ -245,15 +255,13 @@ impl SandboxRunner {
         output: &(dyn Fn(Stream, &[u8]) + Sync),
         cancel: &Cancel,
     ) -> Result<Option<RunOutcome>, Error> {
-        let scratch = Scratch::new(self, &request)?;
+        let mut scratch = Scratch::new(self, &request)?;
         let joined = self.helpers.network.join(&request, spawner, &self.events)?;
         joined.add_files(&mut request);
         let mut spec = self.spec(&request, &scratch)?;
         (spec.network, spec.hold_sockets) = (joined.kind, joined.holds);
         // A network of its own is not made ahead, and what was made in another would have to be made anew.
         let followed = request.followed && joined.kind != sandbox::Network::None;
-        // What the last step wrote is to be in one mount at a time.
-        self.closer.get().into_iter().for_each(closer::Closer::wait);
         let Some(mut started) = start(spawner, &spec, &joined, followed)? else {
             self.helpers.network.await_from_now_on();
             return Ok(None);
@@ -273,7 +281,9 @@ impl SandboxRunner {
             let kept = keeper.map_or(Ok(true), |it| it.join().unwrap_or_else(|panic| resume_unwind(panic)));
             Ok((outcome, kept?))
         })?;
-        mounts.into_iter().for_each(|mounts| self.closer.get_or_init(Default::default).close(mounts));
+        if let Some(mounts) = mounts {
+            scratch.temp.keep_while(self.closer.get_or_init(Default::default).close(mounts));
+        }
         if !has_network {
             self.events.emit(network::begins_anew());
             return Ok(None);
@@ -282,8 +292,16 @@ impl SandboxRunner {
             Exit::Code(0) => Some(scratch.changes(&self.store, child.made_mount_points(), &spec)?),
             _ => None,
         };
-        Ok(Some(RunOutcome { changes, ..outcome }))
+        let lets_out = lets_out(joined.kind, &request.operation.mounts);
+        Ok(Some(RunOutcome { changes, lets_out, ..outcome }))
     }
+}
+
+/// Whether a step could hand open files to others: by sockets without a name in the host's network, or by sockets in a folder that
+/// others have, too.
+fn lets_out(network: sandbox::Network, mounts: &[RunMount]) -> bool {
+    let is_shared = |mount: &RunMount| matches!(mount.kind, MountKind::Cache { .. } | MountKind::Ssh { .. });
+    network == sandbox::Network::Host || mounts.iter().any(is_shared)
 }
 
 /// Passes on what a program writes until it ends; `wanted` gets the gate when something stands before it.
@@ -310,6 +328,7 @@ fn follow(
     Ok(RunOutcome {
         exit,
         changes: None,
+        lets_out: false,
         memory_bytes_max: outcome.usage.max_rss_bytes,
         cpu: outcome.usage.user_time + outcome.usage.system_time,
     })
@@ -357,8 +376,8 @@ fn start(
 
 const SIGKILL: i32 = 9;
 
-/// Reads both streams to their ends, and until nothing is left that could stand before the gate; whoever does first is told
-/// of with it.
+/// Reads both streams to their ends, and goes on until nothing can stand before the gate any more. When something does,
+/// `wanted` gets the gate, once.
 fn pass_on(
     streams: [(Stream, OwnedFd); 2],
     gate: Option<(sandbox::Gate, impl FnOnce(sandbox::Gate))>,
@@ -485,4 +504,20 @@ fn not_started(spec: &sandbox::Spec, error: sandbox::Error) -> Error {
 fn machine(error: sandbox::Error) -> Error {
     let help = error.help().unwrap_or_else(|| "galley doctor says what is missing".to_owned());
     Error::new(ErrorKind::Machine, error.to_string()).help(help).because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_can_hand_an_open_file_to_others() {
+        let mount = |kind| RunMount { target: b"/m".to_vec(), kind };
+        let (memory, agent) = (
+            mount(MountKind::Tmpfs { size: None, read_only: false }),
+            mount(MountKind::Ssh { id: String::new(), required: false, mode: 0, uid: 0, gid: 0 }),
+        );
+        assert!(lets_out(sandbox::Network::Host, &[]) && lets_out(sandbox::Network::None, &[agent]));
+        assert!(!lets_out(sandbox::Network::Shared, &[memory]));
+    }
 }

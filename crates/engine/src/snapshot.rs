@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// As many layers as Linux' overlayfs mounts (its OVL_MAX_STACK).
-const LOWERS_MAX: usize = 500;
+pub(crate) const LOWERS_MAX: usize = 500;
 
 /// An ordered stack of layers with an identity of its own.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ mod stored;
 #[cfg(test)]
 mod tests;
 
-use std::{cmp::Ordering, fmt, num::NonZeroU32, ops::Range, sync::OnceLock};
+use std::{cmp::Ordering, collections::HashSet, fmt, num::NonZeroU32, ops::Range, sync::OnceLock};
 
 pub use crate::time::Time;
 pub use decode::{DecodeTreeError, MAX_PATH_BYTES, MAX_TREE_PATH_BYTES};
@@ -193,6 +193,18 @@ impl Tree {
     /// The stored form, as long as the entries were not all made.
     fn parts(&self) -> Option<&Stored> {
         self.stored.as_ref().filter(|_| self.entries.get().is_none())
+    }
+
+    /// The bytes of its files, each of which may have several names.
+    #[must_use]
+    pub fn bytes_of_files(&self) -> u64 {
+        let mut linked = HashSet::new();
+        let bytes = self.entries().iter().map(|entry| match &entry.kind {
+            Kind::File { links: Some(group), .. } if !linked.insert(*group) => 0,
+            Kind::File { size, .. } => *size,
+            _ => 0,
+        });
+        bytes.sum()
     }
 
     /// The entry at `path`.

@@ -38,8 +38,12 @@ const STATUS_MAX: usize = 4096;
 const SETUP_MAX: usize = 16 << 20;
 
 impl Child {
-    /// Reads what the helper process and the child report until the program runs.
-    pub(crate) fn await_start(setup: OwnedFd, status: OwnedFd) -> Result<Self, Error> {
+    /// Reads what the helper process and the child report until the program runs; `mounted` is called when its root stands.
+    pub(crate) fn await_start(
+        setup: OwnedFd,
+        status: OwnedFd,
+        mounted: impl FnOnce(),
+    ) -> Result<Self, Error> {
         let mut files = Vec::new();
         let number = match receive_status(&status, &mut files)? {
             Status::Started { number } => number,
@@ -49,7 +53,7 @@ impl Child {
         let mut files = files.into_iter();
         let pidfd = files.next().ok_or_else(|| lost("waiting for its pidfd"))?;
         let mounts = Mutex::new(files.next());
-        let Reported { made, terminal, gate } = await_exec(&setup)?;
+        let Reported { made, terminal, gate } = await_exec(&setup, mounted)?;
         let pty = terminal.map(Pty::from_master);
         Ok(Self { number, pidfd, mounts, status, made, pty, gate, outcome: Mutex::new(None) })
     }
@@ -166,8 +170,8 @@ struct Reported {
 }
 
 /// Reads the child's reports, one JSON text after the other, until it closes its end: by exec or by ending.
-fn await_exec(setup: &OwnedFd) -> Result<Reported, Error> {
-    let (text, mut files) = read_reports(setup)?;
+fn await_exec(setup: &OwnedFd, mounted: impl FnOnce()) -> Result<Reported, Error> {
+    let (text, mut files) = read_reports(setup, mounted)?;
     let (mut ready, mut gate) = (None, None);
     // The last file belongs to the last report that brought one.
     for report in parse_reports(&text)?.into_iter().rev() {
@@ -199,7 +203,8 @@ fn last_word(file: Option<OwnedFd>) -> Result<(), Error> {
     }
 }
 
-fn read_reports(setup: &OwnedFd) -> Result<(Vec<u8>, Vec<OwnedFd>), Error> {
+fn read_reports(setup: &OwnedFd, first: impl FnOnce()) -> Result<(Vec<u8>, Vec<OwnedFd>), Error> {
+    let mut first = Some(first);
     let (mut text, mut files, mut buffer) = (Vec::new(), Vec::new(), [0; 4096]);
     loop {
         let length = wire::receive(setup, &mut buffer, &mut files).map_err(|source| Error::Spawner {
@@ -208,6 +213,9 @@ fn read_reports(setup: &OwnedFd) -> Result<(Vec<u8>, Vec<OwnedFd>), Error> {
         })?;
         if length == 0 {
             return Ok((text, files));
+        }
+        if let Some(first) = first.take() {
+            first();
         }
         text.extend_from_slice(&buffer[..length]);
         if text.len() > SETUP_MAX {

@@ -105,6 +105,12 @@ impl Error {
                 "the file is damaged: `galley system check --repair` removes the layer, so that it is made or fetched again"
                     .to_owned(),
             ),
+            Self::Setup(SetupError { step: SetupStep::SetSysctl, errno: libc::ENOENT, .. }) => Some(
+                "this kernel has no such setting: look for its name below /proc/sys".to_owned(),
+            ),
+            Self::Setup(SetupError { step: SetupStep::SetSysctl, errno: libc::EINVAL | libc::ERANGE, .. }) => {
+                Some("the kernel does not take this value: give another one".to_owned())
+            }
             Self::Setup(SetupError { step: SetupStep::LoadSeccomp, errno: libc::EACCES, .. }) => Some(
                 "a filter needs CAP_SYS_ADMIN here, or --security-opt no-new-privileges".to_owned(),
             ),
@@ -265,6 +271,7 @@ pub enum SetupStep {
     ChangeRoot,
     DetachHost,
     SetHostname,
+    SetSysctl,
     OpenTerminal,
     ConnectStreams,
     ChangeDirectory,
@@ -325,6 +332,7 @@ impl std::fmt::Display for SetupStep {
             Self::ChangeRoot => "change the root directory to",
             Self::DetachHost => "detach the host's file systems",
             Self::SetHostname => "set the host name",
+            Self::SetSysctl => "set the kernel setting",
             Self::OpenTerminal => "open a terminal",
             Self::ConnectStreams => "connect the standard streams",
             Self::ChangeDirectory => "change to the working directory",

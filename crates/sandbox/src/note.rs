@@ -8,8 +8,8 @@ use std::ptr::NonNull;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
-/// More is not left: a few words and a path.
-const NOTE_BYTES: usize = 16 << 10;
+/// More is not left: a few words, and a path as numbers.
+pub(crate) const NOTE_BYTES: usize = 32 << 10;
 
 /// The side of who may leave one.
 pub(crate) struct Note {

@@ -49,7 +49,8 @@ pub fn inside(first: u32) -> Vec<Process> {
     let mut known: HashSet<u32> = all.iter().filter(is_inside).map(|one| one.pid).collect();
     let guard = all.iter().find(|one| one.pid == first && wanted.is_none()).map(|one| one.parent);
     known.insert(first);
-    // There all of the sandbox is below its guard, which is none of it.
+    // There all of the sandbox is below its guard, which is none of it. Without its guard the first process is dead within
+    // an instant: it asked the kernel for that, and the helper process kills whatever comes to it.
     known.extend(guard);
     // Children are mostly younger, and so behind their parents; numbers begin anew at times.
     let mut before = 0;

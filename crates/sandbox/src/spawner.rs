@@ -102,8 +102,11 @@ impl Spawner {
 
     /// Makes a sandbox and starts its program; returns once the program runs.
     pub fn spawn(&self, spec: &Spec, handles: Handles<'_>) -> Result<Child, Error> {
-        if spec.args.is_empty() {
+        if spec.args.is_empty() && !spec.idle {
             return Err(Error::Spec("there is no program to run"));
+        }
+        if spec.idle && self.makes_chroots() {
+            return Err(Error::Spec("nothing is mounted in a chroot that could be looked at"));
         }
         let netns = match (spec.network, handles.netns) {
             (Network::Shared, None) => return Err(Error::Spec("a shared network without its namespace")),
@@ -137,6 +140,13 @@ impl Spawner {
         let files: Vec<BorrowedFd<'_>> = netns.into_iter().collect();
         // What does not work here is told to who asks for a sandbox.
         let _ = self.send(&[wire::AHEAD], &files);
+    }
+
+    /// Has a file kept open as long as anything of a sandbox that is asked for after this may run, also when this process is
+    /// killed: a lock on it is not free before. By chroot alone, where nothing ends with the helper process at once.
+    pub fn keep_open(&self, file: BorrowedFd<'_>) -> Result<(), Error> {
+        let sent = self.send(&[wire::KEEP], &[file]);
+        sent.map_err(|source| Error::Spawner { action: "handing a lock over", source })
     }
 
     /// Begins to end it, and every sandbox that still runs; dropping it waits for the end.
@@ -175,11 +185,13 @@ impl Spawner {
         ];
         files.extend(extra);
         self.send(kind, &files).map_err(failed("asking for a sandbox"))?;
-        if handles.followed {
-            self.make_ahead(extra);
-        }
         drop((their_setup, their_status));
-        Child::await_start(setup, status)
+        // Earlier the two would wait for each other: who makes a mount namespace stops all who mount something.
+        Child::await_start(setup, status, || {
+            if handles.followed {
+                self.make_ahead(extra);
+            }
+        })
     }
 
     fn await_ready(&self) -> io::Result<()> {

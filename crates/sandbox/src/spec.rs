@@ -75,6 +75,13 @@ pub struct Spec {
     /// says. Not where owners are told by a supervisor, nor in a chroot: there it is refused.
     #[serde(default)]
     pub hold_sockets: bool,
+    /// Settings of the kernel that its namespaces have of their own, by their names with dots.
+    #[serde(default)]
+    pub sysctls: Vec<(String, String)>,
+    /// Whether nothing runs in it: root and mounts are there for galley alone, who looks at them as /proc/N/root of the
+    /// [`Child`](crate::Child), until that is dropped. Not in a chroot, where nothing is mounted.
+    #[serde(default)]
+    pub idle: bool,
 }
 
 /// Size of /dev/shm unless asked otherwise, as in Docker.
@@ -132,6 +139,8 @@ impl Spec {
             cgroup: None,
             init: false,
             hold_sockets: false,
+            sysctls: Vec::new(),
+            idle: false,
         }
     }
 

@@ -380,10 +380,27 @@ pub(crate) fn read_signal(file: BorrowedFd<'_>) -> Option<Arrived> {
     Some(Arrived { signal, by_kernel: code == libc::SI_KERNEL })
 }
 
-/// Gives every signal its default action and blocks none, as a fresh program expects.
-pub(crate) fn reset_signals() {
+/// The numbers of all signals.
+pub(crate) fn all_signals() -> Vec<i32> {
+    (1..65).collect()
+}
+
+/// Those that this process ignores, which programs it executes would ignore too.
+pub(crate) fn ignored_signals() -> Vec<i32> {
+    let is_ignored = |&signal: &i32| {
+        // SAFETY: a sigaction of zeroes is one.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: a null new action changes nothing; the old one is a live value of the right type.
+        let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
+        asked == 0 && action.sa_sigaction == libc::SIG_IGN
+    };
+    all_signals().into_iter().filter(is_ignored).collect()
+}
+
+/// Gives these signals their default action and blocks none.
+pub(crate) fn reset_signals(signals: &[i32]) {
     let set = signal_set(&[]);
-    for signal in 1..65 {
+    for &signal in signals {
         // SAFETY: SIG_DFL runs no code of ours; numbers that cannot be changed give an error, which is fine.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }

@@ -38,6 +38,9 @@ pub(crate) const HELPER: u8 = b'H';
 /// The first byte of a request: make the next sandbox ahead, in the network namespace that comes along.
 pub(crate) const AHEAD: u8 = b'A';
 
+/// The first byte of a request: keep the file that comes along open as long as anything of a sandbox may run.
+pub(crate) const KEEP: u8 = b'K';
+
 /// What the helper process reports about one child over its status socket.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Status {

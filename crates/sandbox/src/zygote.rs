@@ -33,6 +33,8 @@ const PLAIN_ROOT: &str = "/ is not a mount point, as in a chroot to a plain dire
 pub(crate) struct Inherited {
     /// The limit of open files that galley was started with; the helper itself raises its own.
     pub(crate) open_files: Rlimit,
+    /// What programs would ignore too.
+    pub(crate) ignored_signals: Vec<i32>,
     /// Whether device files can be made: not in a user namespace.
     pub(crate) may_make_devices: bool,
     /// Whether the kernel knows one user only, so that owners have to be told by a supervisor.
@@ -41,6 +43,8 @@ pub(crate) struct Inherited {
     pub(crate) manner: Manner,
     /// What tells guards of the end of this process.
     pub(crate) lifeline: Lifeline,
+    /// What is locked as long as this process or a guard lives; each guard has them from its fork on.
+    kept: RefCell<Vec<OwnedFd>>,
     /// The next sandbox, when one was made ahead.
     spare: RefCell<Option<Spare>>,
 }
@@ -91,6 +95,7 @@ pub(crate) fn run(manner: Manner) -> i32 {
     seccomp::make_usual();
     let mut children = Children::new();
     let failed = !greeted || serve(&control, &deaths, &inherited, &mut children).is_err();
+    let kept = inherited.kept.take();
     drop(inherited);
     match manner {
         Manner::Namespaces => end_placed(children),
@@ -100,6 +105,7 @@ pub(crate) fn run(manner: Manner) -> i32 {
             drop(children);
         }
     }
+    drop(kept);
     i32::from(failed)
 }
 
@@ -130,8 +136,17 @@ fn prepare(control: &OwnedFd, manner: Manner) -> io::Result<(Inherited, OwnedFd)
     rustix::process::setrlimit(Resource::Nofile, raised)?;
     let may_make_devices = !crate::userns::in_user_namespace();
     let (one_id, lifeline) = (crate::userns::has_one_id(), Lifeline::new()?);
-    let spare = RefCell::default();
-    Ok((Inherited { open_files, may_make_devices, one_id, manner, lifeline, spare }, deaths))
+    let inherited = Inherited {
+        open_files,
+        ignored_signals: sys::ignored_signals(),
+        may_make_devices,
+        one_id,
+        manner,
+        lifeline,
+        kept: RefCell::default(),
+        spare: RefCell::default(),
+    };
+    Ok((inherited, deaths))
 }
 
 /// Mounts that appear on the host later are still seen here; nothing done here is seen on the host.
@@ -206,6 +221,10 @@ fn accept(control: &OwnedFd, inherited: &Inherited, children: &mut Children) -> 
     let Some((&kind, argument)) = message[..length].split_first() else { return Ok(false) };
     if kind == wire::AHEAD {
         inherited.make_spare(files.first());
+        return Ok(true);
+    }
+    if kind == wire::KEEP {
+        inherited.kept.borrow_mut().append(&mut files);
         return Ok(true);
     }
     let Some(mut request) = Request::from_files(kind, files) else { return Ok(true) };

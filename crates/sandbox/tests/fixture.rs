@@ -131,7 +131,7 @@ pub(crate) fn descendants(ancestor: u32) -> Vec<(u32, String)> {
     parents.keys().filter(|pid| descends(**pid)).map(|&pid| (pid, command(pid))).collect()
 }
 
-fn parent(pid: u32) -> Option<u32> {
+pub(crate) fn parent(pid: u32) -> Option<u32> {
     let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }

@@ -1,10 +1,10 @@
 //! Sandboxes where nothing can be mounted: a chroot, and a guard that ends what it leaves.
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,10 @@ use galley_sandbox::probe::{Rung, remembered, trial};
 use galley_sandbox::userns::in_user_namespace;
 use galley_sandbox::{Child, Error, Exit, Handles, Network, Root, Spawner, Spec, TtySize, User};
 
-use crate::fixture::{Kitchen, await_gone, descendants, processes_with};
+use rustix::fs::FlockOperation;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::fixture::{Kitchen, await_descendant, await_gone, descendants, parent, processes_with};
 
 crate::tests![
     privileged_programs_run_in_another_root,
@@ -22,6 +25,7 @@ crate::tests![
     privileged_a_terminal_and_a_first_process,
     privileged_nothing_is_left_when_the_helper_is_gone,
     privileged_nothing_is_left_when_a_guard_is_gone,
+    privileged_a_lock_is_held_until_nothing_is_left,
     privileged_the_lowest_rung_is_found_by_trial,
     privileged_what_is_another_users_ends_without_the_right_to_kill,
 ];
@@ -36,7 +40,20 @@ const RIGHTS: &str = "-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+s
 /// Set for the copy of this program that has lost the right to kill what is another user's.
 const WEAK: &str = "GALLEY_TEST_WEAK";
 
+/// Set for the copy of this program that is killed while it holds a lock: on this file.
+const LOCKED: &str = "GALLEY_TEST_LOCKED";
+
 pub(crate) fn enter() -> Option<ExitCode> {
+    if let Some(path) = std::env::var_os(LOCKED) {
+        let file = fs_err::File::open(Path::new(&path)).unwrap();
+        rustix::fs::flock(&file, FlockOperation::LockExclusive).unwrap();
+        let kitchen = Kitchen::new();
+        let spawner = Spawner::start_chroot().unwrap();
+        spawner.keep_open(file.as_fd()).unwrap();
+        let _running = start(&spawner, &spec(&kitchen, "exec sleep 9234567"));
+        println!("{}", kitchen.dir.keep().display());
+        sleep(Duration::from_secs(600));
+    }
     if std::env::var_os(WEAK).is_some() {
         let kitchen = Kitchen::new();
         let spawner = Spawner::start_chroot().unwrap();
@@ -258,6 +275,58 @@ fn privileged_nothing_is_left_when_a_guard_is_gone() {
     }
     assert_ne!(processes_with("6234567"), 0);
     drop(other);
+}
+
+/// What a step uses belongs to it until it has ended, also when whoever started it was killed before.
+fn privileged_a_lock_is_held_until_nothing_is_left() {
+    if galley_sandbox::userns::has_one_id() {
+        // This rung has no supervisor.
+        return;
+    }
+    let lock = tempfile::NamedTempFile::new().unwrap();
+    let is_free = || {
+        let file = fs_err::File::open(lock.path()).unwrap();
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+    };
+    for helper_too in [false, true] {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.env(LOCKED, lock.path()).current_dir(Path::new("/")).stdout(Stdio::piped());
+        let mut galley = command.spawn().unwrap();
+        let mut kitchen = String::new();
+        BufReader::new(galley.stdout.take().unwrap()).read_line(&mut kitchen).unwrap();
+        let step = await_descendant(galley.id(), "sleep\x009234567\0");
+        let guard = parent(step.0).unwrap();
+        let helper = parent(guard).unwrap();
+        signal(guard, Signal::STOP);
+        galley.kill().unwrap();
+        galley.wait().unwrap();
+        if helper_too {
+            signal(helper, Signal::KILL);
+            await_that(|| !runs(helper));
+        }
+        assert!(!is_free(), "free while the step runs, the helper killed: {helper_too}");
+        signal(guard, Signal::CONT);
+        await_that(is_free);
+        assert!(!runs(step.0), "free before the step has ended, the helper killed: {helper_too}");
+        fs_err::remove_dir_all(kitchen.trim_end()).unwrap();
+    }
+}
+
+fn await_that(mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(20), "never");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+fn signal(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
+}
+
+/// Whether it does, and is not just waited for.
+fn runs(pid: u32) -> bool {
+    fs_err::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|command| !command.is_empty())
 }
 
 fn privileged_the_lowest_rung_is_found_by_trial() {

@@ -19,6 +19,7 @@ crate::tests![
     privileged_another_process_joins,
     privileged_who_joins_ends_with_the_sandbox,
     privileged_who_joins_has_a_terminal,
+    privileged_an_idle_sandbox_shows_its_files,
 ];
 
 /// `None`, said loudly, where this machine has no such limits.
@@ -169,4 +170,18 @@ fn privileged_who_joins_has_a_terminal() {
     }
     assert_eq!(text, "/dev/pts/0\r\n7 77\r\n");
     assert_eq!(joined.wait().unwrap().exit, Exit::Code(0));
+}
+
+fn privileged_an_idle_sandbox_shows_its_files() {
+    let kitchen = Kitchen::new();
+    let mut spec = kitchen.shell("");
+    (spec.args, spec.idle) = (Vec::new(), true);
+    let (child, _) = start(&spec).unwrap();
+    let pid = child.id().unwrap();
+    let root = std::path::PathBuf::from(format!("/proc/{pid}/root"));
+    assert!(root.join("bin").is_dir() && root.join("proc/1").exists());
+    // Nothing of what galley gave it is open in it.
+    assert_eq!(fs_err::read_dir(format!("/proc/{pid}/fd")).unwrap().count(), 0);
+    drop(child);
+    assert!(!root.join("bin").exists());
 }

@@ -72,11 +72,13 @@ impl Store {
         self.root().join("blobs").join(digest.algorithm().name()).join(digest.hex())
     }
 
-    /// The size of a blob, `None` when it is not there. One of another size than expected was cut off by a power cut.
+    /// The size of a blob, `None` when it is not there. One of another size than expected was cut off by a power cut; one
+    /// that did not reach the disk is none, although it can still be read.
     #[must_use]
     pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
         self.lease(digest).ok()?;
-        let stat = rustix::fs::stat(self.blob_path(digest)).ok()?;
+        let path = self.blob_path(digest);
+        let stat = rustix::fs::stat(&path).ok().filter(|_| !self.is_in_doubt(&path))?;
         u64::try_from(stat.st_size).ok()
     }
 

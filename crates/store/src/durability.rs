@@ -11,10 +11,13 @@ use std::{
     sync::{Mutex, PoisonError, atomic::Ordering},
 };
 
-use rustix::fs::{Mode, OFlags};
+use rustix::{
+    fs::{Mode, OFlags},
+    time::ClockId,
+};
 use serde::{Deserialize, Serialize};
 
-use crate::{Store, StoreError, error::At, store::read_small, temp::rename_durably};
+use crate::{Store, StoreError, blobs::remove_present, error::At, store::read_small};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const BOOT_ID_BYTES_MAX: usize = 256;
@@ -32,11 +35,22 @@ pub(crate) struct Stamp {
 pub(crate) struct Durability {
     folder: PathBuf,
     barriers: Mutex<HashMap<String, u64>>,
+    /// Held by the one thread that raises a barrier.
+    turn: Mutex<()>,
+}
+
+/// What says that something is all there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Vouched {
+    /// Also after a power cut.
+    ByBarrier,
+    /// As long as it lasts.
+    ByBoot,
 }
 
 impl Durability {
     pub(crate) fn new(folder: PathBuf) -> Self {
-        Self { folder, barriers: Mutex::default() }
+        Self { folder, barriers: Mutex::default(), turn: Mutex::default() }
     }
 
     /// When the last barrier of `boot` began; zero when there was none.
@@ -45,11 +59,8 @@ impl Durability {
         *barriers.entry(boot.to_owned()).or_insert_with(|| self.read(boot).unwrap_or(0))
     }
 
-    /// A boot id from a record is foreign bytes: what is no plain id names no file.
-    fn read(&self, boot: &str) -> Option<u64> {
-        let plain = !boot.is_empty() && boot.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-        let bytes = read_small(&self.folder.join(plain.then_some(boot)?), BARRIER_BYTES_MAX).ok()??;
-        std::str::from_utf8(&bytes).ok()?.trim_end().parse().ok()
+    pub(crate) fn read(&self, boot: &str) -> Option<u64> {
+        read_barrier(&self.folder, boot)
     }
 
     fn remember(&self, stamp: &Stamp) {
@@ -67,6 +78,9 @@ impl Store {
 
     /// The same; `false` when it did nothing.
     pub(crate) fn write_back(&self) -> Result<bool, StoreError> {
+        // Who comes second may rely on what the first one has begun.
+        let _turn = self.inner.durability.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.refuse_after_loss()?;
         if !self.inner.dirty.swap(false, Ordering::AcqRel) {
             return Ok(false);
         }
@@ -76,56 +90,59 @@ impl Store {
         Ok(true)
     }
 
-    /// Has the kernel write back on a thread of its own what the next barrier would wait for. It promises nothing: only
-    /// the barrier does.
-    pub fn begin_barrier(&self) {
-        let Ok(folder) = self.open_root() else { return };
-        let write_back = move || {
-            let _ = rustix::fs::syncfs(folder);
-        };
-        // Without a thread the barrier takes longer.
-        drop(std::thread::Builder::new().name("write-back".to_owned()).spawn(write_back));
-    }
-
     /// The barrier's own bytes are written back with everything else, so that only its name is left to be.
-    fn raise_barrier(&self, stamp: &Stamp) -> Result<(), StoreError> {
+    pub(crate) fn raise_barrier(&self, stamp: &Stamp) -> Result<(), StoreError> {
         let temp = self.write_temp(format!("{}\n", stamp.nanoseconds).as_bytes(), false)?;
-        self.sync_all()?;
-        let path = self.inner.durability.folder.join(&stamp.boot);
-        self.commit_point("barrier", || rename_durably(&temp, &path))
+        let lock = self.sync_all().and_then(|()| self.lock_barriers());
+        let named = lock.and_then(|lock| {
+            self.check_losses()?;
+            self.name_barrier(&temp, stamp)?;
+            let _ = lock.unlock();
+            let told = lock.write_back().inspect_err(|&error| self.failure().note(&error.into()));
+            told.at("write back", &self.inner.durability.folder)
+        });
+        named.inspect_err(|_| drop(remove_present(&temp)))
     }
 
-    /// Asks by the one file that has been open since this process began to write: the kernel tells each open file once of what could
-    /// not be written since it was opened, also when that was met earlier, by whoever asked for something to be written back.
-    pub(crate) fn sync_all(&self) -> Result<(), StoreError> {
-        let file = self.session_file().at("write back", self.root())?;
-        let file = file.map_or_else(|| self.open_root(), Ok)?;
-        rustix::fs::syncfs(file).at("write back", self.root())
+    /// To be called with the barriers locked. Who began to ask later may have been told earlier, and covers more.
+    fn name_barrier(&self, temp: &Path, stamp: &Stamp) -> Result<(), StoreError> {
+        let durability = &self.inner.durability;
+        let path = durability.folder.join(&stamp.boot);
+        self.commit_point("barrier", || match durability.read(&stamp.boot) {
+            Some(later) if later >= stamp.nanoseconds => remove_present(temp).map(drop),
+            _ => rustix::fs::rename(temp, &path).at("rename a temporary file to", &path),
+        })
     }
 
-    fn open_root(&self) -> Result<OwnedFd, StoreError> {
+    pub(crate) fn open_root(&self) -> Result<OwnedFd, StoreError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::open(self.root(), flags, Mode::empty()).at("open", self.root())
     }
 
     /// What is written now gets this.
     pub(crate) fn stamp(&self) -> Stamp {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-        let nanoseconds = seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0);
-        Stamp { boot: self.boot().to_owned(), nanoseconds }
+        Stamp { boot: self.boot().to_owned(), nanoseconds: nanoseconds(ClockId::Boottime) }
     }
 
     /// Whether what carries `stamp` is all there. What only this boot vouches for makes the next barrier necessary.
     pub(crate) fn is_whole(&self, stamp: &Stamp) -> bool {
-        if stamp.nanoseconds <= self.inner.durability.barrier(&stamp.boot) && stamp.nanoseconds > 0 {
-            return true;
-        }
-        let ours = !stamp.boot.is_empty() && stamp.boot == self.boot();
-        if ours {
+        let vouched = self.vouched(stamp);
+        if vouched == Some(Vouched::ByBoot) {
             self.mark_dirty();
         }
-        ours
+        vouched.is_some()
+    }
+
+    /// What says that what carries `stamp` is all there; `None` when nothing does.
+    pub(crate) fn vouched(&self, stamp: &Stamp) -> Option<Vouched> {
+        if self.is_lost(stamp) {
+            return None;
+        }
+        if stamp.nanoseconds <= self.inner.durability.barrier(&stamp.boot) && stamp.nanoseconds > 0 {
+            return Some(Vouched::ByBarrier);
+        }
+        let ours = !stamp.boot.is_empty() && stamp.boot == self.boot();
+        ours.then_some(Vouched::ByBoot)
     }
 
     pub(crate) fn mark_dirty(&self) {
@@ -133,8 +150,29 @@ impl Store {
     }
 
     /// Without /proc no stamp ever matches, which costs records but is never wrong.
-    fn boot(&self) -> &str {
-        let read = || read_small(Path::new(BOOT_ID), BOOT_ID_BYTES_MAX).ok().flatten().unwrap_or_default();
-        self.inner.boot.get_or_init(|| String::from_utf8_lossy(&read()).trim_end().to_owned())
+    pub(crate) fn boot(&self) -> &str {
+        self.inner.boot.get_or_init(read_boot)
     }
+}
+
+pub(crate) fn read_boot() -> String {
+    let read = read_small(Path::new(BOOT_ID), BOOT_ID_BYTES_MAX).ok().flatten().unwrap_or_default();
+    String::from_utf8_lossy(&read).trim_end().to_owned()
+}
+
+/// When the last barrier of `boot` began. A boot id from a record is foreign bytes: what is no plain id names no file.
+pub(crate) fn read_barrier(folder: &Path, boot: &str) -> Option<u64> {
+    let bytes = read_small(&folder.join(is_plain(boot).then_some(boot)?), BARRIER_BYTES_MAX).ok()??;
+    std::str::from_utf8(&bytes).ok()?.trim_end().parse().ok()
+}
+
+/// Whether it can be the id of a boot: what comes from a file may be anything.
+pub(crate) fn is_plain(boot: &str) -> bool {
+    !boot.is_empty() && boot.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+}
+
+pub(crate) fn nanoseconds(clock: ClockId) -> u64 {
+    let now = rustix::time::clock_gettime(clock);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }

@@ -92,6 +92,26 @@ pub enum StoreError {
         /// What came.
         found: Digest,
     },
+    /// The disk did not take what this process wrote or used.
+    #[error(
+        "what was written to {} since the last build that ended well did not all reach the disk: look at the disk \
+         (dmesg, galley system check), then build again; what was lost is made anew", root.display()
+    )]
+    Lost {
+        /// The store.
+        root: PathBuf,
+        /// What the kernel said, unless it said it to another process.
+        #[source]
+        source: Option<io::Error>,
+    },
+    /// The disk did not take a layer which another process uses, so that it cannot be replaced yet.
+    #[error(
+        "layer {layer} did not reach the disk, and another galley uses it: build again when that one has ended"
+    )]
+    LostInUse {
+        /// The layer.
+        layer: Digest,
+    },
     /// A source file is not any more what it was when the tree was made.
     #[error("{} changed while the build used it: run the build again when nothing writes to it", path.display())]
     FileChanged {

@@ -99,10 +99,11 @@ impl Store {
         if found != image.id {
             return Err(StoreError::DigestMismatch { expected: image.id, found });
         }
-        if self.image(&image.id).is_ok_and(|known| known.is_some_and(|known| known.same_as(image))) {
+        let path = self.image_path(&image.id);
+        let known = self.image(&image.id).ok().flatten();
+        if known.is_some_and(|known| known.same_as(image)) && !self.is_in_doubt(&path) {
             return Ok(());
         }
-        let path = self.image_path(&image.id);
         let text = |what, bytes: &[u8]| {
             let text = String::from_utf8(bytes.to_vec());
             text.map_err(|error| StoreError::damaged(what, &path, error))

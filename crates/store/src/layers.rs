@@ -16,7 +16,7 @@ use galley_oci::{Digest, Entry, Kind, Tree};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Content, Store, StoreError, TempDir, UnpackOptions,
+    Busy, Content, Store, StoreError, TempDir, UnpackOptions,
     collect::sizes::disk_usage,
     durability::Stamp,
     error::{Absent, At},
@@ -50,6 +50,8 @@ struct Inner {
     packed_left: AtomicBool,
     /// Its bytes came with its tree, in this process.
     hashed_here: AtomicBool,
+    /// What its directory was made in, which may not be over: overlayfs does not want it in two mounts then.
+    busy: OnceLock<Busy>,
     /// Origins that only this process knows.
     origins: Mutex<Option<Arc<Resolved>>>,
 }
@@ -151,6 +153,7 @@ impl Layer {
             marked_for_users: AtomicBool::new(false),
             packed_left: AtomicBool::new(false),
             hashed_here: AtomicBool::new(false),
+            busy: OnceLock::new(),
             origins: Mutex::new(None),
         }))
     }
@@ -231,6 +234,11 @@ impl Layer {
         own || self.known_origins().is_some_and(|origins| origins.were_hashed_here())
     }
 
+    /// Says that somebody outside may have one of its files open for writing: what this process has found is worth nothing.
+    pub fn mistrust(&self) {
+        self.0.hashed_here.store(false, Ordering::Relaxed);
+    }
+
     pub(crate) fn known_origins(&self) -> Option<Arc<Resolved>> {
         self.0.origins.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -259,6 +267,12 @@ impl Layer {
             layer.set_packed_left(info.packed_left);
             (layer, info.stamp)
         }))
+    }
+
+    fn set_busy(&self, temp: &TempDir) {
+        if let Some(busy) = temp.busy() {
+            let _ = self.0.busy.set(busy.clone());
+        }
     }
 
     fn is_marked_for_users(&self) -> bool {
@@ -341,7 +355,6 @@ impl Store {
     /// first and what it lists beyond the directory (whiteouts, directories above) is added, so that one layer means
     /// one directory. A layer that the store has already stays as it is, its times too.
     pub fn commit_dir(&self, temp: TempDir, tree: Tree) -> Result<Layer, StoreError> {
-        conform::conform(&temp.diff(), &tree, self.dialect())?;
         self.commit(tree, Bytes::Directory(temp))
     }
 
@@ -386,8 +399,9 @@ impl Store {
         materialise::materialise(&tree, into, self.dialect(), &|index| self.open_origin(layer, index))
     }
 
-    /// `layer` for an overlay mount; its bytes become its own first.
+    /// `layer` for an overlay mount; its bytes become its own first, and no other mount writes to it any more.
     pub fn lower(&self, layer: &Layer) -> Result<Lower, StoreError> {
+        layer.0.busy.get().into_iter().for_each(Busy::wait);
         self.own_bytes(layer)?;
         if !layer.has_diff() && layer.is_packed() && self.mounts_packed() {
             return Ok(Lower::Packed(layer.packed_path()));
@@ -482,6 +496,9 @@ impl Store {
                 self.adopt(&layer, &tree, bytes)?;
                 return Ok(layer);
             }
+            if let Bytes::Directory(temp) = &bytes {
+                conform::conform(&temp.diff(), &tree, self.dialect())?;
+            }
             let temp = self.temp_dir("layer")?;
             let (integrity, marked) = self.write_layer(temp.path(), &tree, &bytes)?;
             if !self.rename_layer(temp.path(), &id)? {
@@ -492,8 +509,12 @@ impl Store {
             let _ = layer.0.tree.set(Arc::new(tree));
             layer.set_marked_for_users(marked);
             layer.0.hashed_here.store(matches!(bytes, Bytes::Directory(_)), Ordering::Relaxed);
-            if let Bytes::Origins(origins) = bytes {
-                layer.0.origins.lock().unwrap_or_else(PoisonError::into_inner).replace(Arc::new(origins));
+            match bytes {
+                Bytes::Directory(temp) => layer.set_busy(&temp),
+                Bytes::Packed(_) => {}
+                Bytes::Origins(origins) => {
+                    layer.0.origins.lock().unwrap_or_else(PoisonError::into_inner).replace(Arc::new(origins));
+                }
             }
             return Ok(self.cache_layer(layer));
         }
@@ -537,10 +558,15 @@ impl Store {
         if self.commit_point("layer-rename", || rename_new(from, &to))? {
             return Ok(true);
         }
-        // What is there is either new and good, or left over from a power cut and not to be trusted.
+        // What is there is either new and good, or not to be trusted: left over from a power cut, or what a disk did not take.
         let _lock = self.lock_key(id)?;
         if self.layer(id)?.is_some() {
             return Ok(false);
+        }
+        // Who has begun before the disk failed may have it mounted; of what was before a power cut nobody has anything.
+        let lost = Layer::load(to.clone(), id)?.is_some_and(|(_, stamp)| self.is_lost(&stamp));
+        if lost && self.leased_by_others()?.contains(id.bytes()) {
+            return Err(StoreError::LostInUse { layer: *id });
         }
         let old = self.temp_dir("untrusted")?;
         rustix::fs::rename(&to, old.path().join("layer")).at("remove", &to)?;
@@ -565,6 +591,7 @@ impl Store {
         }
         match bytes {
             Bytes::Directory(temp) => {
+                conform::conform(&temp.diff(), twin, self.dialect())?;
                 let _lock = self.lock_key(layer.id())?;
                 materialise::restamp(&temp.diff(), twin, &*layer.tree()?)?;
                 self.attach_directory(layer, &temp)
@@ -621,6 +648,7 @@ impl Store {
 
     /// The stamp is renewed first: should a power cut take the new bytes, the whole layer is not trusted.
     fn attach_directory(&self, layer: &Layer, temp: &TempDir) -> Result<(), StoreError> {
+        layer.set_busy(temp);
         layer.set_marked_for_users(self.admit_marks(&temp.diff(), &*layer.tree()?)?);
         self.restamp_info(layer)?;
         self.commit_point("layer-rename", || rename_new(&temp.diff(), &layer.diff())).map(drop)

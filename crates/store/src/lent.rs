@@ -73,7 +73,21 @@ impl Store {
 
     /// Brings the directory `home` back, if it was lent. Whoever has its lock may do that.
     pub(crate) fn recall(&self, home: &Path) -> Result<(), StoreError> {
-        self.bring_back(&self.note_path(home), |_| true)
+        let note = self.note_path(home);
+        self.await_borrower(&note)?;
+        self.bring_back(&note, |_| true)
+    }
+
+    /// Waits for the end of the process that has borrowed the directory, and of whatever that has handed the lock of its folder
+    /// to: the lock of the mount is free when it is killed, while its step may still write.
+    fn await_borrower(&self, note: &Path) -> Result<(), StoreError> {
+        let Some(bytes) = read_small(note, NOTE_BYTES_MAX)? else { return Ok(()) };
+        let Ok(Note { session, .. }) = serde_json::from_slice(&bytes) else { return Ok(()) };
+        let folder = self.root().join("tmp").join(session);
+        if folder == self.begin_session()? {
+            return Ok(());
+        }
+        FileLock::existing(&folder.with_extension("lock"), LockMode::Shared, true).map(drop)
     }
 
     /// Brings back what a dead process had borrowed.

@@ -5,7 +5,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | opening, temporary files, the barrier | [`Store`], [`TempDir`] |
+//! | opening, temporary files, the barrier | [`Store`], [`TempDir`], [`Busy`] |
 //! | bytes by SHA-256 | [`BlobWriter`] |
 //! | trees with their bytes | [`Layer`], [`Origins`] |
 //! | directories and archives to trees | [`Store::scan`], [`Store::unpack`] |
@@ -23,6 +23,7 @@
 
 mod blobs;
 mod builds;
+mod busy;
 mod check;
 mod collect;
 mod containers;
@@ -40,6 +41,7 @@ mod leases;
 mod lent;
 mod lists;
 mod lock;
+mod losses;
 mod mounts;
 mod origins;
 mod owning;
@@ -55,6 +57,7 @@ mod worn;
 
 pub use blobs::{BlobWriter, SMALL_BLOB_BYTES_MAX};
 pub use builds::{BUILDS_MAX, BuildEntry};
+pub use busy::Busy;
 pub use check::{Checked, Counts, Finding, Progress, Repaired, Severity, Thing};
 pub use collect::{
     Collected, Disk, ImageRow, Inventory, Keep, Kind as ObjectKind, Object, Plan, Policy, RecordRow, Row,
@@ -64,7 +67,7 @@ pub use containers::ContainerDir;
 pub use content::Content;
 pub use context::{ContextFilter, ContextTree, Decision, KeepAll, Survey};
 pub use error::{StoreError, os_error_number};
-pub use files::owner::give;
+pub use files::owner::{give, give_at, give_open};
 pub use files::{
     remove::remove_tree,
     scan::ScanOptions,

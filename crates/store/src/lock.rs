@@ -81,6 +81,11 @@ impl FileLock {
         rustix::fs::flock(&self.file, FlockOperation::Unlock)
     }
 
+    /// Writes back what the file, or the folder, holds.
+    pub(crate) fn write_back(&self) -> Result<(), rustix::io::Errno> {
+        rustix::fs::fsync(&self.file)
+    }
+
     /// Writes to the locked file, behind what was written before.
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), rustix::io::Errno> {
         let mut rest = bytes;

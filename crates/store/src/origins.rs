@@ -112,6 +112,15 @@ impl Resolved {
         Some(&self.by_index[at].1)
     }
 
+    /// The files of the host after the entry `index`.
+    pub(crate) fn paths_after(&self, index: usize) -> impl Iterator<Item = &Path> {
+        let from = self.by_index.partition_point(|(other, _)| *other <= index);
+        self.by_index[from..].iter().filter_map(|(_, origin)| match origin {
+            Origin::Path(path) => Some(path.as_path()),
+            _ => None,
+        })
+    }
+
     /// Whether a byte is in a file outside of the store, which others may write to.
     pub(crate) fn is_outside(&self) -> bool {
         self.by_index.iter().any(|(_, origin)| matches!(origin, Origin::Path(_)))

@@ -15,7 +15,7 @@ use galley_oci::{
 use crate::{
     Content, Layer, LayerContents, Origin, Origins, Store, StoreError, TempDir,
     error::At,
-    files::{copier, open, write_behind::WriteBehind, xattrs},
+    files::{copier, open, read_ahead::ReadAhead, write_behind::WriteBehind, xattrs},
     origins::Resolved,
 };
 
@@ -41,18 +41,19 @@ enum Contents {
     /// Of a layer of the store.
     Layer(LayerContents),
     /// Of one that is none yet, because nobody has read its files: they are new in a build context.
-    Unread { store: Store, origins: Resolved },
+    Unread { store: Store, origins: Resolved, ahead: ReadAhead },
 }
 
 impl Contents {
     fn open(&mut self, index: usize) -> Result<Content, StoreError> {
-        let (store, origins) = match self {
+        let (store, origins, ahead) = match self {
             Self::Layer(contents) => return contents.open(index),
-            Self::Unread { store, origins } => (store, origins),
+            Self::Unread { store, origins, ahead } => (store, origins, ahead),
         };
         match origins.get(index) {
             Some(Origin::Path(path)) => {
                 let file = open::plain(path)?;
+                ahead.opened(&file, origins.paths_after(index));
                 let attributes = xattrs::read(file.as_fd()).at("read the extended attributes of", path)?;
                 // Of a file that has some the tree would say so if anybody had looked.
                 if xattrs::of_context(attributes).is_some() {
@@ -75,7 +76,7 @@ impl Store {
             return Ok(None);
         }
         let origins = origins.resolve(self, tree)?;
-        self.begin(Contents::Unread { store: self.clone(), origins }).map(Some)
+        self.begin(Contents::Unread { store: self.clone(), origins, ahead: ReadAhead::default() }).map(Some)
     }
 
     /// Makes what [`begin_unread`](Self::begin_unread) began the layer `tree`, which is the same one with the digests of
@@ -112,7 +113,7 @@ impl Store {
         let temp = self.temp_dir("own")?;
         let path = temp.packed();
         let file = fs_err::File::create_new(&path).at("create", &path)?.into_file();
-        let writer = Writer::new(WriteBehind::new(file)).at("write", &path)?;
+        let writer = Writer::new(WriteBehind::new(file, self.failure())).at("write", &path)?;
         Ok(Owning { temp, path, contents, writer, copied: Vec::new(), failed: false })
     }
 

@@ -59,26 +59,39 @@ impl Packed {
                 RecordKind::Directory { opaque } => Kind::Directory { opaque },
                 RecordKind::Other(kind) => kind,
                 RecordKind::File(runs) => {
-                    let mut content = Content::parts(Arc::clone(&self.file), runs.iter());
-                    let mut hasher = Blake3::new();
-                    let mut buffer = vec![0; BUFFER_BYTES];
-                    loop {
-                        let count = content.read(&mut buffer).at("read", path)?;
-                        if count == 0 {
-                            break;
+                    // A file of several names is read once.
+                    let (links, digest) = match groups.get(&record.inode) {
+                        Some(&(group, digest)) => (Some(group), digest),
+                        None => {
+                            let content = Content::parts(Arc::clone(&self.file), runs.iter());
+                            let digest = digest_of(content).at("read", path)?;
+                            let group = (record.links > 1).then(|| group_after(groups.len()));
+                            groups.extend(group.map(|group| (record.inode, (group, digest))));
+                            (group, digest)
                         }
-                        hasher.update(&buffer[..count]);
-                    }
-                    let next =
-                        u32::try_from(groups.len()).ok().and_then(|count| NonZeroU32::MIN.checked_add(count));
-                    let next = next.unwrap_or(NonZeroU32::MAX);
-                    let links = (record.links > 1).then(|| *groups.entry(record.inode).or_insert(next));
-                    Kind::File { size: runs.len(), digest: *hasher.finish().bytes(), links }
+                    };
+                    Kind::File { size: runs.len(), digest, links }
                 }
             };
             entries.push(Entry { path: record.path, meta: record.meta, kind });
         }
         Ok(Tree::from_entries(entries))
+    }
+}
+
+fn group_after(count: usize) -> NonZeroU32 {
+    u32::try_from(count).ok().and_then(|count| NonZeroU32::MIN.checked_add(count)).unwrap_or(NonZeroU32::MAX)
+}
+
+fn digest_of(mut content: Content) -> io::Result<[u8; 32]> {
+    let mut hasher = Blake3::new();
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let count = content.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(*hasher.finish().bytes());
+        }
+        hasher.update(&buffer[..count]);
     }
 }
 

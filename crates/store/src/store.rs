@@ -23,6 +23,7 @@ use crate::{
     images::names_in,
     leases::Leases,
     lock::{FileLock, LockMode},
+    losses::Losses,
     temp::{Broom, Session},
     worn::Worn,
 };
@@ -69,7 +70,7 @@ const FOLDERS: [&str; 19] = [
 ];
 
 /// What stores did not always have; made before something is written in it.
-const LATER_FOLDERS: [&str; 3] = ["builds", "lent", "seen"];
+const LATER_FOLDERS: [&str; 4] = ["builds", "lent", "lost", "seen"];
 
 /// What a store must know of the process that opens it.
 #[derive(Clone, Debug, Default)]
@@ -95,6 +96,8 @@ pub(crate) struct Inner {
     pub(crate) durability: Durability,
     /// Something was written, or used, that no barrier covers yet.
     pub(crate) dirty: AtomicBool,
+    /// Before the session, whose file tells of losses.
+    pub(crate) losses: Losses,
     /// Before the session, whose folder it works in.
     pub(crate) broom: OnceLock<Broom>,
     pub(crate) session: Mutex<Option<Session>>,
@@ -170,11 +173,7 @@ impl Store {
 
     /// Makes a folder that stores did not always have, before something is written in it.
     pub(crate) fn later_folder(&self, name: &str) -> Result<(), StoreError> {
-        let folder = self.root().join(name);
-        match rustix::fs::mkdir(&folder, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
-            Err(error) => Err(error).at("create", &folder),
-        }
+        later_folder(self.root(), name).map(drop)
     }
 
     /// Makes the folders and the version file, of two processes that do so at once only one. None of it is written back:
@@ -265,11 +264,13 @@ impl Store {
 impl Inner {
     fn new(root: PathBuf, options: OpenOptions) -> Self {
         let durability = Durability::new(root.join("barriers"));
+        let losses = Losses::new(root.clone());
         Self {
             root,
             options,
             durability,
             dirty: AtomicBool::new(false),
+            losses,
             broom: OnceLock::new(),
             session: Mutex::new(None),
             temp_count: AtomicU64::new(0),
@@ -280,6 +281,15 @@ impl Inner {
             packed_obstacle: OnceLock::new(),
             format: AtomicU32::new(FIRST_FORMAT),
         }
+    }
+}
+
+/// The same for whoever has no store.
+pub(crate) fn later_folder(root: &Path, name: &str) -> Result<PathBuf, StoreError> {
+    let folder = root.join(name);
+    match rustix::fs::mkdir(&folder, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(folder),
+        Err(error) => Err(error).at("create", &folder),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     error::{Absent, At},
     images::names_in,
     store::{json, read_small},
-    temp::{rename_durably, rename_new, sync_data},
+    temp::{rename_new, sync_data},
 };
 
 const TAG_BYTES_MAX: usize = 64 * 1024;
@@ -62,7 +62,8 @@ impl Store {
         let path = self.tag_path(&reference);
         let platforms = platforms.to_vec();
         let bytes = json(&TagFile { reference: reference.canonical(), image: *image, platforms });
-        if read_small(&path, TAG_BYTES_MAX)?.is_some_and(|known| known == bytes) {
+        let known = read_small(&path, TAG_BYTES_MAX)?;
+        if known.is_some_and(|known| known == bytes) && !self.is_in_doubt(&path) {
             return self.barrier();
         }
         // Written back with what it needs, so that only its name is left to be.
@@ -70,7 +71,7 @@ impl Store {
         if !self.write_back()? {
             sync_data(&temp)?;
         }
-        self.commit_point("tag", || rename_durably(&temp, &path))
+        self.commit_point("tag", || self.rename_noted(&temp, &path))
     }
 
     /// Removes a tag, not the image; says whether it was there.

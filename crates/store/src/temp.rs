@@ -23,7 +23,7 @@ use rustix::{
 };
 
 use crate::{
-    Store, StoreError,
+    Busy, Store, StoreError,
     error::At,
     files::remove,
     lock::{FileLock, LockMode},
@@ -40,16 +40,19 @@ pub(crate) struct Session {
 impl Session {
     fn begin(tmp: &Path) -> Result<Self, StoreError> {
         let folder = tmp.join(random_name()?);
-        let lock_path = folder.with_extension("lock");
-        let lock = FileLock::wait(&lock_path, LockMode::Exclusive)?.removed_on_drop(&lock_path);
-        rustix::fs::mkdir(&folder, Mode::from_raw_mode(0o700)).at("create", &folder)?;
-        Ok(Self { folder, lock: Arc::new(lock) })
+        let lock = Arc::new(FileLock::wait(&folder.with_extension("lock"), LockMode::Exclusive)?);
+        let session = Self { folder, lock };
+        rustix::fs::mkdir(&session.folder, Mode::from_raw_mode(0o700)).at("create", &session.folder)?;
+        Ok(session)
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         let _ = remove::remove_tree(&self.folder);
+        let _ = rustix::fs::unlink(self.folder.with_extension("lock"));
+        // Others may still have the file open.
+        let _ = self.lock.unlock();
     }
 }
 
@@ -60,6 +63,8 @@ pub struct TempDir {
     // Keeps the session, and so its lock, as long as the directory is used.
     store: Store,
     later: bool,
+    /// What still uses it.
+    busy: Option<Busy>,
 }
 
 impl TempDir {
@@ -84,6 +89,16 @@ impl TempDir {
         self
     }
 
+    /// Has it stay as long as something else uses it.
+    pub fn keep_while(&mut self, busy: Busy) {
+        self.busy = Some(busy);
+    }
+
+    /// What still uses it.
+    pub(crate) const fn busy(&self) -> Option<&Busy> {
+        self.busy.as_ref()
+    }
+
     /// The packed layer in it.
     pub(crate) fn packed(&self) -> PathBuf {
         self.path.join("packed")
@@ -92,43 +107,58 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        let path = std::mem::take(&mut self.path);
+        let litter = Litter { path: std::mem::take(&mut self.path), busy: self.busy.take() };
         if self.later {
-            self.store.inner.broom.get_or_init(Broom::default).remove(path);
+            self.store.inner.broom.get_or_init(Broom::default).remove(litter);
         } else {
-            let _ = remove::remove_tree(&path);
+            litter.remove();
         }
+    }
+}
+
+/// What is to be removed.
+#[derive(Debug)]
+struct Litter {
+    path: PathBuf,
+    busy: Option<Busy>,
+}
+
+impl Litter {
+    /// While the directories of a mount are in use, the kernel waits for its end in a loop that takes a processor.
+    fn remove(self) {
+        self.busy.iter().for_each(Busy::wait);
+        let _ = remove::remove_tree(&self.path);
     }
 }
 
 /// Removes directories on a thread of its own, and is done when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Broom {
-    paths: Option<Sender<PathBuf>>,
+    litter: Option<Sender<Litter>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Default for Broom {
     fn default() -> Self {
-        let (paths, received) = mpsc::channel::<PathBuf>();
-        let sweep = move || received.iter().for_each(|path| drop(remove::remove_tree(&path)));
+        let (litter, received) = mpsc::channel::<Litter>();
+        let sweep = move || received.iter().for_each(Litter::remove);
         let thread = thread::Builder::new().name("broom".to_owned()).spawn(sweep).ok();
-        Self { paths: Some(paths), thread }
+        Self { litter: Some(litter), thread }
     }
 }
 
 impl Broom {
-    fn remove(&self, path: PathBuf) {
+    fn remove(&self, litter: Litter) {
         // Without a thread nobody receives.
-        if let Some(Err(unsent)) = self.paths.as_ref().map(|paths| paths.send(path)) {
-            let _ = remove::remove_tree(&unsent.0);
+        if let Some(Err(unsent)) = self.litter.as_ref().map(|sender| sender.send(litter)) {
+            unsent.0.remove();
         }
     }
 }
 
 impl Drop for Broom {
     fn drop(&mut self) {
-        self.paths = None;
+        self.litter = None;
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
@@ -140,7 +170,7 @@ impl Store {
     pub fn temp_dir(&self, purpose: &str) -> Result<TempDir, StoreError> {
         let path = self.temp_path(purpose)?;
         rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700)).at("create", &path)?;
-        Ok(TempDir { path, store: self.clone(), later: false })
+        Ok(TempDir { path, store: self.clone(), later: false, busy: None })
     }
 
     /// A path under `tmp/` that nothing has yet.
@@ -159,6 +189,7 @@ impl Store {
         let begun = Session::begin(&tmp)?;
         self.settle_leases(&begun.lock)?;
         self.sweep(&tmp)?;
+        self.learn_losses()?;
         let folder = begun.folder.clone();
         *session = Some(begun);
         Ok(folder)
@@ -167,13 +198,23 @@ impl Store {
     /// Removes what dead processes have left behind, which else waits for one that needs a folder: for steps whose secrets are
     /// in there. What cannot be removed stays for the next one.
     pub fn tidy(&self) {
-        let _ = self.sweep(&self.root().join("tmp"));
+        let tmp = self.root().join("tmp");
+        // Each folder in it has a name for it, `..`, where the file system counts them; others say one.
+        if rustix::fs::stat(&tmp).is_ok_and(|stat| stat.st_nlink != 2) {
+            let _ = self.sweep(&tmp);
+        }
     }
 
-    /// A file of the store that was opened before anything was written; none when nothing was.
-    pub(crate) fn session_file(&self) -> io::Result<Option<OwnedFd>> {
+    /// The file whose lock says that this process lives, to be handed to whatever may outlive it and still use its folder.
+    pub fn session_lock(&self) -> Result<OwnedFd, StoreError> {
+        let folder = self.begin_session()?;
+        self.session_file().at("share the lock of", &folder)
+    }
+
+    /// A file of the store that was opened before anything was written.
+    pub(crate) fn session_file(&self) -> io::Result<OwnedFd> {
         let session = self.inner.session.lock().unwrap_or_else(PoisonError::into_inner);
-        session.as_ref().map(|session| session.lock.share()).transpose()
+        session.as_ref().ok_or(Errno::NOENT)?.lock.share()
     }
 
     /// Removes the folders of dead processes, but what they had borrowed. What cannot be removed (files of mapped ids, seen
@@ -184,14 +225,20 @@ impl Store {
             if path.extension() != Some(OsStr::from_bytes(b"lock")) {
                 continue;
             }
-            let Some(lock) = FileLock::attempt_now(&path, LockMode::Exclusive)? else { continue };
-            let session = path.with_extension("");
-            let returned = self.recall_all(session.file_name().unwrap_or_default());
-            if returned.is_ok() && remove::remove_tree(&session).is_ok() {
+            // Whatever else it is, it is not in the way of the others.
+            if let Ok(Some(lock)) = FileLock::attempt_now(&path, LockMode::Exclusive)
+                && self.clear(&path.with_extension("")).is_ok()
+            {
                 drop(lock.removed_on_drop(&path));
             }
         }
         Ok(())
+    }
+
+    /// Removes the folder of a dead process.
+    fn clear(&self, session: &Path) -> Result<(), StoreError> {
+        self.recall_all(session.file_name().unwrap_or_default())?;
+        remove::remove_tree(session)
     }
 
     /// Writes the file `path` whole or not at all, replacing what was there.
@@ -227,8 +274,12 @@ pub(crate) fn sync_data(path: &Path) -> Result<(), StoreError> {
 /// Renames, and the name survives a power cut from here on; what the file holds must be written back already.
 pub(crate) fn rename_durably(from: &Path, to: &Path) -> Result<(), StoreError> {
     rustix::fs::rename(from, to).at("rename a temporary file to", to)?;
-    let folder = to.parent().unwrap_or(to);
-    fs::File::open(folder).and_then(|folder| folder.sync_all()).at("write back", folder)
+    sync_names(to).at("write back", to.parent().unwrap_or(to))
+}
+
+/// Writes back the folder that `path` is in.
+pub(crate) fn sync_names(path: &Path) -> io::Result<()> {
+    fs::File::open(path.parent().unwrap_or(path)).and_then(|folder| folder.sync_all())
 }
 
 /// Renames unless the target exists; says whether it did.

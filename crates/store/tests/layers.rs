@@ -1,8 +1,8 @@
-use std::io::Read;
+use std::{io::Read, thread};
 
 use fs_err as fs;
 use galley_oci::{Entry, Kind, Time, Tree};
-use galley_store::{Layer, Origin, Origins, ScanOptions, Store, StoreError};
+use galley_store::{Busy, Layer, Origin, Origins, ScanOptions, Store, StoreError, TempDir};
 
 use crate::support::{Fixture, directory, file, files, write};
 
@@ -159,6 +159,39 @@ fn bytes_that_come_later_get_the_times_of_the_layer() {
     assert!(fixture.store.has_bytes(&first));
 }
 
+/// A step's directory with one file.
+fn step(store: &Store, busy: &Busy) -> (TempDir, Tree) {
+    let mut temp = store.temp_dir("step").unwrap().removed_later();
+    temp.keep_while(busy.clone());
+    write(&temp.diff(), "a", b"same");
+    let tree = store.scan(&temp.diff(), &ScanOptions::default()).unwrap();
+    (temp, tree)
+}
+
+#[test]
+fn what_is_still_mounted_is_neither_mounted_again_nor_removed() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    let (first, second) = (Busy::default(), Busy::default());
+    let (temp, tree) = step(store, &first);
+    let layer = store.commit_dir(temp, tree).unwrap();
+    let (temp, tree) = step(store, &second);
+    let path = temp.path().to_owned();
+    store.commit_dir(temp, tree).unwrap();
+    thread::scope(|scope| {
+        let lower = scope.spawn(|| store.lower(&layer).map(drop));
+        thread::yield_now();
+        assert!(!lower.is_finished());
+        first.end();
+        lower.join().unwrap().unwrap();
+    });
+    assert!(path.join("diff/a").exists());
+    second.end();
+    while path.exists() {
+        thread::yield_now();
+    }
+}
+
 #[test]
 fn a_damaged_tree_is_not_believed() {
     let fixture = Fixture::new();
@@ -188,6 +221,20 @@ fn a_layer_that_a_power_cut_may_have_hit_is_made_anew() {
     other.own_bytes(&anew).unwrap();
     assert_eq!(content(&other, &anew, "a"), b"x");
     assert_eq!(fs::read_to_string(folder.join("diff/a")).unwrap(), "x");
+}
+
+#[test]
+fn what_others_may_write_to_is_hashed_again() {
+    let fixture = Fixture::new();
+    let step = |name| {
+        let temp = fixture.store.temp_dir("step").unwrap();
+        write(&temp.diff(), name, b"x");
+        let tree = fixture.store.scan(&temp.diff(), &ScanOptions::default()).unwrap();
+        fixture.store.commit_dir(temp, tree).unwrap()
+    };
+    let (one, other) = (step("one"), step("other"));
+    other.mistrust();
+    assert_eq!([one, other].map(|layer| layer.was_hashed_here()), [true, false]);
 }
 
 #[test]

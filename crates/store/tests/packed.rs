@@ -71,6 +71,21 @@ fn a_packed_layer_is_one_file_that_owns_its_bytes() {
     assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 2);
 }
 
+/// In both forms a file of several names is read once, which the check says in bytes.
+#[test]
+fn a_check_reads_a_file_of_several_names_once() {
+    if !is_root() {
+        return;
+    }
+    let (packed, unpacked) = (fixture(), Fixture::new());
+    for store in [&packed.1, &unpacked.store] {
+        layer(store);
+        let checked = store.check(&|_| ()).unwrap();
+        assert_eq!(checked.findings, []);
+        assert_eq!(checked.bytes, 9_003);
+    }
+}
+
 #[test]
 fn the_same_archive_is_the_same_layer_in_both_forms() {
     let (fixture, store) = fixture();

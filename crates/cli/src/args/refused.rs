@@ -86,8 +86,15 @@ const NO_DAEMON: &str = "there is no daemon to talk to";
 const LEGACY: &str = "it belongs to docker's legacy builder";
 const WINDOWS: &str = "it is for Windows containers";
 const NO_NETWORKS: &str = "containers have a network of their own each";
-const NO_CAPS: &str = "namespaces and kernel settings are docker's default ones";
-const NO_DEVICES: &str = "containers see docker's default devices only";
+const OWN_PROCESSES: &str = "a container has process numbers of its own, by which the kernel ends all of it with its supervisor; `top`, \
+                             `exec` and `kill` reach in";
+const OWN_IPC: &str =
+    "shared memory and queues are a container's own; a directory that both mount with -v can be shared";
+const OWN_NAME: &str = "the host name is a container's own; --hostname gives it the machine's";
+const OWN_USERS: &str =
+    "containers of root are root's own, and an ordinary user's are in a namespace of that user";
+const NO_DEVICES: &str =
+    "containers see docker's default devices, and with --privileged of root those of BuildKit";
 const NO_LOG_DRIVERS: &str = "logs are files in the store, read by `logs`";
 const NO_VOLUMES: &str = "use -v";
 
@@ -109,7 +116,7 @@ const BUILD: [Flag; 14] = [
     switch("force-rm", "there are no intermediate containers to keep").unless(&["true", "false"]),
 ];
 
-const CONTAINER: [Flag; 44] = [
+const CONTAINER: [Flag; 43] = [
     value("annotation", "containers carry no annotations"),
     value("attach", "use -d, or -i and -t").short('a'),
     value("blkio-weight", NO_LIMITS),
@@ -133,7 +140,7 @@ const CONTAINER: [Flag; 44] = [
     value("io-maxiops", WINDOWS),
     value("ip", NO_NETWORKS),
     value("ip6", NO_NETWORKS),
-    value("ipc", NO_CAPS).unless(&["private", "shareable"]),
+    value("ipc", OWN_IPC).unless(&["private", "shareable"]),
     value("isolation", WINDOWS).unless(&["default"]),
     value("kernel-memory", NO_LIMITS),
     value("link", NO_NETWORKS),
@@ -144,14 +151,13 @@ const CONTAINER: [Flag; 44] = [
     value("memory-swappiness", NO_LIMITS),
     value("network-alias", NO_NETWORKS),
     switch("oom-kill-disable", NO_LIMITS),
-    value("pid", NO_CAPS),
+    value("pid", OWN_PROCESSES).unless(&["private"]),
     switch("sig-proxy", "signals are always passed on").unless(&["true"]),
     value("runtime", "galley is the runtime"),
     value("storage-opt", NO_LIMITS),
-    value("sysctl", NO_CAPS),
     switch("use-api-socket", NO_DAEMON),
-    value("userns", NO_CAPS),
-    value("uts", NO_CAPS),
+    value("userns", OWN_USERS),
+    value("uts", OWN_NAME).unless(&["private"]),
     value("volume-driver", NO_DRIVERS).unless(&["local"]),
     value("volumes-from", NO_VOLUMES),
 ];
@@ -174,7 +180,6 @@ const UPDATE: [Flag; 4] = [
     value("kernel-memory", NO_LIMITS),
 ];
 const INSPECT: [Flag; 1] = [switch("size", "sizes of containers are not counted").short('s')];
-const CP: [Flag; 1] = [switch("archive", "owners are not copied").short('a')];
 const STOP: [Flag; 1] = [value("signal", "`stop` sends the image's STOPSIGNAL").short('s')];
 const RM: [Flag; 1] = [switch("link", NO_NETWORKS).short('l')];
 const RMI: [Flag; 2] = [value("platform", NO_PART), switch("no-prune", LEGACY)];
@@ -228,7 +233,6 @@ fn flags(command: &str) -> &'static [Flag] {
         "run" | "create" => &CONTAINER,
         "images" | "image ls" => &IMAGES,
         "logs" => &LOGS,
-        "cp" => &CP,
         "exec" => &EXEC,
         "start" => &START,
         "update" => &UPDATE,
@@ -247,6 +251,9 @@ fn flags(command: &str) -> &'static [Flag] {
     }
 }
 
+const NO_EVENTS: &str =
+    "there is no daemon that sees them, and a log of what each command did would miss what kills a container";
+const EVENTS_ADVICE: &str = "`wait` ends with a container, `logs -f` follows what it writes, and `ps -a --filter` tells what became of each";
 const LATER: &str = "it comes later";
 const ONE_BUILDER: &str = "there is one builder, this program";
 
@@ -257,11 +264,19 @@ const COMMANDS: [(&str, &str, &str); 32] = [
         "the OCI distribution specification has no search, only Docker Hub's own interface",
         "look at the registry's web page; `manifest inspect NAME:TAG` says whether an image is there",
     ),
-    ("compose", "there is no compose", "start the containers with `run -d`"),
-    ("commit", LATER, "write a Dockerfile"),
-    ("events", "there is no daemon that could tell", ""),
-    ("network", "containers have a network of their own each", ""),
-    ("system events", "there is no daemon that could tell", ""),
+    (
+        "compose",
+        "there is no compose",
+        "start the containers with `run -d`, each with a unit of systemd: docs/run.md",
+    ),
+    ("events", NO_EVENTS, EVENTS_ADVICE),
+    (
+        "network",
+        "each container has a network of its own, or that of the machine, and there are no others to manage",
+        "`run --network bridge|host|none` chooses; containers reach each other by ports that are published with -p",
+    ),
+    ("system events", NO_EVENTS, EVENTS_ADVICE),
+    ("system dial-stdio", NO_DAEMON, ""),
     ("volume update", "there is no cluster", ""),
     ("plugin", "there are no plugins", ""),
     ("trust", NO_TRUST, ""),
@@ -294,13 +309,9 @@ const COMMANDS: [(&str, &str, &str); 32] = [
     ("buildx uninstall", ONE_BUILDER, ""),
 ];
 
-/// Of these commands, those that docker has below `container` too.
-const OF_CONTAINERS: [&str; 1] = ["commit"];
-
 /// A refused command by its whole name, with the reason and the advice.
 fn refused_command(path: &str) -> Option<(&'static str, &'static str)> {
-    let short = path.strip_prefix("container ").filter(|name| OF_CONTAINERS.contains(name)).unwrap_or(path);
-    COMMANDS.iter().find(|(known, ..)| *known == short).map(|(_, reason, advice)| (*reason, *advice))
+    COMMANDS.iter().find(|(known, ..)| *known == path).map(|(_, reason, advice)| (*reason, *advice))
 }
 
 /// Whether a command of this name is refused, whatever it stands behind.
@@ -335,7 +346,6 @@ fn add_below(command: Command, path: &str) -> Command {
 /// Hidden commands below `prefix` that take anything.
 fn refused_commands(prefix: &str) -> Vec<Command> {
     let below = COMMANDS.iter().filter_map(|(name, ..)| name.strip_prefix(prefix));
-    let below = below.chain(OF_CONTAINERS.into_iter().filter(|_| prefix == "container "));
     let anything = || Arg::new("anything").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true);
     let hidden = |name: &'static str| Command::new(name).hide(true).disable_help_flag(true).arg(anything());
     below.filter(|name| !name.contains(' ')).map(hidden).collect()

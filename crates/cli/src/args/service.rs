@@ -88,6 +88,9 @@ pub(crate) struct RightArgs {
     /// no-new-privileges, seccomp=unconfined, seccomp=FILE with a filter in docker's JSON
     #[arg(long, value_name = "OPTION", value_parser = security_option)]
     security_opt: Vec<SecurityOption>,
+    /// A kernel setting of its own: net.*, fs.mqueue.*, kernel.msg*, kernel.sem, kernel.shm*
+    #[arg(long, value_name = "NAME=VALUE", value_parser = sysctl)]
+    sysctl: Vec<(String, String)>,
 }
 
 /// What was typed.
@@ -142,6 +145,13 @@ pub(crate) enum Filter {
     File(PathBuf),
 }
 
+/// The last one of a name counts.
+fn sysctl(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = pair.ok_or_else(|| format!("{text:?} is not NAME=VALUE"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 impl RightArgs {
     /// The last one counts.
     pub(crate) fn filter(&self) -> &Filter {
@@ -180,6 +190,7 @@ pub(crate) fn service(limits: &LimitArgs, rights: &RightArgs, keep: &KeepArgs) -
     };
     let service = Service {
         limits: limits.resources.limits(),
+        sysctls: rights.sysctl.iter().cloned().collect(),
         cgroup_parent: limits.cgroup_parent.clone().filter(|path| !path.is_empty()),
         read_only: rights.read_only,
         tmpfs: rights.tmpfs.clone(),

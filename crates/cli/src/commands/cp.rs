@@ -1,23 +1,36 @@
-use std::path::{Path, PathBuf};
+use std::{
+    io::{self, BufWriter, IsTerminal, Write},
+    path::{Path, PathBuf},
+};
 
-use galley_engine::{Error, ErrorKind, container};
+use galley_engine::{
+    Error, ErrorKind,
+    container::{self, CopyOptions},
+};
+use galley_store::Store;
 
 use crate::{
     context::Context,
-    failure::{Failure, Outcome},
+    failure::{Failure, Outcome, Stream, of_stream, output},
     namespace,
 };
 
-/// Copy files from a container, or into one that runs
+/// Copy files from a container, or into one
+///
+/// What is copied out is one's own, and what is copied in is root's, but with --archive. The container may run or not. `-` is an
+/// archive: on standard input, to be unpacked in a directory of the container, or on standard output.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CpArgs {
+    /// Keep owners: those of the files, in numbers
+    #[arg(short, long)]
+    archive: bool,
     /// Copy what a symbolic link points to
     #[arg(short = 'L', long)]
     follow_link: bool,
     /// Says nothing in any case
     #[arg(short, long)]
     quiet: bool,
-    /// CONTAINER:PATH, or a path of this machine
+    /// CONTAINER:PATH, a path of this machine, or `-`
     #[arg(value_name = "SOURCE", allow_hyphen_values = true)]
     from: PathBuf,
     /// The other
@@ -28,26 +41,50 @@ pub(crate) struct CpArgs {
 /// Copies.
 pub(crate) fn execute(arguments: &CpArgs, context: &Context) -> Outcome {
     let (from, to) = (of_container(&arguments.from)?, of_container(&arguments.to)?);
-    let piped = |path: &Path| path.as_os_str() == "-";
-    if piped(&arguments.from) || piped(&arguments.to) {
-        let error =
-            Error::new(ErrorKind::Usage, "archives on standard input and output are not supported here");
-        return Err(error.help("`galley export CONTAINER | tar x PATH` takes files out").into());
-    }
+    check(arguments)?;
     namespace::enter_unless_root(context)?;
     let store = context.store()?;
-    let follow = arguments.follow_link;
+    let options = CopyOptions { follow: arguments.follow_link, owners: arguments.archive };
     match (from, to) {
+        (Some(from), None) if is_stream(&arguments.to) => archive_out(&store, &from, options),
         (Some((name, path)), None) => {
             let found = container::find(&store, &name)?;
-            Ok(container::copy_out(&store, &found, &path, &arguments.to, follow)?)
+            Ok(container::copy_out(&store, &found, &path, &arguments.to, options)?)
         }
         (None, Some((name, path))) => {
-            Ok(container::copy_in(&container::find(&store, &name)?, &arguments.from, &path, follow)?)
+            let found = container::find(&store, &name)?;
+            if is_stream(&arguments.from) {
+                return Ok(container::copy_archive_in(&store, &found, Box::new(io::stdin()), &path)?);
+            }
+            Ok(container::copy_in(&store, &found, &arguments.from, &path, options)?)
         }
         (Some(_), Some(_)) => Err(Failure::usage("copying between containers is not supported")),
         (None, None) => Err(Failure::usage("one of the two has to be CONTAINER:PATH")),
     }
+}
+
+fn is_stream(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn check(arguments: &CpArgs) -> Result<(), Error> {
+    let terminal = if is_stream(&arguments.from) && io::stdin().is_terminal() {
+        Error::new(ErrorKind::Usage, "an archive is not read from a terminal")
+            .help("redirect it, or name a file")
+    } else if is_stream(&arguments.to) && io::stdout().is_terminal() {
+        Error::new(ErrorKind::Usage, "an archive is not written to a terminal")
+            .help("redirect it, or name a directory")
+    } else {
+        return Ok(());
+    };
+    Err(terminal)
+}
+
+fn archive_out(store: &Store, (name, path): &(String, String), options: CopyOptions) -> Outcome {
+    let found = container::find(store, name)?;
+    let mut out = BufWriter::with_capacity(1 << 20, Stream::new());
+    container::copy_archive_out(store, &found, path, options.follow, &mut out).map_err(of_stream)?;
+    out.flush().map_err(output)
 }
 
 /// `NAME:PATH`, with the path absolute; a name has no slash, and a path of this machine with a colon begins with one or with a dot.

@@ -5,6 +5,7 @@ pub(crate) mod build;
 pub(crate) mod builder_prune;
 pub(crate) mod changes;
 pub(crate) mod check;
+pub(crate) mod commit;
 pub(crate) mod completion;
 pub(crate) mod context;
 pub(crate) mod cp;
@@ -147,6 +148,7 @@ pub(crate) enum OfContainers {
     Kill(kill::KillArgs),
     Wait(kill::WaitArgs),
     Attach(attach::AttachArgs),
+    Commit(commit::CommitArgs),
     Cp(cp::CpArgs),
     Diff(changes::DiffArgs),
     Pause(pause::PauseArgs),
@@ -284,6 +286,7 @@ fn execute_of_containers(command: OfContainers, context: &Context) -> Outcome {
         OfContainers::Kill(arguments) => kill::execute(&arguments, context),
         OfContainers::Wait(arguments) => kill::wait(&arguments, context),
         OfContainers::Attach(arguments) => attach::execute(&arguments, context),
+        OfContainers::Commit(arguments) => commit::execute(&arguments, context),
         OfContainers::Cp(arguments) => cp::execute(&arguments, context),
         OfContainers::Diff(arguments) => changes::execute(&arguments, context),
         OfContainers::Pause(arguments) => pause::execute(&arguments, context),

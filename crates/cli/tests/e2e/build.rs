@@ -60,6 +60,31 @@ fn mounts_leave_nothing_in_the_layer() {
 }
 
 #[test]
+fn mount_points_that_an_image_has_not_stay_outside() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    let step = "RUN test -e /etc/hosts -a -e /etc/resolv.conf && chmod 700 /etc\n";
+    kitchen.dockerfile(&format!(
+        "FROM busybox AS tools\nFROM scratch\nCOPY --from=tools /bin /bin\n{step}{step}\
+         RUN echo 1 > /etc/own\nRUN ls /etc > /seen; rm /etc/own\n"
+    ));
+    let files = kitchen.files(&["."]);
+    let etc: Vec<&str> = files.keys().map(String::as_str).filter(|path| path.starts_with("etc")).collect();
+    assert_eq!((etc, files["etc"].mode), (vec!["etc"], 0o755));
+    assert_eq!(String::from_utf8_lossy(&files["seen"].content), "hosts\nown\nresolv.conf\n");
+}
+
+/// Overlayfs renames no directory of a layer below.
+#[test]
+fn an_etc_that_is_made_for_its_mounts_can_be_renamed() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    kitchen.dockerfile(
+        "FROM busybox AS tools\nFROM scratch\nCOPY --from=tools /bin /bin\nRUN true\nRUN mv /etc /x\nRUN mv /etc /y\n",
+    );
+    let files = kitchen.files(&["."]);
+    assert_eq!(["etc", "x", "y"].map(|path| files.contains_key(path)), [false, true, true]);
+}
+
+#[test]
 fn heredocs_run_and_copy() {
     let Some(kitchen) = Kitchen::new() else { return };
     kitchen.dockerfile(

@@ -6,6 +6,7 @@ mod disk;
 mod hostile;
 mod interrupts;
 mod kills;
+mod lost;
 mod memory;
 mod odd;
 mod power;

@@ -81,6 +81,48 @@ fn a_build_without_mounts_gives_the_layers_of_one_with_mounts() {
     built(&kitchen, "moved", true).unwrap();
 }
 
+/// Nothing that a step writes through one of several names gets into a layer that is there already, nor past a layer's scan.
+#[test]
+fn layers_are_sound_after_writes_through_every_kind_of_name() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    let steps = [
+        "mkdir /l /m && echo one > /l/a && ln /l/a /l/b && ln /l/a /m/c && echo two > /m/x && ln /m/x /m/y",
+        "echo more >> /l/b",
+        "ln /l/a /m/d && echo again >> /m/d && chmod 600 /l/b",
+        "chmod 4755 /m/c && ln /m/x /l/z && rm /m/y && echo three >> /l/z && chown 7:8 /l/z",
+        "ln /l/b /l/e && ln /l/e /l/f && rm /l/b && chmod 640 /l/f && echo last >> /l/e",
+    ];
+    let applets = ["ln", "chmod", "chown", "rm", "mkdir"];
+    let with_applets = |step: &str| {
+        let words = step.split(' ').map(|word| match applets.contains(&word) {
+            true => format!("/bin/busybox {word}"),
+            false => word.to_owned(),
+        });
+        format!("RUN {}\n", words.collect::<Vec<_>>().join(" "))
+    };
+    kitchen.dockerfile(&format!("FROM busybox\n{}", steps.map(with_applets).concat()));
+    for flag in ["--no-cache", "--reproducible"] {
+        let archive = kitchen.path("out.tar");
+        let output = format!("type=tar,dest={}", archive.display());
+        let arguments = ["--network=host", flag, "-o", &output, "."];
+        let Some(mut command) = in_pod(&kitchen, &kitchen.build_command(&arguments)) else { return };
+        succeeded(command.output().unwrap());
+        super::keep::assert_sound(&kitchen, flag);
+        let files = super::read_tar(&fs::read(&archive).unwrap());
+        let shown = |path: &str| {
+            let file = files[path].link.as_ref().map_or(&files[path], |first| &files[first]);
+            (String::from_utf8_lossy(&file.content).replace('\n', " "), file.mode, file.owner.0)
+        };
+        let is = |text: &str, mode: u32, uid: u64| (text.to_owned(), mode, uid);
+        assert_eq!([shown("l/a"), shown("m/d")], [is("one again ", 0o644, 0), is("one again ", 0o644, 0)]);
+        assert_eq!(shown("m/c"), is("one again ", 0o4755, 0));
+        assert_eq!([shown("m/x"), shown("l/z")], [is("two three ", 0o644, 7), is("two three ", 0o644, 7)]);
+        let last = is("one more last ", 0o640, 0);
+        assert_eq!([shown("l/e"), shown("l/f")], [last.clone(), last]);
+        assert!(!files.contains_key("l/b") && !files.contains_key("m/y"));
+    }
+}
+
 #[test]
 fn what_needs_mounts_is_refused_by_name() {
     let Some(kitchen) = Kitchen::new() else { return };
@@ -295,8 +337,21 @@ fn killed(kitchen: &Kitchen, seconds: u32) -> bool {
     build.kill().unwrap();
     build.wait().unwrap();
     assert!(both, "the step does not run");
-    super::crash::wait_for("the end of the step", || sleeping(seconds) == 0);
+    // Its folder is its own as long as anything of the step is there.
+    super::crash::wait_for("the end of the guard", || sessions_are_free(kitchen));
+    assert_eq!(sleeping(seconds), 0, "the locks of the build are free before the end of its step");
     true
+}
+
+/// Whether nobody has a lock of a process.
+fn sessions_are_free(kitchen: &Kitchen) -> bool {
+    let entries = fs::read_dir(kitchen.env.store().join("tmp")).unwrap().flatten();
+    let locks =
+        entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|it| it == "lock"));
+    let is_free = |lock: fs::File| {
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok()
+    };
+    locks.filter_map(|lock| fs::File::open(lock).ok()).all(is_free)
 }
 
 fn supervisor(id: &str) -> rustix::process::Pid {

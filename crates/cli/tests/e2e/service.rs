@@ -134,7 +134,7 @@ fn limits_that_make_no_sense_are_refused() {
         (&["--cpuset-cpus=8000"], "--cpuset-cpus 8000: this machine has no number 8000"),
         (&["--cgroup-parent=a/../b"], "--cgroup-parent: "),
         (&["--cap-add=NOTHING"], "no such capability"),
-        (&["--security-opt=seccomp=x.json"], "cannot read the file of a filter"),
+        (&["--security-opt=seccomp=x.json"], "cannot read the file of --security-opt seccomp"),
         (&["--security-opt=apparmor=x"], "is not supported"),
         (&["--restart=always", "--rm"], "contradict"),
         (&["--restart=never"], "no restart policy"),
@@ -558,4 +558,41 @@ fn a_supervisor_keeps_no_files_open() {
     // Some of a check that runs just now come and go.
     wait_for("as few open files", || open() <= before);
     kitchen.galley(&["rm", "-f", "web"]);
+}
+
+#[test]
+fn settings_of_the_kernel_are_the_containers_own() {
+    let Some(kitchen) = kitchen() else { return };
+    let run = |network: &str, flags: &[&str], script: &str| {
+        said(&kitchen, &[&["run", "--rm", network], flags, &["app", "sh", "-c", script]].concat())
+    };
+    let before = fs::read_to_string("/proc/sys/net/ipv4/ip_default_ttl").unwrap();
+    let flags = ["--sysctl", "net.ipv4.ip_default_ttl=77", "--sysctl", "kernel.shmmni=99"];
+    let look = "cat /proc/sys/net/ipv4/ip_default_ttl /proc/sys/kernel/shmmni";
+    let (code, text) = run("--network=none", &flags, look);
+    if by_chroot() {
+        assert!(code == Some(125) && text.contains("--sysctl kernel.shmmni cannot be had"), "{text}");
+    } else {
+        assert_eq!((code, text.as_str()), (Some(0), "77\n99\n"));
+    }
+    assert_eq!(fs::read_to_string("/proc/sys/net/ipv4/ip_default_ttl").unwrap(), before);
+    for (network, setting, expected) in [
+        ("--network=none", "kernel.panic=1", "it is the machine's"),
+        ("--network=host", "net.ipv4.ip_default_ttl=1", "the machine's network"),
+        ("--network=none", "net..x=1", "no name of a setting"),
+        ("--network=none", "net", "is not NAME=VALUE"),
+    ] {
+        let (code, text) = run(network, &["--sysctl", setting], "true");
+        assert!(code == Some(125) && text.contains(expected), "{setting}: {code:?} {text}");
+    }
+    if !by_chroot() {
+        for (setting, expected) in [
+            ("net.none.such=1", "set the kernel setting net.none.such"),
+            ("net.none.such=1", "this kernel has no such setting"),
+            ("net.ipv4.ip_default_ttl=many", "the kernel does not take this value"),
+        ] {
+            let (code, text) = run("--network=none", &["--sysctl", setting], "true");
+            assert!(code == Some(125) && text.contains(expected), "{setting}: {code:?} {text}");
+        }
+    }
 }

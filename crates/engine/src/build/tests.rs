@@ -86,7 +86,7 @@ impl Runner for FakeRunner {
         }
         let tree = self.store.scan(&temp.diff(), &ScanOptions::default()).unwrap();
         let changes = (exit == Exit::Code(0)).then_some((temp, tree));
-        Ok(RunOutcome { exit, changes, memory_bytes_max: 0, cpu: Duration::ZERO })
+        Ok(RunOutcome { exit, changes, lets_out: false, memory_bytes_max: 0, cpu: Duration::ZERO })
     }
 }
 

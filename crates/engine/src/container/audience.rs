@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Condvar, Mutex, MutexGuard, PoisonError,
-    mpsc::{Receiver, SyncSender, sync_channel},
+    mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
 };
 use std::time::{Duration, Instant};
 
@@ -59,7 +59,10 @@ impl Audience {
             gone |= seat.send(Scene::Wrote(stream, Arc::clone(&bytes))).is_err();
         }
         if gone {
-            self.seats().retain(|seat| seat.try_send(Scene::Wrote(stream, Arc::default())).is_ok());
+            let nothing = || Scene::Wrote(stream, Arc::default());
+            // Who has no room just now is still there.
+            self.seats()
+                .retain(|seat| !matches!(seat.try_send(nothing()), Err(TrySendError::Disconnected(_))));
         }
     }
 
@@ -131,5 +134,17 @@ mod tests {
         audience.show(Stream::Stdout, b"a");
         assert!(audience.seats().is_empty());
         audience.end(0);
+    }
+
+    #[test]
+    fn who_is_slow_stays_when_another_leaves() {
+        let audience = Audience::default();
+        let slow = audience.sit_down();
+        (1..WAITING_MAX).for_each(|_| audience.show(Stream::Stdout, b"a"));
+        drop(audience.sit_down());
+        audience.show(Stream::Stdout, b"last that fits");
+        assert_eq!(slow.scenes.try_iter().count(), WAITING_MAX);
+        audience.show(Stream::Stdout, b"b");
+        assert_eq!(format!("{:?}", slow.scenes.try_recv()), "Ok(Wrote(Stdout, [98]))");
     }
 }

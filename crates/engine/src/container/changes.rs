@@ -14,7 +14,8 @@ use super::{Container, ContainerConfig, chroot, export::own_of_root, snapshot_of
 use crate::{Error, images};
 
 /// What galley itself mounts in every container; the places where nothing was are made for it.
-const MOUNTED: [&str; 6] = ["dev", "proc", "sys", NETWORK_FILES[0], NETWORK_FILES[1], NETWORK_FILES[2]];
+pub(super) const MOUNTED: [&str; 6] =
+    ["dev", "proc", "sys", NETWORK_FILES[0], NETWORK_FILES[1], NETWORK_FILES[2]];
 /// Those of them that are files, written anew at each start.
 pub(super) const NETWORK_FILES: [&str; 3] = ["etc/hosts", "etc/hostname", "etc/resolv.conf"];
 
@@ -41,7 +42,7 @@ pub fn changes(store: &Store, container: &Container) -> Result<Vec<(Vec<u8>, Cha
 pub fn sizes(store: &Store, container: &Container) -> Result<(u64, u64), Error> {
     let snapshot = snapshot_of(store, &container.config)?;
     let own = if container.folder.root().exists() {
-        images::bytes(own(store, container, &snapshot.stack()?)?.entries())
+        own(store, container, &snapshot.stack()?)?.bytes_of_files()
     } else {
         store.settle();
         // A container that runs changes its files meanwhile.
@@ -53,7 +54,7 @@ pub fn sizes(store: &Store, container: &Container) -> Result<(u64, u64), Error> 
 }
 
 /// What it has changed, as a layer over `stack`.
-fn own(store: &Store, container: &Container, stack: &Stack) -> Result<Tree, Error> {
+pub(super) fn own(store: &Store, container: &Container, stack: &Stack) -> Result<Tree, Error> {
     store.settle();
     let root = container.folder.root();
     if root.exists() {
@@ -139,7 +140,7 @@ fn touch(
 }
 
 /// Made for a mount, or on the way there: an empty file or a directory.
-fn is_mount_point(entry: &Entry, mounted: &[Vec<u8>]) -> bool {
+pub(super) fn is_mount_point(entry: &Entry, mounted: &[Vec<u8>]) -> bool {
     let empty = match entry.kind {
         Kind::Directory { .. } => true,
         Kind::File { size, .. } => size == 0,

@@ -36,6 +36,12 @@ pub(super) fn admit(config: &ContainerConfig, warn: &(dyn Fn(&str) + Sync)) -> R
     if service.read_only {
         return Err(refused("--read-only", "leave it out"));
     }
+    if let Some(name) = service.sysctls.keys().next() {
+        return Err(refused(
+            &format!("--sysctl {name}"),
+            "set it on the machine, or in the pod: securityContext.sysctls",
+        ));
+    }
     if let Some(tmpfs) = service.tmpfs.iter().find(|tmpfs| tmpfs.size.is_some() || tmpfs.read_only) {
         let help = "leave the option out: it is a directory of the store, removed in the end";
         return Err(refused(&format!("--tmpfs {} with size or ro", tmpfs.target), help));
@@ -229,10 +235,10 @@ fn show(store: &Store, path: &Path, mount: &Mount, thing: &Path) -> Result<(), E
 
 /// Permissions of a directory in the root, where there is one.
 fn mode_of(root: &Path, target: &Path) -> Option<u32> {
-    use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+    use rustix::fs::{Mode, OFlags, ResolveFlags};
     let root = rustix::fs::open(root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let found = openat2(&root, target, flags, Mode::empty(), ResolveFlags::IN_ROOT).ok()?;
+    let found = crate::confined::open(&root, target, flags, ResolveFlags::IN_ROOT).ok()?;
     rustix::fs::fstat(&found).ok().map(|stat| stat.st_mode & 0o7777)
 }
 

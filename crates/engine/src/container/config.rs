@@ -17,6 +17,9 @@ pub struct ContainerConfig {
     pub image_id: Digest,
     /// The program and its arguments.
     pub arguments: Vec<String>,
+    /// How many of those are the entry point: what an image made of the container runs in any case.
+    #[serde(default)]
+    pub entrypoint: usize,
     /// `NAME=value`, in order.
     pub environment: Vec<String>,
     /// Absolute.

@@ -1,4 +1,4 @@
-//! `galley cp`: files from a container, and into one that runs.
+//! `galley cp`: files from a container, and into one.
 
 use std::{
     ffi::OsStr,
@@ -14,8 +14,8 @@ use rustix::fs::{FileType, Stat};
 
 use super::{
     Container, ContainerMount, MountFrom,
+    access::Access,
     anchor::{Anchor, Look},
-    ask,
     changes::NETWORK_FILES,
     export::View,
 };
@@ -26,6 +26,55 @@ const SET_IDS: u32 = 0o6000;
 /// Folders deeper than this are no longer copied into a container.
 const DEPTH_MAX: usize = 500;
 
+/// What of a container is not copied.
+pub(super) const NOT_COPIED: &str = "it is a device or a pipe, which is not copied";
+
+/// How files are copied.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CopyOptions {
+    /// What a symbolic link leads to is copied, when the link itself was named.
+    pub follow: bool,
+    /// Files stay whose they are; else they are root's in a container, and whose that are who copies on this machine.
+    pub owners: bool,
+}
+
+/// What was named of a container.
+pub(super) struct Wanted {
+    /// In its files, links resolved.
+    pub(super) path: Vec<u8>,
+    pub(super) is_directory: bool,
+    /// The contents of the directory, without it.
+    pub(super) contents: bool,
+}
+
+impl Wanted {
+    pub(super) fn find(
+        view: &View,
+        container: &Container,
+        source: &str,
+        follow: bool,
+    ) -> Result<Self, Error> {
+        refuse_mounts(container, source)?;
+        let last = if follow || source.ends_with('/') { Last::Follow } else { Last::Keep };
+        let missing = || {
+            let message = format!("container {} has no {source}", container.name);
+            Error::new(ErrorKind::NotFound, message)
+        };
+        let path = view.stack.resolve(source.as_bytes(), last).map_err(|_| missing())?;
+        let found = view.stack.get(&path);
+        if found.is_none() && !path.is_empty() {
+            return Err(missing());
+        }
+        let is_directory = found.is_none_or(|found| found.entry.is_directory());
+        if !is_directory && (source.ends_with('/') || source.ends_with("/.")) {
+            let message = format!("{source} of container {} is no directory", container.name);
+            return Err(Error::new(ErrorKind::Usage, message));
+        }
+        let contents = path.is_empty() || source.ends_with("/.");
+        Ok(Self { path, is_directory, contents })
+    }
+}
+
 /// Copies `source`, an absolute path of `container`, to `target`, a path of this machine. As docker: into a directory that is
 /// there, else under that name; the contents of a directory alone when `source` ends with `/.`.
 pub fn copy_out(
@@ -33,41 +82,29 @@ pub fn copy_out(
     container: &Container,
     source: &str,
     target: &Path,
-    follow: bool,
+    options: CopyOptions,
 ) -> Result<(), Error> {
-    refuse_mounts(container, source)?;
     let view = View::of(store, container)?;
-    let last = if follow || source.ends_with('/') { Last::Follow } else { Last::Keep };
-    let missing = || {
-        let message = format!("container {} has no {source}", container.name);
-        Error::new(ErrorKind::NotFound, message)
-    };
-    let path = view.stack.resolve(source.as_bytes(), last).map_err(|_| missing())?;
-    let is_directory = view.stack.get(&path).map_or(path.is_empty(), |found| found.entry.is_directory());
-    let all = view.stack.walk(&path);
-    if all.is_empty() {
-        return Err(missing());
-    }
+    let Wanted { path, is_directory, contents } = Wanted::find(&view, container, source, options.follow)?;
     let name = OsStr::from_bytes(tree::file_name(&path));
-    let contents = path.is_empty() || source.ends_with("/.");
-    let to = place(target, target.is_dir(), name, is_directory, contents)?;
+    let to = place(target, There::here(target), name, is_directory, contents)?;
     let out = Out::new(&to, target).map_err(|error| failed(&to, error))?;
     let mut directories = Vec::new();
-    for found in all {
+    for found in view.stack.walk(&path) {
         let below = found.path().strip_prefix(&path[..]).unwrap_or_default();
         let to = out.path(below.strip_prefix(b"/").unwrap_or(below));
+        let look = look_of(found.entry, options.owners);
         let open = || view.open(store, (found.layer, found.index));
-        let is_new = write(&out.anchor, found.entry, &to, open).map_err(|error| failed(&to, error))?;
+        let is_new = write(&out.anchor, found.entry, look, &to, open).map_err(|error| failed(&to, error))?;
         // A directory that was there keeps its permissions.
         if is_new && found.entry.is_directory() {
-            directories.push((to, found.entry));
+            directories.push((to, look));
         }
     }
     // The deepest first: what is made in a directory changes its time, and one may be read-only.
     let mut finished = directories.iter().rev();
-    finished.try_for_each(|(to, entry)| {
-        out.anchor.finish_directory(to, look_of(entry)).map_err(|error| failed(to, error))
-    })
+    finished
+        .try_for_each(|(to, look)| out.anchor.finish_directory(to, *look).map_err(|error| failed(to, error)))
 }
 
 /// Where files of a container go: below a directory whose way is as it was typed. Below it links may be the container's own, of an
@@ -92,8 +129,9 @@ impl Out {
 }
 
 /// Without the bits that give an owner's rights away: a copy's owner is another.
-fn look_of(entry: &Entry) -> Look {
+fn look_of(entry: &Entry, with_owner: bool) -> Look {
     Look {
+        owner: with_owner.then_some((entry.meta.uid, entry.meta.gid)),
         mode: u32::from(entry.meta.mode) & !SET_IDS,
         seconds: entry.meta.mtime.seconds,
         nanoseconds: entry.meta.mtime.nanoseconds.into(),
@@ -135,23 +173,45 @@ fn refuse_mounts(container: &Container, path: &str) -> Result<(), Error> {
     Err(Error::new(ErrorKind::Usage, format!("{path} is in {what}, which is mounted there")).help(help))
 }
 
+/// What is at the place that was typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum There {
+    Nothing,
+    Directory,
+    Other,
+}
+
+impl There {
+    fn new(is_directory: bool, is_there: impl FnOnce() -> bool) -> Self {
+        match is_directory {
+            true => Self::Directory,
+            false if is_there() => Self::Other,
+            false => Self::Nothing,
+        }
+    }
+
+    fn here(target: &Path) -> Self {
+        Self::new(target.is_dir(), || target.exists())
+    }
+}
+
 /// Where a copy goes: into a directory that is there, or under that name.
 fn place(
     target: &Path,
-    is_there: bool,
+    there: There,
     name: &OsStr,
     directory: bool,
     contents: bool,
 ) -> Result<PathBuf, Error> {
     let usage = |message: String| Err(Error::new(ErrorKind::Usage, message));
-    if is_there {
+    if there == There::Directory {
         return Ok(if contents { target.to_owned() } else { target.join(name) });
     }
     let slash = target.as_os_str().as_bytes().ends_with(b"/");
     if slash && !directory {
         return usage(format!("there is no directory {}", target.display()));
     }
-    if directory && !slash && target.exists() {
+    if directory && !slash && there == There::Other {
         return usage(format!(
             "{} is no directory, and a directory cannot be copied to it",
             target.display()
@@ -163,46 +223,45 @@ fn place(
 fn write(
     out: &Anchor,
     entry: &Entry,
+    look: Look,
     to: &Path,
     open: impl FnOnce() -> io::Result<Box<dyn Read>>,
 ) -> io::Result<bool> {
     match &entry.kind {
         Kind::Directory { .. } => out.make_directory(to),
         // A process may write to it without end.
-        Kind::File { size, .. } => out.make_file(to, look_of(entry), &mut open()?.take(*size)).map(|()| true),
-        Kind::Symlink { target } => out.make_link(to, OsStr::from_bytes(target)).map(|()| true),
-        _ => Err(io::Error::other("it is a device or a pipe, which is not copied")),
+        Kind::File { size, .. } => out.make_file(to, look, &mut open()?.take(*size)).map(|()| true),
+        Kind::Symlink { target } => out.make_link(to, OsStr::from_bytes(target), look.owner).map(|()| true),
+        _ => Err(io::Error::other(NOT_COPIED)),
     }
 }
 
-/// Copies `source`, a path of this machine, to `target` in `container`, which has to run. What is copied is root's there.
-pub fn copy_in(container: &Container, source: &Path, target: &str, follow: bool) -> Result<(), Error> {
-    if !container.is_running() {
-        let error = Error::new(ErrorKind::Usage, format!("container {} does not run", container.name));
-        return Err(error.help(format!(
-            "files are copied into containers that run: `galley start {}`, or mount them with -v",
-            container.name
-        )));
-    }
+/// Copies `source`, a path of this machine, to `target` in `container`, whether it runs or not.
+pub fn copy_in(
+    store: &Store,
+    container: &Container,
+    source: &Path,
+    target: &str,
+    options: CopyOptions,
+) -> Result<(), Error> {
     let unreadable = |error: io::Error| {
         let kind =
             if error.kind() == io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Store };
         Error::new(kind, format!("cannot read {}", source.display())).because(error)
     };
-    let followed = follow || source.as_os_str().as_bytes().ends_with(b"/");
+    let followed = options.follow || source.as_os_str().as_bytes().ends_with(b"/");
     let real = if followed { fs::canonicalize(source).map_err(unreadable)? } else { source.to_owned() };
     let from = Origin::new(&real).map_err(unreadable)?;
     let found = from.anchor.stat(&from.name).map_err(unreadable)?;
     let is_directory = is_directory(&found);
-    let mut files = Vec::new();
-    ask::ask(container, &ask::Ask::Root, &[], &mut files).map_err(|(_, error)| error)?;
-    let root = files.pop().ok_or_else(|| ask::lost(rustix::io::Errno::PROTO))?;
-    let inside = Anchor::of_container(root);
+    let access = Access::open(store, container)?;
+    let inside = &access.root;
     let contents = source.as_os_str().as_bytes().ends_with(b"/.");
     let name = source.file_name().unwrap_or_default();
-    let there = inside.is_directory(Path::new(target));
+    let there = There::new(inside.is_directory(Path::new(target)), || inside.stat(Path::new(target)).is_ok());
     let to = place(Path::new(target), there, name, is_directory, contents || name.is_empty())?;
-    copy(&from.anchor, &from.name, &inside, &to, 0).map_err(|error| {
+    let copying = Copying { source: &from.anchor, inside, owners: options.owners };
+    copying.one(&from.name, &to, 0).map_err(|error| {
         let message = format!("cannot copy {} to {target} in {}", source.display(), container.name);
         Error::new(ErrorKind::Store, message).because(error)
     })
@@ -229,21 +288,31 @@ fn is_directory(found: &Stat) -> bool {
     FileType::from_raw_mode(found.st_mode).is_dir()
 }
 
-fn copy(source: &Anchor, from: &Path, inside: &Anchor, to: &Path, depth: usize) -> io::Result<()> {
-    let found = source.stat(from)?;
-    let look = Look::of(&found);
-    match FileType::from_raw_mode(found.st_mode) {
-        FileType::Symlink => inside.make_link(to, source.link(from)?.as_os_str()),
-        FileType::RegularFile => inside.make_file(to, look, &mut source.open_file(from)?),
-        FileType::Directory if depth > DEPTH_MAX => Err(io::Error::other("folders are nested too deep")),
-        FileType::Directory => {
-            let is_new = inside.make_directory(to)?;
-            for name in source.names(from)? {
-                copy(source, &from.join(&name), inside, &to.join(&name), depth + 1)?;
+/// Everything below a path of this machine.
+struct Copying<'a> {
+    source: &'a Anchor,
+    inside: &'a Anchor,
+    owners: bool,
+}
+
+impl Copying<'_> {
+    fn one(&self, from: &Path, to: &Path, depth: usize) -> io::Result<()> {
+        let Self { source, inside, owners } = *self;
+        let found = source.stat(from)?;
+        let look = Look::of(&found, owners);
+        match FileType::from_raw_mode(found.st_mode) {
+            FileType::Symlink => inside.make_link(to, source.link(from)?.as_os_str(), look.owner),
+            FileType::RegularFile => inside.make_file(to, look, &mut source.open_file(from)?),
+            FileType::Directory if depth > DEPTH_MAX => Err(io::Error::other("folders are nested too deep")),
+            FileType::Directory => {
+                let is_new = inside.make_directory(to)?;
+                for name in source.names(from)? {
+                    self.one(&from.join(&name), &to.join(&name), depth + 1)?;
+                }
+                if is_new { inside.finish_directory(to, look) } else { Ok(()) }
             }
-            if is_new { inside.finish_directory(to, look) } else { Ok(()) }
+            _ => Err(io::Error::other(format!("{} is a device or a pipe", from.display()))),
         }
-        _ => Err(io::Error::other(format!("{} is a device or a pipe", from.display()))),
     }
 }
 
@@ -257,7 +326,7 @@ mod tests {
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
         let at = |target: &Path, directory, contents| {
-            place(target, target.is_dir(), OsStr::new("name"), directory, contents).ok()
+            place(target, There::here(target), OsStr::new("name"), directory, contents).ok()
         };
         assert_eq!(at(dir.path(), false, false), Some(dir.path().join("name")));
         assert_eq!(at(dir.path(), true, true), Some(dir.path().to_owned()));

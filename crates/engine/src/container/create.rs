@@ -7,24 +7,26 @@ use galley_oci::RunConfig;
 use galley_store::Store;
 
 use super::{
-    Container, ContainerConfig, ContainerMount, CreateOptions, MountFrom, Protocol, PublishedPort, Restart,
-    Service, VolumeOption, damaged_config, names, options::VolumeSource, store_failed,
+    Container, ContainerConfig, ContainerMount, CreateOptions, MountFrom, NetworkMode, Protocol,
+    PublishedPort, Restart, Service, VolumeOption, damaged_config, names, options::VolumeSource,
+    store_failed, sysctl,
 };
 use crate::{Error, ErrorKind, clock, images, plan::DEFAULT_PATH};
 
 /// SIGTERM, unless the image says otherwise.
-const DEFAULT_STOP_SIGNAL: i32 = 15;
+pub(super) const DEFAULT_STOP_SIGNAL: i32 = 15;
 
 /// Creates a container; nothing runs yet.
 pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Error> {
     let image = images::find_for(store, &options.image, options.platform.as_ref())?;
     let defaults = images::config(&image)?.config;
-    let arguments = arguments(options, &defaults)?;
+    let (arguments, entrypoint) = arguments(options, &defaults)?;
     let exposed = exposed(options, &defaults)?;
     let mut config = ContainerConfig {
         image: options.image.clone(),
         image_id: image.id,
         arguments,
+        entrypoint,
         environment: environment(options, &defaults),
         working_directory: working_directory(options, &defaults),
         user: options.user.clone().unwrap_or_else(|| defaults.user.clone()),
@@ -46,6 +48,7 @@ pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Error
         },
     };
     config.service.check()?;
+    sysctl::refuse_machines(&config.service.sysctls, config.network == NetworkMode::Host)?;
     config.service.check_rights(galley_sandbox::Capabilities::permitted())?;
     if options.remove && config.service.restart != Restart::No {
         return Err(Error::new(ErrorKind::Usage, "--rm and --restart contradict each other"));
@@ -71,19 +74,20 @@ fn name(store: &Store, options: &CreateOptions) -> Result<String, Error> {
     Err(names::invalid(name))
 }
 
-/// The entry point, then what was typed, or else the image's CMD.
-fn arguments(options: &CreateOptions, defaults: &RunConfig) -> Result<Vec<String>, Error> {
+/// The entry point, then what was typed, or else the image's CMD; and how many of them are the first.
+fn arguments(options: &CreateOptions, defaults: &RunConfig) -> Result<(Vec<String>, usize), Error> {
     let (mut arguments, cmd) = match &options.entrypoint {
         Some(program) if program.is_empty() => (Vec::new(), Vec::new()),
         Some(program) => (vec![program.clone()], Vec::new()),
         None => (defaults.entrypoint.clone(), defaults.cmd.clone()),
     };
+    let entrypoint = arguments.len();
     arguments.extend(if options.command.is_empty() { cmd } else { options.command.clone() });
     if arguments.is_empty() {
         return Err(Error::new(ErrorKind::Usage, format!("image {} names no program to run", options.image))
             .help("give one after the image, or build the image with CMD or ENTRYPOINT"));
     }
-    Ok(arguments)
+    Ok((arguments, entrypoint))
 }
 
 /// PATH and TERM as Docker adds them, the image's variables, then those that were typed, each in its old place.

@@ -80,7 +80,7 @@ pub(super) fn own_of_root(store: &Store, container: &Container, root: &Path) -> 
     Ok(Tree::from_entries(entries.collect()))
 }
 
-fn open_folder(path: &Path) -> Result<Anchor, Error> {
+pub(super) fn open_folder(path: &Path) -> Result<Anchor, Error> {
     Anchor::of(path).map_err(|error| {
         Error::new(ErrorKind::Store, format!("cannot open {}", path.display())).because(error)
     })

@@ -80,6 +80,19 @@ pub fn find(store: &Store, name: &str) -> Result<Container, Error> {
     Container::read(folder.ok_or_else(missing)?)
 }
 
+/// Why `container`, which did not run when it was looked at, cannot be locked.
+#[must_use]
+pub fn in_use(container: &Container) -> Error {
+    let name = &container.name;
+    let runs = Container::read(container.folder.clone()).is_ok_and(|now| now.is_running());
+    if runs {
+        return Error::new(ErrorKind::Usage, format!("container {name} is running already"));
+    }
+    let message = format!("container {name} is in use, and does not run");
+    Error::new(ErrorKind::Usage, message)
+        .help("it is being started or removed, or `galley cp` copies into it; try again when that is done")
+}
+
 impl Container {
     pub(super) fn read(folder: ContainerDir) -> Result<Self, Error> {
         // The lock first: a state read later is at least as new.

@@ -11,15 +11,18 @@
 //!                   root/ aside/ instead of those: all its files, and what a running program has in their place
 //! ```
 
+mod access;
 mod anchor;
 mod ask;
 mod attach;
 mod audience;
 mod changes;
 mod chroot;
+mod commit;
 mod config;
 mod control;
 mod copy;
+mod copy_archive;
 mod create;
 mod exec;
 mod export;
@@ -39,6 +42,7 @@ mod service;
 mod spec;
 mod stop;
 mod supervise;
+mod sysctl;
 mod update;
 mod usage;
 mod volume;
@@ -51,19 +55,21 @@ use galley_store::{ContainerDir, Store, StoreError};
 pub use self::{
     attach::{Attached, attach},
     changes::{ChangeKind, changes, sizes},
+    commit::{CommitOptions, Pausing, commit},
     config::{
         ContainerConfig, ContainerMount, ContainerState, MountFrom, NetworkMode, Phase, Protocol,
         PublishedPort,
     },
     control::Request,
-    copy::{copy_in, copy_out},
+    copy::{CopyOptions, copy_in, copy_out},
+    copy_archive::{copy_archive_in, copy_archive_out},
     create::create,
     exec::{ExecRequest, Execution, exec},
     export::export,
     filter::seccomp_profile,
     health::{HealthResult, HealthState, HealthStatus},
     health_options::HealthOptions,
-    list::{Container, Status, find, list},
+    list::{Container, Status, find, in_use, list},
     log::{LogLine, read_line},
     options::{CreateOptions, VolumeOption, VolumeSource},
     pause::{pause, unpause},

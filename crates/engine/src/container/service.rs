@@ -1,12 +1,12 @@
 //! What a container that runs as a service has besides its program: limits, rights, a policy for its end, and checks of its
 //! health. Docker calls most of it the host config.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use galley_sandbox::{Capabilities, CgroupParent, Limits, Mount, Seccomp, Source, Spec};
+use galley_sandbox::{Capabilities, CgroupParent, Limits, Mount, Network, Seccomp, Source, Spec};
 use serde::{Deserialize, Serialize};
 
-use super::filter;
+use super::{filter, sysctl};
 use crate::{Error, ErrorKind};
 
 /// The least memory that a container gets along with, as in Docker.
@@ -41,6 +41,8 @@ pub struct Service {
     pub seccomp_off: bool,
     /// They are by this profile, which [`seccomp_profile`](super::seccomp_profile) has read: docker's JSON.
     pub seccomp: Option<String>,
+    /// Settings of the kernel that are its own.
+    pub sysctls: BTreeMap<String, String>,
     /// A small first process starts the program.
     pub init: bool,
     /// What happens when it ends.
@@ -220,7 +222,7 @@ impl Tmpfs {
         Ok(())
     }
 
-    fn mount(&self) -> Mount {
+    pub(super) fn mount(&self) -> Mount {
         let source = Source::Tmpfs { size: self.size, mode: self.mode, noexec: !self.exec };
         Mount { target: self.target.clone().into(), source, readonly: self.read_only }
     }
@@ -237,6 +239,7 @@ impl Service {
     pub fn check(&self) -> Result<(), Error> {
         check_limits(&self.limits)?;
         self.parent()?;
+        sysctl::check(&self.sysctls)?;
         let capabilities = self.capabilities()?;
         let Some(profile) = &self.seccomp else { return Ok(()) };
         let capabilities = if self.privileged { Capabilities::all() } else { capabilities };
@@ -266,6 +269,8 @@ impl Service {
             spec.make_insecure();
         }
         self.filter(spec, self.init)?;
+        sysctl::refuse_machines(&self.sysctls, spec.network == Network::Host)?;
+        spec.sysctls = self.sysctls.clone().into_iter().collect();
         spec.init = self.init;
         spec.oom_score_adj = self.oom_score_adj;
         if self.read_only {

@@ -6,7 +6,7 @@ use galley_sandbox::{Layers, Mount, Root, Source, Spec, TtySize, User, Writable}
 use galley_store::Store;
 
 use super::{
-    Container, ContainerMount, MountFrom, chroot, network::Network, snapshot_of, store_failed, volume,
+    Container, ContainerMount, MountFrom, Tmpfs, chroot, network::Network, snapshot_of, store_failed, volume,
 };
 use crate::{
     Error, ErrorKind, Snapshot,
@@ -45,21 +45,38 @@ pub(super) fn spec(
     spec.mounts = network.files(&spec.hostname, &config.surroundings, &config.service.dns);
     config.surroundings.apply(&mut spec);
     config.service.apply(&mut spec)?;
+    mount_volumes(store, container, &files, &mut spec)?;
+    Ok(spec)
+}
+
+/// The container's files with its volumes, and nothing that runs.
+pub(super) fn idle(store: &Store, container: &Container) -> Result<Spec, Error> {
+    let snapshot = snapshot_of(store, &container.config)?;
+    let files = Files::of_snapshot(&snapshot)?;
+    let mut spec = Spec::new(mounted_root(store, container, &snapshot, &files)?, Vec::new());
+    spec.idle = true;
+    spec.readonly_root = container.config.service.read_only;
+    spec.mounts.extend(container.config.service.tmpfs.iter().map(Tmpfs::mount));
+    mount_volumes(store, container, &files, &mut spec)?;
+    Ok(spec)
+}
+
+fn mount_volumes(store: &Store, container: &Container, files: &Files, spec: &mut Spec) -> Result<(), Error> {
     // Volumes of a root that is the container's alone are part of it.
     let whole = matches!(spec.root, Root::Directory(_));
     let in_root = |mount: &&ContainerMount| whole && matches!(mount.source, MountFrom::Anonymous(_));
-    for mount in config.mounts.iter().filter(|mount| !in_root(mount)) {
+    for mount in container.config.mounts.iter().filter(|mount| !in_root(mount)) {
         spec.mounts.push(Mount {
             target: PathBuf::from(&mount.target),
             source: Source::Bind {
-                path: source(store, &files, mount)?,
+                path: source(store, files, mount)?,
                 subpath: PathBuf::new(),
                 recursive: true,
             },
             readonly: mount.read_only,
         });
     }
-    Ok(spec)
+    Ok(())
 }
 
 /// The image's layers with the container's own above; or all of its files at once, when it ran where nothing can be mounted.

@@ -16,10 +16,11 @@ use galley_store::Store;
 use super::{
     Container, ContainerState, HealthState, HealthStatus, Phase, PublishedPort, Request, Service, ask,
     chroot, control, exec, health,
+    list::in_use,
     log::LogWriter,
     network::Network,
     pipe::Pipe,
-    read_state, remove,
+    read_config, read_state, remove,
     restart::Restarts,
     spec, store_failed,
     watch::{Inside, Watch},
@@ -93,13 +94,8 @@ impl From<Error> for NotStarted {
 }
 
 /// Runs `container` until its program ends and is not to start again; the program's exit code.
-pub fn supervise(store: &Store, container: Container, streams: &Streams<'_>) -> Result<i32, NotStarted> {
-    let name = container.name.clone();
-    let lock = container
-        .folder
-        .try_lock()
-        .map_err(store_failed)?
-        .ok_or_else(|| Error::new(ErrorKind::Usage, format!("container {name} is running already")))?;
+pub fn supervise(store: &Store, mut container: Container, streams: &Streams<'_>) -> Result<i32, NotStarted> {
+    let lock = container.folder.try_lock().map_err(store_failed)?.ok_or_else(|| in_use(&container))?;
     // What an earlier run noted is over.
     lock.note("");
     let before = read_state(&container.folder)?;
@@ -107,7 +103,7 @@ pub fn supervise(store: &Store, container: Container, streams: &Streams<'_>) -> 
     let state = ContainerState { phase: before.phase, ..ContainerState::default() };
     let watch = Arc::new(Watch::new(container.folder.clone(), container.config.stop_signal, state));
     let ended = listen(&container, &watch).map_err(NotStarted::from);
-    let ended = ended.and_then(|()| keep_running(store, &container, streams, &watch));
+    let ended = ended.and_then(|()| keep_running(store, &mut container, streams, &watch));
     watch.update(|state| note_end(state, &ended))?;
     lock.note(&code_of(&ended).to_string());
     drop(lock);
@@ -137,7 +133,7 @@ fn note_end(state: &mut ContainerState, ended: &Result<i32, NotStarted>) {
 /// Starts the program again as its policy says. The first start has to succeed.
 fn keep_running(
     store: &Store,
-    container: &Container,
+    container: &mut Container,
     streams: &Streams<'_>,
     watch: &Arc<Watch>,
 ) -> Result<i32, NotStarted> {
@@ -161,6 +157,8 @@ fn keep_running(
         if !watch.rest(pause) {
             return ended;
         }
+        // What `galley update` has changed since.
+        container.config.service.limits = read_config(&container.folder)?.service.limits;
     }
 }
 

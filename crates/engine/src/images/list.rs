@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use galley_oci::{Digest, Entry, Kind, Reference, Time};
+use galley_oci::{Digest, Reference, Time};
 use galley_store::{Image, Store};
 
 use super::{created, unreadable};
@@ -64,19 +64,7 @@ pub(super) fn layer_size(store: &Store, id: &Digest) -> Result<u64, Error> {
     };
     let layer = store.layer(id).map_err(unreadable)?.ok_or_else(lost)?;
     let tree = layer.tree().map_err(unreadable)?;
-    Ok(bytes(tree.entries()))
-}
-
-/// The bytes of these files.
-pub(crate) fn bytes(entries: &[Entry]) -> u64 {
-    let mut linked = std::collections::HashSet::new();
-    let bytes = entries.iter().map(|entry| match &entry.kind {
-        // Several names of one file are one file on disk.
-        Kind::File { links: Some(group), .. } if !linked.insert(*group) => 0,
-        Kind::File { size, .. } => *size,
-        _ => 0,
-    });
-    bytes.sum()
+    Ok(tree.bytes_of_files())
 }
 
 #[cfg(test)]

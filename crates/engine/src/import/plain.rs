@@ -5,7 +5,6 @@ use std::{
     io::{self, Cursor, Read},
 };
 
-use galley_dockerfile::{Command, Source};
 use galley_oci::{
     Digest, History, ImageConfig, Platform, Reference, RootFs, RunConfig, TimePolicy,
     compress::{self, PREFIX_BYTES},
@@ -16,15 +15,11 @@ use super::{broken, patient::Patient};
 use crate::{
     Error, ErrorKind, Fetcher,
     blobs::{self, Wanted},
-    clock,
+    clock, config_changes,
     image::{self, Assembled},
-    plan::{self, ContextSource, PlanOptions},
-    ports::{BaseImage, BaseLayer, ImageSource},
+    ports::BaseLayer,
     steps::files::store_error,
 };
-
-/// A build gives every image a PATH, where it has none yet; `import` does not.
-const NO_PATH: &str = "PATH=";
 
 /// What becomes of the files.
 #[derive(Clone, Debug)]
@@ -47,7 +42,7 @@ pub fn plain(
     options: &PlainOptions,
 ) -> Result<Digest, Error> {
     // What is wrong there is said before a long archive is read.
-    let config = changed(options)?;
+    let config = config_changes::changed(RunConfig::default(), &options.changes, &options.platform)?;
     let layer = unpack(fetcher, source, input).map_err(|error| match fetcher.stop.is_cancelled() {
         true => Error::new(ErrorKind::Cancelled, "cancelled"),
         false => error,
@@ -95,128 +90,8 @@ fn assemble(
         config,
         rootfs: RootFs { diff_ids, ..RootFs::default() },
         history,
-        ..for_platform(&options.platform)
+        ..config_changes::for_platform(&options.platform)
     };
     let config = document.to_bytes();
     Ok(Assembled { id: Digest::sha256(&config), config, layers, manifest: None, created })
-}
-
-fn for_platform(platform: &Platform) -> ImageConfig {
-    ImageConfig {
-        architecture: platform.architecture.clone(),
-        os: platform.os.clone(),
-        variant: platform.variant.clone(),
-        ..ImageConfig::default()
-    }
-}
-
-/// The config that the changes make of an empty one.
-fn changed(options: &PlainOptions) -> Result<RunConfig, Error> {
-    if options.changes.is_empty() {
-        return Ok(RunConfig::default());
-    }
-    let mut variables = Vec::new();
-    for change in &options.changes {
-        variables.extend(check(change)?);
-    }
-    let text = format!("FROM nothing\n{}\n", options.changes.join("\n"));
-    let context = ContextSource { name: ".".to_owned(), path: ".".into(), ignore: None, kept: None };
-    let plan = PlanOptions::new("--change", text, context, options.platform.clone());
-    let plan = plan::plan(&plan, &Nothing).map_err(|mut error| {
-        error.place = None;
-        error
-    })?;
-    let mut config = plan.targets.into_iter().next().map(|target| target.config.config).unwrap_or_default();
-    config.env.retain(|variable| variable != NO_PATH);
-    // PATH was there first, but is to stand where it was written.
-    let written = |entry: &String| variables.iter().position(|name| entry.split('=').next() == Some(name));
-    config.env.sort_by_key(|entry| written(entry).unwrap_or(usize::MAX));
-    Ok(config)
-}
-
-/// The variables that a change sets. Only what changes nothing but the config is accepted; the others want files, or
-/// another image.
-fn check(change: &str) -> Result<Vec<String>, Error> {
-    let refused = |why: &str| {
-        let error = Error::new(ErrorKind::Usage, format!("--change {change:?} is refused: {why}"));
-        error.help(
-            "these can be given: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR",
-        )
-    };
-    let source = Source::new("--change", change).map_err(|error| refused(&error.to_string()))?;
-    let parsed = galley_dockerfile::parse(&source).map_err(|error| refused(&error.to_string()))?;
-    let mut variables = Vec::new();
-    for instruction in parsed.instructions {
-        match instruction.command {
-            Command::Env(env) => variables.extend(env.pairs.into_iter().map(|pair| pair.key.text)),
-            Command::Cmd(_)
-            | Command::Entrypoint(_)
-            | Command::Expose(_)
-            | Command::Healthcheck(_)
-            | Command::Label(_)
-            | Command::Onbuild(_)
-            | Command::StopSignal(_)
-            | Command::User(_)
-            | Command::Volume(_)
-            | Command::Workdir(_) => {}
-            other => return Err(refused(&format!("{} changes more than the config", other.name()))),
-        }
-    }
-    Ok(variables)
-}
-
-/// The base of the changes: an image that says nothing.
-#[derive(Debug)]
-struct Nothing;
-
-impl ImageSource for Nothing {
-    fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Option<BaseImage>, Error> {
-        let mut config = for_platform(platform);
-        config.config.env = vec![NO_PATH.to_owned()];
-        let document = config.to_bytes();
-        let (name, id) = (reference.familiar(), Digest::sha256(&document));
-        Ok(Some(BaseImage { name, id, config, document, layers: Vec::new(), manifest: None }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn options(changes: &[&str]) -> PlainOptions {
-        PlainOptions {
-            changes: changes.iter().map(|&change| change.to_owned()).collect(),
-            message: String::new(),
-            platform: Platform::of_this_machine(),
-            name: None,
-        }
-    }
-
-    #[test]
-    fn changes_make_a_config_and_nothing_else() {
-        let changes = [
-            "ENV A=b\nENV C=$A",
-            "CMD [\"sh\"]",
-            "workdir /x",
-            "WORKDIR y",
-            "ENV PATH=/bin",
-            "EXPOSE 80",
-            "LABEL a=b",
-        ];
-        let config = changed(&options(&changes)).unwrap();
-        assert_eq!(config.env, ["A=b", "C=b", "PATH=/bin"]);
-        assert_eq!((config.cmd, config.working_dir.as_str()), (vec!["sh".to_owned()], "/x/y"));
-        assert!(config.exposed_ports.contains("80/tcp") && config.labels.contains_key("a"));
-        assert_eq!(changed(&options(&[])).unwrap(), RunConfig::default());
-    }
-
-    #[test]
-    fn changes_of_files_are_refused() {
-        for change in ["RUN true", "COPY a b", "FROM x", "ENV A=b\nADD a b", "ARG x", "NONSENSE 1", "", "ENV"]
-        {
-            let error = changed(&options(&[change])).unwrap_err();
-            assert_eq!(error.kind, ErrorKind::Usage, "{change:?}: {error}");
-        }
-        assert!(changed(&options(&["EXPOSE nothing"])).is_err());
-    }
 }

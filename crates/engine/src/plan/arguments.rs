@@ -1,6 +1,6 @@
 //! The ARGs of a stage.
 
-use std::{cell::OnceCell, collections::HashMap};
+use std::collections::HashMap;
 
 use super::environment::Environment;
 
@@ -10,14 +10,15 @@ pub(super) struct Arguments {
     declared: Vec<(String, Option<String>)>,
     /// By name: the index in `declared`.
     index: HashMap<String, usize>,
-    /// What the history says, until an ARG or a variable changes.
-    text: OnceCell<String>,
+    /// What the history says of the first [`Self::told`] of them.
+    text: String,
+    told: usize,
 }
 
 impl Arguments {
     /// Remembers an ARG.
     pub(super) fn declare(&mut self, name: &str, value: Option<&str>) {
-        self.text.take();
+        self.variable_changed(name);
         let value = value.map(ToOwned::to_owned);
         match self.index.get(name).and_then(|index| self.declared.get_mut(*index)) {
             Some((_, known)) => *known = value,
@@ -33,23 +34,29 @@ impl Arguments {
         self.index.contains_key(name)
     }
 
-    /// To be called when a variable changes, which the history's text shows.
-    pub(super) fn variable_changed(&mut self) {
-        self.text.take();
+    /// To be called when a variable changes, which the history's text may show.
+    pub(super) fn variable_changed(&mut self, name: &str) {
+        if self.has(name) {
+            self.variables_changed();
+        }
     }
 
-    /// `|2 A=1 B=2 `, as the history of RUN shows the ARGs that are in force; empty when there are none.
-    pub(super) fn for_history(&self, environment: &Environment) -> &str {
-        self.text.get_or_init(|| {
-            if self.declared.is_empty() {
-                return String::new();
-            }
-            let mut text = format!("|{} ", self.declared.len());
-            for (name, value) in &self.declared {
-                let value = environment.get(name).or(value.as_deref()).unwrap_or_default();
-                text.extend([name, "=", value, " "]);
-            }
-            text
-        })
+    /// The same for any number of them.
+    pub(super) fn variables_changed(&mut self) {
+        self.text.clear();
+        self.told = 0;
+    }
+
+    /// Writes `|2 A=1 B=2 `, as the history of RUN shows the ARGs that are in force; nothing when there are none.
+    pub(super) fn tell(&mut self, environment: &Environment, history: &mut String) {
+        if self.declared.is_empty() {
+            return;
+        }
+        for (name, value) in self.declared.iter().skip(self.told) {
+            let value = environment.get(name).or(value.as_deref()).unwrap_or_default();
+            self.text.extend([name, "=", value, " "]);
+        }
+        self.told = self.declared.len();
+        history.extend(["|", &self.told.to_string(), " ", &self.text]);
     }
 }

@@ -34,7 +34,7 @@ impl Evaluation<'_, '_> {
         let network = self.network(run, instruction)?;
         let name = self.run_name(run, instruction, &mounts);
         let Execution { arguments, scripts } = self.run_program(run);
-        let history = format!("RUN {}{} # buildkit", self.state.args_for_history(), arguments.join(" "));
+        let history = self.state.run_history(&arguments);
         let operation = RunOp {
             arguments: arguments.into_iter().map(String::into_bytes).collect(),
             environment: self.run_environment(agent),

@@ -82,7 +82,7 @@ impl State {
             run.env.push(format!("PATH={DEFAULT_PATH}"));
         }
         // The config's values win again over ARGs of the stage below.
-        self.args.variable_changed();
+        self.args.variables_changed();
         self.environment.assign_all(&run.env);
         if !run.working_dir.is_empty() {
             self.directory = super::path::normal_directory("/", &run.working_dir);
@@ -92,7 +92,7 @@ impl State {
 
     /// Sets a variable of ENV or ARG.
     pub(super) fn assign(&mut self, name: &str, value: &str) {
-        self.args.variable_changed();
+        self.args.variable_changed(name);
         self.environment.set(name, value);
     }
 
@@ -113,8 +113,10 @@ impl State {
         self.history.push(HistoryItem { step, created_by, comment: COMMENT.to_owned() });
     }
 
-    /// See [`Arguments::for_history`].
-    pub(super) fn args_for_history(&self) -> &str {
-        self.args.for_history(&self.environment)
+    /// What the history says of a RUN with these arguments.
+    pub(super) fn run_history(&mut self, arguments: &[String]) -> String {
+        let mut text = "RUN ".to_owned();
+        self.args.tell(&self.environment, &mut text);
+        text + &arguments.join(" ") + " # buildkit"
     }
 }

@@ -2,67 +2,52 @@
 
 use std::{
     os::fd::OwnedFd,
-    sync::{Arc, Condvar, Mutex, PoisonError, mpsc},
+    sync::mpsc,
     thread::{self, JoinHandle},
 };
+
+use galley_store::Busy;
 
 /// A thread that closes files, and is done when this is dropped.
 #[derive(Debug)]
 pub(super) struct Closer {
-    open: Arc<Open>,
-    files: Option<mpsc::Sender<OwnedFd>>,
+    files: Option<mpsc::Sender<Closing>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// How many files are still to be closed.
-#[derive(Debug, Default)]
-struct Open {
-    count: Mutex<usize>,
-    none: Condvar,
+/// A file that is to be closed.
+#[derive(Debug)]
+struct Closing {
+    file: OwnedFd,
+    busy: Busy,
 }
 
-impl Open {
-    fn change(&self, change: impl FnOnce(&mut usize)) {
-        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut count);
-        if *count == 0 {
-            self.none.notify_all();
-        }
+impl Closing {
+    fn finish(self) {
+        drop(self.file);
+        self.busy.end();
     }
 }
 
 impl Default for Closer {
     fn default() -> Self {
-        let (files, received) = mpsc::channel::<OwnedFd>();
-        let open = Arc::<Open>::default();
-        let close = {
-            let open = Arc::clone(&open);
-            move || {
-                for file in received {
-                    drop(file);
-                    open.change(|count| *count -= 1);
-                }
-            }
-        };
+        let (files, received) = mpsc::channel::<Closing>();
+        let close = move || received.into_iter().for_each(Closing::finish);
         let thread = thread::Builder::new().name("closer".to_owned()).spawn(close).ok();
-        Self { open, files: Some(files), thread }
+        Self { files: Some(files), thread }
     }
 }
 
 impl Closer {
-    pub(super) fn close(&self, file: OwnedFd) {
-        self.open.change(|count| *count += 1);
+    /// What is used by the file is busy until it is closed.
+    pub(super) fn close(&self, file: OwnedFd) -> Busy {
+        let busy = Busy::default();
+        let closing = Closing { file, busy: busy.clone() };
         // Without a thread nobody receives.
-        if let Some(Err(unsent)) = self.files.as_ref().map(|files| files.send(file)) {
-            drop(unsent);
-            self.open.change(|count| *count -= 1);
+        if let Some(Err(unsent)) = self.files.as_ref().map(|files| files.send(closing)) {
+            unsent.0.finish();
         }
-    }
-
-    /// Waits until everything is closed.
-    pub(super) fn wait(&self) {
-        let count = self.open.count.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.open.none.wait_while(count, |count| *count > 0));
+        busy
     }
 }
 
@@ -82,19 +67,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_until_all_is_closed() {
+    fn what_is_busy_waits_until_it_is_closed() {
         let closer = Closer::default();
-        closer.wait();
         let pipes: Vec<_> = (0..50).map(|_| rustix::pipe::pipe().unwrap()).collect();
         let readers: Vec<_> = pipes
             .into_iter()
-            .map(|(reader, writer)| {
-                closer.close(writer);
-                std::fs::File::from(reader)
-            })
+            .map(|(reader, writer)| (std::fs::File::from(reader), closer.close(writer)))
             .collect();
-        closer.wait();
-        for mut reader in readers {
+        for (mut reader, busy) in readers {
+            busy.wait();
             rustix::io::ioctl_fionbio(&reader, true).unwrap();
             assert_eq!(reader.read(&mut [0]).unwrap(), 0, "an open one would block");
         }

@@ -4,7 +4,8 @@
 //! idles; so a build that is about to run something has them made on a thread beside what comes before it.
 
 use std::{
-    path::{Path, PathBuf},
+    os::fd::AsFd,
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -16,15 +17,15 @@ use galley_sandbox::{
     Spawner,
     probe::{self, Rung},
 };
+use galley_store::Store;
 
 use super::{machine, network::SharedNetwork};
-use crate::Error;
+use crate::{Error, steps::files::store_error};
 
 /// The helpers of one build.
 #[derive(Debug)]
 pub(super) struct Helpers {
-    /// The folder of the store.
-    folder: PathBuf,
+    store: Store,
     /// Before the helper process that its own helper lives in.
     pub(super) network: SharedNetwork,
     spawner: Mutex<Option<Arc<Spawner>>>,
@@ -33,10 +34,10 @@ pub(super) struct Helpers {
 }
 
 impl Helpers {
-    /// None yet, for a store in `folder`.
-    pub(super) fn new(folder: &Path) -> Self {
+    /// None yet.
+    pub(super) fn new(store: &Store) -> Self {
         Self {
-            folder: folder.to_owned(),
+            store: store.clone(),
             network: SharedNetwork::default(),
             spawner: Mutex::default(),
             resting: AtomicBool::default(),
@@ -49,7 +50,13 @@ impl Helpers {
         if let Some(spawner) = &*slot {
             return Ok(Arc::clone(spawner));
         }
-        let spawner = Arc::new(start(&self.folder)?);
+        let spawner = Arc::new(start(self.store.root())?);
+        if spawner.makes_chroots() {
+            // Roots of steps are in the folder of this process, with what they have borrowed: nobody is to take it for dead
+            // while a guard still kills.
+            let lock = self.store.session_lock().map_err(store_error)?;
+            spawner.keep_open(lock.as_fd()).map_err(machine)?;
+        }
         *slot = Some(Arc::clone(&spawner));
         Ok(spawner)
     }

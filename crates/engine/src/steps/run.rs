@@ -115,8 +115,11 @@ fn finish(
             return Err(Error::new(ErrorKind::Internal, message));
         }
     };
-    let layer = minimal(changes, below.stack());
-    builder.store.commit_dir(temp, layer).map_err(store_error)
+    let layer = builder.store.commit_dir(temp, minimal(changes, below.stack())).map_err(store_error)?;
+    if outcome.lets_out {
+        layer.mistrust();
+    }
+    Ok(layer)
 }
 
 /// What a process writes: to the display, to the log, and the end of it kept for an error.

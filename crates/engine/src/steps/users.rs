@@ -11,7 +11,7 @@ use galley_oci::{
 };
 use galley_store::Store;
 use rustix::{
-    fs::{FileType, Mode, OFlags, ResolveFlags},
+    fs::{FileType, OFlags, ResolveFlags},
     io::Errno,
 };
 
@@ -213,7 +213,7 @@ fn read_below(root: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>, Error> {
     };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
+    let file = match crate::confined::open(root, path, flags, resolve) {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
         file => file.map_err(|errno| unreadable(errno.into()))?,
     };

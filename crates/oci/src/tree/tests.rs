@@ -128,6 +128,20 @@ fn entries_stay_small() {
 }
 
 #[test]
+fn a_file_of_several_names_has_its_bytes_once() {
+    let files = vec![
+        directory("", 0o755),
+        file("a", "four", Some(1)),
+        file("b", "four", Some(1)),
+        file("c", "sixsix", Some(2)),
+        file("d", "sixsix", Some(2)),
+        file("e", "four", None),
+        file("f", "four", None),
+    ];
+    assert_eq!(Tree::from_entries(files).bytes_of_files(), 4 + 6 + 4 + 4);
+}
+
+#[test]
 fn a_directory_is_followed_by_what_it_holds() {
     let paths = ["a-b", "a/b", "", "a", "a/b/c", "a.b"];
     let tree = Tree::from_entries(paths.iter().map(|path| directory(path, 0o755)).collect());

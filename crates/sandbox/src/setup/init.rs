@@ -46,7 +46,7 @@ pub(crate) fn run(program: Program, terminal: bool) -> Result<ExecError, SetupEr
             if terminal {
                 let _ = rustix::termios::tcsetpgrp(rustix::stdio::stdin(), rustix::process::getpgrp());
             }
-            sys::reset_signals();
+            sys::reset_signals(&sys::all_signals());
             program.exec()
         }
         Some(pid) => {

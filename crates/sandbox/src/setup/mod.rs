@@ -17,6 +17,7 @@ pub(crate) mod path;
 mod process;
 mod staging;
 pub(crate) mod step;
+mod sysctl;
 mod terminal;
 
 pub(crate) use staging::new_mount;
@@ -177,8 +178,13 @@ fn sandbox(request: &Request, ahead: Ahead, inherited: &Inherited) -> Result<Exe
     if !ahead.in_network() {
         enter_network(&spec, request.extra.as_ref())?;
     }
+    sysctl::set(&spec.sysctls)?;
     let made = build_root(&spec, ahead, inherited)?;
     rustix::system::sethostname(spec.hostname.as_bytes()).step(SetupStep::SetHostname)?;
+    if spec.idle {
+        request.report(&Setup::Ready { made }, &[]);
+        idle();
+    }
     let terminal = spec.tty.map(|size| terminal::open(size, spec.user.uid)).transpose()?;
 
     // Prepared while the process may still do everything, because afterwards nothing may fail half-way unseen.
@@ -191,6 +197,15 @@ fn sandbox(request: &Request, ahead: Ahead, inherited: &Inherited) -> Result<Exe
         return init::run(program, terminal.is_some());
     }
     program.exec()
+}
+
+/// Keeps the mounts until it is killed. It has all rights that galley has, and nothing else is in its sandbox to take them.
+fn idle() -> ! {
+    // Galley waits for the end of the reports.
+    sys::close_from(0);
+    loop {
+        rustix::event::pause();
+    }
 }
 
 /// Another process of a sandbox that stands; returns only why exec did not happen.

@@ -75,7 +75,7 @@ pub(crate) fn settle(spec: &Spec, inherited: &Inherited, restricted: &Restricted
 
 /// What every program should find as if it were started by a shell.
 pub(crate) fn reset(inherited: &Inherited) -> Result<(), SetupError> {
-    sys::reset_signals();
+    sys::reset_signals(&inherited.ignored_signals);
     rustix::process::umask(Mode::from_raw_mode(UMASK));
     setrlimit(Limit::Nofile, inherited.open_files).step(SetupStep::SetLimits)
 }

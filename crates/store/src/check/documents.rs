@@ -9,6 +9,7 @@ use super::{Check, Severity, Thing};
 use crate::{
     StoreError,
     context::is_index,
+    durability::Stamp,
     error::{Absent, At},
     files::copier::BUFFER_BYTES,
     images::names_in,
@@ -110,8 +111,7 @@ impl Check<'_> {
         let Some((row, stamp)) = records::read_stamped_row(file)? else {
             return self.damaged(Thing::Record, path, "it cannot be understood");
         };
-        if !self.store.is_whole(&stamp) {
-            let problem = "no barrier was made before a power cut; it is ignored";
+        if let Some(problem) = self.unvouched(&stamp) {
             return self.found(Thing::Record, path, Severity::Leftover, problem);
         }
         if !self.has_layer(&row.layer) {
@@ -128,8 +128,7 @@ impl Check<'_> {
         let Some((blob, stamp)) = records::read_stamped_export(file)? else {
             return self.damaged(Thing::Export, path, "it cannot be understood");
         };
-        if !self.store.is_whole(&stamp) {
-            let problem = "no barrier was made before a power cut; it is ignored";
+        if let Some(problem) = self.unvouched(&stamp) {
             return self.found(Thing::Export, path, Severity::Leftover, problem);
         }
         let Some(blob) = blob else { return Ok(()) };
@@ -181,7 +180,22 @@ impl Check<'_> {
                 self.damaged(Thing::Barrier, &path, "it holds no number")?;
             }
         }
+        for name in self.store.odd_losses()? {
+            let path = Path::new("lost").join(name);
+            self.found(Thing::Barrier, &path, Severity::Leftover, "no file of the store has such a name")?;
+        }
         Ok(())
+    }
+
+    /// Why what carries `stamp` is ignored.
+    pub(super) fn unvouched(&self, stamp: &Stamp) -> Option<&'static str> {
+        match self.store.vouched(stamp) {
+            Some(_) => None,
+            None if self.store.is_lost(stamp) => Some(
+                "a disk error came before it was all written back; it is ignored, and made anew when it is needed",
+            ),
+            None => Some("no barrier was made before a power cut; it is ignored"),
+        }
     }
 
     /// What dead processes left.

@@ -25,11 +25,8 @@ impl Check<'_> {
     pub(super) fn layer(&self, id: &Digest, path: &Path) -> Result<(), StoreError> {
         let Some(Problem::Damaged(_)) = self.layer_problem(id)? else {
             return match self.layer_is_ignored(id)? {
-                true => {
-                    let problem = "no barrier was made before a power cut; it is ignored";
-                    self.found(Thing::Layer, path, Severity::Leftover, problem)
-                }
-                false => Ok(()),
+                Some(problem) => self.found(Thing::Layer, path, Severity::Leftover, problem),
+                None => Ok(()),
             };
         };
         // Somebody may just have given it other bytes: once more, while nobody can.
@@ -40,9 +37,9 @@ impl Check<'_> {
         }
     }
 
-    fn layer_is_ignored(&self, id: &Digest) -> Result<bool, StoreError> {
+    fn layer_is_ignored(&self, id: &Digest) -> Result<Option<&'static str>, StoreError> {
         let loaded = Layer::load(self.store.layer_path(id), id)?;
-        Ok(loaded.is_some_and(|(_, stamp)| !self.store.is_whole(&stamp)))
+        Ok(loaded.and_then(|(_, stamp)| self.unvouched(&stamp)))
     }
 
     fn layer_problem(&self, id: &Digest) -> Result<Option<Problem>, StoreError> {
@@ -53,7 +50,7 @@ impl Check<'_> {
         let Some((layer, stamp)) = Layer::load(folder, id)? else {
             return Ok(Some(Problem::Damaged("its info cannot be understood".to_owned())));
         };
-        if !self.store.is_whole(&stamp) {
+        if self.unvouched(&stamp).is_some() {
             return Ok(Some(Problem::Ignored));
         }
         let tree = match layer.tree() {
@@ -74,7 +71,7 @@ impl Check<'_> {
         if layer.is_packed() {
             let path = layer.packed_path();
             let scanned = Packed::open(&path)?.scan(&path)?;
-            self.hashed(tree.entries().iter().map(bytes).sum());
+            self.hashed(tree.bytes_of_files());
             let problem = differences(tree, &scanned, false);
             if problem.is_some() || !layer.has_diff() {
                 return Ok(problem.map(|problem| format!("packed: {problem}")));
@@ -82,7 +79,7 @@ impl Check<'_> {
         }
         if layer.has_diff() {
             let scanned = self.store.scan(&layer.diff(), &ScanOptions::default())?;
-            self.hashed(tree.entries().iter().map(bytes).sum());
+            self.hashed(tree.bytes_of_files());
             // In a user namespace, what the kernel refuses is not on disk.
             let lenient = self.store.in_user_namespace();
             if self.store.dialect().sees_opaque() {
@@ -139,13 +136,6 @@ fn problem_or(error: StoreError) -> Result<Option<Problem>, StoreError> {
             let cause = std::error::Error::source(&other).map(|cause| format!(": {cause}"));
             Ok(Some(Problem::Damaged(format!("{other}{}", cause.unwrap_or_default()))))
         }
-    }
-}
-
-const fn bytes(entry: &Entry) -> u64 {
-    match entry.kind {
-        Kind::File { size, .. } => size,
-        _ => 0,
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) mod materialise;
 pub(crate) mod opaque;
 pub(crate) mod open;
 pub(crate) mod owner;
+pub(crate) mod read_ahead;
 pub(crate) mod remove;
 pub(crate) mod scan;
 pub(crate) mod unpack;

@@ -6,7 +6,12 @@
 //! What runs in a sandbox sees and changes owners by the same marks (galley-sandbox's owners/mark.rs); neither crate sees the
 //! other, and docs/internals/owner-marks.tsv is what both are tested against.
 
-use std::{ffi::CStr, os::fd::BorrowedFd, path::Path, sync::OnceLock};
+use std::{
+    ffi::{CStr, OsStr},
+    os::fd::BorrowedFd,
+    path::Path,
+    sync::OnceLock,
+};
 
 use galley_oci::tree::Xattrs;
 use rustix::{
@@ -37,13 +42,26 @@ pub(crate) fn is_marked() -> bool {
 
 /// Gives the file at `path`, a link itself, to a user and a group of an image, in the way that this store has.
 pub fn give(path: &Path, user: u32, group: u32) -> std::io::Result<()> {
+    give_at(CWD, path.as_os_str(), user, group)
+}
+
+/// The same with what has this name in an open directory.
+pub fn give_at(directory: BorrowedFd<'_>, name: &OsStr, user: u32, group: u32) -> std::io::Result<()> {
     use std::os::unix::ffi::OsStrExt;
-    let name = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    let name = std::ffi::CString::new(name.as_bytes())?;
     if !is_marked() {
         let (user, group) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
-        return Ok(rustix::fs::chownat(CWD, &*name, user, group, AtFlags::SYMLINK_NOFOLLOW)?);
+        return Ok(rustix::fs::chownat(directory, &*name, user, group, AtFlags::SYMLINK_NOFOLLOW)?);
     }
-    Ok(mark_at(CWD, &name, (user, group))?)
+    Ok(mark_at(directory, &name, (user, group))?)
+}
+
+/// The same with an open file, whatever has its name by now.
+pub fn give_open(file: BorrowedFd<'_>, user: u32, group: u32) -> std::io::Result<()> {
+    if is_marked() {
+        return Ok(mark(file, (user, group))?);
+    }
+    Ok(rustix::fs::fchown(file, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?)
 }
 
 /// Marks an open regular file or directory. A new one of root's needs no mark.

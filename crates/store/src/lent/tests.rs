@@ -109,3 +109,47 @@ fn what_is_lent_is_home_again_in_the_end() {
     assert!(!store.root().join("locks/lent").exists(), "a check would find it");
     assert!(store.lend(folder.path()).unwrap().is_none(), "no cache mount");
 }
+
+#[test]
+fn what_a_dead_process_had_is_not_taken_from_what_outlives_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    died(&root, |store, home| drop(taken(store, home)));
+    let locks = names_in(&root.join("tmp")).unwrap().into_iter().filter(|name| name.ends_with(".lock"));
+    let [lock] = &locks.collect::<Vec<_>>()[..] else { panic!("there is one dead process") };
+    let guard = FileLock::attempt_now(&root.join("tmp").join(lock), LockMode::Exclusive).unwrap().unwrap();
+    let ended = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let store = open(&root);
+            let mount = mount(&store);
+            assert!(
+                ended.load(std::sync::atomic::Ordering::SeqCst),
+                "taken home from below a step that runs"
+            );
+            assert_eq!(fs::read_to_string(mount.path().join("kept")).unwrap(), "1");
+        });
+        // Whoever does not wait is through by then; on a slow machine it just is not noticed.
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        ended.store(true, std::sync::atomic::Ordering::SeqCst);
+        drop(guard);
+    });
+}
+
+#[test]
+fn a_shared_lock_says_that_a_process_lives() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let store = open(&root);
+    let session = store.begin_session().unwrap();
+    let handed = store.session_lock().unwrap();
+    // As a killed process leaves it.
+    let away = root.with_file_name("away");
+    let lock = session.with_extension("lock");
+    rustix::fs::rename(&lock, &away).unwrap();
+    let is_free = || FileLock::existing(&away, LockMode::Exclusive, false).unwrap().is_some();
+    assert!(!is_free());
+    drop(store);
+    assert!(is_free(), "who ends by itself needs nobody to let go of it");
+    drop(handed);
+}

@@ -1,6 +1,13 @@
 //! What differs between a directory tree now and as it was.
 
-use std::{cmp::Ordering, collections::HashSet, ffi::CStr, os::fd::OwnedFd, path::Path, sync::Arc};
+use std::{
+    cmp::Ordering,
+    collections::{HashMap, HashSet},
+    ffi::CStr,
+    os::fd::OwnedFd,
+    path::Path,
+    sync::Arc,
+};
 
 use galley_oci::{
     Entry, Kind, Meta, Tree,
@@ -14,6 +21,7 @@ use crate::{
         scan::{Scan, scanned},
         walk::{Found, Visit, Visitor, walk},
     },
+    origins::path_of,
 };
 
 /// How one file was: nothing can be done to a file that leaves both as they are.
@@ -34,10 +42,10 @@ impl Mark {
         Self { path: found.path.into(), inode: found.stat.stx_ino, changed, is_linked }
     }
 
-    /// Whether nothing was done to the file; that it got another name, or lost one, has changed its time.
+    /// Whether nothing was done to the file at this path; that it got another name, or lost one, has changed its time.
     fn is_as_before(&self, found: &Found<'_>) -> bool {
-        let now = Self::of(found);
-        (&self.path, self.inode, self.changed) == (&now.path, now.inode, now.changed)
+        let time = &found.stat.stx_ctime;
+        (self.inode, self.changed) == (found.stat.stx_ino, (time.tv_sec, time.tv_nsec))
     }
 }
 
@@ -56,10 +64,22 @@ impl Marks {
         self.0.iter().filter(|mark| mark.is_linked).filter_map(|mark| parent(&mark.path))
     }
 
-    /// The files that were written to by one of their names, which are among `written`.
-    fn written_by_name(&self, written: &HashSet<Box<[u8]>>) -> HashSet<u64> {
+    /// The files below `root` that were written to by one of their names, which are among `written`. Of one that has got a name
+    /// since nobody knows which of the old ones is one with that.
+    fn written_by_name(&self, root: &Path, written: &HashSet<Box<[u8]>>) -> HashSet<u64> {
         let marks = self.0.iter().filter(|mark| mark.is_linked && written.contains(&mark.path));
-        marks.map(|mark| mark.inode).collect()
+        let mut files: HashMap<u64, usize> = marks.map(|mark| (mark.inode, 0)).collect();
+        let mut names = HashMap::new();
+        for mark in self.0.iter().filter(|mark| mark.is_linked) {
+            let Some(count) = files.get_mut(&mark.inode) else { continue };
+            let stat = rustix::fs::lstat(root.join(path_of(&mark.path))).ok();
+            if let Some(stat) = stat.filter(|stat| stat.st_ino == mark.inode) {
+                *count += 1;
+                names.insert(mark.inode, usize::try_from(stat.st_nlink).unwrap_or(usize::MAX));
+            }
+        }
+        files.retain(|inode, count| names.get(inode).is_none_or(|names| names <= count));
+        files.into_keys().collect()
     }
 }
 
@@ -103,7 +123,7 @@ pub(super) fn changes(
     marks: &Marks,
     written: &HashSet<Box<[u8]>>,
 ) -> Result<Changes, StoreError> {
-    let known = marks.written_by_name(written);
+    let known = marks.written_by_name(root, written);
     let mut shows_more = false;
     let tree = scanned(root, &[], |scan| {
         let names = Names { written, known: &known, shows_more: &mut shows_more };

@@ -1,4 +1,6 @@
 use std::{
+    fs::Permissions,
+    io::Write,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
 };
@@ -79,7 +81,7 @@ fn every_kind_of_change_is_found() {
         let time = fs::metadata(&passwd).unwrap().modified().unwrap();
         fs::write(&passwd, "ETC/passwd").unwrap();
         fs::File::options().write(true).open(&passwd).unwrap().file().set_modified(time).unwrap();
-        fs::set_permissions(root.join("etc/group"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        fs::set_permissions(root.join("etc/group"), Permissions::from_mode(0o600)).unwrap();
         fs::remove_dir_all(root.join("old")).unwrap();
         fs::rename(root.join("kept/d"), root.join("kept/f")).unwrap();
         fs::create_dir(root.join("new")).unwrap();
@@ -112,7 +114,7 @@ fn files_below_lose_their_links_when_they_are_written_to() {
     store.mark_root(&mut root).unwrap();
     // As where the kernel has no room to watch more directories: nobody knows by which name.
     root.watch = None;
-    fs::set_permissions(root.path().join("kept/c"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(root.path().join("kept/c"), Permissions::from_mode(0o700)).unwrap();
     fs::write(root.path().join("x"), "new").unwrap();
     fs::hard_link(root.path().join("x"), root.path().join("y")).unwrap();
     let (_, tree) = store.root_changes(&mut root, &stack(&[&base])).unwrap();
@@ -140,7 +142,7 @@ fn only_the_name_that_was_written_to_has_changed() {
     assert!(!root.is_exact(), "kept/e has more in it than it should");
     // Nothing but a change of attributes, by the other name.
     let mut root = store.new_root(std::slice::from_ref(&base)).unwrap();
-    let mode = std::fs::Permissions::from_mode(0o700);
+    let mode = Permissions::from_mode(0o700);
     let (_, tree) =
         step(&store, &mut root, &below, |root| fs::set_permissions(root.join("kept/e"), mode).unwrap());
     assert_eq!(paths(&tree), ["/", "kept/", "kept/e"]);
@@ -155,6 +157,28 @@ fn only_the_name_that_was_written_to_has_changed() {
         (paths(&tree), root.is_exact()),
         (vec!["/".into(), "kept/".into(), "kept/c-".into(), "kept/new".into()], true)
     );
+}
+
+#[test]
+fn a_file_that_got_a_name_is_new_under_all_of_them() {
+    // Over an overlay the new name and the one that it was made of go on together, and nobody knows which that was.
+    for (gone, new) in [(None, "kept/new"), (None, "etc/new"), (Some("kept/e"), "etc/new")] {
+        let (_folder, store) = store();
+        let base = base(&store);
+        let mut root = store.new_root(std::slice::from_ref(&base)).unwrap();
+        let (temp, tree) = step(&store, &mut root, &stack(&[&base]), |root| {
+            fs::hard_link(root.join("kept/e"), root.join(new)).unwrap();
+            fs::File::options().append(true).open(root.join(new)).unwrap().write_all(b"more").unwrap();
+            if let Some(gone) = gone {
+                fs::remove_file(root.join(gone)).unwrap();
+            }
+            fs::set_permissions(root.join("kept/c"), Permissions::from_mode(0o600)).unwrap();
+        });
+        let size = |path: &str| fs::metadata(temp.diff().join(path)).unwrap().len();
+        let names = ["kept/c", new].into_iter().chain(gone.is_none().then_some("kept/e"));
+        assert!(names.map(size).all(|bytes| bytes == size(new)), "{:?}", paths(&tree));
+        assert!(size(new) > "kept/c".len() as u64);
+    }
 }
 
 #[test]

@@ -28,6 +28,7 @@ pub(super) fn host_config(config: &ContainerConfig, network: &str, ports: &Value
         "ReadonlyRootfs": service.read_only,
         "SecurityOpt": security(service),
         "Tmpfs": tmpfs(service),
+        "Sysctls": Some(&service.sysctls).filter(|all| !all.is_empty()),
         "Init": service.init,
         "OomScoreAdj": service.oom_score_adj.unwrap_or_default(),
         "CgroupParent": service.cgroup_parent.clone().unwrap_or_default(),

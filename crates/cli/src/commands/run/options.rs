@@ -81,7 +81,7 @@ impl ContainerArgs {
     fn labels(&self) -> Outcome<BTreeMap<String, String>> {
         let mut labels = BTreeMap::new();
         for path in &self.label_file {
-            let text = text_of(path, "labels")?;
+            let text = text_of(path, "--label-file")?;
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
             labels.extend(lines.map(pair));
         }
@@ -97,8 +97,7 @@ impl ContainerArgs {
             options: self.dns_option.clone(),
         };
         if let Filter::File(path) = self.rights.filter() {
-            service.seccomp =
-                Some(container::seccomp_profile(&path.to_string_lossy(), text_of(path, "a filter")?)?);
+            service.seccomp = Some(container::seccomp_profile(&path.to_string_lossy(), filter_of(path)?)?);
         }
         service.group_add.clone_from(&self.group_add);
         service.exposed.clone_from(&self.expose);
@@ -139,7 +138,7 @@ pub(in crate::commands) fn variables(
 ) -> Outcome<Vec<String>> {
     let mut variables = Vec::new();
     for path in files {
-        let text = text_of(path, "variables")?;
+        let text = text_of(path, "--env-file")?;
         let lines =
             text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
         for line in lines {
@@ -166,6 +165,16 @@ fn text_of(path: &Path, what: &str) -> Outcome<String> {
     }
     let why = format!("more than {TEXT_BYTES_MAX} bytes: it is no file of {what}");
     Err(Failure::usage(format!("{} has {why}", path.display())))
+}
+
+/// A filter of system calls; who mistypes a word names a file that is not there.
+fn filter_of(path: &Path) -> Outcome<String> {
+    text_of(path, "--security-opt seccomp").map_err(|failure| match failure {
+        Failure::Error(error) => {
+            error.help("seccomp=unconfined loads no filter, seccomp=builtin docker's").into()
+        }
+        other => other,
+    })
 }
 
 /// A line that docker refuses, or that no program can be given.
@@ -271,7 +280,7 @@ mod tests {
             (b"A B=1\n", "white space"),
             (b"A =1\n", "white space"),
             (b"A=1\0\n", "zero byte"),
-            (b"A=\xff\n", "cannot read the file of variables"),
+            (b"A=\xff\n", "cannot read the file of --env-file"),
         ] {
             let said = format!("{:?}", read(text).unwrap_err());
             assert!(said.contains(why), "{said}");

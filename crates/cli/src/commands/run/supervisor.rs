@@ -44,8 +44,7 @@ pub(in crate::commands) fn start(store: &Store, container: Container) -> Outcome
     // The lock is never free between the two: a container that nobody holds may be pruned.
     let unusable = |error| Error::new(ErrorKind::Store, "cannot use the container's lock").because(error);
     let lock = container.folder.lend_lock().map_err(unusable)?;
-    let lock =
-        lock.ok_or_else(|| Failure::usage(format!("container {} is running already", container.name)))?;
+    let lock = lock.ok_or_else(|| container::in_use(&container))?;
     let mut child = Command::new("/proc/self/exe")
         .arg0("galley")
         .arg("--root")

@@ -203,28 +203,38 @@ fn two_hundred_steps_and_copies() {
     layers(200, 1);
 }
 
+fn has_room(folder: &str, bytes: u64) -> bool {
+    rustix::fs::statvfs(folder).is_ok_and(|found| found.f_bavail * found.f_frsize >= bytes)
+}
+
 #[test]
-#[ignore = "takes minutes, and 8 GB in TMPDIR"]
+#[ignore = "takes minutes, 5 GB of memory or 8 GB in TMPDIR"]
 fn a_million_files() {
     let Some(kitchen) = Kitchen::new() else { return };
-    let script = "import os\nfor folder in range(1000):\n os.makedirs(f'tree/{folder}')\n \
-        for file in range(1000): open(f'tree/{folder}/{file}', 'w').write(str(file))";
-    python(&kitchen, script);
+    // A disk that discards what is freed takes half an hour to remove them.
+    let memory = has_room("/dev/shm", 8 << 30).then(|| tempfile::tempdir_in("/dev/shm").unwrap());
+    let tree = memory.as_ref().map_or_else(|| kitchen.path("tree"), |memory| memory.path().join("tree"));
+    let script = format!(
+        "import os\nfor folder in range(1000):\n os.makedirs(f'{{{tree:?}}}/{{folder}}')\n \
+        for file in range(1000): open(f'{{{tree:?}}}/{{folder}}/{{file}}', 'w').write(str(file))"
+    );
+    python(&kitchen, &script);
     kitchen.dockerfile(
-        "FROM busybox\nCOPY tree /tree\nRUN busybox find /tree -type f | busybox wc -l > /count\n",
+        "FROM busybox\nCOPY --from=tree . /tree\nRUN busybox find /tree -type f | busybox wc -l > /count\n",
     );
     let export = format!("type=oci,dest={}", kitchen.path("oci.tar").display());
     let layout = format!("busybox=oci-layout://{}", kitchen.path("busybox").display());
+    let context = format!("tree={}", tree.display());
     for (what, output) in [("cold", ["-t", "x"]), ("a no-op", ["-t", "x"]), ("an export", ["-o", &export])] {
         let start = Instant::now();
-        let build = ["build", "--progress=plain", "--build-context", &layout];
+        let build = ["build", "--progress=plain", "--build-context", &layout, "--build-context", &context];
         let peak = memory::peak(&kitchen, &[&build[..], &output, &["."]].concat());
         eprintln!("1,000,000 files, {what}: {:?}, {} MiB", start.elapsed(), peak >> 20);
         // An entry of a tree has some 200 bytes, and there are two or three trees at once.
         assert!(peak < 1 << 30, "{what} takes {} MiB", peak >> 20);
     }
     assert_eq!(kitchen.galley(&["run", "--rm", crate::e2e::offline(), "x", "cat", "/count"]), "1000000\n");
-    assert_eq!(kitchen.build(&["-t", "x", "."]).executed, 0);
+    assert_eq!(kitchen.build(&["--build-context", &context, "-t", "x", "."]).executed, 0);
     sound(&kitchen);
     kitchen.galley(&["system", "prune", "-af"]);
 }

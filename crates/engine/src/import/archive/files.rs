@@ -11,10 +11,10 @@ use std::{
 };
 
 use galley_oci::archive::{ItemKind, Reader, Whiteouts};
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{OFlags, ResolveFlags};
 
 use super::super::broken;
-use crate::{Cancel, Error, ErrorKind};
+use crate::{Cancel, Error, ErrorKind, confined};
 
 /// The most files that an archive of images may have: three for each layer of thousands of images.
 pub const MAX_ARCHIVE_FILES: usize = 1 << 17;
@@ -148,7 +148,7 @@ fn join(path: &[u8], target: &[u8]) -> Option<Box<[u8]>> {
 fn open_below(folder: &OwnedFd, path: &str) -> rustix::io::Result<OwnedFd> {
     // Without O_NONBLOCK a pipe would wait for its writer.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    openat2(folder, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS)
+    confined::open(folder, path, flags, ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS)
 }
 
 pub(super) fn shown(path: &[u8]) -> String {
