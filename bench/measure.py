@@ -53,7 +53,7 @@ class Participant:
 
     def __init__(self, row, once, scenario, options, patience=FOR_EVER):
         self.row, self.once, self.patience = row, once, patience
-        self.budget = min(options.budget, patience / 5)
+        self.budget = scenario.budget or min(options.budget, patience / 5)
         self.left, self.warm = options.runs or scenario.runs, scenario.warm
         # Where every run has the same work, a first one that took long counts.
         self.alike = scenario.warm and scenario.fresh

@@ -29,7 +29,7 @@ METHOD = """## How it is measured
 * In turn: each builder and the limit once, then each once more (A B A B), never the same one first twice in a row. The tables have
   medians, the least and the greatest figure, and how many runs there were. A run before those warms caches where a scenario
   is about a warm store; where it is about an empty one, every run begins with one, and with a disk that has nothing left to write.
-* A builder has at most {budget:.0f} seconds for each scenario, and one run in any case; who takes longer than {long} seconds has no
+* A builder has at most {budget:.0f} seconds for each scenario (60 for the bases and programs whose one run takes long), and one run in any case; who takes longer than {long} seconds has no
   second run. BuildKit is stopped after {patience:.0f} seconds, others after 60 % of that. After {limit:.0f} minutes of a whole run BuildKit
   takes no part in what is still to come, others after 85 % of that. The tables say all of this where it happened.
 * CPU seconds are those of the processes that were waited for and of the daemon's processes, peak memory is that of the largest

@@ -16,6 +16,7 @@ class Scenario:
     folder: str = None  # scenarios of one name share the folder and what was built of it before
     limit: object = None
     runs: int = 5  # counted ones
+    budget: int = None  # seconds of one builder, where a single run would rank nobody
     warm: bool = True  # a run before those, which is not counted
     fresh: bool = False
     empty: bool = False
@@ -115,13 +116,14 @@ def based(limits, bases):
 
     yield Scenario(
         "base", "a Debian base from a registry into an empty store, and one RUN on it", contexts.on_base(debian), limit=limits.unpacking(lambda: bases.layers("debian")),
-        runs=3, warm=False, empty=True, based=True,
+        runs=3, budget=60, warm=False, empty=True, based=True,
     )  # fmt: skip
     # The run that is not counted pulls the base of the two after it.
     yield Scenario("go-base", "no-op on a base from a registry", contexts.on_base(go), limit=limits.process(), runs=5, based=True)
     program = contexts.go_program(go)
     yield Scenario(
-        "go-cold", "cold build of a Go program", program, "go", limits.go_build(cold=True), runs=2, warm=False, change=other_cache, based=True,
+        "go-cold", "cold build of a Go program", program, "go", limits.go_build(cold=True), runs=3, budget=60, warm=False, change=other_cache,
+        based=True,
     )  # fmt: skip
     yield Scenario(
         "go-edit", "one line of a Go program edited, with a cache mount", program, "go", limits.go_build(cold=False), runs=7, change=edit, based=True,

@@ -44,7 +44,7 @@ class Goals(unittest.TestCase):
         self.assertIn("docker 900.0 ms", slower[0].figure)
 
 
-def participate(walls, runs=3, warm=False, fresh=False, budget=20):
+def participate(walls, runs=3, warm=False, fresh=False, budget=20, own=None):
     """How often somebody is called whose runs take that long, and the row after it."""
     called = []
 
@@ -55,7 +55,7 @@ def participate(walls, runs=3, warm=False, fresh=False, budget=20):
             raise Failed("`tool`: much\nis said before\nit broke")
         return Run(wall, 0, 0, 0)
 
-    scenario = types.SimpleNamespace(runs=runs, warm=warm, fresh=fresh)
+    scenario = types.SimpleNamespace(runs=runs, warm=warm, fresh=fresh, budget=own)
     person = Participant(Row("x"), once, scenario, argparse.Namespace(runs=None, budget=budget))
     for turn in range(runs + 1):
         person.turn(turn)
@@ -73,6 +73,9 @@ class Turns(unittest.TestCase):
 
     def test_the_budget_ends_the_runs(self):
         self.assertEqual(participate([6, 6, 6, 6, 6], runs=5, budget=20)[0], 3)
+
+    def test_a_scenario_may_have_a_budget_of_its_own(self):
+        self.assertEqual(participate([12, 12, 12], budget=20, own=60)[0], 3)
 
     def test_a_slow_run_that_should_warm_counts_when_all_are_alike(self):
         self.assertEqual(participate([70, 70], warm=True, fresh=True)[0], 1)
