@@ -33,6 +33,11 @@ pub(crate) fn warn(message: &str, help: Option<&str>) {
     anstream::eprintln!("{}{help}", Renderer::styled().render(&[group]));
 }
 
+/// Prints as a warning what went wrong and does not keep the command from the rest.
+pub(crate) fn warn_of(error: &Error) {
+    anstream::eprintln!("{}", draw_as(Level::WARNING, error, &Renderer::styled()));
+}
+
 /// Prints a warning on its line, if it has one.
 pub(crate) fn warn_at(message: &str, place: Option<&Place>, help: Option<&str>) {
     let Some(place) = place else { return warn(message, help) };
@@ -53,7 +58,11 @@ fn with_help<'a>(group: Group<'a>, help: Option<&str>, renderer: &Renderer) -> S
 
 /// The whole text of an error.
 pub(crate) fn draw(error: &Error, renderer: &Renderer) -> String {
-    let group = Group::with_title(Level::ERROR.primary_title(text::clean_lines(&error.message)));
+    draw_as(Level::ERROR, error, renderer)
+}
+
+fn draw_as(level: Level<'static>, error: &Error, renderer: &Renderer) -> String {
+    let group = Group::with_title(level.primary_title(text::clean_lines(&error.message)));
     let notes = notes(error);
     let Some(place) = &error.place else {
         // Without a source line there is no margin to hang notes on.

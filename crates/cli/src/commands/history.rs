@@ -6,7 +6,7 @@ use crate::{
     commands::listing::{ListArgs, Listing},
     context::Context,
     failure::Outcome,
-    human,
+    human, message,
 };
 
 /// Show how an image came about, newest first
@@ -40,7 +40,8 @@ const CREATED_BY_CHARACTERS: usize = 45;
 
 /// Lists the instructions of an image.
 pub(crate) fn execute(arguments: &HistoryArgs, context: &Context) -> Outcome {
-    let lines = images::history(&context.store()?, &arguments.image, arguments.platform.as_ref())?;
+    let (lines, damage) = images::history(&context.store()?, &arguments.image, arguments.platform.as_ref())?;
+    damage.iter().for_each(message::warn_of);
     let rows = lines.iter().map(|line| row(line, arguments.list.no_trunc, arguments.human)).collect();
     let table = if arguments.human { TABLE } else { TABLE_DATES };
     Listing { headings: &HEADINGS, table, rows }.print(&arguments.list)
@@ -57,7 +58,7 @@ fn row(line: &HistoryLine, whole: bool, people: bool) -> Value {
         "CreatedSince": line.created.map_or_else(|| "N/A".to_owned(), human::since),
         "CreatedAt": line.created.map_or_else(String::new, |time| time.rfc3339()),
         "CreatedBy": if whole { created_by } else { shortened(&created_by) },
-        "Size": if people { human::size(line.size) } else { line.size.to_string() },
+        "Size": line.size.map_or_else(|| "N/A".to_owned(), |size| if people { human::size(size) } else { size.to_string() }),
         "Comment": line.comment,
     })
 }

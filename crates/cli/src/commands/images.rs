@@ -12,7 +12,7 @@ use crate::{
     commands::listing::{ListArgs, Listing},
     context::Context,
     failure::{Failure, Outcome},
-    human,
+    human, message,
 };
 
 /// List images
@@ -60,8 +60,14 @@ pub(crate) fn execute(arguments: &ImagesArgs, context: &Context) -> Outcome {
     let shown = images.iter().filter(|image| wanted.as_ref().is_none_or(|wanted| matches(image, wanted)));
     let shown = shown.filter(|image| arguments.all || image.reference.is_some() || !is_base(&store, image));
     let shown = shown.filter(|image| filter.takes(&store, image));
-    let rows = shown.map(|image| row(&store, image, arguments.list.no_trunc)).collect();
+    let mut damage = Vec::new();
+    let rows = shown.map(|image| {
+        damage.extend(&image.size.damage);
+        row(&store, image, arguments.list.no_trunc)
+    });
+    let rows = rows.collect();
     let table = if arguments.digests { TABLE_DIGESTS } else { TABLE };
+    damage.into_iter().for_each(message::warn_of);
     Listing { headings: &HEADINGS, table, rows }.print(&arguments.list)
 }
 
@@ -89,7 +95,7 @@ fn row(store: &Store, image: &ImageSummary, whole: bool) -> Value {
     let digest = image.reference.as_ref().and_then(|name| images::repo_digest(store, name, &image.id));
     let repository = image.reference.as_ref().map_or_else(none, Reference::familiar_name);
     let tag = image.reference.as_ref().and_then(|reference| reference.tag.clone()).unwrap_or_else(none);
-    let size = human::size(image.size);
+    let size = human::size(image.size.bytes);
     json!({
         "Repository": repository,
         "Tag": tag,

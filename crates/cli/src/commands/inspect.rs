@@ -13,6 +13,7 @@ use crate::{
     commands::listing::{drawn, unescape},
     context::Context,
     failure::{Failure, Outcome, keep_first, output},
+    message,
     template::Template,
 };
 
@@ -99,7 +100,9 @@ fn inspect(store: &Store, name: &str, arguments: &InspectArgs) -> Outcome<Value>
     if kind != Some(Kind::Container)
         && let Some(image) = images::lookup_for(store, name, arguments.platform.as_ref())?
     {
-        return Ok(images::inspect(store, &image)?);
+        let (value, damage) = images::inspect(store, &image)?;
+        damage.iter().for_each(message::warn_of);
+        return Ok(value);
     }
     let what = match kind {
         Some(Kind::Image) => "image",

@@ -1,8 +1,7 @@
 mod filter;
 
-use galley_engine::{
-    Error,
-    container::{self, Container, HealthState, HealthStatus, MountFrom, PublishedPort, Status},
+use galley_engine::container::{
+    self, Container, HealthState, HealthStatus, MountFrom, PublishedPort, Status,
 };
 use galley_oci::Time;
 use galley_store::Store;
@@ -12,7 +11,7 @@ use crate::{
     commands::listing::{ListArgs, Listing},
     context::Context,
     failure::Outcome,
-    human, namespace,
+    human, message, namespace,
     template::METHOD,
 };
 
@@ -78,19 +77,27 @@ pub(crate) fn execute(arguments: &PsArgs, context: &Context) -> Outcome {
     let sized = |container| {
         let mut row = row(container, arguments.list.no_trunc);
         if sizes {
-            row["Size"] = size(&store, container)?.into();
+            row["Size"] = size(&store, container).into();
         }
-        Ok(row)
+        row
     };
-    let rows = shown.map(sized).collect::<Result<Vec<_>, Error>>()?;
+    let rows = shown.map(sized).collect();
     let table = if arguments.size { TABLE_SIZE } else { TABLE };
     Listing { headings: &HEADINGS, table, rows }.print(&arguments.list)
 }
 
-/// What it has written, and that with its image.
-fn size(store: &Store, container: &Container) -> Result<String, Error> {
-    let (own, all) = container::sizes(store, container)?;
-    Ok(format!("{} (virtual {})", human::size(own), human::size(all)))
+/// What it has written, and that with its image. What one cannot tell is no reason to hide the others.
+fn size(store: &Store, container: &Container) -> String {
+    match container::sizes(store, container) {
+        Ok((own, all)) => {
+            all.damage.iter().for_each(message::warn_of);
+            format!("{} (virtual {})", human::size(own), human::size(all.bytes))
+        }
+        Err(error) => {
+            message::warn_of(&error);
+            "N/A".to_owned()
+        }
+    }
 }
 
 fn row(container: &Container, whole: bool) -> Value {

@@ -1,6 +1,7 @@
 //! What the store keeps: `system check`, `system df`, `prune` in all its forms, and collections by themselves.
 
 use std::{
+    collections::BTreeSet,
     io::Write,
     path::{Path, PathBuf},
     process::Stdio,
@@ -8,7 +9,7 @@ use std::{
 
 use fs_err as fs;
 
-use super::{Kitchen, text};
+use super::{Kitchen, succeeded, text};
 
 const DOCKERFILE: &str =
     "FROM busybox\nCOPY f /f\nRUN --mount=type=cache,target=/c cat /f > /g && echo x > /c/x\n";
@@ -220,4 +221,48 @@ fn volumes_come_and_go() {
     assert!(pruned.starts_with("Deleted Volumes:\ndata\n\nTotal reclaimed space: "), "{pruned}");
     let output = kitchen.command(&["volume", "rm", "data"]).output().unwrap();
     assert_eq!(output.status.code(), Some(5), "{}", text(&output));
+}
+
+/// What has lost its files is told beside all that has not.
+#[test]
+fn one_lost_layer_hides_nothing_else() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    let layers = kitchen.env.store().join("layers");
+    let build = |name: &str| {
+        kitchen.dockerfile(&format!("FROM busybox\nRUN echo {name} > /{name}\n"));
+        kitchen.build(&["-t", name, "."]);
+        fs::read_dir(&layers).unwrap().map(|entry| entry.unwrap().file_name()).collect::<BTreeSet<_>>()
+    };
+    let before = build("whole");
+    let after = build("broken");
+    kitchen.galley(&["create", "--name", "web", "broken"]);
+    let lost = kitchen.path("lost");
+    fs::create_dir(&lost).unwrap();
+    for name in after.difference(&before) {
+        fs::rename(layers.join(name), lost.join(name)).unwrap();
+    }
+    let both = |arguments: &[&str]| {
+        let output = succeeded(kitchen.command(arguments).output().unwrap());
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(output.stdout), text(output.stderr))
+    };
+    let format = ["images", "--format", "{{.Repository}} {{.ID}}"];
+    let (listed, error) = both(&format);
+    assert!(listed.contains("whole ") && listed.contains("broken "), "{listed}");
+    assert!(error.contains("warning: image broken:latest (") && error.contains("--repair"), "{error}");
+    assert_eq!(error.matches("warning").count(), 1, "{error}");
+    assert_eq!(both(&["images", "whole"]).1, "");
+    for command in [&["inspect", "broken"][..], &["history", "broken"], &["ps", "-a", "--size"]] {
+        let (out, error) = both(command);
+        assert!(!out.is_empty() && error.contains("warning: image broken"), "{command:?}: {out}{error}");
+    }
+    assert!(both(&["history", "broken"]).0.contains("N/A"));
+    both(&["system", "df", "-v"]);
+    both(&["info"]);
+    both(&["rm", "web"]);
+    let is_it = |line: &&str| line.starts_with("broken ");
+    both(&["rmi", listed.lines().find(is_it).unwrap().trim_start_matches("broken ")]);
+    let (rest, error) = both(&format);
+    assert!(rest.contains("whole ") && !rest.contains("broken "), "{rest}");
+    assert_eq!(error, "");
 }

@@ -10,8 +10,11 @@ use std::{
 use galley_oci::{Entry, Kind, Stack, Tree, tree};
 use galley_store::{ScanOptions, Store};
 
-use super::{Container, ContainerConfig, chroot, export::own_of_root, snapshot_of, store_failed};
-use crate::{Error, images};
+use super::{Container, ContainerConfig, chroot, export::own_of_root, no_image, snapshot_of, store_failed};
+use crate::{
+    Error,
+    images::{self, Size},
+};
 
 /// What galley itself mounts in every container; the places where nothing was are made for it.
 pub(super) const MOUNTED: [&str; 6] =
@@ -38,19 +41,21 @@ pub fn changes(store: &Store, container: &Container) -> Result<Vec<(Vec<u8>, Cha
 }
 
 /// The bytes of the files that `container` has changed or made, and of all its files, as docker counts them: with those of each
-/// layer of its image.
-pub fn sizes(store: &Store, container: &Container) -> Result<(u64, u64), Error> {
-    let snapshot = snapshot_of(store, &container.config)?;
+/// layer of its image, as far as that can be told.
+pub fn sizes(store: &Store, container: &Container) -> Result<(u64, Size), Error> {
     let own = if container.folder.root().exists() {
-        own(store, container, &snapshot.stack()?)?.bytes_of_files()
+        own(store, container, &snapshot_of(store, &container.config)?.stack()?)?.bytes_of_files()
     } else {
         store.settle();
         // A container that runs changes its files meanwhile.
         store.bytes_of_files(&container.folder.upper()).map_err(store_failed)?
     };
-    let image = store.image(&container.config.image_id).map_err(store_failed)?;
-    let below = image.map_or(Ok(0), |image| images::size(store, &image))?;
-    Ok((own, own + below))
+    let mut all = match store.image(&container.config.image_id).map_err(store_failed)? {
+        Some(image) => images::size(store, &image, &container.config.image),
+        None => Size { damage: Some(no_image(&container.config)), ..Size::default() },
+    };
+    all.bytes += own;
+    Ok((own, all))
 }
 
 /// What it has changed, as a layer over `stack`.

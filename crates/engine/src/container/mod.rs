@@ -114,8 +114,10 @@ fn damaged_config(error: serde_json::Error) -> Error {
 
 /// The image a container was made of, whose layers must still be there.
 fn snapshot_of(store: &Store, config: &ContainerConfig) -> Result<crate::Snapshot, Error> {
-    let image = store.image(&config.image_id).map_err(store_failed)?.ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, format!("the image {} is not in the store any more", config.image))
-    })?;
+    let image = store.image(&config.image_id).map_err(store_failed)?.ok_or_else(|| no_image(config))?;
     crate::Snapshot::of_image(store, &config.image, &image.layers)
+}
+
+fn no_image(config: &ContainerConfig) -> Error {
+    Error::new(ErrorKind::NotFound, format!("the image {} is not in the store any more", config.image))
 }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::{config, digests::repo_digest, list::size, unreadable};
 use crate::Error;
 
-/// The description of `image` as `docker image inspect` prints it.
-pub fn inspect(store: &Store, image: &Image) -> Result<Value, Error> {
+/// The description of `image` as `docker image inspect` prints it, and what is wrong with its layers.
+pub fn inspect(store: &Store, image: &Image) -> Result<(Value, Option<Error>), Error> {
     let parsed = config(image)?;
     let tags = store.tags().map_err(unreadable)?;
     let tags: Vec<&Reference> = tags.iter().filter(|(_, id)| *id == image.id).map(|(tag, _)| tag).collect();
@@ -21,7 +21,8 @@ pub fn inspect(store: &Store, image: &Image) -> Result<Value, Error> {
     let tags: Vec<String> = tags.iter().map(|tag| tag.familiar()).collect();
     let diff_ids: Vec<String> = image.layers.iter().map(|layer| layer.diff_id.to_string()).collect();
     let comment = parsed.history.last().map(|item| item.comment.clone()).unwrap_or_default();
-    Ok(json!({
+    let size = size(store, image, tags.first().unwrap_or(&image.id.short()));
+    let value = json!({
         "Id": image.id.to_string(),
         "RepoTags": tags,
         "RepoDigests": digests,
@@ -31,8 +32,9 @@ pub fn inspect(store: &Store, image: &Image) -> Result<Value, Error> {
         "Architecture": parsed.architecture,
         "Variant": parsed.variant.clone().unwrap_or_default(),
         "Os": parsed.os,
-        "Size": size(store, image)?,
+        "Size": size.bytes,
         "Config": parsed.config,
         "RootFS": {"Type": "layers", "Layers": diff_ids},
-    }))
+    });
+    Ok((value, size.damage))
 }

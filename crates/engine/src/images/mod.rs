@@ -14,7 +14,7 @@ pub use self::digests::repo_digest;
 pub use self::history::{HistoryLine, history};
 pub use self::inspect::inspect;
 pub(crate) use self::list::size;
-pub use self::list::{ImageSummary, list};
+pub use self::list::{ImageSummary, Size, list};
 pub use self::platforms::{all, find_for, lookup_for, platform_of};
 pub(crate) use self::platforms::{name_all, pick};
 pub use self::remove::{Removed, remove};
