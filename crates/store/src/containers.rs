@@ -8,11 +8,12 @@ use std::{
 };
 
 use fs_err as fs;
+use rustix::fs::{Mode, OFlags};
 
 use crate::{
     Store, StoreError,
     blobs::remove_present,
-    error::At,
+    error::{Absent, At},
     images::names_in,
     lock::{FileLock, LockMode},
     mounts::check_name,
@@ -59,7 +60,7 @@ impl Store {
         let folder = temp.path().join("folder");
         for folder in [&folder, &folder.join("upper"), &folder.join("work")] {
             fs::create_dir(folder).at("create", folder)?;
-            let mode = rustix::fs::Mode::from_raw_mode(0o755);
+            let mode = Mode::from_raw_mode(0o755);
             rustix::fs::chmod(folder, mode).at("set the mode of", folder)?;
         }
         for (file, bytes) in [("config.json", config), ("name", name.as_bytes())] {
@@ -137,6 +138,20 @@ impl Store {
 
     fn lock_names(&self) -> Result<FileLock, StoreError> {
         FileLock::wait(&self.root().join("locks").join("containers"), LockMode::Exclusive)
+    }
+}
+
+/// What whoever runs a container notes; it can be read also when the container is removed by then.
+#[derive(Debug)]
+pub struct EndNote(FileLock);
+
+impl EndNote {
+    /// What is noted now; nothing while the container runs, or when whoever ran it was killed.
+    pub fn read(&self) -> std::io::Result<Option<String>> {
+        let mut text = [0; NOTE_BYTES_MAX];
+        let length = self.0.read(&mut text)?;
+        let text = String::from_utf8_lossy(text.get(..length).unwrap_or_default()).into_owned();
+        Ok((!text.is_empty()).then_some(text))
     }
 }
 
@@ -254,10 +269,15 @@ impl ContainerDir {
     pub fn wait_end(&self) -> Result<Option<String>, StoreError> {
         let path = self.path.join("lock");
         let Some(lock) = FileLock::existing(&path, LockMode::Shared, true)? else { return Ok(None) };
-        let mut text = [0; NOTE_BYTES_MAX];
-        let length = lock.read(&mut text).map_err(std::io::Error::from).at("read", &path)?;
-        let text = String::from_utf8_lossy(text.get(..length).unwrap_or_default()).into_owned();
-        Ok((!text.is_empty()).then_some(text))
+        EndNote(lock).read().at("read", &path)
+    }
+
+    /// What whoever runs the container will have noted at its end; none when it was removed.
+    pub fn end_note(&self) -> Result<Option<EndNote>, StoreError> {
+        let path = self.path.join("lock");
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = rustix::fs::open(&path, flags, Mode::empty()).absent().at("open the lock", &path)?;
+        Ok(file.map(|file| EndNote(FileLock::inherited(file))))
     }
 
     fn born_lock(&self) -> Option<FileLock> {

@@ -63,7 +63,7 @@ pub use collect::{
     Collected, Disk, ImageRow, Inventory, Keep, Kind as ObjectKind, Object, Plan, Policy, RecordRow, Row,
     Rows, Turn, objects, plan,
 };
-pub use containers::ContainerDir;
+pub use containers::{ContainerDir, EndNote};
 pub use content::Content;
 pub use context::{ContextFilter, ContextTree, Decision, KeepAll, Survey};
 pub use error::{StoreError, os_error_number};

@@ -25,6 +25,7 @@ use crate::{
     },
     context::Context,
     failure::{Failure, Outcome},
+    message,
 };
 
 /// See what a container writes from now on, and type to it
@@ -57,6 +58,7 @@ pub(crate) fn execute(arguments: &AttachArgs, context: &Context) -> Outcome {
     }
     let interactive = !arguments.no_stdin && found.config.open_stdin;
     let attached = container::attach(&found)?;
+    let name = found.name.clone();
     if arguments.sig_proxy && attached.pty.is_none() {
         pass_signals(found)?;
     }
@@ -74,7 +76,12 @@ pub(crate) fn execute(arguments: &AttachArgs, context: &Context) -> Outcome {
     }
     let ended = attached.watch(show);
     drop(raw.lock().map(|mut raw| raw.take()));
-    Err(Failure::Code(u8::try_from(ended?).unwrap_or(u8::MAX)))
+    let seen = ended?;
+    if !seen.whole {
+        let help = format!("`galley logs {name}` has all of it");
+        message::warn("the container has ended, and its last output did not come through", Some(&help));
+    }
+    Err(Failure::Code(u8::try_from(seen.code).unwrap_or(u8::MAX)))
 }
 
 fn show(stream: Stream, bytes: &[u8]) {

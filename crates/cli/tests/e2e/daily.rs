@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Kitchen, by_chroot};
+use super::{Kitchen, by_chroot, text};
 
 /// A kitchen that is left clean, whichever way a test ends.
 struct Clean(Kitchen);
@@ -411,6 +411,28 @@ fn who_asks_while_no_file_can_be_opened_is_answered_later() {
     assert!(asked.try_wait().unwrap().is_none(), "nothing could be opened");
     limit("1024");
     assert!(asked.wait().unwrap().success());
+}
+
+/// What asks is let in by the kernel, and then there is nobody any more.
+#[test]
+fn who_asks_one_that_ends_hears_that_it_does_not_run() {
+    let Some(kitchen) = kitchen() else { return };
+    for command in [&["attach", "web"][..], &["exec", "web", "true"]] {
+        kitchen.galley(&["run", "-d", "--name", "web", "app", "sleep", "1000"]);
+        let id = inspect(&kitchen, "web", ".Id");
+        let found = Command::new("pgrep").args(["-f", &format!("__supervise {id}")]).output().unwrap();
+        let found = String::from_utf8(found.stdout).unwrap();
+        let signal = |name| Command::new("kill").arg(name).args(found.lines()).status().unwrap();
+        signal("-STOP");
+        let asking = kitchen.command(command).stderr(Stdio::piped()).spawn().unwrap();
+        // As long as it takes to ask, mostly; else it finds nobody at once.
+        std::thread::sleep(Duration::from_millis(500));
+        signal("-KILL");
+        let said = text(&asking.wait_with_output().unwrap());
+        assert!(said.contains("container web is not running"), "{command:?}: {said}");
+        wait_for("its end", || inspect(&kitchen, "web", ".State.Status") == "exited");
+        kitchen.galley(&["rm", "web"]);
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::Arc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use galley_sandbox::message;
@@ -29,6 +29,9 @@ const SOCKET: &str = "exec";
 const BACKLOG: i32 = 16;
 /// The pause after somebody could not be let in: there are too many open files, or no memory.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a process that ends may have one file closed and another open, and how often that is looked at.
+const END_TIME_MAX: Duration = Duration::from_secs(2);
+const END_POLL: Duration = Duration::from_millis(10);
 
 /// What is wanted.
 #[derive(Debug, Serialize, Deserialize)]
@@ -76,8 +79,14 @@ pub(super) fn ask(
     let early = |error| (exec::NOT_STARTED, error);
     let connection = connect(container)?;
     let text = serde_json::to_vec(ask).unwrap_or_default();
-    message::send(&connection, &text, streams).map_err(|errno| early(lost(errno)))?;
-    match receive(&connection, files).map_err(early)? {
+    let answer = message::send(&connection, &text, streams).map_err(lost);
+    let answer = answer.and_then(|_| receive(&connection, files));
+    // It may have ended while it was asked.
+    let answer = answer.map_err(|error| match has_ended(container) {
+        true => (exec::NOT_RUNNING, not_running(container)),
+        false => early(error),
+    });
+    match answer? {
         Answer::Done => Ok(connection),
         Answer::Failed { code, message, help } => {
             let error = Error::new(ErrorKind::Usage, message);
@@ -91,6 +100,17 @@ pub(super) fn ask(
 pub(super) fn not_running(container: &Container) -> Error {
     Error::new(ErrorKind::Usage, format!("container {} is not running", container.name))
         .help(format!("`galley start {}` starts it", container.name))
+}
+
+/// Whether nobody watches it, now or within a moment: whoever did closes its files one after the other.
+fn has_ended(container: &Container) -> bool {
+    let until = Instant::now() + END_TIME_MAX;
+    loop {
+        match container.folder.is_held() {
+            Ok(true) if Instant::now() < until => thread::sleep(END_POLL),
+            held => return matches!(held, Ok(false)),
+        }
+    }
 }
 
 fn connect(container: &Container) -> Result<OwnedFd, (i32, Error)> {

@@ -3,12 +3,14 @@
 use std::{io::Write, os::fd::OwnedFd, sync::Arc};
 
 use galley_sandbox::{Pty, message};
+use galley_store::EndNote;
 use rustix::io::Errno;
 
 use super::{
     Container,
     ask::{self, Answer, Ask},
     audience::Scene,
+    store_failed,
     watch::Watch,
 };
 use crate::{Error, events::Stream};
@@ -27,22 +29,51 @@ pub struct Attached {
     pub pty: Option<Arc<Pty>>,
     /// Where the program reads, when it has no terminal and standard input was kept open.
     pub stdin: Option<std::fs::File>,
+    end: Option<EndNote>,
+}
+
+/// How what was looked at came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The exit code.
+    pub code: i32,
+    /// Whether all was shown that the program wrote. Who watches a container waits only so long for somebody slow.
+    pub whole: bool,
 }
 
 /// Looks at `container` from now on.
 pub fn attach(container: &Container) -> Result<Attached, Error> {
     let mut files = Vec::new();
+    // Before it can be over: a container may be removed then.
+    let end = container.folder.end_note().map_err(store_failed)?;
     let connection = ask::ask(container, &Ask::Attach, &[], &mut files).map_err(|(_, error)| error)?;
     let file = files.pop();
     Ok(match container.config.tty {
-        true => Attached { connection, pty: file.map(|file| Arc::new(Pty::from_master(file))), stdin: None },
-        false => Attached { connection, pty: None, stdin: file.map(std::fs::File::from) },
+        true => {
+            Attached { connection, pty: file.map(|file| Arc::new(Pty::from_master(file))), stdin: None, end }
+        }
+        false => Attached { connection, pty: None, stdin: file.map(std::fs::File::from), end },
     })
 }
 
 impl Attached {
-    /// Shows what the program writes to its end; the exit code.
-    pub fn watch(&self, mut show: impl FnMut(Stream, &[u8])) -> Result<i32, Error> {
+    /// Shows what the program writes to its end.
+    pub fn watch(&self, show: impl FnMut(Stream, &[u8])) -> Result<Seen, Error> {
+        match self.told(show) {
+            Ok(code) => Ok(Seen { code, whole: true }),
+            // Whoever tells is gone, and has left word unless it was killed.
+            Err(error) => match self.noted() {
+                Some(code) => Ok(Seen { code, whole: false }),
+                None => Err(error),
+            },
+        }
+    }
+
+    fn noted(&self) -> Option<i32> {
+        self.end.as_ref()?.read().ok()??.trim().parse().ok()
+    }
+
+    fn told(&self, mut show: impl FnMut(Stream, &[u8])) -> Result<i32, Error> {
         let mut buffer = vec![0; PIECE_BYTES_MAX];
         loop {
             let length =
@@ -77,7 +108,7 @@ pub(super) fn serve(connection: &OwnedFd, watch: &Watch) {
     drop(files);
     drop(inside);
     let mut packet = Vec::new();
-    for scene in &seat.scenes {
+    while let Some(scene) = seat.scene() {
         match scene {
             Scene::Wrote(stream, bytes) => {
                 packet.clear();
@@ -89,5 +120,40 @@ pub(super) fn serve(connection: &OwnedFd, watch: &Watch) {
             }
             Scene::Ended(code) => return ask::answer(connection, &Answer::Ended { code }, &[]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use galley_store::{OpenOptions, Store};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+    use super::*;
+
+    /// As when whoever watches a container has waited long enough for somebody slow.
+    #[test]
+    fn an_end_that_nobody_tells_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store"), OpenOptions::default()).unwrap();
+        let container = store.create_container("app", b"{}").unwrap();
+        let lock = container.try_lock().unwrap().unwrap();
+        let pair = || {
+            let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+            rustix::net::socketpair(family, kind, SocketFlags::CLOEXEC, None).unwrap()
+        };
+        let attached = || {
+            let ((connection, other), end) = (pair(), container.end_note().unwrap());
+            message::send(&other, b"1abc", &[]).unwrap();
+            Attached { connection, pty: None, stdin: None, end }
+        };
+        let (killed, ended) = (attached(), attached());
+        assert!(killed.watch(|_, _| {}).is_err(), "nothing is noted");
+        lock.note("7");
+        drop(lock);
+        // As with --rm.
+        container.remove().unwrap();
+        let mut seen = Vec::new();
+        let end = ended.watch(|_, bytes| seen.extend_from_slice(bytes)).unwrap();
+        assert_eq!((end, &*seen), (Seen { code: 7, whole: false }, &b"abc"[..]));
     }
 }

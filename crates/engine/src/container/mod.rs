@@ -53,7 +53,7 @@ pub use galley_sandbox::Limits;
 use galley_store::{ContainerDir, Store, StoreError};
 
 pub use self::{
-    attach::{Attached, attach},
+    attach::{Attached, Seen, attach},
     changes::{ChangeKind, changes, sizes},
     commit::{CommitOptions, Pausing, commit},
     config::{
