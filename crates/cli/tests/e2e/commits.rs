@@ -1,9 +1,10 @@
 //! `galley commit`.
 
 use fs_err as fs;
+use galley_testkit::Meddler;
 use serde_json::{Value, json};
 
-use super::{Kitchen, offline, succeeded, text};
+use super::{Kitchen, crash::wait_for, offline, succeeded, text};
 
 fn kitchen() -> Option<Kitchen> {
     let kitchen = Kitchen::new()?;
@@ -142,5 +143,25 @@ fn one_that_runs_stands_still_meanwhile_and_goes_on() {
     kitchen.galley(&["pause", "web"]);
     kitchen.galley(&["commit", "web", "made"]);
     assert_eq!(kitchen.galley(&["inspect", "-f", "{{.State.Status}}", "web"]), "paused\n");
+    kitchen.galley(&["rm", "-f", "web"]);
+}
+
+/// However `commit` comes to its end, the container does not stand still after it.
+#[test]
+fn a_commit_that_is_killed_leaves_nothing_paused() {
+    let (Some(meddler), Some(kitchen)) = (Meddler::new(), kitchen()) else { return };
+    kitchen.galley(&["run", "-d", offline(), "--name", "web", "app", "echo new > /new; exec sleep 1000"]);
+    let commit = kitchen.command(&["commit", "--pause", "web", "made"]);
+    // Where its files become a layer.
+    let meddle = meddler.below(&[&kitchen.env.store()]).calls("mkdirat").on("/import-").nth(1).kills();
+    let output = meddle.command(&commit).output().unwrap();
+    assert!(!output.status.success());
+    if text(&output).contains("pause") {
+        eprintln!("SKIPPED: {}", text(&output));
+    } else {
+        let status = || kitchen.galley(&["inspect", "-f", "{{.State.Status}}", "web"]);
+        wait_for("the container to go on", || status() == "running\n");
+        assert_eq!(kitchen.galley(&["images", "-q", "made"]), "");
+    }
     kitchen.galley(&["rm", "-f", "web"]);
 }

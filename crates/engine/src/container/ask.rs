@@ -18,7 +18,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Container, ContainerConfig, ExecRequest, Limits, Restart, attach, exec, watch::Watch};
+use super::{Container, ContainerConfig, ExecRequest, Limits, Restart, attach, exec, pause, watch::Watch};
 use crate::{Error, ErrorKind};
 
 /// The longest request: its arguments and variables.
@@ -44,6 +44,8 @@ pub(super) enum Ask {
     Root,
     /// All processes are to stop.
     Pause,
+    /// The same for as long as whoever asked keeps the connection, however they come to their end.
+    Hold,
     /// They are to go on.
     Unpause,
     /// Other limits, all that hold from now on; another policy for its end.
@@ -201,6 +203,7 @@ fn serve(connection: &OwnedFd, config: &ContainerConfig, watch: &Watch) {
         Ask::Exec(request) => return exec::serve(connection, &request, files, config, watch),
         Ask::Attach => return attach::serve(connection, watch),
         Ask::Root => return exec::serve_root(connection, watch),
+        Ask::Hold => return pause::serve(connection, config, watch),
         Ask::Pause => watch.pause(config),
         Ask::Unpause => watch.unpause(),
         Ask::Change { limits, restart } => watch.change(limits.as_deref(), restart),

@@ -18,10 +18,10 @@ use galley_store::{Image, Layer, Store};
 
 use super::{
     Container, ContainerConfig, ContainerMount, Health, HealthOptions, MountFrom, Phase, Status,
-    ask::Ask,
     changes::{MOUNTED, is_mount_point, own},
     export::open_folder,
-    pause::{asked, pause},
+    no_image,
+    pause::{Still, hold},
     snapshot_of, store_failed,
 };
 use crate::{
@@ -71,10 +71,10 @@ pub fn commit(
     warn: &dyn Fn(&str),
 ) -> Result<Digest, Error> {
     let store = fetcher.store;
-    let image = store.image(&container.config.image_id).map_err(store_failed)?.ok_or_else(|| {
-        let message = format!("the image {} is not in the store any more", container.config.image);
-        Error::new(ErrorKind::NotFound, message)
-    })?;
+    let image = store
+        .image(&container.config.image_id)
+        .map_err(store_failed)?
+        .ok_or_else(|| no_image(&container.config))?;
     let base = images::config(&image)?;
     let platform = Platform { variant: base.variant.clone(), ..Platform::new(&base.os, &base.architecture) };
     // What is wrong there is said before anything is read.
@@ -83,33 +83,22 @@ pub fn commit(
     let still = stand_still(container, options.pausing, warn)?;
     let layer = layer_of(store, container)?;
     drop(still);
+    if fetcher.stop.is_cancelled() {
+        return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
+    }
     let made =
         assemble(fetcher, &image, ImageConfig { config, ..base }, layer, &history(container, options))?;
     image::keep(fetcher, &[(&made, &platform)], options.name.as_slice())?;
     Ok(made.id)
 }
 
-/// A container that goes on when this is dropped.
-struct Still<'a>(&'a Container);
-
-impl Drop for Still<'_> {
-    fn drop(&mut self) {
-        // One that has ended meanwhile is not paused any more.
-        drop(asked(self.0, &Ask::Unpause));
-    }
-}
-
-fn stand_still<'a>(
-    container: &'a Container,
-    pausing: Pausing,
-    warn: &dyn Fn(&str),
-) -> Result<Option<Still<'a>>, Error> {
+fn stand_still(container: &Container, pausing: Pausing, warn: &dyn Fn(&str)) -> Result<Option<Still>, Error> {
     let runs = matches!(container.status, Status::Running { .. });
     if !runs || pausing == Pausing::Not {
         return Ok(None);
     }
-    match pause(container) {
-        Ok(()) => Ok(Some(Still(container))),
+    match hold(container) {
+        Ok(still) => Ok(Some(still)),
         Err(error) if pausing == Pausing::Needed => Err(error.help("--pause=false does not stop it")),
         Err(error) => {
             let cause =
