@@ -71,23 +71,31 @@ impl Store {
         Ok(Some(Lent { store: self.clone(), home: home.to_owned() }))
     }
 
-    /// Brings the directory `home` back, if it was lent. Whoever has its lock may do that.
-    pub(crate) fn recall(&self, home: &Path) -> Result<(), StoreError> {
+    /// Brings the directory `home` back, if it was lent. Whoever has its lock may do that. `false` while something has it
+    /// that outlives who borrowed it.
+    pub(crate) fn recall(&self, home: &Path) -> Result<bool, StoreError> {
         let note = self.note_path(home);
-        self.await_borrower(&note)?;
-        self.bring_back(&note, |_| true)
+        if self.has_borrower(&note)? {
+            return Ok(false);
+        }
+        self.bring_back(&note, |_| true).map(|()| true)
     }
 
-    /// Waits for the end of the process that has borrowed the directory, and of whatever that has handed the lock of its folder
+    /// Whether the process that has borrowed the directory is there, or anything that it has handed the lock of its folder
     /// to: the lock of the mount is free when it is killed, while its step may still write.
-    fn await_borrower(&self, note: &Path) -> Result<(), StoreError> {
-        let Some(bytes) = read_small(note, NOTE_BYTES_MAX)? else { return Ok(()) };
-        let Ok(Note { session, .. }) = serde_json::from_slice(&bytes) else { return Ok(()) };
+    fn has_borrower(&self, note: &Path) -> Result<bool, StoreError> {
+        let Some(bytes) = read_small(note, NOTE_BYTES_MAX)? else { return Ok(false) };
+        let Ok(Note { session, .. }) = serde_json::from_slice(&bytes) else { return Ok(false) };
         let folder = self.root().join("tmp").join(session);
         if folder == self.begin_session()? {
-            return Ok(());
+            return Ok(false);
         }
-        FileLock::existing(&folder.with_extension("lock"), LockMode::Shared, true).map(drop)
+        let lock = folder.with_extension("lock");
+        if FileLock::existing(&lock, LockMode::Shared, false)?.is_some() {
+            return Ok(false);
+        }
+        // Whoever removes what is left takes the file away last.
+        Ok(rustix::fs::lstat(&lock).absent().at("examine the lock", &lock)?.is_some())
     }
 
     /// Brings back what a dead process had borrowed.

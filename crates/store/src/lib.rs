@@ -78,7 +78,7 @@ pub use layer_contents::LayerContents;
 pub use layers::{Layer, Lower, NewLayer};
 pub use lent::Lent;
 pub use lock::{FileLock, LockMode};
-pub use mounts::{CacheMount, Sharing};
+pub use mounts::{CacheMount, Sharing, Taken};
 pub use origins::{Origin, Origins};
 pub use owning::{Copied, Owning};
 pub use packed::MountTrial;

@@ -1,6 +1,9 @@
 //! Cache mounts and volumes: directories that steps and containers write to. They are no part of any identity.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use fs_err as fs;
 use galley_oci::Digest;
@@ -30,6 +33,18 @@ pub enum Sharing {
     Locked,
 }
 
+/// Why a cache mount cannot be had just now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Somebody uses it.
+    InUse,
+    /// Whoever used it was killed, and what they started has not ended yet.
+    Left,
+}
+
+/// How often a directory that somebody still has is asked for again.
+const POLL: Duration = Duration::from_millis(20);
+
 /// A cache mount in use: free for others, as its sharing says, when dropped.
 #[derive(Debug)]
 pub struct CacheMount {
@@ -57,22 +72,30 @@ impl Store {
         let folder = self.mount_path(id);
         self.describe_mount(&folder, id)?;
         let (number, lock) = lock_mount(&folder, sharing)?;
-        self.open_mount(&folder, number, lock, init)
+        let path = folder.join(format!("{number}"));
+        while !path.exists() && !self.recall(&path)? {
+            std::thread::sleep(POLL);
+        }
+        self.init_mount(&folder, &path, init)?;
+        Ok(CacheMount { path, _lock: lock })
     }
 
-    /// The same, but `None` when somebody else has it and this one would have to wait.
+    /// The same, but the reason when this one would have to wait.
     pub fn try_cache_mount<E: From<StoreError>>(
         &self,
         id: &str,
         sharing: Sharing,
         init: impl FnOnce(&Path) -> Result<(), E>,
-    ) -> Result<Option<CacheMount>, E> {
+    ) -> Result<Result<CacheMount, Taken>, E> {
         let folder = self.mount_path(id);
         self.describe_mount(&folder, id)?;
-        match try_lock_mount(&folder, sharing)? {
-            Some((number, lock)) => self.open_mount(&folder, number, lock, init).map(Some),
-            None => Ok(None),
+        let Some((number, lock)) = try_lock_mount(&folder, sharing)? else { return Ok(Err(Taken::InUse)) };
+        let path = folder.join(format!("{number}"));
+        if !path.exists() && !self.recall(&path)? {
+            return Ok(Err(Taken::Left));
         }
+        self.init_mount(&folder, &path, init)?;
+        Ok(Ok(CacheMount { path, _lock: lock }))
     }
 
     /// Empties the cache mount `id`, for `--no-cache`; directories in use stay. Says whether all went.
@@ -90,7 +113,10 @@ impl Store {
                 Some(_lock) => {
                     let temp = self.temp_dir("mount")?;
                     let path = folder.join(format!("{number}"));
-                    self.recall(&path)?;
+                    if !self.recall(&path)? && !path.exists() {
+                        all = false;
+                        continue;
+                    }
                     // Gone already when another process empties the same one.
                     rustix::fs::rename(&path, temp.path().join("data")).absent().at("remove", &path)?;
                 }
@@ -139,21 +165,6 @@ impl Store {
         remove_tree(&self.root().join("volumes").join(name))
     }
 
-    fn open_mount<E: From<StoreError>>(
-        &self,
-        folder: &Path,
-        number: u32,
-        lock: FileLock,
-        init: impl FnOnce(&Path) -> Result<(), E>,
-    ) -> Result<CacheMount, E> {
-        let path = folder.join(format!("{number}"));
-        if !path.exists() {
-            self.recall(&path)?;
-            self.init_mount(folder, &path, init)?;
-        }
-        Ok(CacheMount { path, _lock: lock })
-    }
-
     /// Makes the mount's folder, and notes its id there for people.
     fn describe_mount(&self, folder: &Path, id: &str) -> Result<(), StoreError> {
         if id.len() > ID_BYTES_MAX {
@@ -168,13 +179,17 @@ impl Store {
         self.write_whole(&folder.join("id"), id.as_bytes())
     }
 
-    /// Fills a new directory beside its place and renames it, so that a killed process leaves no half of it.
+    /// Fills a new directory beside its place and renames it, so that a killed process leaves no half of it. Nothing when it
+    /// is there.
     fn init_mount<E: From<StoreError>>(
         &self,
         folder: &Path,
         path: &Path,
         init: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<(), E> {
+        if path.exists() {
+            return Ok(());
+        }
         // Sharers wait here for the first, who fills it.
         let _alone = FileLock::wait(&folder.join("init.lock"), LockMode::Exclusive)?;
         if path.exists() {

@@ -1,8 +1,9 @@
 //! Builds and containers by root of a container that may neither mount nor make namespaces.
 
-use std::process::Command;
+use std::{cell::RefCell, process::Command};
 
 use fs_err as fs;
+use rustix::process::{Pid, Signal};
 
 use super::{Kitchen, by_chroot, counts, succeeded, text};
 
@@ -264,7 +265,7 @@ fn nothing_is_left_of_a_container_whose_supervisor_was_killed() {
     assert_eq!(code, Some(0), "{error}");
     super::crash::wait_for("both", || sleeping(5_544_334) == 2);
     assert_eq!(run(&kitchen, &["exec", "web", "cat", "/data/f"]).1, "kept\n");
-    rustix::process::kill_process(supervisor(id.trim()), rustix::process::Signal::KILL).unwrap();
+    signal(supervisor(id.trim()), Signal::KILL);
     super::crash::wait_for("the end of all", || sleeping(5_544_334) == 0);
     let folder = kitchen.env.store().join("containers").join(id.trim());
     assert!(folder.join("root/dev/null").exists(), "nobody has cleaned up yet");
@@ -328,6 +329,53 @@ fn a_cache_outlives_a_killed_build() {
     super::keep::assert_sound(&kitchen, "after a killed build");
 }
 
+#[test]
+fn a_step_that_waits_for_what_was_killed_says_so_and_can_be_ended() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    let cache = "FROM busybox\nRUN --mount=type=cache,id=mine,target=/cache";
+    kitchen.dockerfile(&format!("{cache} exec sleep 5544335\n"));
+    let Some(mut command) = in_pod(&kitchen, &kitchen.build_command(&["."])) else { return };
+    let null = std::process::Stdio::null;
+    let mut build = command.stdout(null()).stderr(null()).spawn().unwrap();
+    super::crash::wait_for("the step", || sleeping(5_544_335) == 1);
+    let guard = guard_of(5_544_335);
+    signal(guard, Signal::STOP);
+    build.kill().unwrap();
+    build.wait().unwrap();
+
+    kitchen.dockerfile(&format!("{cache} echo works > /file\n"));
+    let said = kitchen.path("said");
+    let mut command = in_pod(&kitchen, &kitchen.build_command(&["--progress=plain", "."])).unwrap();
+    let file = fs::File::create(&said).unwrap().into_file();
+    let waiting = RefCell::new(command.stdout(null()).stderr(file).spawn().unwrap());
+    let told = super::crash::comes(|| fs::read_to_string(&said).unwrap().contains("the cache mount mine"));
+    signal(Pid::from_child(&waiting.borrow()), Signal::INT);
+    let ended = super::crash::comes(|| waiting.borrow_mut().try_wait().unwrap().is_some());
+    signal(guard, Signal::CONT);
+    let (code, said) = (waiting.borrow_mut().wait().unwrap().code(), fs::read_to_string(&said).unwrap());
+    assert!(told && ended && code == Some(130), "{told} {ended} {code:?}: {said}");
+    super::crash::wait_for("the end of the guard", || sessions_are_free(&kitchen));
+    succeeded(in_pod(&kitchen, &kitchen.build_command(&["."])).unwrap().output().unwrap());
+    super::keep::assert_sound(&kitchen, "after a killed build");
+}
+
+/// What watches the one program that sleeps that long.
+fn guard_of(seconds: u32) -> Pid {
+    let seconds = seconds.to_string();
+    let is_it = |entry: &fs::DirEntry| {
+        let line = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+        line.starts_with("sleep\0") && line.contains(&seconds)
+    };
+    let program = fs::read_dir("/proc").unwrap().flatten().find(is_it).unwrap();
+    let stat = fs::read_to_string(program.path().join("stat")).unwrap();
+    let parent = stat.rsplit(')').next().unwrap().split_whitespace().nth(1).unwrap();
+    Pid::from_raw(parent.parse().unwrap()).unwrap()
+}
+
+fn signal(process: Pid, signal: Signal) {
+    rustix::process::kill_process(process, signal).unwrap();
+}
+
 /// Kills a build in a pod when two processes sleep that long, and waits for their end; `false` where there is no pod.
 fn killed(kitchen: &Kitchen, seconds: u32) -> bool {
     let Some(mut command) = in_pod(kitchen, &kitchen.build_command(&["."])) else { return false };
@@ -354,13 +402,13 @@ fn sessions_are_free(kitchen: &Kitchen) -> bool {
     locks.filter_map(|lock| fs::File::open(lock).ok()).all(is_free)
 }
 
-fn supervisor(id: &str) -> rustix::process::Pid {
+fn supervisor(id: &str) -> Pid {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let is_it = |line: &String| line.contains("\0__supervise\0") && line.contains(id);
     let found =
         entries.filter(|entry| fs::read_to_string(entry.path().join("cmdline")).is_ok_and(|it| is_it(&it)));
     let numbers = found.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    numbers.filter_map(rustix::process::Pid::from_raw).next().expect("there is a supervisor")
+    numbers.filter_map(Pid::from_raw).next().expect("there is a supervisor")
 }
 
 fn sleeping(seconds: u32) -> usize {

@@ -5,11 +5,12 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     sync::{Arc, PoisonError},
+    time::{Duration, Instant},
 };
 
 use fs_err as fs;
 use galley_oci::{Digest, Entry, Kind, Stack, Tree, minimal};
-use galley_store::{CacheMount, Layer, Origins, Store};
+use galley_store::{CacheMount, Layer, Origins, Store, Taken};
 
 use super::{
     draft::shown,
@@ -20,10 +21,14 @@ use crate::{
     Cancel, Error, ErrorKind, Snapshot,
     build::{Builder, LOCK_POLL},
     contexts::Context,
+    events::Event,
     plan::{MountKind, RunMount, RunOp, Sharing, Source, Step},
     ports::{MountSource, ResolvedMount, Secret},
     ssh::{Loan, Owner},
 };
+
+/// How long a step waits for what was killed before it says so: as a rule that ends at once.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// Where the files of a bind mount, or the first content of a cache mount, come from.
 #[derive(Clone, Debug)]
@@ -252,15 +257,38 @@ fn hold_cache(
         // In use elsewhere: then it is not ours to empty.
         builder.store.remove_cache_mount(id).map_err(store_error)?;
     }
+    let mut left_since = None;
     loop {
         let held = builder.store.try_cache_mount(id, sharing, init);
-        if let Some(held) = held.map_err(|Failed(error)| error)? {
-            return Ok(held);
+        match held.map_err(|Failed(error)| error)? {
+            Ok(held) => return Ok(held),
+            Err(Taken::InUse) => {}
+            Err(Taken::Left) => {
+                let (since, told) = left_since.get_or_insert_with(|| (Instant::now(), false));
+                if !*told && since.elapsed() >= SILENCE_MAX {
+                    *told = true;
+                    builder.events.emit(waits(step, id));
+                }
+            }
         }
         if stop.is_cancelled() {
             return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
         }
         std::thread::sleep(LOCK_POLL);
+    }
+}
+
+fn waits(step: &Step, id: &str) -> Event {
+    Event::Warning {
+        rule: None,
+        message: format!(
+            "RUN waits for the cache mount {id}: a build that had it was killed, and a program of its step still runs"
+        ),
+        place: step.place.as_ref().map(ToString::to_string),
+        help: Some(
+            "such a program is killed too, and ends when the kernel lets it; Ctrl-C ends this build"
+                .to_owned(),
+        ),
     }
 }
 

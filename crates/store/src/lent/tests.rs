@@ -1,7 +1,7 @@
 use fs_err as fs;
 
 use super::*;
-use crate::{CacheMount, OpenOptions, Sharing};
+use crate::{CacheMount, OpenOptions, Sharing, Taken};
 
 /// What becomes of a directory, by its home.
 type Move<'a> = &'a dyn Fn(&Store, &Path);
@@ -118,6 +118,12 @@ fn what_a_dead_process_had_is_not_taken_from_what_outlives_it() {
     let locks = names_in(&root.join("tmp")).unwrap().into_iter().filter(|name| name.ends_with(".lock"));
     let [lock] = &locks.collect::<Vec<_>>()[..] else { panic!("there is one dead process") };
     let guard = FileLock::attempt_now(&root.join("tmp").join(lock), LockMode::Exclusive).unwrap().unwrap();
+    {
+        let store = open(&root);
+        let taken = store.try_cache_mount("cache", Sharing::Locked, |_| Ok::<_, StoreError>(()));
+        assert_eq!(taken.unwrap().map(drop), Err(Taken::Left));
+        assert!(!store.remove_cache_mount("cache").unwrap());
+    }
     let ended = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
