@@ -61,7 +61,7 @@ impl FileLock {
     }
 
     /// The file once more: locked as long as anybody has it open.
-    pub(crate) fn share(&self) -> std::io::Result<OwnedFd> {
+    pub fn share(&self) -> std::io::Result<OwnedFd> {
         self.file.try_clone()
     }
 
@@ -74,6 +74,12 @@ impl FileLock {
     pub fn note(&self, text: &str) {
         // Who finds nothing looks for itself.
         let _ = rustix::fs::ftruncate(&self.file, 0).and_then(|()| self.write(text.as_bytes()));
+    }
+
+    /// Frees the lock, also for whoever the file was [shared](Self::share) with.
+    pub fn release(self) {
+        // What fails here is done by closing the file, as soon as all have.
+        let _ = self.unlock();
     }
 
     /// Lets go of the lock and keeps the file.

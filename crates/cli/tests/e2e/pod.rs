@@ -359,6 +359,38 @@ fn a_step_that_waits_for_what_was_killed_says_so_and_can_be_ended() {
     super::keep::assert_sound(&kitchen, "after a killed build");
 }
 
+#[test]
+fn the_root_of_a_container_is_its_own_until_its_processes_have_ended() {
+    let Some(kitchen) = with_image() else { return };
+    let (code, id, error) = run(&kitchen, &["run", "-d", "--name", "web", "x", "sleep", "5544336"]);
+    assert_eq!(code, Some(0), "{error}");
+    super::crash::wait_for("the program", || sleeping(5_544_336) == 1);
+    let guard = guard_of(5_544_336);
+    signal(guard, Signal::STOP);
+    let supervisor = supervisor(id.trim());
+    signal(supervisor, Signal::KILL);
+    let cmdline = format!("/proc/{}/cmdline", supervisor.as_raw_nonzero());
+    super::crash::wait_for("the end of the supervisor", || {
+        fs::read(&cmdline).map_or(true, |line| line.is_empty())
+    });
+    let lock = kitchen.env.store().join("containers").join(id.trim()).join("lock");
+    let is_free = || {
+        let file = fs::File::open(&lock).unwrap();
+        rustix::fs::flock(file.file(), rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok()
+    };
+    let early = is_free();
+    signal(guard, Signal::CONT);
+    assert!(!early, "its root was free while its program ran");
+    // Whoever asks waits for that.
+    assert_eq!(run(&kitchen, &["inspect", "-f", "{{.State.Status}}", "web"]).1, "exited\n");
+    assert_eq!(sleeping(5_544_336), 0);
+    let (code, _, error) = run(&kitchen, &["start", "web"]);
+    assert_eq!(code, Some(0), "{error}");
+    assert_eq!(run(&kitchen, &["inspect", "-f", "{{.State.Status}}", "web"]).1, "running\n");
+    assert_eq!(run(&kitchen, &["rm", "-f", "web"]).0, Some(0));
+    super::keep::assert_sound(&kitchen, "after a killed supervisor");
+}
+
 /// What watches the one program that sleeps that long.
 fn guard_of(seconds: u32) -> Pid {
     let seconds = seconds.to_string();

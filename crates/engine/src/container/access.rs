@@ -15,7 +15,7 @@ use super::{
     ask,
     changes::NETWORK_FILES,
     chroot,
-    list::in_use,
+    list::{in_use, note_killed},
     snapshot_of, spec, store_failed,
 };
 use crate::{Error, ErrorKind, runner};
@@ -38,6 +38,7 @@ impl Access {
             return Self::of_running(container);
         }
         let lock = container.folder.try_lock().map_err(store_failed)?.ok_or_else(|| in_use(container))?;
+        note_killed(container)?;
         let spawner = runner::start_spawner(store.root())?;
         let (root, child) = match spawner.makes_chroots() {
             true => {

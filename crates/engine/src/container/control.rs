@@ -81,6 +81,12 @@ pub(super) fn listen(path: &Path, act: impl Fn(Request) + Send + 'static) -> Res
     thread::Builder::new().name("control".to_owned()).spawn(requests).map(drop).map_err(failed)
 }
 
+/// Whether anybody listens on the pipe at `path`; what cannot be found out is so.
+pub(super) fn is_heard(path: &Path) -> bool {
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    !matches!(rustix::fs::openat(CWD, path, flags, Mode::empty()), Err(Errno::NXIO | Errno::NOENT))
+}
+
 /// Sends a request to whoever listens on the pipe at `path`; `false` when nobody does.
 pub(super) fn send(path: &Path, request: Request) -> Result<bool, Error> {
     let failed = |source: std::io::Error| {
@@ -108,9 +114,10 @@ mod tests {
     fn requests_arrive_in_order() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control");
-        assert!(!send(&path, Request::Stop).unwrap(), "nobody listens yet");
+        assert!(!send(&path, Request::Stop).unwrap() && !is_heard(&path), "nobody listens yet");
         let (sender, receiver) = mpsc::channel();
         listen(&path, move |request| sender.send(request).unwrap()).unwrap();
+        assert!(is_heard(&path));
         fs::OpenOptions::new().write(true).open(&path).unwrap().write_all(b"\xff\xfe nonsense\n\n").unwrap();
         for request in [Request::Stop, Request::Signal(15), Request::Kill] {
             assert!(send(&path, request).unwrap());

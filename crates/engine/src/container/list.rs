@@ -1,13 +1,24 @@
 //! `galley ps`, and finding a container by what was typed.
 
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
 use galley_oci::Time;
 use galley_store::{ContainerDir, Store};
 
-use super::{ContainerConfig, ContainerState, Phase, read_config, read_state, store_failed};
+use super::{
+    ContainerConfig, ContainerState, Phase, control, read_config, read_state, store_failed, write_state,
+};
 use crate::{Error, ErrorKind};
 
 /// The exit code of a container whose supervisor was killed: it took the container with it, by SIGKILL.
 const KILLED: i32 = 137;
+
+/// How long that may take, and how often it is looked at.
+const KILL_TIME_MAX: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(10);
 
 /// A container of the store.
 #[derive(Debug)]
@@ -93,11 +104,22 @@ pub fn in_use(container: &Container) -> Error {
         .help("it is being started or removed, or `galley cp` copies into it; try again when that is done")
 }
 
+/// Writes down that `container`, whose lock this process has, has ended, when whoever ran it was killed before they could.
+pub fn note_killed(container: &Container) -> Result<(), Error> {
+    let mut state = read_state(&container.folder)?;
+    match state.phase {
+        Phase::Created | Phase::Exited => return Ok(()),
+        Phase::Restarting => {}
+        Phase::Running | Phase::Paused => (state.exit_code, state.finished) = (Some(KILLED), None),
+    }
+    (state.phase, state.pid) = (Phase::Exited, None);
+    write_state(&container.folder, &state)
+}
+
 impl Container {
     pub(super) fn read(folder: ContainerDir) -> Result<Self, Error> {
-        // The lock first: a state read later is at least as new.
-        let held = folder.is_held().map_err(store_failed)?;
-        let (config, state) = (read_config(&folder)?, read_state(&folder)?);
+        let (held, state) = settled(&folder)?;
+        let config = read_config(&folder)?;
         let status = status(held, &state);
         Ok(Self { name: folder.name().map_err(store_failed)?, folder, config, state, status })
     }
@@ -112,6 +134,23 @@ impl Container {
     #[must_use]
     pub fn short_id(&self) -> &str {
         &self.folder.id()[..12]
+    }
+}
+
+/// Whether its lock is held, and its state. By chroot the lock of a container whose supervisor was killed is held until its
+/// last process has ended, which is waited for: it neither runs nor may be touched.
+fn settled(folder: &ContainerDir) -> Result<(bool, ContainerState), Error> {
+    let until = Instant::now() + KILL_TIME_MAX;
+    loop {
+        // The lock first: a state read later is at least as new.
+        let held = folder.is_held().map_err(store_failed)?;
+        let state = read_state(folder)?;
+        let runs = held && !matches!(state.phase, Phase::Created | Phase::Exited);
+        let is_left = runs && folder.root().exists() && !control::is_heard(&folder.path().join("control"));
+        if !is_left || Instant::now() >= until {
+            return Ok((held, state));
+        }
+        thread::sleep(POLL);
     }
 }
 

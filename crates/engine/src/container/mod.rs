@@ -69,7 +69,7 @@ pub use self::{
     filter::seccomp_profile,
     health::{HealthResult, HealthState, HealthStatus},
     health_options::HealthOptions,
-    list::{Container, Status, find, in_use, list},
+    list::{Container, Status, find, in_use, list, note_killed},
     log::{LogLine, read_line},
     options::{CreateOptions, VolumeOption, VolumeSource},
     pause::{pause, unpause},

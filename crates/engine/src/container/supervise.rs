@@ -11,7 +11,7 @@ use std::{
 
 use fs_err as fs;
 use galley_sandbox::{CgroupPlan, Child, Handles, Pty, Spawner, Spec, TtySize};
-use galley_store::Store;
+use galley_store::{FileLock, Store};
 
 use super::{
     Container, ContainerState, HealthState, HealthStatus, Phase, PublishedPort, Request, Service, ask,
@@ -103,10 +103,10 @@ pub fn supervise(store: &Store, mut container: Container, streams: &Streams<'_>)
     let state = ContainerState { phase: before.phase, ..ContainerState::default() };
     let watch = Arc::new(Watch::new(container.folder.clone(), container.config.stop_signal, state));
     let ended = listen(&container, &watch).map_err(NotStarted::from);
-    let ended = ended.and_then(|()| keep_running(store, &mut container, streams, &watch));
+    let ended = ended.and_then(|()| keep_running(store, &mut container, &lock, streams, &watch));
     watch.update(|state| note_end(state, &ended))?;
     lock.note(&code_of(&ended).to_string());
-    drop(lock);
+    lock.release();
     if container.config.remove {
         remove(store, Container::read(container.folder)?, false, true)?;
     }
@@ -134,13 +134,14 @@ fn note_end(state: &mut ContainerState, ended: &Result<i32, NotStarted>) {
 fn keep_running(
     store: &Store,
     container: &mut Container,
+    lock: &FileLock,
     streams: &Streams<'_>,
     watch: &Arc<Watch>,
 ) -> Result<i32, NotStarted> {
     let mut restarts = Restarts::new(container.config.service.restart);
     loop {
         let began = Instant::now();
-        let ended = run(store, container, streams, watch);
+        let ended = run(store, container, lock, streams, watch);
         watch.set_inside(None);
         watch.ended();
         watch.audience.end(code_of(&ended));
@@ -173,7 +174,12 @@ struct Stage {
     pipes: (Pipe, Pipe),
 }
 
-fn prepare(store: &Store, container: &Container, streams: &Streams<'_>) -> Result<Stage, NotStarted> {
+fn prepare(
+    store: &Store,
+    container: &Container,
+    lock: &FileLock,
+    streams: &Streams<'_>,
+) -> Result<Stage, NotStarted> {
     let service = &container.config.service;
     let parent = service.parent()?;
     // Before anything is started: this process may have to move.
@@ -183,6 +189,11 @@ fn prepare(store: &Store, container: &Container, streams: &Streams<'_>) -> Resul
     let by_chroot = spawner.makes_chroots();
     if by_chroot {
         chroot::admit(&container.config, streams.warn)?;
+        // When this process is killed, its root is nobody else's before its processes have ended.
+        let lock = lock.share().map_err(|error| {
+            Error::new(ErrorKind::Machine, "cannot share the lock of the container").because(error)
+        })?;
+        spawner.keep_open(lock.as_fd()).map_err(not_started)?;
     }
     let network = Network::open(&container.config, &spawner, streams.warn)?;
     let mut spec = spec::spec(store, container, &network, streams.tty_size, by_chroot)?;
@@ -199,12 +210,13 @@ fn prepare(store: &Store, container: &Container, streams: &Streams<'_>) -> Resul
 fn run(
     store: &Store,
     container: &Container,
+    lock: &FileLock,
     streams: &Streams<'_>,
     watch: &Arc<Watch>,
 ) -> Result<i32, NotStarted> {
     let service = &container.config.service;
     let Stage { spawner, network, spec, furniture, pipes: (stdout, stderr) } =
-        prepare(store, container, streams)?;
+        prepare(store, container, lock, streams)?;
     // Pipes that have a name are there for whoever opens them, to the end.
     let held = furniture.as_ref().map(|_| [stdout.write.try_clone(), stderr.write.try_clone()]);
     let kept = (container.config.open_stdin && streams.stdin.is_none() && !container.config.tty)

@@ -45,6 +45,8 @@ pub(in crate::commands) fn start(store: &Store, container: Container) -> Outcome
     let unusable = |error| Error::new(ErrorKind::Store, "cannot use the container's lock").because(error);
     let lock = container.folder.lend_lock().map_err(unusable)?;
     let lock = lock.ok_or_else(|| container::in_use(&container))?;
+    // Else it seems to run already.
+    container::note_killed(&container)?;
     let mut child = Command::new("/proc/self/exe")
         .arg0("galley")
         .arg("--root")
