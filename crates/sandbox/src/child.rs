@@ -48,7 +48,7 @@ impl Child {
         let number = match receive_status(&status, &mut files)? {
             Status::Started { number } => number,
             Status::NotStarted(error) => return Err(error.into()),
-            Status::Ended(_) => return Err(lost("waiting for the start of a sandbox")),
+            Status::Ended(_) | Status::Placed => return Err(lost("waiting for the start of a sandbox")),
         };
         let mut files = files.into_iter();
         let pidfd = files.next().ok_or_else(|| lost("waiting for its pidfd"))?;
@@ -153,6 +153,15 @@ fn fdinfo(fd: BorrowedFd<'_>) -> String {
 
 fn lost(action: &'static str) -> Error {
     Error::Spawner { action, source: io::ErrorKind::UnexpectedEof.into() }
+}
+
+/// Waits for what the helper process says of a sandbox that it was asked to place.
+pub(crate) fn await_placed(status: &OwnedFd) -> Result<(), Error> {
+    match receive_status(status, &mut Vec::new())? {
+        Status::Placed => Ok(()),
+        Status::NotStarted(error) => Err(error.into()),
+        Status::Started { .. } | Status::Ended(_) => Err(lost("waiting for the cgroups of a sandbox")),
+    }
 }
 
 fn receive_status(socket: &OwnedFd, files: &mut Vec<OwnedFd>) -> Result<Status, Error> {

@@ -168,12 +168,6 @@ pub enum Refusal {
         /// Which.
         dir: PathBuf,
     },
-    /// The sandbox runs already, without one for this.
-    #[error("it was started without a limit of the controller {controller:?}")]
-    NotLimited {
-        /// `memory`, `cpu`, `cpuset` or `pids`.
-        controller: &'static str,
-    },
     /// An ordinary user in a session like any other.
     #[error("the cgroup {} of galley may have no others with the controller {controller:?} below it", own.display())]
     NotDelegated {
@@ -196,7 +190,6 @@ impl Refusal {
             Self::ReadOnly { .. } => {
                 "cgroups of version 1 are root's: run galley as root, or switch the machine to version 2 (systemd.unified_cgroup_hierarchy=1)"
             }
-            Self::NotLimited { .. } => "one that runs gets no cgroup any more: stop it, update it and start it again",
             Self::NotDelegated { .. } => {
                 "a cgroup has to be delegated to galley: `systemd-run --user --scope -p Delegate=yes galley run …`, or `Delegate=yes` in its unit; \
                  processors need https://systemd.io/CGROUP_DELEGATION (user@.service.d: Delegate=cpu cpuset memory pids)"

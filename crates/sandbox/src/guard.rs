@@ -55,7 +55,7 @@ pub(crate) fn run(
             let ended = guard.watch();
             end_all(Vec::new(), |ended| guard.tell(ended));
             if let Some(ended) = ended {
-                let oom_killed = placement.is_some_and(Placement::oom_killed);
+                let oom_killed = guard.placement.is_some_and(Placement::oom_killed);
                 report(&status, &Status::Ended(ended.outcome(oom_killed)), &[]);
             }
         }
@@ -136,10 +136,14 @@ impl Guard<'_> {
 
     /// Starts a further program; `false` when the helper process is gone.
     fn accept(&mut self) -> bool {
-        let (mut kind, mut files) = ([0; 1], Vec::new());
-        match wire::receive(&self.requests, &mut kind, &mut files) {
+        let (mut message, mut files) = (vec![0; wire::REQUEST_MAX], Vec::new());
+        let length = match wire::receive(&self.requests, &mut message, &mut files) {
             Ok(0) | Err(_) => return false,
-            Ok(_) => {}
+            Ok(length) => length,
+        };
+        if message[0] != wire::JOIN {
+            self.place(&message[1..length], &files);
+            return true;
         }
         let Some(request) = Request::from_files(wire::JOIN, files) else { return true };
         match start_program(request, self.placement, self.inherited) {
@@ -147,6 +151,14 @@ impl Guard<'_> {
             Err((status, error)) => report(&status, &Status::NotStarted(error), &[]),
         }
         true
+    }
+
+    /// Has further programs start in these cgroups. They are the helper process's to remove.
+    fn place(&mut self, placement: &[u8], files: &[OwnedFd]) {
+        let Some(status) = files.first() else { return };
+        // Nothing of it is dropped here, at the end of the sandbox neither.
+        self.placement = Some(Box::leak(Box::new(Placement::from_bytes(placement))));
+        report(status, &Status::Placed, &[]);
     }
 
     /// Tells the end of a further program.

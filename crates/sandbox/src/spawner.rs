@@ -17,7 +17,8 @@ use rustix::fs::{MemfdFlags, Mode, OFlags};
 use serde::Serialize;
 
 use crate::capabilities::Capabilities;
-use crate::child::Child;
+use crate::cgroup::Plan as CgroupPlan;
+use crate::child::{self, Child};
 use crate::error::Error;
 use crate::manner::Manner;
 use crate::spec::{Network, Spec};
@@ -36,6 +37,8 @@ pub struct Spawner {
 
 /// A longer complaint of the helper process is cut.
 const GREETING_MAX: usize = 512;
+
+const TOO_LONG: Error = Error::Spec("the paths of the cgroups are too long");
 
 /// The open files of one sandbox. A missing stream is /dev/null.
 #[derive(Clone, Copy, Debug, Default)]
@@ -119,7 +122,7 @@ impl Spawner {
             (None, None) => vec![wire::SANDBOX],
         };
         if kind.len() > wire::REQUEST_MAX {
-            return Err(Error::Spec("the paths of the cgroups are too long"));
+            return Err(TOO_LONG);
         }
         self.request(&kind, spec, handles, netns)
     }
@@ -132,6 +135,29 @@ impl Spawner {
         }
         let kind = [&[wire::JOIN], child.number().to_ne_bytes().as_slice()].concat();
         self.request(&kind, spec, Handles { netns: None, ..handles }, None)
+    }
+
+    /// Makes the cgroups of `plan` for `child`, a sandbox that runs, beside those that it has. Who joins it from now on is in
+    /// them; who is there already is moved by [`CgroupPlan::gather`]. They are removed with its others.
+    pub fn place(&self, child: &Child, plan: &CgroupPlan) -> Result<(), Error> {
+        self.replace(wire::PLACE, child, plan)
+    }
+
+    /// Removes them before its end. Nobody may be in them any more.
+    pub fn displace(&self, child: &Child, plan: &CgroupPlan) -> Result<(), Error> {
+        self.replace(wire::DISPLACE, child, plan)
+    }
+
+    fn replace(&self, kind: u8, child: &Child, plan: &CgroupPlan) -> Result<(), Error> {
+        let failed = |action| move |source: io::Error| Error::Spawner { action, source };
+        let request = [&[kind], child.number().to_ne_bytes().as_slice(), &plan.to_bytes()].concat();
+        if request.len() > wire::REQUEST_MAX {
+            return Err(TOO_LONG);
+        }
+        let (status, their_status) = wire::packet_pair().map_err(|e| failed("making sockets")(e.into()))?;
+        self.send(&request, &[their_status.as_fd()]).map_err(failed("asking for cgroups"))?;
+        drop(their_status);
+        child::await_placed(&status)
     }
 
     /// Has the next sandbox made while nobody waits for it, to be in this network, or in that of the host. A request

@@ -20,7 +20,7 @@ pub(crate) const CONTROL: i32 = 3;
 pub(crate) const FILES_MAX: usize = 7;
 
 /// The longest request, without its files.
-pub(crate) const REQUEST_MAX: usize = 1 + crate::cgroup::PLAN_MAX;
+pub(crate) const REQUEST_MAX: usize = 1 + size_of::<i32>() + crate::cgroup::PLAN_MAX;
 
 /// The helper process's first message, when it is ready; any other is the text of an error.
 pub(crate) const READY: &[u8] = b"ready";
@@ -34,6 +34,12 @@ pub(crate) const PLANNED: u8 = b'L';
 pub(crate) const JOIN: u8 = b'J';
 /// The first byte of a request: run a program of the host beside the sandboxes.
 pub(crate) const HELPER: u8 = b'H';
+
+/// The first byte of a request: make the cgroups of the plan, which follows the number of a sandbox that runs, for that one too.
+/// Who joins it enters them from then on. Where that is told comes along.
+pub(crate) const PLACE: u8 = b'M';
+/// The first byte of a request, which is otherwise the same: remove them again.
+pub(crate) const DISPLACE: u8 = b'U';
 
 /// The first byte of a request: make the next sandbox ahead, in the network namespace that comes along.
 pub(crate) const AHEAD: u8 = b'A';
@@ -53,6 +59,8 @@ pub(crate) enum Status {
     NotStarted(SetupError),
     /// It has ended.
     Ended(Outcome),
+    /// It runs on, in other cgroups or soon to be moved there.
+    Placed,
 }
 
 /// What a child reports about itself over its setup socket; the socket closes at exec.

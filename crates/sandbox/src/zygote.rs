@@ -227,6 +227,14 @@ fn accept(control: &OwnedFd, inherited: &Inherited, children: &mut Children) -> 
         inherited.kept.borrow_mut().append(&mut files);
         return Ok(true);
     }
+    if matches!(kind, wire::PLACE | wire::DISPLACE) {
+        if let Some(status) = files.pop()
+            && let Err(error) = replace(&message[..length], &status, children)
+        {
+            report(&status, &Status::NotStarted(error), &[]);
+        }
+        return Ok(true);
+    }
     let Some(mut request) = Request::from_files(kind, files) else { return Ok(true) };
     if let Err(error) = supervise(&mut request, inherited) {
         report(&request.status, &Status::NotStarted(error), &[]);
@@ -260,6 +268,33 @@ fn ask_guard(argument: &[u8], request: &Request, children: &Children) -> Result<
     let guard = joined(argument, children)?.guard.as_ref();
     let guard = guard.ok_or(Errno::SRCH).step(SetupStep::JoinSandbox)?;
     wire::send(guard, &[wire::JOIN], &request.files()).map(drop).step(SetupStep::JoinSandbox)
+}
+
+/// Gives a sandbox that runs more cgroups, or takes them away again. A guard has to know, which starts what joins: it answers.
+fn replace(message: &[u8], status: &OwnedFd, children: &mut Children) -> Result<(), SetupError> {
+    let invalid = || Err(Errno::INVAL).step(SetupStep::MakeCgroup);
+    let Some((&kind, argument)) = message.split_first() else { return invalid() };
+    let Some((number, plan)) = argument.split_at_checked(size_of::<i32>()) else { return invalid() };
+    let Some(plan) = Plan::from_bytes(plan) else { return invalid() };
+    joined(number, children)?;
+    let Some(child) = number.try_into().ok().and_then(|it| children.get_mut(&i32::from_ne_bytes(it))) else {
+        return invalid();
+    };
+    let placement = child.placement.get_or_insert_default();
+    match kind {
+        wire::PLACE => placement.extend(Placement::carry_out(&plan)?),
+        _ => drop(placement.split_off(&plan)),
+    }
+    match &child.guard {
+        Some(guard) => {
+            let request = [&[kind], placement.to_bytes().as_slice()].concat();
+            wire::send(guard, &request, &[status.as_fd()]).map(drop).step(SetupStep::EnterCgroup)
+        }
+        None => {
+            report(status, &Status::Placed, &[]);
+            Ok(())
+        }
+    }
 }
 
 /// Starts the process that answers for owners, where the kernel cannot.

@@ -13,6 +13,7 @@ use crate::fixture::{Kitchen, await_descendant, await_gone, output, run, spawner
 crate::tests![
     privileged_memory_is_limited,
     privileged_processes_are_limited,
+    privileged_limits_come_while_it_runs,
     privileged_a_value_that_the_kernel_refuses_is_named,
     privileged_a_first_process_reaps_and_passes_signals_on,
     privileged_a_first_process_says_why_it_cannot_start,
@@ -53,6 +54,43 @@ fn privileged_processes_are_limited() {
     spec.cgroup = Some(plan);
     let (outcome, text) = run(&spec);
     assert!(!outcome.exit.success() && text.contains("fork"), "{outcome:?}: {text}");
+}
+
+fn privileged_limits_come_while_it_runs() {
+    let kitchen = Kitchen::new();
+    let limits = Limits { pids: Some(4), ..Limits::default() };
+    let Some(plan) = plan(&limits) else { return };
+    // One of them forks without an end while it is moved, until it may no longer.
+    let spec = kitchen.shell("(while true; do (true) & true; done) 2>/dev/null & echo on; exec sleep 60");
+    let (host, mut reader) = start(&spec).unwrap();
+    reader.read_exact(&mut [0; 3]).unwrap();
+    spawner().place(&host, &plan).unwrap();
+    plan.gather(host.id().unwrap()).unwrap();
+    let dir = plan.directories().next().unwrap();
+    let count =
+        |dir: &std::path::Path| fs_err::read_to_string(dir.join("cgroup.procs")).unwrap().lines().count();
+    assert_ne!(count(dir), 0);
+    let mut other = kitchen.shell("sleep 9 & sleep 9 & sleep 9 & sleep 9 & sleep 9 & echo all");
+    other.mounts.clear();
+    let refused = match spawner().join(&host, &other, Handles::default()) {
+        Ok(joined) => !joined.wait().unwrap().exit.success(),
+        Err(_) => true,
+    };
+    assert!(refused, "who joins is limited too");
+    // What it has by now needs nothing more; another controller does, or its file in the cgroup that is there.
+    assert_eq!(plan.lacking(&limits, None).unwrap().directories().count(), 0);
+    // Taken away again, nobody is limited.
+    plan.scatter(host.id().unwrap()).unwrap();
+    spawner().displace(&host, &plan).unwrap();
+    assert!(!dir.exists());
+    assert_eq!(
+        spawner().join(&host, &other, Handles::default()).unwrap().wait().unwrap().exit,
+        Exit::Code(0)
+    );
+    host.kill_tree().unwrap();
+    assert!(
+        matches!(spawner().place(&host, &plan), Err(Error::Setup(error)) if error.step == SetupStep::JoinSandbox)
+    );
 }
 
 fn privileged_a_value_that_the_kernel_refuses_is_named() {

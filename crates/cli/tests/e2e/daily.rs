@@ -264,12 +264,112 @@ fn limits_change_while_it_runs() {
     wait_for("its second start", || kitchen.galley(&["logs", "web"]) == "ready\nready\n");
     assert_eq!(now(), "30\n");
     refused(&kitchen, &["update", "-m", "1m", "web"], "6m");
-    // It has no cgroup for that, and gets none any more.
-    let (code, output) = said(&kitchen, &["update", "-m", "64m", "web"]);
+    assert_eq!(inspect(&kitchen, "web", ".HostConfig.Memory"), "0", "what was refused is not noted");
+    // A further one, for which it may lack a cgroup.
+    kitchen.galley(&["update", "-m", "64m", "web"]);
+    assert_eq!((memory_limit(&kitchen, "web").as_str(), now().as_str()), ("64MiB", "30\n"));
+}
+
+/// As the container's own cgroup has it.
+fn memory_limit(kitchen: &Kitchen, name: &str) -> String {
+    let both = kitchen.galley(&["stats", "--no-stream", "--format", "{{.MemUsage}}", name]);
+    both.trim().rsplit_once(" / ").unwrap().1.to_owned()
+}
+
+/// Has a dozen forked when it is told to. It needs none itself meanwhile, for a shell that cannot fork ends.
+const CROWD: &str = "trap '(for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1000 & done) &' USR1; trap 'exit 3' USR2; \
+                     sleep 2000 & last=$!; echo ready; while true; do wait $last; done";
+
+#[test]
+fn limits_come_while_it_runs() {
+    let Some(kitchen) = kitchen() else { return };
+    let run = ["run", "-d", "--name", "web", "--restart=on-failure", "app", "sh", "-c", CROWD];
+    kitchen.galley(&run);
+    wait_for("its traps", || kitchen.galley(&["logs", "web"]) == "ready\n");
+    // One that is there beside the first before it has limits.
+    let mut beside = kitchen.command(&["exec", "web", "sleep", "1000"]).spawn().unwrap();
+    wait_for("the other process", || kitchen.galley(&["top", "web"]).contains("sleep 1000"));
+    let (code, output) = said(&kitchen, &["update", "--memory", "64m", "--pids-limit", "8", "web"]);
     if code != Some(0) {
-        assert!(output.contains("was started without a limit") && output.contains("stop it"), "{output}");
+        assert!(output.contains("cannot limit what the sandbox uses"), "{output}");
         assert_eq!(inspect(&kitchen, "web", ".HostConfig.Memory"), "0", "what was refused is not noted");
+        kitchen.galley(&["rm", "-f", "web"]);
+        beside.wait().unwrap();
+        eprintln!("SKIPPED: {output}");
+        return;
     }
+    assert_eq!(memory_limit(&kitchen, "web"), "64MiB");
+    let first = inspect(&kitchen, "web", ".State.Pid");
+    let places = cgroups_of(&first);
+    assert_eq!(places.len(), 2, "one for each controller, or one path twice: {places:?}");
+    for pid in inside(&kitchen, "web") {
+        assert_eq!(cgroups_of(&pid), places, "{pid}");
+    }
+    // The first process cannot fork so often, and neither can another one.
+    kitchen.galley(&["kill", "-s", "USR1", "web"]);
+    wait_for("its failure", || said(&kitchen, &["logs", "web"]).1.contains("can't fork"));
+    let crowd = ["exec", "web", "sh", "-c", "sleep 1 & sleep 1 & sleep 1 & wait"];
+    let (code, output) = said(&kitchen, &crowd);
+    assert!(code != Some(0), "{output}");
+    kitchen.galley(&["update", "--pids-limit", "40", "web"]);
+    let (code, output) = said(&kitchen, &crowd);
+    assert_eq!(code, Some(0), "{output}");
+
+    // Its next start has them from the beginning, in other cgroups; those of the first are gone.
+    kitchen.galley(&["kill", "-s", "USR2", "web"]);
+    wait_for("its second start", || kitchen.galley(&["logs", "web"]).matches("ready").count() == 2);
+    beside.wait().unwrap();
+    assert_eq!(memory_limit(&kitchen, "web"), "64MiB");
+    let again = cgroups_of(&inspect(&kitchen, "web", ".State.Pid"));
+    assert!(again.len() == 2 && again.iter().all(|path| !places.contains(path)), "{places:?} {again:?}");
+    kitchen.galley(&["rm", "-f", "web"]);
+    for place in places.iter().chain(&again) {
+        let name = std::path::Path::new(place).file_name().unwrap().to_str().unwrap();
+        let found = Command::new("find").args(["/sys/fs/cgroup", "-name", name]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+    }
+}
+
+#[test]
+fn one_that_is_paused_gets_limits_and_stays_paused() {
+    let Some(kitchen) = kitchen() else { return };
+    kitchen.galley(&["run", "-d", "--name", "web", "app", "sleep", "1000"]);
+    let (code, output) = said(&kitchen, &["pause", "web"]);
+    if code != Some(0) {
+        eprintln!("SKIPPED: {output}");
+        return;
+    }
+    let (code, output) = said(&kitchen, &["update", "--pids-limit", "40", "web"]);
+    if code != Some(0) {
+        assert!(output.contains("cannot limit what the sandbox uses"), "{output}");
+        eprintln!("SKIPPED: {output}");
+        return;
+    }
+    assert_eq!(inspect(&kitchen, "web", ".State.Status"), "paused");
+    assert!(!cgroups_of(&inspect(&kitchen, "web", ".State.Pid")).is_empty());
+    kitchen.galley(&["unpause", "web"]);
+    assert_eq!(kitchen.galley(&["exec", "web", "echo", "on"]), "on\n");
+    kitchen.galley(&["pause", "web"]);
+    kitchen.galley(&["unpause", "web"]);
+    kitchen.galley(&["stop", "-t", "0", "web"]);
+}
+
+/// The cgroups of its own in which a process is counted, one for each controller of the test.
+fn cgroups_of(pid: &str) -> Vec<String> {
+    let text = fs_err::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let own = |controllers: &str| {
+        let row =
+            |line: &&str| line.split(':').nth(1).is_some_and(|it| it.split(',').any(|it| it == controllers));
+        let line = text.lines().find(row).or_else(|| text.lines().find(|line| line.starts_with("0::")))?;
+        line.rsplit(':').next().filter(|path| path.contains("/galley-")).map(str::to_owned)
+    };
+    ["memory", "pids"].iter().filter_map(|name| own(name)).collect()
+}
+
+/// The machine's numbers of its processes.
+fn inside(kitchen: &Kitchen, name: &str) -> Vec<String> {
+    let table = kitchen.galley(&["top", name]);
+    table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1).map(str::to_owned)).collect()
 }
 
 #[test]

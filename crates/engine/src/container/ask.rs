@@ -206,7 +206,7 @@ fn serve(connection: &OwnedFd, config: &ContainerConfig, watch: &Watch) {
         Ask::Hold => return pause::serve(connection, config, watch),
         Ask::Pause => watch.pause(config),
         Ask::Unpause => watch.unpause(),
-        Ask::Change { limits, restart } => watch.change(limits.as_deref(), restart),
+        Ask::Change { limits, restart } => watch.change(config, limits.as_deref(), restart),
     };
     let said = done.map_or_else(|error| Answer::failed(exec::NOT_RUNNING, &error), |()| Answer::Done);
     answer(connection, &said, &[]);

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use galley_sandbox::{Child, Freezer, Pty, Spawner, Spec};
+use galley_sandbox::{CgroupParent, CgroupPlan, Child, Freezer, Pty, Spawner, Spec};
 use galley_store::ContainerDir;
 
 use super::{
@@ -48,6 +48,8 @@ struct Now {
     stopped: bool,
     /// Came before there was anybody to get it.
     waiting: Vec<i32>,
+    /// The cgroups that it runs in, when it has any of its own.
+    cgroup: Option<CgroupPlan>,
     /// Where its processes were stopped once, and may be again.
     freezer: Option<Freezer>,
     /// What happens when it ends, when that was changed.
@@ -56,8 +58,15 @@ struct Now {
 
 impl Watch {
     pub(super) fn new(folder: ContainerDir, stop_signal: i32, state: ContainerState) -> Self {
-        let now =
-            Now { state, inside: None, stopped: false, waiting: Vec::new(), freezer: None, restart: None };
+        let now = Now {
+            state,
+            inside: None,
+            stopped: false,
+            waiting: Vec::new(),
+            cgroup: None,
+            freezer: None,
+            restart: None,
+        };
         let audience = Audience::default();
         Self { folder, stop_signal, now: Mutex::new(now), changed: Condvar::new(), audience }
     }
@@ -81,6 +90,7 @@ impl Watch {
             // The only failure is that of a process that has ended in between.
             waiting.into_iter().for_each(|signal| drop(inside.child.signal(signal)));
         }
+        now.cgroup = inside.as_ref().and_then(|inside| inside.spec.cgroup.clone());
         now.inside = inside;
         self.changed.notify_all();
     }
@@ -148,7 +158,7 @@ impl Watch {
         };
         let first = inside.child.id().ok_or_else(|| refused("the container has ended"))?;
         if now.freezer.is_none() {
-            now.freezer = Some(Freezer::make(inside.spec.cgroup.as_ref(), parent.as_ref()).map_err(failed)?);
+            now.freezer = Some(Freezer::make(now.cgroup.as_ref(), parent.as_ref()).map_err(failed)?);
         }
         let Some(freezer) = &now.freezer else { return Ok(()) };
         let dir = freezer.dir().to_owned();
@@ -176,17 +186,22 @@ impl Watch {
     }
 
     /// Gives it other limits, and another policy for its end.
-    pub(super) fn change(&self, limits: Option<&Limits>, restart: Option<Restart>) -> Result<(), Error> {
+    pub(super) fn change(
+        &self,
+        config: &ContainerConfig,
+        limits: Option<&Limits>,
+        restart: Option<Restart>,
+    ) -> Result<(), Error> {
+        let parent = config.service.parent()?;
         let mut now = self.now();
-        let plan = now.inside.as_ref().and_then(|inside| inside.spec.cgroup.clone());
-        if let (Some(limits), Some(_)) = (limits, &now.inside) {
-            let changed = plan.unwrap_or_default().change(limits);
-            changed.map_err(|error| {
+        if let (Some(limits), Some(inside)) = (limits, now.inside.clone()) {
+            now.limit(&inside, limits, parent.as_ref()).map_err(|error| {
                 let help = error.help();
                 let failed =
                     Error::new(ErrorKind::Usage, "cannot change the limits of the container").because(error);
                 help.into_iter().fold(failed, Error::help)
             })?;
+            write_state(&self.folder, &now.state)?;
         }
         now.restart = restart.or(now.restart);
         Ok(())
@@ -224,5 +239,50 @@ impl Watch {
             }
             now = self.changed.wait_timeout(now, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+}
+
+impl Now {
+    /// Limits what runs. Where it lacks a cgroup for that, it gets one, and is moved there when the limits stand.
+    fn limit(
+        &mut self,
+        inside: &Inside,
+        limits: &Limits,
+        parent: Option<&CgroupParent>,
+    ) -> Result<(), galley_sandbox::Error> {
+        let standing = self.cgroup.clone().unwrap_or_default();
+        let more = standing.lacking(limits, parent)?;
+        let all = standing.with(&more);
+        inside.spawner.place(&inside.child, &more)?;
+        let changed = all.change(limits).and_then(|()| self.move_to(&all, inside));
+        if changed.is_err() {
+            let new = more.without(&standing);
+            // What is left of it goes with the container.
+            if let Some(first) = inside.child.id() {
+                let _ = new.scatter(first);
+                let stopped = self.freezer.as_ref().filter(|_| self.state.phase == Phase::Paused);
+                stopped.into_iter().for_each(|freezer| drop(freezer.freeze(first)));
+            }
+            let _ = inside.spawner.displace(&inside.child, &new);
+        }
+        changed?;
+        self.cgroup = Some(all);
+        Ok(())
+    }
+
+    /// Moves all processes there; those that are stopped stay so.
+    fn move_to(&mut self, plan: &CgroupPlan, inside: &Inside) -> Result<(), galley_sandbox::Error> {
+        let Some(first) = inside.child.id() else { return Ok(()) };
+        if self.freezer.as_ref().is_some_and(|freezer| freezer.contradicts(plan)) {
+            let paused = self.state.phase == Phase::Paused;
+            let freezer = paused.then(|| Freezer::make(Some(plan), None)).transpose()?;
+            freezer.as_ref().map_or(Ok(()), |freezer| freezer.freeze(first))?;
+            plan.gather(first)?;
+            // The one that was made for that is empty now, and goes.
+            self.state.freezer = freezer.as_ref().map(|freezer| freezer.dir().to_owned());
+            self.freezer = freezer;
+            return Ok(());
+        }
+        plan.gather(first)
     }
 }

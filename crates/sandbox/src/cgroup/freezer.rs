@@ -52,9 +52,15 @@ impl Freezer {
         &self.dir
     }
 
+    /// Whether a sandbox in the cgroup of `plan` cannot be in this one, too: in version 2 a process is in one alone.
+    #[must_use]
+    pub fn contradicts(&self, plan: &Plan) -> bool {
+        !self.legacy && plan.leaves.iter().any(|leaf| !leaf.legacy && leaf.dir != self.dir)
+    }
+
     /// Stops all processes of the sandbox whose first one this is. Where that fails they go on.
     pub fn freeze(&self, first: u32) -> Result<(), Error> {
-        let frozen = self.set(true).and_then(|()| self.gather(first)).and_then(|()| self.wait());
+        let frozen = self.set(true).and_then(|()| gather(&self.dir, first)).and_then(|()| self.wait());
         Ok(frozen.inspect_err(|_| drop(self.set(false)))?)
     }
 
@@ -66,26 +72,6 @@ impl Freezer {
     fn set(&self, frozen: bool) -> Result<(), SetupError> {
         let (file, value) = switch(&self.dir, self.legacy, frozen);
         write(&file, value).step_at(SetupStep::Freeze, &file)
-    }
-
-    /// Moves them here, until there are none elsewhere.
-    fn gather(&self, first: u32) -> Result<(), SetupError> {
-        let file = self.dir.join("cgroup.procs");
-        for _ in 0..ROUNDS_MAX {
-            let here = members(&self.dir);
-            // Version 2 does not name those that have ended, whose parents cannot ask for them while they are frozen.
-            let mut elsewhere =
-                processes::inside(first).into_iter().filter(|one| !one.ended && !here.contains(&one.pid));
-            let Some(one) = elsewhere.next() else { return Ok(()) };
-            for pid in std::iter::once(one).chain(elsewhere).map(|one| one.pid) {
-                match write(&file, pid.to_string().as_bytes()) {
-                    // One that has ended meanwhile.
-                    Ok(()) | Err(Errno::SRCH) => {}
-                    Err(error) => return Err(error).step_at(SetupStep::EnterCgroup, &self.dir),
-                }
-            }
-        }
-        Err(Errno::AGAIN).step_at(SetupStep::EnterCgroup, &self.dir)
     }
 
     fn wait(&self) -> Result<(), SetupError> {
@@ -105,6 +91,26 @@ impl Drop for Freezer {
         let _ = self.set(false);
         drop(self.own.take());
     }
+}
+
+/// Moves all processes of a sandbox to a cgroup, until there are none elsewhere.
+pub(super) fn gather(dir: &Path, first: u32) -> Result<(), SetupError> {
+    let file = dir.join("cgroup.procs");
+    for _ in 0..ROUNDS_MAX {
+        let here = members(dir);
+        // Version 2 does not name those that have ended, whose parents cannot ask for them while they are frozen.
+        let mut elsewhere =
+            processes::inside(first).into_iter().filter(|one| !one.ended && !here.contains(&one.pid));
+        let Some(one) = elsewhere.next() else { return Ok(()) };
+        for pid in std::iter::once(one).chain(elsewhere).map(|one| one.pid) {
+            match write(&file, pid.to_string().as_bytes()) {
+                // One that has ended meanwhile.
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(error) => return Err(error).step_at(SetupStep::EnterCgroup, dir),
+            }
+        }
+    }
+    Err(Errno::AGAIN).step_at(SetupStep::EnterCgroup, dir)
 }
 
 /// Lets what a killed process has left frozen go on, and so end; and removes the cgroup.

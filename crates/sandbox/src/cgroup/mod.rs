@@ -11,6 +11,8 @@ mod memory;
 mod parent;
 mod plan;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,7 +40,7 @@ const REMOVAL_PAUSE: Duration = Duration::from_millis(2);
 const FILE_MAX: usize = 4096;
 
 /// The cgroup of one sandbox, one directory in each hierarchy; dropping it removes them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Placement {
     leaves: Vec<PathBuf>,
 }
@@ -71,6 +73,31 @@ impl Placement {
             limit(leaf)?;
         }
         Ok(made)
+    }
+
+    /// Takes those of `more` that it lacks.
+    pub(crate) fn extend(&mut self, mut more: Self) {
+        more.leaves.retain(|leaf| !self.leaves.contains(leaf));
+        self.leaves.append(&mut more.leaves);
+    }
+
+    /// Those that `plan` made, apart.
+    pub(crate) fn split_off(&mut self, plan: &Plan) -> Self {
+        let (leaves, rest) =
+            self.leaves.drain(..).partition(|leaf| plan.leaves.iter().any(|made| made.dir == *leaf));
+        self.leaves = rest;
+        Self { leaves }
+    }
+
+    /// As it is sent to the guard of a sandbox.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        self.leaves.iter().map(|leaf| leaf.as_os_str().as_bytes()).collect::<Vec<_>>().join(&0)
+    }
+
+    /// What was sent. Whoever has it must not drop it: the directories are the sender's.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
+        let names = bytes.split(|&byte| byte == 0).filter(|name| !name.is_empty());
+        Self { leaves: names.map(|name| OsStr::from_bytes(name).into()).collect() }
     }
 
     /// Whether the kernel has ended a process here because there was no memory left.

@@ -46,6 +46,13 @@ pub(super) struct Leaf {
     pub(super) writes: Vec<Write>,
 }
 
+impl Leaf {
+    /// Whether it is the cgroup of this controller, in version 1.
+    fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|it| it == controller)
+    }
+}
+
 impl Plan {
     /// Finds a place for a cgroup with these limits, below `parent` when that is given. This process may be moved down in
     /// its hierarchy.
@@ -54,21 +61,65 @@ impl Plan {
         Machine::this()?.plan(limits, parent, &name)
     }
 
-    /// Changes the limits of a sandbox that runs in it: `limits` are all that hold from now on. What has no cgroup cannot be
-    /// limited any more.
+    /// What a sandbox that runs in these cgroups lacks for other limits; [`Spawner::place`](crate::Spawner::place) makes it.
+    pub fn lacking(&self, limits: &Limits, parent: Option<&CgroupParent>) -> Result<Self, Refusal> {
+        let known = self.leaves.first().and_then(|leaf| leaf.dir.file_name()?.to_str().map(str::to_owned));
+        let name = known.map_or_else(unique_name, Ok).map_err(|_| Refusal::NoHierarchy)?;
+        Machine::this()?.more(self, limits, parent, &name)
+    }
+
+    /// This one, and what was made beside it.
+    #[must_use]
+    pub fn with(&self, more: &Self) -> Self {
+        let mut all = self.clone();
+        for leaf in &more.leaves {
+            match all.leaves.iter_mut().find(|known| known.dir == leaf.dir) {
+                Some(known) => known.controllers.extend(leaf.controllers.iter().cloned()),
+                None => all.leaves.push(leaf.clone()),
+            }
+        }
+        all
+    }
+
+    /// This one without what is part of `other`.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let mut rest = self.clone();
+        rest.leaves.retain(|leaf| other.leaves.iter().all(|known| known.dir != leaf.dir));
+        rest
+    }
+
+    /// Moves all processes of the sandbox here, whose first one this is.
+    pub fn gather(&self, first: u32) -> Result<(), Error> {
+        Ok(self.leaves.iter().try_for_each(|leaf| super::freezer::gather(&leaf.dir, first))?)
+    }
+
+    /// Moves them to where this process is.
+    pub fn scatter(&self, first: u32) -> Result<(), Error> {
+        let machine = Machine::this()?;
+        for leaf in &self.leaves {
+            let controller = leaf.controllers.first();
+            let hierarchy = match controller.filter(|_| leaf.legacy) {
+                Some(controller) => machine.legacy(controller),
+                None => machine.unified(),
+            };
+            if let Some(dir) = hierarchy.and_then(|hierarchy| machine.own(hierarchy)) {
+                super::freezer::gather(&dir, first)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the limits of a sandbox that runs in it: `limits` are all that hold from now on.
     pub fn change(&self, limits: &Limits) -> Result<(), Error> {
         let leaf = |controller: &str| {
-            let named = |leaf: &&Leaf| leaf.controllers.iter().any(|it| it == controller);
+            let named = |leaf: &&Leaf| leaf.has(controller);
             self.leaves.iter().find(named).or_else(|| self.leaves.iter().find(|leaf| !leaf.legacy))
         };
         let legacy = |controller: &str| leaf(controller).is_none_or(|leaf: &Leaf| leaf.legacy);
         let mut wanted = Vec::new();
         for (controller, writes) in limits.writes(legacy) {
-            let leaf = leaf(controller).ok_or(Refusal::NotLimited { controller })?;
-            let known = writes.iter().all(|it| it.optional || leaf.dir.join(&it.file).exists());
-            if !known {
-                return Err(Refusal::NotLimited { controller }.into());
-            }
+            let leaf = leaf(controller).ok_or(Refusal::NoController { controller })?;
             wanted.push(Leaf { writes, ..leaf.clone() });
         }
         wanted.iter().try_for_each(super::relimit).map_err(Error::from)
@@ -119,10 +170,23 @@ pub(super) struct Machine {
 
 impl Machine {
     fn plan(&self, limits: &Limits, parent: Option<&CgroupParent>, name: &str) -> Result<Plan, Refusal> {
-        let mut plan = Plan { enable: Vec::new(), leaves: Vec::new() };
+        self.more(&Plan::default(), limits, parent, name)
+    }
+
+    /// What there has to be for `limits` beside what `standing` has made.
+    fn more(
+        &self,
+        standing: &Plan,
+        limits: &Limits,
+        parent: Option<&CgroupParent>,
+        name: &str,
+    ) -> Result<Plan, Refusal> {
+        let mut plan = Plan::default();
         let mut unified: Vec<(&'static str, Vec<Write>)> = Vec::new();
+        let stands = |controller| standing.leaves.iter().any(|leaf| leaf.has(controller));
         for (controller, writes) in limits.writes(|name| self.legacy(name).is_some()) {
             match self.legacy(controller) {
+                Some(_) if stands(controller) => {}
                 Some(hierarchy) => {
                     let base = match parent {
                         Some(parent) => hierarchy.point.join(parent.path()),
@@ -136,9 +200,18 @@ impl Machine {
         if let Some((first, _)) = unified.first() {
             let hierarchy = self.unified().ok_or(Refusal::NoController { controller: first })?;
             let controllers: Vec<&'static str> = unified.iter().map(|(controller, _)| *controller).collect();
-            let base = self.place(hierarchy, &controllers, parent)?;
+            let standing =
+                standing.leaves.iter().find(|leaf| !leaf.legacy).and_then(|leaf| leaf.dir.parent());
+            let base = match standing {
+                Some(base) => self.there(base, &controllers)?,
+                None => self.place(hierarchy, &controllers, parent)?,
+            };
             plan.enable = enabling(&hierarchy.point, &base, &controllers);
-            let writes = unified.into_iter().flat_map(|(_, writes)| writes).collect();
+            let writes = match standing {
+                // It may have more of a controller than this one; its limits are changed when all stand.
+                Some(_) => Vec::new(),
+                None => unified.into_iter().flat_map(|(_, writes)| writes).collect(),
+            };
             plan.leaves.push(Leaf { dir: base.join(name), legacy: false, controllers: Vec::new(), writes });
         }
         Ok(plan)
@@ -164,6 +237,15 @@ impl Machine {
         let below = path.strip_prefix(&hierarchy.root).ok()?;
         let dir = hierarchy.point.join(below);
         is_directory(&dir).then_some(dir)
+    }
+
+    /// The same place again, where a cgroup is that lacks controllers.
+    fn there(&self, base: &Path, controllers: &[&'static str]) -> Result<PathBuf, Refusal> {
+        let there = words(&base.join("cgroup.controllers"));
+        match controllers.iter().find(|name| !there.iter().any(|it| it == *name)) {
+            Some(controller) => Err(Refusal::NotDelegated { own: base.to_owned(), controller }),
+            None => Ok(base.to_owned()),
+        }
     }
 
     /// Where in version 2.
@@ -372,6 +454,25 @@ mod tests {
     }
 
     #[test]
+    fn a_cgroup_of_version_2_gets_further_controllers_where_it_is() {
+        let tree = Tree::new();
+        let machine = tree.machine("/", true);
+        let pids = Limits { pids: Some(5), ..Limits::default() };
+        let standing = machine.plan(&pids, None, "x").unwrap();
+        tree.cgroup("galley", "memory pids", "pids", "");
+        let more = machine.more(&standing, &memory(), None, "x").unwrap();
+        assert_eq!(more.leaves[0].dir, standing.leaves[0].dir);
+        assert!(more.leaves[0].writes.is_empty(), "written when all stand");
+        assert!(more.enable.contains(&(tree.path("galley/cgroup.subtree_control"), "+memory".to_owned())));
+        assert_eq!((more.without(&standing).leaves.len(), standing.with(&more).leaves.len()), (0, 1));
+        let cpu = Limits { cpu_shares: Some(2), ..Limits::default() };
+        assert!(matches!(
+            machine.more(&standing, &cpu, None, "x"),
+            Err(Refusal::NotDelegated { controller: "cpu", .. })
+        ));
+    }
+
+    #[test]
     fn version_1_has_a_tree_for_each_controller_below_ones_own() {
         let tree = Tree::new();
         let own = tree.cgroup("mem/own", "", "", "");
@@ -392,6 +493,16 @@ mod tests {
         let dirs: Vec<&PathBuf> = plan.leaves.iter().map(|leaf| &leaf.dir).collect();
         assert_eq!(dirs, [&own.join("x"), &tree.path("both/x")]);
         assert_eq!(plan.leaves[1].writes.len(), 2, "one cgroup for both controllers");
+        // What stands stays, and the rest goes beside it.
+        let pids = Limits { pids: Some(5), ..Limits::default() };
+        let standing = machine.plan(&pids, None, "x").unwrap();
+        let more = machine.more(&standing, &limits, None, "x").unwrap();
+        let dirs: Vec<&PathBuf> = more.leaves.iter().map(|leaf| &leaf.dir).collect();
+        assert_eq!(dirs, [&own.join("x"), &tree.path("both/x")]);
+        assert_eq!(more.leaves[1].controllers, ["cpu"]);
+        let all = standing.with(&more);
+        assert_eq!((all.leaves.len(), more.without(&standing).leaves.len()), (2, 1));
+        assert_eq!(machine.more(&all, &limits, None, "x").unwrap(), Plan::default());
         let parent = CgroupParent::new(Path::new("/batch")).unwrap();
         let plan = machine.plan(&limits, Some(&parent), "x").unwrap();
         assert_eq!(plan.leaves[0].dir, tree.path("mem/batch/x"));
