@@ -73,10 +73,12 @@ impl Store {
         self.describe_mount(&folder, id)?;
         let (number, lock) = lock_mount(&folder, sharing)?;
         let path = folder.join(format!("{number}"));
-        while !path.exists() && !self.recall(&path)? {
-            std::thread::sleep(POLL);
+        if !path.exists() {
+            while !self.recall(&path)? {
+                std::thread::sleep(POLL);
+            }
+            self.init_mount(&folder, &path, init)?;
         }
-        self.init_mount(&folder, &path, init)?;
         Ok(CacheMount { path, _lock: lock })
     }
 
@@ -91,10 +93,12 @@ impl Store {
         self.describe_mount(&folder, id)?;
         let Some((number, lock)) = try_lock_mount(&folder, sharing)? else { return Ok(Err(Taken::InUse)) };
         let path = folder.join(format!("{number}"));
-        if !path.exists() && !self.recall(&path)? {
-            return Ok(Err(Taken::Left));
+        if !path.exists() {
+            if !self.recall(&path)? {
+                return Ok(Err(Taken::Left));
+            }
+            self.init_mount(&folder, &path, init)?;
         }
-        self.init_mount(&folder, &path, init)?;
         Ok(Ok(CacheMount { path, _lock: lock }))
     }
 
@@ -179,17 +183,13 @@ impl Store {
         self.write_whole(&folder.join("id"), id.as_bytes())
     }
 
-    /// Fills a new directory beside its place and renames it, so that a killed process leaves no half of it. Nothing when it
-    /// is there.
+    /// Fills a new directory beside its place and renames it, so that a killed process leaves no half of it.
     fn init_mount<E: From<StoreError>>(
         &self,
         folder: &Path,
         path: &Path,
         init: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<(), E> {
-        if path.exists() {
-            return Ok(());
-        }
         // Sharers wait here for the first, who fills it.
         let _alone = FileLock::wait(&folder.join("init.lock"), LockMode::Exclusive)?;
         if path.exists() {
