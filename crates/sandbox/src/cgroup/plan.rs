@@ -268,7 +268,9 @@ impl Machine {
         }
         // Without any it is to freeze.
         let controller = controllers.first().copied().unwrap_or("freezer");
-        let own = self.own(hierarchy).ok_or(Refusal::Elsewhere { controller })?;
+        let mut own = self.own(hierarchy).ok_or(Refusal::Elsewhere { controller })?;
+        // It has made room before; the place is the one above.
+        while own.ends_with(SUPERVISOR) && own.pop() {}
         let delegated = |dir: &Path| {
             let there = words(&dir.join("cgroup.controllers"));
             may_write(dir) && controllers.iter().all(|name| there.iter().any(|it| it == name))
@@ -435,6 +437,16 @@ mod tests {
         let cpu = Limits { cpu_shares: Some(2), ..Limits::default() };
         let plan = tree.machine("/user/app/shell", false).plan(&cpu, None, "x").unwrap();
         assert_eq!(plan.leaves[0].dir, tree.path("user/x"));
+    }
+
+    #[test]
+    fn galley_moves_down_once() {
+        let tree = Tree::new();
+        tree.cgroup("app", "memory pids", "memory pids", "");
+        let own = tree.cgroup("app/galley-supervisor", "memory pids", "", &std::process::id().to_string());
+        let plan = tree.machine("/app/galley-supervisor", false).plan(&memory(), None, "x").unwrap();
+        assert_eq!(plan.leaves[0].dir, tree.path("app/x"));
+        assert!(!own.join(SUPERVISOR).exists(), "each start would be one further down");
     }
 
     #[test]
