@@ -73,13 +73,24 @@ impl Store {
     }
 
     /// The size of a blob, `None` when it is not there. One of another size than expected was cut off by a power cut; one
-    /// that did not reach the disk is none, although it can still be read.
+    /// that may not have reached the disk is written again as long as it can be read, or it is none.
     #[must_use]
     pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
         self.lease(digest).ok()?;
         let path = self.blob_path(digest);
-        let stat = rustix::fs::stat(&path).ok().filter(|_| !self.is_in_doubt(&path))?;
+        let stat = rustix::fs::stat(&path).ok()?;
+        if self.is_in_doubt(&path) {
+            // Where it came from may not be asked again: what was made with it counts as good.
+            self.renew_blob(digest, &path).ok()?;
+        }
         u64::try_from(stat.st_size).ok()
+    }
+
+    fn renew_blob(&self, digest: &Digest, path: &Path) -> Result<(), StoreError> {
+        let mut writer = self.blob_writer()?;
+        let mut file = fs::File::open(path).at("open", path)?;
+        io::copy(&mut file, &mut writer).at("write again", path)?;
+        writer.commit(Some(digest)).map(drop)
     }
 
     /// A small blob, checked against its digest.

@@ -11,7 +11,7 @@
 //! GALLEY_COUNTERS=/tmp/x cargo test -p galley counters   keeps trace and profile of each scenario in that folder
 //! ```
 //!
-//! The command runs once for each tool, so it must do the same each time: a no-op does; a cold build gets a fresh store from
+//! The command runs once for each tool, and again when something is too much, so it must do the same each time: a no-op does; a cold build gets a fresh store from
 //! [`check_each`]. Only counters that have a line are compared; a line whose counter is of no use is taken out by hand.
 //! What the store can do depends on its file system: bless with `TMPDIR` on a disk, as in CI, and not on a tmpfs.
 //! Keep a scenario below five seconds: sizes ten times smaller than in `make bench` show the same growth.
@@ -27,31 +27,44 @@ use std::process::Command;
 use crate::e2e::Kitchen;
 use measure::{Figures, Tools};
 
+/// How often is counted before something is too much. What goes by the clock, such as what is told of progress, is more on a
+/// busy machine and never less.
+const TRIES: usize = 3;
+
 /// Counts what `command` does and compares with the pins of `scenario`. For commands that only look.
 fn check(scenario: &str, command: &Command) {
     let tools = Tools::of(scenario);
-    let mut figures = Figures::new();
-    tools.calls(command, &mut figures);
-    tools.instructions(command, &mut figures);
-    tools.memory(command, &mut figures);
-    compare(scenario, &figures);
+    compare(scenario, &mut |figures| {
+        tools.calls(command, figures);
+        tools.instructions(command, figures);
+        tools.memory(command, figures);
+    });
 }
 
 /// The same without instructions, for commands that write: Debian's valgrind does not know `openat2`, and the store opens
 /// with nothing else. `prepare` is called once for each tool.
 fn check_each(scenario: &str, prepare: &mut dyn FnMut() -> Command) {
     let tools = Tools::of(scenario);
-    let mut figures = Figures::new();
-    tools.calls(&prepare(), &mut figures);
-    tools.memory(&prepare(), &mut figures);
-    compare(scenario, &figures);
+    compare(scenario, &mut |figures| {
+        tools.calls(&prepare(), figures);
+        tools.memory(&prepare(), figures);
+    });
 }
 
-fn compare(scenario: &str, figures: &Figures) {
-    for (counter, value) in figures {
-        eprintln!("{scenario:<28}{counter:<20}{value:>14}");
+fn compare(scenario: &str, count: &mut dyn FnMut(&mut Figures)) {
+    let mut least = Figures::new();
+    for _ in 0..TRIES {
+        let mut figures = Figures::new();
+        count(&mut figures);
+        for (counter, value) in figures {
+            eprintln!("{scenario:<28}{counter:<20}{value:>14}");
+            least.entry(counter).and_modify(|least| *least = value.min(*least)).or_insert(value);
+        }
+        if pins::fits(scenario, &least) {
+            break;
+        }
     }
-    pins::compare(scenario, figures);
+    pins::compare(scenario, &least);
 }
 
 /// A kitchen, where counting is possible: pins are of root, who needs no user namespace.

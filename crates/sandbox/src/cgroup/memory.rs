@@ -1,8 +1,8 @@
 //! How much memory a sandbox with limits uses, as the kernel counts it for its cgroup.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::plan::{Machine, parse_membership};
+use super::plan::{Machine, SUPERVISOR, parse_membership};
 use super::read;
 
 /// Memory of a cgroup.
@@ -22,12 +22,8 @@ impl Memory {
         let machine = Machine { membership: parse_membership(&membership), ..Machine::this().ok()? };
         let hierarchy = machine.legacy("memory").or_else(|| machine.unified())?;
         let dir = machine.own(hierarchy)?;
-        let ours = |dir: &&Path| {
-            dir.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("galley-"))
-        };
-        // What runs inside may have made others in it.
-        let top = dir.ancestors().filter(ours).last().map(PathBuf::from)?;
-        if hierarchy.legacy { Self::version_1(&top) } else { Self::version_2(&top) }
+        let top = sandbox_of(&dir)?;
+        if hierarchy.legacy { Self::version_1(top) } else { Self::version_2(top) }
     }
 
     fn version_1(dir: &Path) -> Option<Self> {
@@ -48,6 +44,15 @@ impl Memory {
     }
 }
 
+/// The cgroup of the sandbox that a process in `dir` is in. What runs inside may have made others in it; that of galley itself is none.
+fn sandbox_of(dir: &Path) -> Option<&Path> {
+    let is_one = |dir: &&Path| {
+        let name = dir.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with("galley-") && name != SUPERVISOR)
+    };
+    dir.ancestors().filter(is_one).last()
+}
+
 fn number(path: &Path) -> Option<u64> {
     std::str::from_utf8(&read(path).ok()?).ok()?.trim().parse().ok()
 }
@@ -55,6 +60,17 @@ fn number(path: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cgroup_of_galley_itself_is_nobodys() {
+        let of = |dir| sandbox_of(Path::new(dir)).and_then(Path::to_str);
+        assert_eq!(of("/sys/galley-1a/galley-2b/x"), Some("/sys/galley-1a"));
+        assert_eq!(of("/sys/galley-supervisor"), None);
+        assert_eq!(
+            of("/sys/galley/galley-supervisor/galley-1a"),
+            Some("/sys/galley/galley-supervisor/galley-1a")
+        );
+    }
 
     #[test]
     fn files_of_both_versions_are_read() {

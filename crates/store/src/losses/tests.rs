@@ -147,8 +147,7 @@ fn files_without_stamps_are_written_again() {
     let before = paths.each_ref().map(|path| inode(path));
     // Held, or the new ones could have the same numbers.
     let _held = paths.each_ref().map(|path| fs::File::open(path).unwrap());
-    assert_eq!(second.blob_size(&blob), None);
-    second.put_blob(b"a blob").unwrap();
+    assert_eq!(second.blob_size(&blob), Some(6));
     tag_image(&second).unwrap();
     let after = paths.each_ref().map(|path| inode(path));
     assert!(before.iter().zip(after).all(|(before, after)| *before != after), "{before:?} {after:?}");
@@ -156,6 +155,22 @@ fn files_without_stamps_are_written_again() {
     assert_eq!(second.blob_size(&blob), Some(6));
     tag_image(&second).unwrap();
     assert_eq!(paths.each_ref().map(|path| inode(path)), after);
+}
+
+#[test]
+fn a_blob_that_cannot_be_written_again_is_none() {
+    let stores = Stores::new();
+    let first = stores.open();
+    let blob = first.put_blob(b"a blob").unwrap();
+    fs::write(first.root().join("barriers").join(first.boot()), "1\n").unwrap();
+    fail(&first);
+    // What the disk has in the place of its bytes.
+    fs::write(first.blob_path(&blob), [0; 6]).unwrap();
+    drop(first);
+    let second = stores.open();
+    assert_eq!(second.blob_size(&blob), None);
+    second.put_blob(b"a blob").unwrap();
+    assert_eq!(second.read_blob(&blob).unwrap().unwrap(), b"a blob");
 }
 
 #[test]

@@ -43,6 +43,24 @@ fn what_did_not_reach_the_disk_is_made_anew() {
     assert!(!checked.contains("disk error"), "{checked}");
 }
 
+/// The archives of its layers come with a base, and are not fetched for a build that has the layers. They are young when the
+/// barrier ends, so that nobody can tell by their times that it has seen them.
+#[test]
+fn what_a_base_came_as_is_still_there() {
+    let Some(meddler) = Meddler::new() else { return };
+    for folder in ["barriers", "refs"] {
+        let Some(kitchen) = Kitchen::new() else { return };
+        kitchen.dockerfile("FROM busybox\nRUN echo > /made\n");
+        let build = || kitchen.build_command(&["--progress=plain", "-t", "new", "."]);
+        let meddle =
+            meddler.below(&[&kitchen.env.store().join(folder)]).calls("fsync").nth(1).fails(Errno::IO);
+        failed(meddle.command(&build()).output().unwrap());
+        succeeded(build().output().unwrap());
+        kitchen.galley(&["save", "-o", &kitchen.path("saved.tar").display().to_string(), "new"]);
+        sound(&kitchen, folder).unwrap();
+    }
+}
+
 /// Nobody knows what the disk would have said: it is asked by the next one, and what was made is there.
 #[test]
 fn a_kill_while_it_is_asked_costs_nothing() {
