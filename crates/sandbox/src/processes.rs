@@ -116,9 +116,11 @@ fn parse_stat(text: &[u8]) -> Option<Process> {
     let count = |index| number(index).and_then(|number| u64::try_from(number).ok()).unwrap_or_default();
     let milliseconds = |ticks: u64| ticks.saturating_mul(1000 / TICKS);
     let own = count(14).saturating_add(count(15));
+    // The first thread of a program may end before the others.
+    let ended = matches!(fields.first(), Some(&("Z" | "X"))) && count(20) <= 1;
     Some(Process {
         parent: u32::try_from(number(4)?).ok()?,
-        ended: matches!(fields.first(), Some(&("Z" | "X"))),
+        ended,
         terminal: u32::try_from(count(7)).unwrap_or_default(),
         own_milliseconds: milliseconds(own),
         cpu_milliseconds: milliseconds(own.saturating_add(count(16)).saturating_add(count(17))),
@@ -142,6 +144,9 @@ mod tests {
         let found = parse_stat(line).unwrap();
         assert_eq!((found.parent, found.terminal, found.threads), (7, 34816, 3));
         assert!(!found.ended && parse_stat(b"42 (a) Z 7 42").unwrap().ended);
+        let threads = |count| format!("42 (a) Z 7 42 42 0 -1 0 0 0 0 0 0 0 0 0 20 0 {count} 0 0");
+        let ended = |count| parse_stat(threads(count).as_bytes()).unwrap().ended;
+        assert_eq!([0, 1, 2].map(ended), [true, true, false]);
         assert_eq!((found.own_milliseconds, found.cpu_milliseconds), (2000, 2300));
         assert_eq!(found.started, 123);
         assert_eq!(resident(b"Name:\tx\nVmRSS:\t    25 kB\n"), 25 << 10);

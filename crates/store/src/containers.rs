@@ -211,6 +211,11 @@ impl ContainerDir {
         read_small(&path, DOCUMENT_BYTES_MAX)?.ok_or_else(missing)
     }
 
+    /// Until this is dropped nobody else changes what it was made with; nothing when it was removed.
+    pub fn lock_config(&self) -> Result<Option<FileLock>, StoreError> {
+        FileLock::existing(&self.path, LockMode::Exclusive, true)
+    }
+
     /// Replaces what it was made with, at once.
     pub fn write_config(&self, config: &[u8]) -> Result<(), StoreError> {
         self.store.write_whole(&self.path.join("config.json"), config)

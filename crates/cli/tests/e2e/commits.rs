@@ -1,10 +1,12 @@
 //! `galley commit`.
 
+use std::process::Command;
+
 use fs_err as fs;
-use galley_testkit::Meddler;
+use galley_testkit::{Meddle, Meddler};
 use serde_json::{Value, json};
 
-use super::{Kitchen, crash::wait_for, offline, succeeded, text};
+use super::{Kitchen, crash::wait_for, offline, program, succeeded, text};
 
 fn kitchen() -> Option<Kitchen> {
     let kitchen = Kitchen::new()?;
@@ -146,22 +148,40 @@ fn one_that_runs_stands_still_meanwhile_and_goes_on() {
     kitchen.galley(&["rm", "-f", "web"]);
 }
 
+/// A container that can be paused, and `commit` of it, to which something happens where its files become a layer.
+fn paused_commit(meddler: &Meddler, kitchen: &Kitchen) -> Option<(Command, Meddle)> {
+    kitchen.galley(&["run", "-d", offline(), "--name", "web", "app", "echo new > /new; exec sleep 1000"]);
+    let paused = kitchen.command(&["pause", "web"]).output().unwrap();
+    if !paused.status.success() {
+        eprintln!("SKIPPED: {}", text(&paused));
+        kitchen.galley(&["rm", "-f", "web"]);
+        return None;
+    }
+    kitchen.galley(&["unpause", "web"]);
+    let meddle = meddler.below(&[&kitchen.env.store()]).calls("mkdirat").on("/import-").nth(1);
+    Some((kitchen.command(&["commit", "--pause", "web", "made"]), meddle))
+}
+
 /// However `commit` comes to its end, the container does not stand still after it.
 #[test]
 fn a_commit_that_is_killed_leaves_nothing_paused() {
     let (Some(meddler), Some(kitchen)) = (Meddler::new(), kitchen()) else { return };
-    kitchen.galley(&["run", "-d", offline(), "--name", "web", "app", "echo new > /new; exec sleep 1000"]);
-    let commit = kitchen.command(&["commit", "--pause", "web", "made"]);
-    // Where its files become a layer.
-    let meddle = meddler.below(&[&kitchen.env.store()]).calls("mkdirat").on("/import-").nth(1).kills();
-    let output = meddle.command(&commit).output().unwrap();
-    assert!(!output.status.success());
-    if text(&output).contains("pause") {
-        eprintln!("SKIPPED: {}", text(&output));
-    } else {
-        let status = || kitchen.galley(&["inspect", "-f", "{{.State.Status}}", "web"]);
-        wait_for("the container to go on", || status() == "running\n");
-        assert_eq!(kitchen.galley(&["images", "-q", "made"]), "");
-    }
+    let Some((commit, meddle)) = paused_commit(&meddler, &kitchen) else { return };
+    assert!(!meddle.kills().command(&commit).output().unwrap().status.success());
+    let status = || kitchen.galley(&["inspect", "-f", "{{.State.Status}}", "web"]);
+    wait_for("the container to go on", || status() == "running\n");
+    assert_eq!(kitchen.galley(&["images", "-q", "made"]), "");
+    kitchen.galley(&["rm", "-f", "web"]);
+}
+
+/// Somebody lets the container go on meanwhile, and stops it again: that is not for `commit` to end.
+#[test]
+fn a_pause_is_ended_by_whoever_made_it() {
+    let (Some(meddler), Some(kitchen)) = (Meddler::new(), kitchen()) else { return };
+    let Some((commit, meddle)) = paused_commit(&meddler, &kitchen) else { return };
+    let galley = program().into_string().unwrap();
+    let script = format!("{galley} unpause web && {galley} pause web");
+    succeeded(meddle.runs(&script).command(&commit).output().unwrap());
+    assert_eq!(kitchen.galley(&["inspect", "-f", "{{.State.Status}}", "web"]), "paused\n");
     kitchen.galley(&["rm", "-f", "web"]);
 }

@@ -228,6 +228,25 @@ fn names_and_policies_change_and_ports_are_told() {
     assert_eq!(inspect(&kitchen, "other", ".HostConfig.RestartPolicy.Name"), "no");
 }
 
+/// Or the second would write down what the first had found.
+#[test]
+fn changes_wait_for_each_other() {
+    let Some(kitchen) = kitchen() else { return };
+    let id = kitchen.galley(&["create", "--name", "web", "app"]);
+    let folder = fs_err::File::open(kitchen.env.store().join("containers").join(id.trim())).unwrap();
+    rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let changes = [["--restart", "always"], ["--pids-limit", "33"]];
+    let mut children = changes.map(|[flag, value]| {
+        kitchen.command(&["update", flag, value, "web"]).stdout(Stdio::null()).spawn().unwrap()
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(children.iter_mut().all(|child| child.try_wait().unwrap().is_none()));
+    drop(folder);
+    assert!(children.iter_mut().all(|child| child.wait().unwrap().success()));
+    assert_eq!(inspect(&kitchen, "web", ".HostConfig.RestartPolicy.Name"), "always");
+    assert_eq!(inspect(&kitchen, "web", ".HostConfig.PidsLimit"), "33");
+}
+
 #[test]
 fn limits_change_while_it_runs() {
     let Some(kitchen) = kitchen() else { return };

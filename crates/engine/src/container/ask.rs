@@ -204,7 +204,7 @@ fn serve(connection: &OwnedFd, config: &ContainerConfig, watch: &Watch) {
         Ask::Attach => return attach::serve(connection, watch),
         Ask::Root => return exec::serve_root(connection, watch),
         Ask::Hold => return pause::serve(connection, config, watch),
-        Ask::Pause => watch.pause(config),
+        Ask::Pause => watch.pause(config).map(drop),
         Ask::Unpause => watch.unpause(),
         Ask::Change { limits, restart } => watch.change(config, limits.as_deref(), restart),
     };

@@ -48,14 +48,14 @@ pub(super) fn hold(container: &Container) -> Result<Still, Error> {
 
 /// Lets the container stand still until the connection ends.
 pub(super) fn serve(connection: &OwnedFd, config: &ContainerConfig, watch: &Watch) {
-    if let Err(error) = watch.pause(config) {
-        return ask::answer(connection, &Answer::failed(exec::NOT_RUNNING, &error), &[]);
-    }
+    let pause = match watch.pause(config) {
+        Ok(pause) => pause,
+        Err(error) => return ask::answer(connection, &Answer::failed(exec::NOT_RUNNING, &error), &[]),
+    };
     ask::answer(connection, &Answer::Done, &[]);
     // Nothing more is said: this is its end.
     let _ = message::receive(connection, &mut [0], &mut Vec::new());
-    // Somebody else may have let it go on.
-    drop(watch.unpause());
+    drop(watch.unpause_of(pause));
     ask::answer(connection, &Answer::Done, &[]);
 }
 

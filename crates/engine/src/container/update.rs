@@ -18,6 +18,8 @@ pub struct Change {
 
 /// Changes `container`, at once when it runs.
 pub fn update(container: &Container, change: &Change) -> Result<(), Error> {
+    // From here to the end: another change would be lost.
+    let _lock = container.folder.lock_config().map_err(store_failed)?;
     let mut config = read_config(&container.folder)?;
     if !change.limits.is_empty() {
         config.service.limits = change.limits.over(&config.service.limits);

@@ -52,6 +52,8 @@ struct Now {
     cgroup: Option<CgroupPlan>,
     /// Where its processes were stopped once, and may be again.
     freezer: Option<Freezer>,
+    /// How often its processes were stopped.
+    pauses: u64,
     /// What happens when it ends, when that was changed.
     restart: Option<Restart>,
 }
@@ -65,6 +67,7 @@ impl Watch {
             waiting: Vec::new(),
             cgroup: None,
             freezer: None,
+            pauses: 0,
             restart: None,
         };
         let audience = Audience::default();
@@ -135,8 +138,8 @@ impl Watch {
         self.now().state.phase == Phase::Paused
     }
 
-    /// Stops all processes.
-    pub(super) fn pause(&self, config: &ContainerConfig) -> Result<(), Error> {
+    /// Stops all processes; the number of this pause.
+    pub(super) fn pause(&self, config: &ContainerConfig) -> Result<u64, Error> {
         let parent = config.service.parent()?;
         let mut now = self.now();
         let refused = |message: &str| Error::new(ErrorKind::Usage, message);
@@ -160,11 +163,13 @@ impl Watch {
         if now.freezer.is_none() {
             now.freezer = Some(Freezer::make(now.cgroup.as_ref(), parent.as_ref()).map_err(failed)?);
         }
-        let Some(freezer) = &now.freezer else { return Ok(()) };
+        let Some(freezer) = &now.freezer else { return Ok(now.pauses) };
         let dir = freezer.dir().to_owned();
         freezer.freeze(first).map_err(failed)?;
         (now.state.phase, now.state.freezer) = (Phase::Paused, Some(dir));
-        write_state(&self.folder, &now.state)
+        now.pauses += 1;
+        write_state(&self.folder, &now.state)?;
+        Ok(now.pauses)
     }
 
     /// Lets all processes go on.
@@ -174,6 +179,13 @@ impl Watch {
             Phase::Paused => self.go_on(&mut now),
             _ => Err(Error::new(ErrorKind::Usage, "the container is not paused")),
         }
+    }
+
+    /// The same after that pause. Somebody else may have let them go on, and somebody may have stopped them again.
+    pub(super) fn unpause_of(&self, pause: u64) -> Result<(), Error> {
+        let mut now = self.now();
+        let is_it = now.state.phase == Phase::Paused && now.pauses == pause;
+        if is_it { self.go_on(&mut now) } else { Ok(()) }
     }
 
     fn go_on(&self, now: &mut Now) -> Result<(), Error> {
