@@ -80,11 +80,12 @@ fn wait_for_signal() -> ExitCode {
 fn as_user(variable: &str) -> (Command, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let (program, dev) = (folder.path().join("tests"), folder.path().join("dev"));
-    fs_err::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    // By another process: what is open for writing, if only in a child that a thread has just started, cannot be executed.
+    let mut install = Command::new("install");
+    let status = install.args(["-m", "755"]).args([&std::env::current_exe().unwrap(), &program]).status();
+    assert!(status.unwrap().success());
     fs_err::create_dir(dev).unwrap();
-    for path in [folder.path(), &program] {
-        fs_err::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
-    }
+    fs_err::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
     // Whoever runs the tests may ignore SIGINT (a shell does for what it starts in the background), and what is ignored
     // stays so in every program that is started.
     let mut command = Command::new("env");

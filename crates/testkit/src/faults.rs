@@ -13,6 +13,8 @@ use std::{
 use fs_err as fs;
 use rustix::io::Errno;
 
+use crate::install;
+
 const SOURCE: &str = include_str!("faults/meddle.c");
 
 /// The program, compiled. Root alone has it: for others a filter on system calls would forbid the set-id programs that
@@ -59,7 +61,7 @@ impl Meddler {
             fs::write(&source, SOURCE).map_err(|error| error.to_string())?;
             run(Command::new("cc").args(["-O1", "-o"]).args([&made, &source]))?;
             let beside = meddler.program.with_extension(std::process::id().to_string());
-            fs::copy(&made, &beside).map_err(|error| error.to_string())?;
+            install(&made, &beside);
             fs::rename(&beside, &meddler.program).map_err(|error| error.to_string())?;
         }
         run(Command::new(&meddler.program).args(["--", "true"]))?;

@@ -2,11 +2,11 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    os::unix::fs::PermissionsExt,
     process::{Command, Stdio},
 };
 
 use fs_err as fs;
+use galley_testkit::install_script;
 
 use super::{Kitchen, succeeded, text};
 
@@ -21,8 +21,7 @@ fn build_command(kitchen: &Kitchen) -> Command {
         "#!/bin/sh\n: > {0}.asked\nwhile [ ! -e {0} ]; do sleep 0.01; done\necho no luck >&2\nexit 1\n",
         go.display()
     );
-    fs::write(programs.join("pasta"), script).unwrap();
-    fs::set_permissions(programs.join("pasta"), PermissionsExt::from_mode(0o755)).unwrap();
+    install_script(&script, &programs.join("pasta"));
     let mut command = kitchen.build_command(&["--progress=plain", "."]);
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{}:{path}", programs.display()));

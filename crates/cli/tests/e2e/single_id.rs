@@ -9,6 +9,7 @@ use std::{
 };
 
 use fs_err as fs;
+use galley_testkit::install;
 use serde_json::Value;
 
 use super::{Kitchen, program, succeeded, text};
@@ -95,12 +96,9 @@ pub(crate) fn kitchen_of_all() -> Option<Kitchen> {
         return None;
     }
     let kitchen = Kitchen::new()?;
-    let readable =
-        |path: &std::path::Path| fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
-    fs::copy(program(), kitchen.path("galley")).unwrap();
+    install(program().as_ref(), &kitchen.path("galley"));
     fs::create_dir(kitchen.path("store")).unwrap();
-    readable(kitchen.env.path());
-    readable(&kitchen.path("galley"));
+    fs::set_permissions(kitchen.env.path(), PermissionsExt::from_mode(0o755)).unwrap();
     Some(kitchen)
 }
 

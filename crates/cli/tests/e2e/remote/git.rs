@@ -1,12 +1,8 @@
 //! Git repositories.
 
-use std::{
-    io::Read as _,
-    net::TcpListener,
-    os::unix::{fs::PermissionsExt, net::UnixListener},
-    process::Stdio,
-    time::Duration,
-};
+use std::{io::Read as _, net::TcpListener, os::unix::net::UnixListener, process::Stdio, time::Duration};
+
+use galley_testkit::install_script;
 
 use super::*;
 
@@ -97,8 +93,7 @@ fn a_password_of_an_address_is_no_argument() {
 
 fn program(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    install_script(text, path);
 }
 
 #[test]
