@@ -2,7 +2,8 @@
 # Limits, pauses and figures of containers where cgroups are of version 2 alone, whatever this machine has: in a machine of its
 # own, which qemu emulates, with Debian's kernel and nothing but galley and busybox on it (e2e/cgroups).
 #
-# Needs no root. Part of `make soak`; with GALLEY_UNDER_TEST another program is tried.
+# Needs no root, unless the package lists are too old to have the kernel: those are root's to renew. Part of `make soak`; with
+# GALLEY_UNDER_TEST another program is tried.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 # shellcheck source=/dev/null
@@ -40,7 +41,7 @@ files() {
 }
 
 log() {
-  qemu-system-x86_64 -m 2048 -nographic -no-reboot -nic none -kernel "$folder"/debian/boot/vmlinuz-* -initrd "$folder/files" \
+  timeout 900 qemu-system-x86_64 -m 2048 -nographic -no-reboot -nic none -kernel "$folder"/debian/boot/vmlinuz-* -initrd "$folder/files" \
     -append 'console=ttyS0 quiet loglevel=0 panic=-1' </dev/null | tr -d '\r'
 }
 

@@ -203,7 +203,7 @@ impl Machine {
             let standing =
                 standing.leaves.iter().find(|leaf| !leaf.legacy).and_then(|leaf| leaf.dir.parent());
             let base = match standing {
-                Some(base) => self.there(base, &controllers)?,
+                Some(base) => self.there(hierarchy, base, &controllers, parent)?,
                 None => self.place(hierarchy, &controllers, parent)?,
             };
             plan.enable = enabling(&hierarchy.point, &base, &controllers);
@@ -240,9 +240,25 @@ impl Machine {
     }
 
     /// The same place again, where a cgroup is that lacks controllers.
-    fn there(&self, base: &Path, controllers: &[&'static str]) -> Result<PathBuf, Refusal> {
-        let there = words(&base.join("cgroup.controllers"));
-        match controllers.iter().find(|name| !there.iter().any(|it| it == *name)) {
+    fn there(
+        &self,
+        hierarchy: &Hierarchy,
+        base: &Path,
+        controllers: &[&'static str],
+        parent: Option<&CgroupParent>,
+    ) -> Result<PathBuf, Refusal> {
+        let top = &hierarchy.point;
+        let lacks = |dir: &Path| {
+            let there = words(&dir.join("cgroup.controllers"));
+            controllers.iter().copied().find(|name| !there.iter().any(|it| it == name))
+        };
+        if let Some(controller) = lacks(top) {
+            return Err(Refusal::NoController { controller });
+        }
+        // Its own list has what is switched on above it so far, and galley switches the rest on from the top down. Of a place
+        // that was delegated it is what was delegated.
+        let from_top = parent.is_some() || (self.at_top && *base == top.join(TOP));
+        match lacks(base).filter(|_| !from_top) {
             Some(controller) => Err(Refusal::NotDelegated { own: base.to_owned(), controller }),
             None => Ok(base.to_owned()),
         }
@@ -471,12 +487,44 @@ mod tests {
         let machine = tree.machine("/", true);
         let pids = Limits { pids: Some(5), ..Limits::default() };
         let standing = machine.plan(&pids, None, "x").unwrap();
-        tree.cgroup("galley", "memory pids", "pids", "");
+        // It has what the top has switched on for it.
+        tree.cgroup("galley", "pids", "pids", "");
         let more = machine.more(&standing, &memory(), None, "x").unwrap();
         assert_eq!(more.leaves[0].dir, standing.leaves[0].dir);
         assert!(more.leaves[0].writes.is_empty(), "written when all stand");
         assert!(more.enable.contains(&(tree.path("galley/cgroup.subtree_control"), "+memory".to_owned())));
         assert_eq!((more.without(&standing).leaves.len(), standing.with(&more).leaves.len()), (0, 1));
+        let more = |limits: &Limits| machine.more(&standing, limits, None, "x");
+        let cpu = Limits { cpu_shares: Some(2), ..Limits::default() };
+        let enable = more(&cpu).unwrap().enable;
+        assert!(enable.contains(&(tree.path("cgroup.subtree_control"), "+cpu".to_owned())), "{enable:?}");
+        assert!(enable.contains(&(tree.path("galley/cgroup.subtree_control"), "+cpu".to_owned())));
+        let cpuset = Limits { cpuset_cpus: Some("0".into()), ..Limits::default() };
+        assert!(matches!(more(&cpuset), Err(Refusal::NoController { controller: "cpuset" })));
+    }
+
+    #[test]
+    fn below_a_parent_further_controllers_are_switched_on_from_the_top() {
+        let tree = Tree::new();
+        let parent = CgroupParent::new(Path::new("/batch")).unwrap();
+        let pids = Limits { pids: Some(5), ..Limits::default() };
+        let machine = tree.machine("/", true);
+        let standing = machine.plan(&pids, Some(&parent), "x").unwrap();
+        tree.cgroup("batch", "pids", "pids", "");
+        let more = machine.more(&standing, &memory(), Some(&parent), "x").unwrap();
+        assert!(more.enable.contains(&(tree.path("batch/cgroup.subtree_control"), "+memory".to_owned())));
+    }
+
+    #[test]
+    fn a_delegated_cgroup_gets_what_was_delegated() {
+        let tree = Tree::new();
+        tree.cgroup("user", "memory pids", "pids", "");
+        tree.cgroup("user/shell", "pids", "", "1\n2\n");
+        let machine = tree.machine("/user/shell", false);
+        let pids = Limits { pids: Some(5), ..Limits::default() };
+        let standing = machine.plan(&pids, None, "x").unwrap();
+        let more = machine.more(&standing, &memory(), None, "x").unwrap();
+        assert!(more.enable.contains(&(tree.path("user/cgroup.subtree_control"), "+memory".to_owned())));
         let cpu = Limits { cpu_shares: Some(2), ..Limits::default() };
         assert!(matches!(
             machine.more(&standing, &cpu, None, "x"),
