@@ -48,7 +48,7 @@ pub mod processes;
 pub mod userns;
 
 pub use capabilities::Capabilities;
-pub use cgroup::{CgroupParent, Freezer, Limits, Memory, Plan as CgroupPlan, thaw};
+pub use cgroup::{CgroupParent, Former as FormerLimits, Freezer, Limits, Memory, Plan as CgroupPlan, thaw};
 pub use child::Child;
 pub use error::{Error, ExecCause, ExecError, Obstacle, Refusal, SetupError, SetupStep};
 pub use furnish::{After, Furnished};

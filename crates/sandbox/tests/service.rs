@@ -4,7 +4,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 
 use galley_sandbox::{
-    Capabilities, CgroupPlan, Error, Exit, Handles, Limits, Network, SetupStep, TtySize, User,
+    Capabilities, CgroupPlan, Error, Exit, FormerLimits, Handles, Limits, Network, SetupStep, TtySize, User,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -65,6 +65,7 @@ fn privileged_limits_come_while_it_runs() {
     let (host, mut reader) = start(&spec).unwrap();
     reader.read_exact(&mut [0; 3]).unwrap();
     spawner().place(&host, &plan).unwrap();
+    let former = FormerLimits::of(&plan, &plan, &limits, host.id().unwrap());
     plan.gather(host.id().unwrap()).unwrap();
     let dir = plan.directories().next().unwrap();
     let count =
@@ -80,7 +81,7 @@ fn privileged_limits_come_while_it_runs() {
     // What it has by now needs nothing more; another controller does, or its file in the cgroup that is there.
     assert_eq!(plan.lacking(&limits, None).unwrap().directories().count(), 0);
     // Taken away again, nobody is limited.
-    plan.scatter(host.id().unwrap()).unwrap();
+    former.restore();
     spawner().displace(&host, &plan).unwrap();
     assert!(!dir.exists());
     assert_eq!(

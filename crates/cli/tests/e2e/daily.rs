@@ -7,7 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Kitchen, by_chroot, text};
+use super::{
+    Kitchen, by_chroot,
+    service::{parent, parents},
+    text,
+};
 
 /// A kitchen that is left clean, whichever way a test ends.
 struct Clean(Kitchen);
@@ -287,6 +291,53 @@ fn limits_change_while_it_runs() {
     // A further one, for which it may lack a cgroup.
     kitchen.galley(&["update", "-m", "64m", "web"]);
     assert_eq!((memory_limit(&kitchen, "web").as_str(), now().as_str()), ("64MiB", "30\n"));
+}
+
+/// A cgroup for the containers of one test.
+struct Below(String);
+
+impl Drop for Below {
+    fn drop(&mut self) {
+        for dir in parents(&self.0) {
+            let _ = fs_err::remove_dir(dir);
+        }
+    }
+}
+
+#[test]
+fn what_is_refused_changes_nothing() {
+    // Removed when the containers are gone. Figures would take one of galley's names for that of a container.
+    let below = Below(parent().replace("galley-test", "refused-by-galley"));
+    let Some(kitchen) = kitchen() else { return };
+    let run = ["run", "-d", "--name", "web", "--cgroup-parent", &below.0, "app", "sleep", "1000"];
+    let (code, output) = said(&kitchen, &run);
+    let first = if code == Some(0) {
+        said(&kitchen, &["update", "--pids-limit", "40", "web"])
+    } else {
+        (code, output)
+    };
+    if first.0 != Some(0) {
+        eprintln!("SKIPPED: {}", first.1);
+        return;
+    }
+    let places = || {
+        fs_err::read_to_string(format!("/proc/{}/cgroup", inspect(&kitchen, "web", ".State.Pid"))).unwrap()
+    };
+    let before = places();
+    // More processes than any machine has: the kernel refuses it, when the memory is limited already.
+    let too_many = |memory: &str| {
+        refused(&kitchen, &["update", "-m", memory, "--pids-limit", "99999999", "web"], "pids.max=99999999");
+    };
+    too_many("64m");
+    assert_eq!(places(), before, "where it was put stays its place");
+    assert_eq!(inspect(&kitchen, "web", ".HostConfig.Memory"), "0");
+    kitchen.galley(&["update", "-m", "64m", "web"]);
+    let before = places();
+    too_many("128m");
+    assert_eq!(places(), before);
+    assert_eq!(memory_limit(&kitchen, "web"), "64MiB");
+    assert_eq!(inspect(&kitchen, "web", ".HostConfig.PidsLimit"), "40");
+    kitchen.galley(&["exec", "web", "true"]);
 }
 
 /// As the container's own cgroup has it.

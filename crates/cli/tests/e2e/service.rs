@@ -451,14 +451,14 @@ fn processes(marker: &str) -> Vec<PathBuf> {
 }
 
 /// A cgroup for those of a test, made by the first of its containers.
-fn parent() -> String {
+pub(super) fn parent() -> String {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap();
     let path = own.lines().find(|line| line.contains("pids")).and_then(|line| line.splitn(3, ':').nth(2));
     format!("{}/galley-test-{}", path.unwrap_or("").trim_end_matches('/'), std::process::id())
 }
 
 /// Where that is mounted, in any hierarchy.
-fn parents(parent: &str) -> Vec<PathBuf> {
+pub(super) fn parents(parent: &str) -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let points =
         mounts.lines().filter(|line| line.contains(" cgroup")).filter_map(|line| line.split(' ').nth(1));

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use galley_sandbox::{CgroupParent, CgroupPlan, Child, Freezer, Pty, Spawner, Spec};
+use galley_sandbox::{CgroupParent, CgroupPlan, Child, FormerLimits, Freezer, Pty, Spawner, Spec};
 use galley_store::ContainerDir;
 
 use super::{
@@ -266,15 +266,17 @@ impl Now {
         let more = standing.lacking(limits, parent)?;
         let all = standing.with(&more);
         inside.spawner.place(&inside.child, &more)?;
+        let new = more.without(&standing);
+        let first = inside.child.id();
+        let former = first.map(|first| FormerLimits::of(&all, &new, limits, first)).unwrap_or_default();
         let changed = all.change(limits).and_then(|()| self.move_to(&all, inside));
         if changed.is_err() {
-            let new = more.without(&standing);
-            // What is left of it goes with the container.
-            if let Some(first) = inside.child.id() {
-                let _ = new.scatter(first);
+            former.restore();
+            if let Some(first) = first {
                 let stopped = self.freezer.as_ref().filter(|_| self.state.phase == Phase::Paused);
                 stopped.into_iter().for_each(|freezer| drop(freezer.freeze(first)));
             }
+            // What is left of it goes with the container.
             let _ = inside.spawner.displace(&inside.child, &new);
         }
         changed?;

@@ -138,7 +138,7 @@ fn is_frozen(dir: &Path, legacy: bool) -> bool {
     text.split(|&byte| byte == b'\n').any(|line| line == wanted)
 }
 
-fn members(dir: &Path) -> Vec<u32> {
+pub(super) fn members(dir: &Path) -> Vec<u32> {
     let text = fs_err::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()
 }

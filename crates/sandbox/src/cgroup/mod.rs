@@ -10,6 +10,7 @@ mod limits;
 mod memory;
 mod parent;
 mod plan;
+mod undo;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -32,6 +33,7 @@ pub use self::parent::CgroupParent;
 use self::plan::Leaf;
 pub(crate) use self::plan::PLAN_MAX;
 pub use self::plan::Plan;
+pub use self::undo::Former;
 
 /// The kernel may still be busy with a process that was waited for already.
 const REMOVAL_TRIES: u32 = 50;

@@ -94,24 +94,13 @@ impl Plan {
         Ok(self.leaves.iter().try_for_each(|leaf| super::freezer::gather(&leaf.dir, first))?)
     }
 
-    /// Moves them to where this process is.
-    pub fn scatter(&self, first: u32) -> Result<(), Error> {
-        let machine = Machine::this()?;
-        for leaf in &self.leaves {
-            let controller = leaf.controllers.first();
-            let hierarchy = match controller.filter(|_| leaf.legacy) {
-                Some(controller) => machine.legacy(controller),
-                None => machine.unified(),
-            };
-            if let Some(dir) = hierarchy.and_then(|hierarchy| machine.own(hierarchy)) {
-                super::freezer::gather(&dir, first)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Changes the limits of a sandbox that runs in it: `limits` are all that hold from now on.
     pub fn change(&self, limits: &Limits) -> Result<(), Error> {
+        Ok(self.wanted(limits)?.iter().try_for_each(super::relimit)?)
+    }
+
+    /// The cgroups in which something has to be written for `limits`, with that.
+    pub(super) fn wanted(&self, limits: &Limits) -> Result<Vec<Leaf>, Refusal> {
         let leaf = |controller: &str| {
             let named = |leaf: &&Leaf| leaf.has(controller);
             self.leaves.iter().find(named).or_else(|| self.leaves.iter().find(|leaf| !leaf.legacy))
@@ -122,7 +111,7 @@ impl Plan {
             let leaf = leaf(controller).ok_or(Refusal::NoController { controller })?;
             wanted.push(Leaf { writes, ..leaf.clone() });
         }
-        wanted.iter().try_for_each(super::relimit).map_err(Error::from)
+        Ok(wanted)
     }
 
     /// The directories that are made, one in each hierarchy; they are there for as long as the sandbox is.
@@ -225,18 +214,17 @@ impl Machine {
         self.hierarchies.iter().find(|it| !it.legacy)
     }
 
+    /// The hierarchy of a cgroup.
+    pub(super) fn of(&self, leaf: &Leaf) -> Option<&Hierarchy> {
+        if !leaf.legacy {
+            return self.unified();
+        }
+        self.legacy(leaf.controllers.first()?)
+    }
+
     /// The directory of this process's own cgroup; none where another part of the tree is mounted.
     pub(super) fn own(&self, hierarchy: &Hierarchy) -> Option<PathBuf> {
-        let of_this = |known: &str| match hierarchy.legacy {
-            true => {
-                !known.is_empty() && known.split(',').all(|one| hierarchy.options.iter().any(|it| it == one))
-            }
-            false => known.is_empty(),
-        };
-        let (_, path) = self.membership.iter().find(|(known, _)| of_this(known))?;
-        let below = path.strip_prefix(&hierarchy.root).ok()?;
-        let dir = hierarchy.point.join(below);
-        is_directory(&dir).then_some(dir)
+        located(hierarchy, &self.membership)
     }
 
     /// The same place again, where a cgroup is that lacks controllers.
@@ -299,6 +287,18 @@ impl Machine {
         let found = free.next().map(Path::to_owned);
         found.ok_or(Refusal::NotDelegated { own, controller })
     }
+}
+
+/// The directory of the cgroup of a process; none where another part of the tree is mounted.
+pub(super) fn located(hierarchy: &Hierarchy, membership: &[(String, PathBuf)]) -> Option<PathBuf> {
+    let of_this = |known: &str| match hierarchy.legacy {
+        true => !known.is_empty() && known.split(',').all(|one| hierarchy.options.iter().any(|it| it == one)),
+        false => known.is_empty(),
+    };
+    let (_, path) = membership.iter().find(|(known, _)| of_this(known))?;
+    let below = path.strip_prefix(&hierarchy.root).ok()?;
+    let dir = hierarchy.point.join(below);
+    is_directory(&dir).then_some(dir)
 }
 
 /// Several controllers may share a hierarchy of version 1.
