@@ -81,10 +81,14 @@ pub(super) fn ask(
     let early = |error| (exec::NOT_STARTED, error);
     let connection = connect(container)?;
     let text = serde_json::to_vec(ask).unwrap_or_default();
-    let answer = message::send(&connection, &text, streams).map_err(lost);
-    let answer = answer.and_then(|_| receive(&connection, files));
+    match message::send(&connection, &text, streams) {
+        // Nobody is there any more: no answer will come either.
+        Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => {}
+        // Such as one that is too long.
+        Err(errno) => return Err(early(lost(errno))),
+    }
     // It may have ended while it was asked.
-    let answer = answer.map_err(|error| match has_ended(container) {
+    let answer = receive(&connection, files).map_err(|error| match has_ended(container) {
         true => (exec::NOT_RUNNING, not_running(container)),
         false => early(error),
     });

@@ -14,10 +14,10 @@ use super::{
 use crate::{Error, ErrorKind};
 
 /// The exit code of a container whose supervisor was killed: it took the container with it, by SIGKILL.
-const KILLED: i32 = 137;
+pub(super) const KILLED: i32 = 137;
 
-/// How long that may take, and how often it is looked at.
-const KILL_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long that may take, as the kernel has to end all processes, and how often it is looked at.
+pub(super) const KILL_TIME_MAX: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(10);
 
 /// A container of the store.

@@ -5,20 +5,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Container, Request, control, store_failed};
+use super::{
+    Container, Request, control,
+    list::{KILL_TIME_MAX, KILLED},
+    store_failed,
+};
 use crate::{Error, ErrorKind};
 
 /// How long `stop` waits.
 const STOP_SECONDS: i64 = 10;
 
-/// The exit code of a container whose supervisor was killed.
-const KILLED: i32 = 137;
-
 /// How often a stopping container is looked at.
 const POLL: Duration = Duration::from_millis(10);
-
-/// How long a killed container may take to go: the kernel has to end its processes.
-const KILL_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How long `stop` waits unless it is told otherwise: what the container was created with, else ten seconds; none is for ever.
 #[must_use]
