@@ -283,7 +283,7 @@ fn replace(message: &[u8], status: &OwnedFd, children: &mut Children) -> Result<
     let placement = child.placement.get_or_insert_default();
     match kind {
         wire::PLACE => placement.extend(Placement::carry_out(&plan)?),
-        _ => drop(placement.split_off(&plan)),
+        _ => placement.displace(&plan),
     }
     match &child.guard {
         Some(guard) => {

@@ -45,6 +45,8 @@ const FILE_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Placement {
     leaves: Vec<PathBuf>,
+    /// Was taken away again while somebody was still there: nobody enters it, and it goes at the end.
+    left: Vec<PathBuf>,
 }
 
 impl Placement {
@@ -58,7 +60,7 @@ impl Placement {
         if leaves.is_err() {
             made.iter().rev().for_each(|dir| remove(dir));
         }
-        Ok(Self { leaves: leaves? })
+        Ok(Self { leaves: leaves?, left: Vec::new() })
     }
 
     /// Makes what `plan` says. What a failure leaves is removed, but for what others may share.
@@ -68,7 +70,7 @@ impl Placement {
             make_all(dir, false, &mut Vec::new())?;
             write(file, controllers.as_bytes()).step_at(SetupStep::EnableControllers, file)?;
         }
-        let mut made = Self { leaves: Vec::new() };
+        let mut made = Self::default();
         for leaf in &plan.leaves {
             make_all(&leaf.dir, leaf.legacy, &mut Vec::new())?;
             made.leaves.push(leaf.dir.clone());
@@ -83,12 +85,13 @@ impl Placement {
         self.leaves.append(&mut more.leaves);
     }
 
-    /// Those that `plan` made, apart.
-    pub(crate) fn split_off(&mut self, plan: &Plan) -> Self {
-        let (leaves, rest) =
+    /// Removes those that `plan` made.
+    pub(crate) fn displace(&mut self, plan: &Plan) {
+        let (gone, rest): (Vec<_>, Vec<_>) =
             self.leaves.drain(..).partition(|leaf| plan.leaves.iter().any(|made| made.dir == *leaf));
         self.leaves = rest;
-        Self { leaves }
+        gone.iter().for_each(|dir| remove(dir));
+        self.left.extend(gone.into_iter().filter(|dir| rustix::fs::stat(dir).is_ok()));
     }
 
     /// As it is sent to the guard of a sandbox.
@@ -99,7 +102,7 @@ impl Placement {
     /// What was sent. Whoever has it must not drop it: the directories are the sender's.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         let names = bytes.split(|&byte| byte == 0).filter(|name| !name.is_empty());
-        Self { leaves: names.map(|name| OsStr::from_bytes(name).into()).collect() }
+        Self { leaves: names.map(|name| OsStr::from_bytes(name).into()).collect(), left: Vec::new() }
     }
 
     /// Whether the kernel has ended a process here because there was no memory left.
@@ -125,7 +128,7 @@ impl Placement {
 
 impl Drop for Placement {
     fn drop(&mut self) {
-        self.leaves.iter().for_each(|leaf| remove(leaf));
+        self.leaves.iter().chain(&self.left).for_each(|leaf| remove(leaf));
     }
 }
 
@@ -266,9 +269,38 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_taken_away_yet_goes_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let leaf = |name: &str| Leaf {
+            dir: dir.path().join(name),
+            legacy: false,
+            controllers: Vec::new(),
+            writes: Vec::new(),
+        };
+        let plan = |names: &[&str]| Plan {
+            enable: Vec::new(),
+            leaves: names.iter().map(|name| leaf(name)).collect(),
+        };
+        let mut placement = Placement::carry_out(&plan(&["first", "empty", "full"])).unwrap();
+        let somebody = dir.path().join("full/somebody");
+        fs_err::write(&somebody, "").unwrap();
+        placement.displace(&plan(&["empty", "full"]));
+        assert_eq!(
+            placement.to_bytes(),
+            dir.path().join("first").as_os_str().as_bytes(),
+            "nobody enters the others"
+        );
+        let there = || ["first", "empty", "full"].map(|name| dir.path().join(name).exists());
+        assert_eq!(there(), [true, false, true]);
+        fs_err::remove_file(somebody).unwrap();
+        drop(placement);
+        assert_eq!(there(), [false; 3]);
+    }
+
+    #[test]
     fn the_kernels_count_of_ended_processes_is_read() {
         let dir = tempfile::tempdir().unwrap();
-        let placement = Placement { leaves: vec![dir.path().to_owned()] };
+        let placement = Placement { leaves: vec![dir.path().to_owned()], left: Vec::new() };
         assert!(!placement.oom_killed());
         for (file, text, expected) in [
             ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n", false),
