@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use galley_engine::why::split;
+use galley_engine::{events::StepKind, why::split};
 
 use super::{
     Page,
@@ -150,7 +150,9 @@ fn layout(steps: &[StepView]) -> Vec<Node> {
             nodes.len() - 1
         });
         node_of.push(node);
-        let needs = step.needs.iter().filter_map(|need| node_of.get(*need)).copied();
+        // A base of several stages is in the box of the first one, and waits for nothing there.
+        let real = |need: &&usize| !steps.get(**need).is_some_and(begins_a_stage);
+        let needs = step.needs.iter().filter(real).filter_map(|need| node_of.get(*need)).copied();
         let needs: Vec<usize> = needs.filter(|need| *need != node).collect();
         if let Some(node) = nodes.get_mut(node) {
             node.steps.push(number);
@@ -159,6 +161,10 @@ fn layout(steps: &[StepView]) -> Vec<Node> {
     }
     place(&mut nodes);
     nodes
+}
+
+fn begins_a_stage(step: &StepView) -> bool {
+    step.info.kind == StepKind::Base && group(step) != split(&step.info.name).1
 }
 
 fn place(nodes: &mut [Node]) {

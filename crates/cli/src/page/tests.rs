@@ -71,7 +71,10 @@ fn it_says_what_happened_and_why() {
         assert!(page.contains(expected), "{expected}\n{page}");
     }
     assert_eq!(page.matches("class=\"node").count(), 3, "stages");
-    assert_eq!(page.matches("<path class=\"edge").count(), 2, "what stages need, directly");
+    let edges = page.split("<path class=\"edge").skip(1);
+    let begins: Vec<_> = edges.map(|edge| edge.split("d=\"M").nth(1).unwrap().split(' ').next()).collect();
+    assert_eq!(begins.len(), 2, "what stages need, directly");
+    assert_eq!(begins[0], begins[1], "stages of one base stand beside each other");
 }
 
 #[test]
