@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::plan::{Machine, SUPERVISOR, parse_membership};
-use super::read;
+use super::plan::{Machine, parse_membership};
+use super::{is_unique_name, read};
 
 /// Memory of a cgroup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,12 +44,9 @@ impl Memory {
     }
 }
 
-/// The cgroup of the sandbox that a process in `dir` is in. What runs inside may have made others in it; that of galley itself is none.
+/// The cgroup of the sandbox that a process in `dir` is in. What runs inside may have made others in it.
 fn sandbox_of(dir: &Path) -> Option<&Path> {
-    let is_one = |dir: &&Path| {
-        let name = dir.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| name.starts_with("galley-") && name != SUPERVISOR)
-    };
+    let is_one = |dir: &&Path| dir.file_name().and_then(|name| name.to_str()).is_some_and(is_unique_name);
     dir.ancestors().filter(is_one).last()
 }
 
@@ -62,13 +59,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cgroup_of_galley_itself_is_nobodys() {
-        let of = |dir| sandbox_of(Path::new(dir)).and_then(Path::to_str);
-        assert_eq!(of("/sys/galley-1a/galley-2b/x"), Some("/sys/galley-1a"));
+    fn only_cgroups_of_sandboxes_are_theirs() {
+        let of = |dir: &str| {
+            let dir = dir.replace("1a", "galley-000000000000001a");
+            sandbox_of(Path::new(&dir))
+                .map(|found| found.display().to_string().replace("galley-000000000000001a", "1a"))
+        };
+        assert_eq!(of("/sys/1a/galley-000000000000002b/x").as_deref(), Some("/sys/1a"));
         assert_eq!(of("/sys/galley-supervisor"), None);
         assert_eq!(
-            of("/sys/galley/galley-supervisor/galley-1a"),
-            Some("/sys/galley/galley-supervisor/galley-1a")
+            of("/sys/galley-batch/galley-supervisor/1a").as_deref(),
+            Some("/sys/galley-batch/galley-supervisor/1a")
         );
     }
 

@@ -138,6 +138,12 @@ fn unique_name() -> Result<String, SetupError> {
     Ok(format!("galley-{:016x}", u64::from_ne_bytes(bytes)))
 }
 
+/// Whether it is a name of that kind. Neither galley's own cgroup has one, nor one that somebody else called after galley.
+fn is_unique_name(name: &str) -> bool {
+    name.strip_prefix("galley-")
+        .is_some_and(|rest| rest.len() == 16 && rest.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 /// Writes the limits of a new cgroup.
 fn limit(leaf: &Leaf) -> Result<(), SetupError> {
     for wanted in &leaf.writes {

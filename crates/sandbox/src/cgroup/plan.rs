@@ -20,7 +20,7 @@ use crate::spec::{Mount, Source};
 /// The cgroup below the top in which those of root's containers are.
 const TOP: &str = "galley";
 /// Where galley itself goes when it has to make room for cgroups below its own.
-pub(super) const SUPERVISOR: &str = "galley-supervisor";
+const SUPERVISOR: &str = "galley-supervisor";
 
 /// Where cgroups are looked for.
 const SHOWN: &str = "/sys/fs/cgroup";
