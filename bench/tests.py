@@ -6,7 +6,7 @@ import types
 import unittest
 import xml.dom.minidom
 
-from . import goals, plots, report
+from . import goals, plots, report, scenarios, transfers
 from .measure import Participant, Result, Row
 from .process import Failed, Run
 
@@ -83,6 +83,13 @@ class Turns(unittest.TestCase):
     def test_a_failure_is_a_note_and_ends_it(self):
         called, counted = participate([1, None, 1])
         self.assertEqual((called, counted.note), (2, "failed: it broke"))
+
+
+class Kinds(unittest.TestCase):
+    def test_everybody_can_take_part_in_every_kind_of_scenario(self):
+        options = argparse.Namespace(runs=None, budget=20)
+        kinds = scenarios.Scenario("x", "x", None), transfers.Transfer("x", "x", None), transfers.Pushed("x", "x", None)
+        self.assertEqual([Participant(Row("x"), None, kind, options).budget for kind in kinds], [20] * 3)
 
 
 class Pages(unittest.TestCase):

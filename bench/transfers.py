@@ -16,6 +16,7 @@ class Transfer:
     once: object
     limit: object = None
     runs: int = 2
+    budget: int = None
     warm: bool = False
     folder: str = "transfers"
     empty: bool = False
