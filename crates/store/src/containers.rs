@@ -231,14 +231,23 @@ impl ContainerDir {
         self.store.write_whole(&self.path.join("state.json"), state)
     }
 
-    /// Takes the lock that the process which runs the container holds; `None` when one does.
+    /// Whether another process has removed it.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        !self.path.exists()
+    }
+
+    /// Takes the lock that the process which runs the container holds; `None` when one does, and when the container was
+    /// removed.
     pub fn try_lock(&self) -> Result<Option<FileLock>, StoreError> {
         if let Some(lock) = self.born_lock() {
             return Ok(Some(lock));
         }
         for _ in 0..LOCK_TRIES {
-            if let Some(lock) = FileLock::attempt_now(&self.path.join("lock"), LockMode::Exclusive)? {
-                return Ok(Some(lock));
+            match FileLock::attempt_now(&self.path.join("lock"), LockMode::Exclusive) {
+                Ok(None) => {}
+                Err(_) if self.is_gone() => return Ok(None),
+                taken => return taken,
             }
             // Somebody may only be looking, see `is_held`.
             std::thread::sleep(LOCK_PAUSE);
@@ -247,7 +256,7 @@ impl ContainerDir {
     }
 
     /// Takes the lock for another process, which is to inherit this file and to [take it over](Self::take_over); `None` when
-    /// one holds it already. Between the two nobody else can have it.
+    /// one holds it already, or the container was removed. Between the two nobody else can have it.
     pub fn lend_lock(&self) -> Result<Option<OwnedFd>, StoreError> {
         let Some(lock) = self.try_lock()? else { return Ok(None) };
         lock.share().at("share the lock of", &self.path).map(Some)
@@ -302,7 +311,7 @@ impl ContainerDir {
     pub fn remove(self) -> Result<(), StoreError> {
         let name = self.name()?;
         let _lock = self.store.lock_names()?;
-        if !self.path.exists() {
+        if self.is_gone() {
             // Another was faster.
             return Ok(());
         }

@@ -389,7 +389,7 @@ fn a_container_survives_who_started_it() {
 }
 
 #[test]
-fn a_prune_does_not_take_a_container_that_starts() {
+fn a_prune_is_in_nobodys_way() {
     let Some(kitchen) = kitchen() else { return };
     let mut prune = kitchen.env.command("sh");
     let program = kitchen.command(&[]).get_program().to_owned();
@@ -400,6 +400,8 @@ fn a_prune_does_not_take_a_container_that_starts() {
         kitchen.galley(&["run", "-d", "--name", &name, "app", "sleep", "1000"]);
         assert_eq!(inspect(&kitchen, &name, ".State.Status"), "running");
         kitchen.galley(&["rm", "-f", &name]);
+        // What ends is there to be taken until it has removed itself.
+        kitchen.galley(&["run", "--rm", "app", "true"]);
     }
     let group = rustix::process::Pid::from_raw(i32::try_from(prune.id()).unwrap()).unwrap();
     rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();

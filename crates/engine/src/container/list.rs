@@ -84,17 +84,23 @@ pub fn find(store: &Store, name: &str) -> Result<Container, Error> {
     let folder = store.container(name).map_err(|error| {
         Error::new(ErrorKind::Usage, format!("{name:?} names no single container")).because(error)
     })?;
-    let missing = || {
-        Error::new(ErrorKind::NotFound, format!("no such container: {name}"))
-            .help("`galley ps -a` lists all of them")
-    };
-    Container::read(folder.ok_or_else(missing)?)
+    let missing = || no_such(name);
+    let folder = folder.ok_or_else(missing)?;
+    Container::read_present(folder)?.ok_or_else(missing)
+}
+
+fn no_such(name: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("no such container: {name}"))
+        .help("`galley ps -a` lists all of them")
 }
 
 /// Why `container`, which did not run when it was looked at, cannot be locked.
 #[must_use]
 pub fn in_use(container: &Container) -> Error {
     let name = &container.name;
+    if container.folder.is_gone() {
+        return no_such(name);
+    }
     let runs = Container::read(container.folder.clone()).is_ok_and(|now| now.is_running());
     if runs {
         return Error::new(ErrorKind::Usage, format!("container {name} is running already"));
@@ -122,6 +128,14 @@ impl Container {
         let config = read_config(&folder)?;
         let status = status(held, &state);
         Ok(Self { name: folder.name().map_err(store_failed)?, folder, config, state, status })
+    }
+
+    /// None when another process has removed it by now.
+    pub(super) fn read_present(folder: ContainerDir) -> Result<Option<Self>, Error> {
+        match Self::read(folder.clone()) {
+            Err(_) if folder.is_gone() => Ok(None),
+            read => read.map(Some),
+        }
     }
 
     /// Whether its program runs, or is about to run again.

@@ -52,6 +52,7 @@ pub use galley_dockerfile::duration::parse as parse_duration;
 pub use galley_sandbox::Limits;
 use galley_store::{ContainerDir, Store, StoreError};
 
+pub(crate) use self::remove::remove_unless_held;
 pub use self::{
     attach::{Attached, Seen, attach},
     changes::{ChangeKind, changes, sizes},

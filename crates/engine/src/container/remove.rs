@@ -1,37 +1,145 @@
 //! `galley rm`.
 
-use std::time::Duration;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use galley_store::Store;
 
-use super::{Container, MountFrom, stop, store_failed};
+use super::{Container, MountFrom, list::in_use, stop, store_failed};
 use crate::{Error, ErrorKind};
 
+/// How long somebody else may be at a container that does not run (it is being started, removed, copied into), and how often
+/// it is looked at.
+const BUSY_TIME_MAX: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(10);
+
 /// Removes `container` with all it changed; its anonymous volumes too with `volumes`. One that runs only with `force`.
-pub fn remove(store: &Store, container: Container, force: bool, volumes: bool) -> Result<(), Error> {
-    if container.is_running() {
-        if !force {
-            let name = &container.name;
-            return Err(Error::new(ErrorKind::Usage, format!("container {name} is running"))
-                .help(format!("stop it first (`galley stop {name}`), or use --force")));
+pub fn remove(store: &Store, mut container: Container, force: bool, volumes: bool) -> Result<(), Error> {
+    let until = Instant::now() + BUSY_TIME_MAX;
+    loop {
+        if container.is_running() {
+            if !force {
+                let name = &container.name;
+                return Err(Error::new(ErrorKind::Usage, format!("container {name} is running"))
+                    .help(format!("stop it first (`galley stop {name}`), or use --force")));
+            }
+            stop(&container, Some(Duration::ZERO))?;
         }
-        stop(&container, Some(Duration::ZERO))?;
+        if remove_unless_held(store, &container, volumes)? {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            return Err(in_use(&container));
+        }
+        thread::sleep(POLL);
+        match Container::read_present(container.folder)? {
+            Some(now) => container = now,
+            // Another was faster.
+            None => return Ok(()),
+        }
     }
-    if !container.folder.path().exists() {
-        return Ok(());
-    }
+}
+
+/// Removes `container` unless a process runs it, or is about to, or another is at it already; whether it did.
+pub(crate) fn remove_unless_held(store: &Store, container: &Container, volumes: bool) -> Result<bool, Error> {
     // Held until it is gone: nobody can start it in between.
-    let lock = container.folder.try_lock().map_err(store_failed)?;
-    let lock = lock.ok_or_else(|| {
-        Error::new(ErrorKind::Usage, format!("container {} is being started", container.name))
-    })?;
+    let Some(lock) = container.folder.try_lock().map_err(store_failed)? else { return Ok(false) };
     container.state.freezer.iter().for_each(|left| galley_sandbox::thaw(left));
-    container.folder.remove().map_err(store_failed)?;
+    container.folder.clone().remove().map_err(store_failed)?;
     drop(lock);
-    for mount in container.config.mounts {
-        if let (MountFrom::Anonymous(name), true) = (mount.source, volumes) {
-            store.remove_volume(&name).map_err(store_failed)?;
+    for mount in &container.config.mounts {
+        if let (MountFrom::Anonymous(name), true) = (&mount.source, volumes) {
+            store.remove_volume(name).map_err(store_failed)?;
         }
     }
-    Ok(())
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use galley_store::OpenOptions;
+
+    use super::*;
+    use crate::{
+        clock,
+        container::{ContainerConfig, NetworkMode, Service, find, list},
+        plan::Surroundings,
+    };
+
+    fn with_container(test: impl FnOnce(&Store, Container)) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store"), OpenOptions::default()).unwrap();
+        let config = ContainerConfig {
+            image: "app".to_owned(),
+            image_id: galley_oci::Digest::sha256(b"app"),
+            arguments: vec!["/app".to_owned()],
+            entrypoint: 0,
+            environment: Vec::new(),
+            working_directory: "/".to_owned(),
+            user: String::new(),
+            hostname: String::new(),
+            mounts: Vec::new(),
+            ports: Vec::new(),
+            network: NetworkMode::None,
+            tty: false,
+            open_stdin: false,
+            remove: false,
+            stop_signal: 15,
+            labels: BTreeMap::new(),
+            created: clock::now().rfc3339(),
+            surroundings: Surroundings::default(),
+            service: Service::default(),
+        };
+        store.create_container("app", &serde_json::to_vec(&config).unwrap()).unwrap().hand_over();
+        let container = find(&store, "app").unwrap();
+        test(&store, container);
+    }
+
+    /// As when `container prune` has it in hand.
+    #[test]
+    fn what_another_removes_meanwhile_is_removed() {
+        with_container(|store, container| {
+            let other = find(store, "app").unwrap().folder;
+            let lock = other.try_lock().unwrap().unwrap();
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    thread::sleep(Duration::from_millis(100));
+                    other.clone().remove().unwrap();
+                    drop(lock);
+                });
+                remove(store, container, false, false).unwrap();
+            });
+            assert_eq!(list(store).unwrap().len(), 0);
+        });
+    }
+
+    #[test]
+    fn what_is_gone_is_neither_found_nor_locked() {
+        with_container(|store, container| {
+            let again = find(store, "app").unwrap();
+            remove(store, container, false, false).unwrap();
+            assert!(again.folder.try_lock().unwrap().is_none());
+            assert!(Container::read_present(again.folder.clone()).unwrap().is_none());
+            assert_eq!(in_use(&again).message, "no such container: app");
+            assert!(
+                !remove_unless_held(store, &again, false).unwrap(),
+                "it was not this one that removed it"
+            );
+            remove(store, again, true, false).unwrap();
+        });
+    }
+
+    #[test]
+    fn what_is_held_is_passed_over() {
+        with_container(|store, container| {
+            let lock = find(store, "app").unwrap().folder.try_lock().unwrap().unwrap();
+            assert!(!remove_unless_held(store, &container, false).unwrap());
+            drop(lock);
+            assert!(remove_unless_held(store, &container, false).unwrap());
+        });
+    }
 }

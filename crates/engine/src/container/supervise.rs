@@ -107,8 +107,10 @@ pub fn supervise(store: &Store, mut container: Container, streams: &Streams<'_>)
     watch.update(|state| note_end(state, &ended))?;
     lock.note(&code_of(&ended).to_string());
     lock.release();
-    if container.config.remove {
-        remove(store, Container::read(container.folder)?, false, true)?;
+    if container.config.remove
+        && let Some(container) = Container::read_present(container.folder)?
+    {
+        remove(store, container, false, true)?;
     }
     ended
 }
