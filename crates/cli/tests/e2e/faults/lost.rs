@@ -5,6 +5,21 @@ use rustix::io::Errno;
 
 use super::{super::Kitchen, writes::sound, *};
 
+/// A kitchen with the image `old`, which `make` has made.
+fn with_old(make: &str) -> Option<(Meddler, Kitchen)> {
+    let (meddler, kitchen) = (Meddler::new()?, Kitchen::new()?);
+    kitchen.dockerfile(&format!("FROM busybox\n{make}"));
+    kitchen.build(&["-t", "old", "."]);
+    Some((meddler, kitchen))
+}
+
+/// The build of `new`, which has a step more: so large that it is written back before the barrier, too.
+fn build_of_new(kitchen: &Kitchen, make: &str, nth: usize) -> Command {
+    let more = format!("RUN head -c 2000000 /dev/urandom > /more{nth} && echo second\n");
+    kitchen.dockerfile(&format!("FROM busybox\n{make}{more}"));
+    kitchen.build_command(&["--progress=plain", "-t", "new", "."])
+}
+
 /// Whether the second RUN is executed, and not remembered. The first is, in any case.
 fn runs(output: Output) -> bool {
     let said = text(&succeeded(output));
@@ -15,16 +30,11 @@ fn runs(output: Output) -> bool {
 
 #[test]
 fn what_did_not_reach_the_disk_is_made_anew() {
-    let (Some(meddler), Some(kitchen)) = (Meddler::new(), Kitchen::new()) else { return };
-    // So much that it is written back before the barrier, too.
     let make = "RUN head -c 2000000 /dev/urandom > /made && echo first\n";
-    kitchen.dockerfile(&format!("FROM busybox\n{make}"));
-    kitchen.build(&["-t", "old", "."]);
-    let build = || kitchen.build_command(&["--progress=plain", "-t", "new", "."]);
+    let Some((meddler, kitchen)) = with_old(make) else { return };
     // Once before the barrier and once by it, each time of a new build.
     for nth in [1, 2] {
-        let more = format!("RUN head -c 2000000 /dev/urandom > /more{nth} && echo second\n");
-        kitchen.dockerfile(&format!("FROM busybox\n{make}{more}"));
+        let build = || build_of_new(&kitchen, make, nth);
         let meddle = meddler.below(&[&kitchen.env.store()]).calls("syncfs").nth(nth).fails(Errno::IO);
         let (code, said) = failed(meddle.command(&build()).output().unwrap());
         assert!(code == Some(4) && said.contains("Input/output error"), "{said}");
@@ -64,14 +74,10 @@ fn what_a_base_came_as_is_still_there() {
 /// Nobody knows what the disk would have said: it is asked by the next one, and what was made is there.
 #[test]
 fn a_kill_while_it_is_asked_costs_nothing() {
-    let (Some(meddler), Some(kitchen)) = (Meddler::new(), Kitchen::new()) else { return };
     let make = "RUN echo first\n";
-    kitchen.dockerfile(&format!("FROM busybox\n{make}"));
-    kitchen.build(&["-t", "old", "."]);
-    let build = || kitchen.build_command(&["--progress=plain", "-t", "new", "."]);
+    let Some((meddler, kitchen)) = with_old(make) else { return };
     for nth in [1, 2] {
-        let more = format!("RUN head -c 2000000 /dev/urandom > /more{nth} && echo second\n");
-        kitchen.dockerfile(&format!("FROM busybox\n{make}{more}"));
+        let build = || build_of_new(&kitchen, make, nth);
         let meddle = meddler.below(&[&kitchen.env.store()]).calls("syncfs").nth(nth).kills();
         assert!(!meddle.command(&build()).output().unwrap().status.success());
         // A thread asks while the build goes on, and the barrier asks at its end: at the first of the two nothing is tagged yet,
