@@ -101,14 +101,13 @@ impl Store {
             let holder = format!("the container {}", &holder.id[..12]);
             return Err(StoreError::NameTaken { name: name.to_owned(), holder });
         }
+        // Who removes it has this lock: what is there now stays.
+        rustix::fs::stat(&container.path).at("examine", &container.path)?;
         let before = container.name()?;
         // Killed in between, it has both: the old one is what it says of itself until the last.
         self.write_whole(&self.name_path(name), container.id.as_bytes())?;
         self.write_whole(&container.path.join("name"), name.as_bytes())?;
-        if check_name(&before).is_ok() {
-            remove_present(&self.name_path(&before))?;
-        }
-        Ok(())
+        self.free_name(container, &before)
     }
 
     /// All containers, by id.
@@ -134,6 +133,19 @@ impl Store {
 
     fn name_path(&self, name: &str) -> PathBuf {
         self.root().join("containers").join("names").join(name)
+    }
+
+    /// Takes `name` from `container`, under the lock on names. What it says of itself may be another's: whoever made it died before
+    /// the name was its own.
+    fn free_name(&self, container: &ContainerDir, name: &str) -> Result<(), StoreError> {
+        if check_name(name).is_err() {
+            return Ok(());
+        }
+        let holder = self.container_by_name(name)?;
+        match holder.is_some_and(|holder| holder.id != container.id) {
+            true => Ok(()),
+            false => remove_present(&self.name_path(name)).map(drop),
+        }
     }
 
     fn lock_names(&self) -> Result<FileLock, StoreError> {
@@ -309,19 +321,17 @@ impl ContainerDir {
 
     /// Removes the container and its files. It must not run.
     pub fn remove(self) -> Result<(), StoreError> {
-        let name = self.name()?;
         let _lock = self.store.lock_names()?;
         if self.is_gone() {
             // Another was faster.
             return Ok(());
         }
+        let name = self.name()?;
         // Out of sight first: a killed process leaves garbage under tmp/, not half a container.
         let temp = self.store.temp_dir("container")?;
         let gone = temp.path().join("folder");
         rustix::fs::rename(&self.path, &gone).at("remove", &self.path)?;
-        if check_name(&name).is_ok() {
-            remove_present(&self.store.name_path(&name))?;
-        }
+        self.store.free_name(&self, &name)?;
         remove_tree(&gone)
     }
 }

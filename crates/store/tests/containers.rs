@@ -1,3 +1,4 @@
+use fs_err as fs;
 use galley_store::StoreError;
 
 use crate::support::Fixture;
@@ -86,4 +87,63 @@ fn who_looks_keeps_no_container_from_running() {
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(locked, 300);
     });
+}
+
+/// A lock on the names of containers, as another process has it.
+fn names_locked(fixture: &Fixture) -> rustix::fd::OwnedFd {
+    let path = fixture.store.root().join("locks/containers");
+    let file = rustix::fs::open(&path, rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    file
+}
+
+/// A name may have another container by the time that the lock on names is free.
+#[test]
+fn who_removes_takes_no_name_of_another() {
+    let fixture = Fixture::new();
+    let first = fixture.store.create_container("aa", b"{}").unwrap();
+    let second = fixture.store.create_container("bb", b"{}").unwrap();
+    let names = names_locked(&fixture);
+    std::thread::scope(|scope| {
+        let removing = first.clone();
+        scope.spawn(move || removing.remove().unwrap());
+        // Time to look at the name before the lock, if that is what is done.
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        // `rename aa cc; rename bb aa`, whose processes had the lock first.
+        let folder = fixture.store.root().join("containers");
+        for (container, name) in [(&first, "cc"), (&second, "aa")] {
+            fs::write(folder.join("names").join(name), container.id()).unwrap();
+            fs::write(container.path().join("name"), name).unwrap();
+        }
+        fs::remove_file(folder.join("names/bb")).unwrap();
+        drop(names);
+    });
+    let left = fixture.store.container("aa").unwrap().expect("it has its name");
+    assert_eq!(left.id(), second.id());
+    assert!(fixture.store.container("cc").unwrap().is_none());
+    assert!(fixture.store.create_container("aa", b"{}").is_err());
+}
+
+/// A container whose maker died before the name was its own says a name that another got since.
+#[test]
+fn a_name_that_was_never_its_own_is_left_to_its_container() {
+    let fixture = Fixture::new();
+    let half = fixture.store.create_container("aa", b"{}").unwrap();
+    fs::remove_file(fixture.store.root().join("containers/names/aa")).unwrap();
+    let whole = fixture.store.create_container("aa", b"{}").unwrap();
+    half.clone().remove().unwrap();
+    assert_eq!(fixture.store.container("aa").unwrap().expect("it has its name").id(), whole.id());
+    let other = fixture.store.create_container("bb", b"{}").unwrap();
+    fs::write(other.path().join("name"), "aa").unwrap();
+    fixture.store.rename_container(&other, "cc").unwrap();
+    assert_eq!(fixture.store.container("aa").unwrap().expect("it has its name").id(), whole.id());
+}
+
+#[test]
+fn what_is_gone_gets_no_name() {
+    let fixture = Fixture::new();
+    let container = fixture.store.create_container("aa", b"{}").unwrap();
+    container.clone().remove().unwrap();
+    fixture.store.rename_container(&container, "bb").unwrap_err();
+    assert!(!fixture.store.root().join("containers/names/bb").exists());
 }
