@@ -3,7 +3,7 @@
 use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
@@ -394,18 +394,29 @@ fn a_prune_is_in_nobodys_way() {
     let mut prune = kitchen.env.command("sh");
     let program = kitchen.command(&[]).get_program().to_owned();
     prune.arg("-c").arg("while :; do \"$0\" container prune -f; done").arg(program);
-    let mut prune = prune.stdout(Stdio::null()).process_group(0).spawn().unwrap();
+    let prune = Group(prune.stdout(Stdio::null()).process_group(0).spawn().unwrap());
     for number in 0..10 {
         let name = format!("web{number}");
         kitchen.galley(&["run", "-d", "--name", &name, "app", "sleep", "1000"]);
         assert_eq!(inspect(&kitchen, &name, ".State.Status"), "running");
         kitchen.galley(&["rm", "-f", &name]);
-        // What ends is there to be taken until it has removed itself.
-        kitchen.galley(&["run", "--rm", "app", "true"]);
+        // What ends is nobody's to take until it has removed itself, with its volume.
+        kitchen.galley(&["run", "--rm", "-v", "/data", "app", "true"]);
     }
-    let group = rustix::process::Pid::from_raw(i32::try_from(prune.id()).unwrap()).unwrap();
-    rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
-    prune.wait().unwrap();
+    drop(prune);
+    assert_eq!(kitchen.galley(&["volume", "ls", "-q"]), "");
+}
+
+/// A process with all that it starts, which end with the test however that does.
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let group = i32::try_from(self.0.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let killed =
+            group.map(|group| rustix::process::kill_process_group(group, rustix::process::Signal::KILL));
+        drop((killed, self.0.wait()));
+    }
 }
 
 /// What could be left behind.

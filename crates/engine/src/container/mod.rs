@@ -43,6 +43,8 @@ mod spec;
 mod stop;
 mod supervise;
 mod sysctl;
+#[cfg(test)]
+mod testing;
 mod update;
 mod usage;
 mod volume;

@@ -45,59 +45,26 @@ pub fn remove(store: &Store, mut container: Container, force: bool, volumes: boo
 /// Removes `container` unless a process runs it, or is about to, or another is at it already; whether it did.
 pub(crate) fn remove_unless_held(store: &Store, container: &Container, volumes: bool) -> Result<bool, Error> {
     // Held until it is gone: nobody can start it in between.
-    let Some(lock) = container.folder.try_lock().map_err(store_failed)? else { return Ok(false) };
+    let Some(_lock) = container.folder.try_lock().map_err(store_failed)? else { return Ok(false) };
     container.state.freezer.iter().for_each(|left| galley_sandbox::thaw(left));
+    remove_held(store, container, volumes).map(|()| true)
+}
+
+/// Removes `container`, whose lock this process has.
+pub(super) fn remove_held(store: &Store, container: &Container, volumes: bool) -> Result<(), Error> {
     container.folder.clone().remove().map_err(store_failed)?;
-    drop(lock);
     for mount in &container.config.mounts {
         if let (MountFrom::Anonymous(name), true) = (&mount.source, volumes) {
             store.remove_volume(name).map_err(store_failed)?;
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use galley_store::OpenOptions;
-
     use super::*;
-    use crate::{
-        clock,
-        container::{ContainerConfig, NetworkMode, Service, find, list},
-        plan::Surroundings,
-    };
-
-    fn with_container(test: impl FnOnce(&Store, Container)) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("store"), OpenOptions::default()).unwrap();
-        let config = ContainerConfig {
-            image: "app".to_owned(),
-            image_id: galley_oci::Digest::sha256(b"app"),
-            arguments: vec!["/app".to_owned()],
-            entrypoint: 0,
-            environment: Vec::new(),
-            working_directory: "/".to_owned(),
-            user: String::new(),
-            hostname: String::new(),
-            mounts: Vec::new(),
-            ports: Vec::new(),
-            network: NetworkMode::None,
-            tty: false,
-            open_stdin: false,
-            remove: false,
-            stop_signal: 15,
-            labels: BTreeMap::new(),
-            created: clock::now().rfc3339(),
-            surroundings: Surroundings::default(),
-            service: Service::default(),
-        };
-        store.create_container("app", &serde_json::to_vec(&config).unwrap()).unwrap().hand_over();
-        let container = find(&store, "app").unwrap();
-        test(&store, container);
-    }
+    use crate::container::{find, list, testing::with_container};
 
     /// As when `container prune` has it in hand.
     #[test]

@@ -20,7 +20,8 @@ use super::{
     log::LogWriter,
     network::Network,
     pipe::Pipe,
-    read_config, read_state, remove,
+    read_config, read_state,
+    remove::remove_held,
     restart::Restarts,
     spec, store_failed,
     watch::{Inside, Watch},
@@ -106,12 +107,15 @@ pub fn supervise(store: &Store, mut container: Container, streams: &Streams<'_>)
     let ended = ended.and_then(|()| keep_running(store, &mut container, &lock, streams, &watch));
     watch.update(|state| note_end(state, &ended))?;
     lock.note(&code_of(&ended).to_string());
-    lock.release();
     if container.config.remove
-        && let Some(container) = Container::read_present(container.folder)?
+        && let Err(error) = remove_held(store, &container, true)
     {
-        remove(store, container, false, true)?;
+        // The program has ended as it has.
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        (streams.warn)(&format!("the container stays: {}{cause}", error.message));
     }
+    // Who waits for it finds nothing, or what stays.
+    lock.release();
     ended
 }
 
@@ -340,5 +344,76 @@ struct PtyReader<'a>(&'a Pty);
 impl Read for PtyReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         self.0.read(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Mutex, time::Duration};
+
+    use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+
+    use super::*;
+    use crate::container::{
+        ContainerConfig, ContainerMount, MountFrom,
+        testing::{config, with_container_of},
+    };
+
+    /// Of a container that removes itself, with a volume that nobody has named. It does not start, for a reason of its own.
+    fn passing() -> ContainerConfig {
+        let volume = ContainerMount {
+            target: "/data".to_owned(),
+            source: MountFrom::Anonymous("1".to_owned()),
+            read_only: false,
+        };
+        let service = Service { cgroup_parent: Some("..".to_owned()), ..Service::default() };
+        ContainerConfig { remove: true, mounts: vec![volume], service, ..config() }
+    }
+
+    fn run_to_end(store: &Store, container: Container, warn: &(dyn Fn(&str) + Sync)) -> NotStarted {
+        let tty_size = TtySize { rows: 24, cols: 80 };
+        let streams = Streams { stdin: None, tty_size, output: &|_, _| (), warn, started: &|_| () };
+        let error = supervise(store, container, &streams).unwrap_err();
+        assert!(error.error.message.contains("--cgroup-parent"), "{:?}", error.error);
+        error
+    }
+
+    /// `start`, `rm` or `prune` may wait for just that moment.
+    #[test]
+    fn what_removes_itself_is_nobodys_before_it_is_gone() {
+        with_container_of(&passing(), |store, container| {
+            store.volume("1", true).unwrap();
+            let folder = container.folder.clone();
+            let lock = open(folder.path().join("lock"), OFlags::RDONLY, Mode::empty()).unwrap();
+            let running = container.folder.try_lock().unwrap().unwrap();
+            thread::scope(|scope| {
+                let waiting = scope.spawn(|| {
+                    flock(&lock, FlockOperation::LockExclusive).unwrap();
+                    (folder.is_gone(), store.volumes().unwrap())
+                });
+                thread::sleep(Duration::from_millis(100));
+                let lent = running.share().unwrap();
+                // As the process that watches it has it from the one that started it.
+                container.folder.take_over(lent).unwrap();
+                drop(running);
+                run_to_end(store, container, &|_| ());
+                assert_eq!(waiting.join().unwrap(), (true, Vec::new()));
+            });
+        });
+    }
+
+    #[test]
+    fn a_removal_that_fails_is_not_the_end_of_the_program() {
+        with_container_of(&passing(), |store, container| {
+            let names = store.root().join("locks/containers");
+            fs::remove_file(&names).unwrap();
+            fs::create_dir(&names).unwrap();
+            let (folder, said) = (container.folder.clone(), Mutex::new(Vec::new()));
+            let end = run_to_end(store, container, &|text| said.lock().unwrap().push(text.to_owned()));
+            assert_eq!(end.code, NOT_STARTED);
+            let said = said.into_inner().unwrap();
+            assert!(said.len() == 1 && said[0].starts_with("the container stays"), "{said:?}");
+            assert!(!folder.is_held().unwrap());
+        });
     }
 }
