@@ -9,7 +9,6 @@ use std::{
 use galley_engine::{
     Error, ErrorKind,
     container::{self, Attached, Container, Status},
-    events::Stream,
 };
 use signal_hook::{
     consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2},
@@ -21,7 +20,10 @@ use crate::{
     args::go_bool,
     commands::{
         exec::follow_size,
-        run::{foreground::write_all, terminal},
+        run::{
+            foreground::{write, write_all},
+            terminal,
+        },
     },
     context::Context,
     failure::{Failure, Outcome},
@@ -74,7 +76,12 @@ pub(crate) fn execute(arguments: &AttachArgs, context: &Context) -> Outcome {
     if interactive {
         type_to(&attached, arguments.detach_keys.clone(), Arc::clone(&raw))?;
     }
-    let ended = attached.watch(show);
+    let ended = attached.watch(|stream, bytes| {
+        // Whoever closed our output wants no more of it; the container goes on.
+        if write(stream, bytes).is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            leave(&raw);
+        }
+    });
     drop(raw.lock().map(|mut raw| raw.take()));
     let seen = ended?;
     if !seen.whole {
@@ -82,17 +89,6 @@ pub(crate) fn execute(arguments: &AttachArgs, context: &Context) -> Outcome {
         message::warn("the container has ended, and its last output did not come through", Some(&help));
     }
     Err(Failure::Code(u8::try_from(seen.code).unwrap_or(u8::MAX)))
-}
-
-fn show(stream: Stream, bytes: &[u8]) {
-    // Whoever closed our output does not want it.
-    match stream {
-        Stream::Stdout => {
-            let mut out = io::stdout().lock();
-            drop(out.write_all(bytes).and_then(|()| out.flush()));
-        }
-        Stream::Stderr => drop(io::stderr().lock().write_all(bytes)),
-    }
 }
 
 fn pass_signals(found: Container) -> Result<(), Error> {
@@ -130,6 +126,7 @@ fn type_to(
                 (None, None) => true,
             };
             if over {
+                drop(writeln!(io::stderr().lock(), "read escape sequence"));
                 leave(&raw);
             }
             if !went {
@@ -143,6 +140,5 @@ fn type_to(
 /// Ends this process and leaves the container to itself.
 fn leave(raw: &std::sync::Mutex<Option<terminal::Raw>>) {
     drop(raw.lock().map(|mut raw| raw.take()));
-    drop(writeln!(io::stderr().lock(), "read escape sequence"));
     crate::exit::leave();
 }

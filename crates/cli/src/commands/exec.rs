@@ -1,6 +1,6 @@
 use std::{
     fs::File,
-    io::{self, IsTerminal, Read, Write},
+    io::{self, Read, Write},
     os::fd::AsFd,
     path::PathBuf,
     sync::Arc,
@@ -57,11 +57,8 @@ pub(crate) struct ExecArgs {
 
 /// Runs it; what the command ends with is how galley ends.
 pub(crate) fn execute(arguments: &ExecArgs, context: &Context) -> Outcome {
-    if arguments.tty && arguments.interactive && !arguments.detach && !io::stdin().is_terminal() {
-        let error =
-            Error::new(ErrorKind::Usage, "standard input is no terminal, which -t and -i together need");
-        return Err(error.help("leave out -t").into());
-    }
+    let typed = arguments.tty && arguments.interactive && !arguments.detach;
+    terminal::require(typed).map_err(|error| error.help("leave out -t"))?;
     let store = context.store()?;
     let found = container::find(&store, &arguments.container)?;
     let size = terminal::size();

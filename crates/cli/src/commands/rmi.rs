@@ -1,7 +1,7 @@
 use std::io::{self, Write};
 
 use galley_engine::{
-    container,
+    ErrorKind, container,
     images::{self, Removed},
 };
 use galley_oci::Digest;
@@ -10,6 +10,7 @@ use galley_store::Store;
 use crate::{
     context::Context,
     failure::{Outcome, keep_first, output},
+    message,
 };
 
 /// Remove images
@@ -30,6 +31,9 @@ pub(crate) fn execute(arguments: &RmiArgs, context: &Context) -> Outcome {
     for name in &arguments.images {
         match images::remove(&store, name, arguments.force, &|id| user_of(&store, id)) {
             Ok(removed) => print(&removed)?,
+            Err(error) if error.kind == ErrorKind::NotFound && arguments.force => {
+                message::warn(&error.message, None)
+            }
             Err(error) => keep_first(&mut outcome, error.into()),
         }
     }

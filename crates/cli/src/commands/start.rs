@@ -7,7 +7,7 @@ use galley_engine::container;
 
 use crate::{
     commands::{
-        run::{foreground, supervisor},
+        run::{foreground, supervisor, terminal},
         stop::seconds,
     },
     context::Context,
@@ -55,6 +55,8 @@ pub(crate) fn execute(arguments: &StartArgs, context: &Context) -> Outcome {
             )));
         }
         found.config.open_stdin &= arguments.interactive;
+        let typed = found.config.tty && found.config.open_stdin;
+        terminal::require(typed).map_err(|error| error.help("leave out -i, or start it without -a"))?;
         return foreground::run(&store, found);
     }
     each(&arguments.containers, |name| {

@@ -71,6 +71,9 @@ fn one_build_writes_every_output() {
     let id = fs::read_to_string(work.join("id")).unwrap();
     assert_eq!(metadata["containerimage.config.digest"], id.as_str());
     assert_eq!(kitchen.galley(&["images", "-q", "--no-trunc", "x/y:1"]).trim(), id);
+    // Only kept in the store, the image has no manifest yet: it is known by its id, as docker's own builder says.
+    kitchen.build(&["-t", "x/y:2", "--metadata-file", "kept.json", "."]);
+    assert_eq!(json(&work.join("kept.json"))["containerimage.digest"], id.as_str());
 }
 
 #[test]

@@ -37,6 +37,41 @@ fn exit_codes_are_dockers() {
     assert_eq!(code(&["--no-such-flag", "app"]), Some(125));
 }
 
+/// `galley run … | head -1` ends when `head` has its line.
+#[test]
+fn output_that_nobody_reads_ends_the_container() {
+    let Some(kitchen) = kitchen() else { return };
+    let mut run = kitchen.command(&["run", "--rm", "app", "busybox", "yes"]);
+    let mut run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = [0; 2];
+    run.stdout.take().unwrap().read_exact(&mut line).unwrap();
+    let output = run.wait_with_output().unwrap();
+    assert_eq!((line, output.status.code(), text(&output).contains("error")), (*b"y\n", Some(0), false));
+    assert_eq!(kitchen.galley(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn one_that_was_killed_has_ended() {
+    let Some(kitchen) = kitchen() else { return };
+    for after in [&["rm", "web"][..], &["start", "web"]] {
+        kitchen.galley(&["run", "-d", "--name", "web", "app", "sleep", "1000"]);
+        kitchen.galley(&["kill", "web"]);
+        kitchen.galley(after);
+    }
+    assert_eq!(kitchen.galley(&["inspect", "-f", "{{.State.Status}}", "web"]), "running\n");
+    kitchen.galley(&["rm", "-f", "web"]);
+}
+
+#[test]
+fn a_terminal_that_is_none_is_not_started_into() {
+    let Some(kitchen) = kitchen() else { return };
+    kitchen.galley(&["create", "-it", "--name", "shell", "app", "sh"]);
+    let output = kitchen.command(&["start", "-ai", "shell"]).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert!(text(&output).contains("standard input is no terminal"), "{}", text(&output));
+    kitchen.galley(&["rm", "shell"]);
+}
+
 #[test]
 fn hosts_limits_and_shared_memory() {
     let Some(kitchen) = kitchen() else { return };
@@ -198,6 +233,11 @@ fn images_are_listed_tagged_and_removed() {
     assert_eq!(listed, ["app:latest", "other:v1"]);
     assert!(kitchen.galley(&["history", "app"]).contains("CMD [\"sh\" \"-c\" \"echo hello; exit 3\"]"));
     assert!(kitchen.galley(&["rmi", "other:v1"]).contains("Untagged: other:v1"));
+    // As in scripts that clean up.
+    let again = |flags: &[&str]| kitchen.command(&[flags, &["other:v1"]].concat()).output().unwrap();
+    assert_eq!(again(&["rmi"]).status.code(), Some(5));
+    assert_eq!(again(&["rmi", "-f"]).status.code(), Some(0));
+    assert!(text(&again(&["rmi", "-f"])).contains("no such image: other:v1"));
     assert_eq!(kitchen.galley(&["images", "--format", "{{.Repository}}"]), "app\n");
 }
 

@@ -93,7 +93,8 @@ impl VolumeOption {
             for mode in parts.pop().unwrap_or_default().split(',') {
                 match mode {
                     "ro" => read_only = true,
-                    "rw" | "z" | "Z" => {}
+                    // The last three say how Docker Desktop shares files, and nothing on Linux.
+                    "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" => {}
                     _ => return Err(wrong(&format!("unknown mode {mode:?}"))),
                 }
             }
@@ -199,6 +200,7 @@ mod tests {
         let path = |text: &str| VolumeSource::Path(text.into());
         assert_eq!(parse("/a:/b"), Some((path("/a"), "/b".to_owned(), false)));
         assert_eq!(parse("./a:/b:ro"), Some((path("./a"), "/b".to_owned(), true)));
+        assert_eq!(parse("/a:/b:ro,cached"), Some((path("/a"), "/b".to_owned(), true)));
         assert_eq!(parse("data:/b"), Some((VolumeSource::Volume("data".to_owned()), "/b".to_owned(), false)));
         assert_eq!(parse("/b"), Some((VolumeSource::Anonymous, "/b".to_owned(), false)));
         for wrong in ["", "a", ":/b", "/a:b", "/a:/", "/a:/b:no", "/a:/b:/c:ro", "a/b:/c"] {

@@ -15,6 +15,9 @@ use crate::{Error, ErrorKind};
 /// How long `stop` waits.
 const STOP_SECONDS: i64 = 10;
 
+/// The signal that no program can do anything about.
+const SIGKILL: i32 = 9;
+
 /// How often a stopping container is looked at.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -24,12 +27,15 @@ pub fn patience(container: &Container) -> Option<Duration> {
     u64::try_from(container.config.service.stop_timeout.unwrap_or(STOP_SECONDS)).ok().map(Duration::from_secs)
 }
 
-/// Sends a signal to the first process of `container`, which has to run.
+/// Sends a signal to the first process of `container`, which has to run. After SIGKILL it has ended.
 pub fn signal(container: &Container, signal: i32) -> Result<(), Error> {
-    if container.is_running() && send(container, Request::Signal(signal))? {
+    if !container.is_running() || !send(container, Request::Signal(signal))? {
+        return Err(Error::new(ErrorKind::Usage, format!("container {} is not running", container.name)));
+    }
+    if signal != SIGKILL || ended_within(container, Some(KILL_TIME_MAX))? {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Usage, format!("container {} is not running", container.name)))
+    Err(Error::new(ErrorKind::Internal, format!("container {} does not end", container.name)))
 }
 
 /// Waits until `container` has ended and is not to start again; its exit code.

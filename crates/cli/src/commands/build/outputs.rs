@@ -320,6 +320,9 @@ pub(super) fn write_small_files(
     if let Some(packed) = packed {
         insert("containerimage.digest", json!(packed.descriptor().digest.to_string()));
         insert("containerimage.descriptor", json!(packed.descriptor()));
+    } else if !outputs.names.is_empty() {
+        // As docker's own builder: the digest by which the image is found where it is kept, and that is its id.
+        insert("containerimage.digest", json!(id.to_string()));
     }
     if !outputs.names.is_empty() {
         let names: Vec<String> = outputs.names.iter().map(Reference::canonical).collect();

@@ -44,13 +44,17 @@ pub(in crate::commands) fn run(store: &Store, container: Container) -> Outcome {
         &Streams {
             stdin: interactive.then(|| stdin.as_fd()),
             tty_size: terminal::size(),
-            output: &write,
+            output: &|stream, bytes| {
+                if write(stream, bytes).is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+                    signals.unheard();
+                }
+            },
             warn: &|message| message::warn(message, None),
             started: &|running| signals.started(running, interactive),
         },
     );
     drop(raw);
-    ending(ended)
+    if signals.is_unheard() { Err(Failure::BrokenPipe) } else { ending(ended) }
 }
 
 /// The container's code is ours.
@@ -61,14 +65,13 @@ pub(super) fn ending(ended: Result<i32, NotStarted>) -> Outcome {
     }
 }
 
-fn write(stream: Stream, bytes: &[u8]) {
-    // Whoever closed our output does not want it; the container goes on, as under docker.
+pub(in crate::commands) fn write(stream: Stream, bytes: &[u8]) -> io::Result<()> {
     match stream {
         Stream::Stdout => {
             let mut out = io::stdout().lock();
-            drop(out.write_all(bytes).and_then(|()| out.flush()));
+            out.write_all(bytes).and_then(|()| out.flush())
         }
-        Stream::Stderr => drop(io::stderr().lock().write_all(bytes)),
+        Stream::Stderr => io::stderr().lock().write_all(bytes),
     }
 }
 
@@ -82,6 +85,7 @@ struct State {
     /// What came before there was anybody to pass it to.
     waiting: Vec<i32>,
     interrupts: u32,
+    unheard: bool,
 }
 
 impl Passing {
@@ -113,6 +117,18 @@ impl Passing {
             _ if state.interrupts >= INTERRUPTS_MAX => running.kill(),
             _ => running.signal(signal),
         }
+    }
+
+    /// Nobody reads what the container writes (`galley run … | head`). Its supervisor, which the pipeline waits for, ends as
+    /// docker's client does, and so the container with it.
+    fn unheard(&self) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.unheard = true;
+        state.running.iter().for_each(Running::kill);
+    }
+
+    fn is_unheard(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).unheard
     }
 
     /// The container runs: what waited is passed on, and its terminal gets what is typed.

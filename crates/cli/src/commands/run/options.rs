@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
-    io::{self, IsTerminal, Read},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -17,7 +17,7 @@ use galley_engine::{
 use galley_store::Store;
 use signal_hook::low_level::signal_name;
 
-use super::ContainerArgs;
+use super::{ContainerArgs, terminal};
 use crate::{
     args::{
         mount::MountArg,
@@ -110,12 +110,8 @@ impl ContainerArgs {
 
     /// `-it` needs a terminal to pass on.
     pub(crate) fn check_terminal(&self, detached: bool) -> Outcome {
-        if self.tty && self.interactive && !detached && !io::stdin().is_terminal() {
-            let error =
-                Error::new(ErrorKind::Usage, "standard input is no terminal, which -t and -i together need");
-            return Err(error.help("leave out -t").into());
-        }
-        Ok(())
+        let typed = self.tty && self.interactive && !detached;
+        Ok(terminal::require(typed).map_err(|error| error.help("leave out -t"))?)
     }
 
     /// Makes the container and writes its id to `--cidfile`, which is never overwritten: where it cannot be made there

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
+use galley_engine::{Error, ErrorKind};
 use galley_sandbox::TtySize;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
@@ -26,6 +27,15 @@ impl Raw {
         tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
         Ok(Some(Self { before }))
     }
+}
+
+/// A container's terminal that is typed into takes one here.
+pub(in crate::commands) fn require(wanted: bool) -> Result<(), Error> {
+    if !wanted || io::stdin().is_terminal() {
+        return Ok(());
+    }
+    let message = "standard input is no terminal, which -t and -i together need";
+    Err(Error::new(ErrorKind::Usage, message))
 }
 
 impl Drop for Raw {
