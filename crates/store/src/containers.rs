@@ -148,6 +148,7 @@ impl Store {
         }
     }
 
+    /// Where the lock on volumes is held too, after it.
     fn lock_names(&self) -> Result<FileLock, StoreError> {
         FileLock::wait(&self.root().join("locks").join("containers"), LockMode::Exclusive)
     }

@@ -7,7 +7,8 @@ impl Store {
     ///
     /// The store itself has `layer-rename`, `record-rename`, `image`, `tag` and `barrier`, each just before the commit
     /// and, with `.done` after the name, just behind it; and for what a collection removes `collect-record`, `collect-export`,
-    /// `collect-image`, `collect-layer`, `collect-blob`, `collect-mount` and `collect-delete`. Exporters add theirs.
+    /// `collect-image`, `collect-layer`, `collect-blob`, `collect-mount` and `collect-delete`; and for the filling of a volume
+    /// `volume-stage` and `volume-entry`. Exporters add theirs.
     pub fn failpoint(&self, name: &str) {
         if self.inner.options.failpoint.as_deref() == Some(name) {
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);

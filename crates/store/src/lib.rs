@@ -17,7 +17,7 @@
 //! | what registries and other addresses said | [`Remote`], [`Seen`] |
 //! | removing what nothing needs | [`Policy`], [`Store::collect`] |
 //! | recomputing everything | [`Store::check`], [`Finding`] |
-//! | what changes: cache mounts, volumes, containers | [`CacheMount`], [`ContainerDir`] |
+//! | what changes: cache mounts, volumes, containers | [`CacheMount`], [`Volumes`], [`ContainerDir`] |
 
 #![forbid(unsafe_code)]
 
@@ -53,6 +53,7 @@ mod seen;
 mod store;
 mod tags;
 mod temp;
+mod volumes;
 mod worn;
 
 pub use blobs::{BlobWriter, SMALL_BLOB_BYTES_MAX};
@@ -89,3 +90,4 @@ pub use seen::Seen;
 pub use store::{FORMAT, OpenOptions, Store};
 pub use tags::Tag;
 pub use temp::TempDir;
+pub use volumes::{Filling, RemovedVolume, Volumes};

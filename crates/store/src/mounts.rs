@@ -1,4 +1,4 @@
-//! Cache mounts and volumes: directories that steps and containers write to. They are no part of any identity.
+//! Cache mounts: directories that steps write to. They are no part of any identity.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,7 +14,6 @@ use crate::{
     images::names_in,
     lock::{FileLock, LockMode},
     records::note_use,
-    remove_tree,
     store::read_small,
 };
 
@@ -139,34 +138,6 @@ impl Store {
         let mut ids: Vec<_> = names_in(&folder)?.iter().filter_map(id).collect();
         ids.sort_unstable();
         Ok(ids)
-    }
-
-    /// The directory of the volume `name`, made when it is missing and `create` is given.
-    pub fn volume(&self, name: &str, create: bool) -> Result<Option<PathBuf>, StoreError> {
-        check_name(name)?;
-        let path = self.root().join("volumes").join(name);
-        match rustix::fs::stat(&path) {
-            Ok(_) => Ok(Some(path)),
-            Err(_) if create => {
-                fs::create_dir_all(&path).at("create the volume", &path)?;
-                let mode = rustix::fs::Mode::from_raw_mode(0o755);
-                rustix::fs::chmod(&path, mode).at("set the mode of", &path)?;
-                Ok(Some(path))
-            }
-            Err(rustix::io::Errno::NOENT) => Ok(None),
-            Err(error) => Err(error).at("examine the volume", &path),
-        }
-    }
-
-    /// The names of all volumes, sorted.
-    pub fn volumes(&self) -> Result<Vec<String>, StoreError> {
-        names_in(&self.root().join("volumes"))
-    }
-
-    /// Removes a volume and all in it.
-    pub fn remove_volume(&self, name: &str) -> Result<(), StoreError> {
-        check_name(name)?;
-        remove_tree(&self.root().join("volumes").join(name))
     }
 
     /// Makes the mount's folder, and notes its id there for people.

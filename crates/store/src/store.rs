@@ -70,7 +70,7 @@ const FOLDERS: [&str; 19] = [
 ];
 
 /// What stores did not always have; made before something is written in it.
-const LATER_FOLDERS: [&str; 4] = ["builds", "lent", "lost", "seen"];
+const LATER_FOLDERS: [&str; 5] = ["builds", "filling", "lent", "lost", "seen"];
 
 /// What a store must know of the process that opens it.
 #[derive(Clone, Debug, Default)]

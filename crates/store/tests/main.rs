@@ -29,3 +29,4 @@ mod speed;
 mod support;
 mod trees;
 mod unpack;
+mod volumes;

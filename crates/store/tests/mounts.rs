@@ -78,17 +78,3 @@ fn sharing_means_what_it_says() {
     drop((shared, other));
     assert_eq!(locked.join().unwrap(), path);
 }
-
-#[test]
-fn volumes_have_plain_names() {
-    let fixture = Fixture::new();
-    assert_eq!(fixture.store.volume("data", false).unwrap(), None);
-    let path = fixture.store.volume("data", true).unwrap().unwrap();
-    assert!(path.is_dir());
-    assert_eq!(fixture.store.volumes().unwrap(), ["data"]);
-    for name in ["", "..", "a/b", "/etc", ".hidden", "a b"] {
-        assert!(matches!(fixture.store.volume(name, true), Err(StoreError::BadName { .. })), "{name:?}");
-    }
-    fixture.store.remove_volume("data").unwrap();
-    assert!(!path.exists());
-}

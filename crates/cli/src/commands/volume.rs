@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use galley_engine::{
-    Error, ErrorKind,
+    Error, ErrorKind, container,
     prune::{Volume as Found, volumes_in_store},
 };
 use galley_store::{Store, StoreError};
@@ -92,7 +92,7 @@ fn create(arguments: &CreateArgs, context: &Context) -> Outcome {
     let store = context.store()?;
     // An empty name, from a variable of a script that is not set, is none, as in docker.
     let name = arguments.name.clone().filter(|name| !name.is_empty()).map_or_else(random_name, Ok)?;
-    store.volume(&name, true).map_err(refused)?;
+    store.lock_volumes().and_then(|volumes| volumes.make(&name)).map_err(refused)?;
     writeln!(io::stdout().lock(), "{name}").map_err(output)
 }
 
@@ -189,19 +189,11 @@ fn rm(arguments: &RmArgs, context: &Context) -> Outcome {
     let store = context.store()?;
     let mut outcome = Ok(());
     for name in &arguments.names {
-        match remove(&store, name) {
+        match container::remove_volume(&store, name) {
             Ok(()) => writeln!(io::stdout().lock(), "{name}").map_err(output)?,
             Err(error) if error.kind == ErrorKind::NotFound && arguments.force => {}
             Err(error) => keep_first(&mut outcome, error.into()),
         }
     }
     outcome
-}
-
-fn remove(store: &Store, name: &str) -> Result<(), Error> {
-    if find(store, name)?.links > 0 {
-        return Err(Error::new(ErrorKind::Usage, format!("volume {name} is in use"))
-            .help("remove the containers that use it first: `galley ps -a`"));
-    }
-    store.remove_volume(name).map_err(store_error)
 }

@@ -166,6 +166,28 @@ fn a_new_volume_starts_with_what_the_image_has_there() {
     assert_eq!(run(&["-v", "w:/none"], "ls /none"), "");
 }
 
+/// The second one finds it empty, and the first has it mounted.
+#[test]
+fn a_volume_that_is_shared_is_the_same_for_all() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    if by_chroot() {
+        eprintln!("SKIPPED: by chroot there are no volumes that can be shared");
+        return;
+    }
+    kitchen.dockerfile("FROM busybox\nRUN mkdir /empty && chmod 700 /empty\n");
+    kitchen.build(&["-t", "app", "."]);
+    kitchen.galley(&["run", "-d", "--name", "first", "-v", "v:/empty", "app", "sleep", "1000"]);
+    let run = |script: &str| kitchen.galley(&["run", "--rm", "-v", "v:/empty", "app", "sh", "-c", script]);
+    assert_eq!(run("ls /empty; stat -c %a /empty"), "700\n");
+    let written = kitchen.command(&["exec", "first", "sh", "-c", "echo first > /empty/f"]).output().unwrap();
+    let found = run("cat /empty/f; echo second > /empty/f");
+    let seen = kitchen.command(&["exec", "first", "cat", "/empty/f"]).output().unwrap();
+    kitchen.galley(&["rm", "-f", "first"]);
+    assert!(written.status.success(), "{}", text(&written));
+    assert_eq!(found, "first\n");
+    assert_eq!(String::from_utf8_lossy(&seen.stdout), "second\n", "{}", text(&seen));
+}
+
 #[test]
 fn a_detached_container_is_listed_logged_and_stopped() {
     let Some(kitchen) = kitchen() else { return };

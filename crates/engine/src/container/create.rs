@@ -8,8 +8,8 @@ use galley_store::Store;
 
 use super::{
     Container, ContainerConfig, ContainerMount, CreateOptions, MountFrom, NetworkMode, Protocol,
-    PublishedPort, Restart, Service, VolumeOption, damaged_config, names, options::VolumeSource,
-    store_failed, sysctl,
+    PublishedPort, Restart, Service, VolumeOption, damaged_config, names, options::VolumeSource, sysctl,
+    volume::NewVolumes,
 };
 use crate::{Error, ErrorKind, clock, images, plan::DEFAULT_PATH};
 
@@ -54,11 +54,14 @@ pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Error
         return Err(Error::new(ErrorKind::Usage, "--rm and --restart contradict each other"));
     }
     let name = name(store, options)?;
-    config.mounts = mounts(store, options, &defaults)?;
+    // Until the container is there, nobody removes what it is about to need.
+    let mut volumes = NewVolumes::new(store);
+    config.mounts = mounts(&mut volumes, options, &defaults)?;
     let bytes = serde_json::to_vec(&config).map_err(damaged_config)?;
     let folder = store.create_container(&name, &bytes).map_err(|error| {
         Error::new(ErrorKind::Usage, format!("cannot create the container {name:?}")).because(error)
     })?;
+    volumes.keep();
     Container::read(folder)
 }
 
@@ -143,7 +146,7 @@ fn stop_signal(options: &CreateOptions, defaults: &RunConfig) -> i32 {
 
 /// What was asked for with `-v`, then a volume for every VOLUME of the image that has none yet.
 fn mounts(
-    store: &Store,
+    volumes: &mut NewVolumes<'_>,
     options: &CreateOptions,
     defaults: &RunConfig,
 ) -> Result<Vec<ContainerMount>, Error> {
@@ -159,10 +162,10 @@ fn mounts(
         target: target.clone(),
         read_only: false,
     };
-    asked.chain(from_image.map(anonymous)).map(|volume| mount(store, volume)).collect()
+    asked.chain(from_image.map(anonymous)).map(|volume| mount(volumes, volume)).collect()
 }
 
-fn mount(store: &Store, volume: VolumeOption) -> Result<ContainerMount, Error> {
+fn mount(volumes: &mut NewVolumes<'_>, volume: VolumeOption) -> Result<ContainerMount, Error> {
     let source = match volume.source {
         VolumeSource::Path(path) => {
             // As docker: a folder that is not there is made.
@@ -178,13 +181,13 @@ fn mount(store: &Store, volume: VolumeOption) -> Result<ContainerMount, Error> {
             MountFrom::Path(path)
         }
         VolumeSource::Volume(name) => {
-            store.volume(&name, true).map_err(store_failed)?;
+            volumes.need(&name)?;
             MountFrom::Volume(name)
         }
         VolumeSource::Anonymous => {
             let seed = format!("{:?} {} {}", clock::now(), std::process::id(), volume.target);
             let name = galley_oci::Digest::blake3(seed.as_bytes()).hex();
-            store.volume(&name, true).map_err(store_failed)?;
+            volumes.need(&name)?;
             MountFrom::Anonymous(name)
         }
     };

@@ -79,6 +79,19 @@ pub fn list(store: &Store) -> Result<Vec<Container>, Error> {
     Ok(containers)
 }
 
+/// What all containers were made with. One that cannot be read needs nobody knows what: that is an error.
+pub(crate) fn configs(store: &Store) -> Result<Vec<(ContainerDir, ContainerConfig)>, Error> {
+    let mut configs = Vec::new();
+    for folder in store.containers().map_err(store_failed)? {
+        match read_config(&folder) {
+            // One that is being removed just now is passed over.
+            Err(_) if folder.is_gone() => {}
+            read => configs.push((folder, read?)),
+        }
+    }
+    Ok(configs)
+}
+
 /// The container that `name` means: its name, its id, or the start of its id.
 pub fn find(store: &Store, name: &str) -> Result<Container, Error> {
     let folder = store.container(name).map_err(|error| {

@@ -44,7 +44,7 @@ mod stop;
 mod supervise;
 mod sysctl;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod update;
 mod usage;
 mod volume;
@@ -54,7 +54,6 @@ pub use galley_dockerfile::duration::parse as parse_duration;
 pub use galley_sandbox::Limits;
 use galley_store::{ContainerDir, Store, StoreError};
 
-pub(crate) use self::remove::remove_unless_held;
 pub use self::{
     attach::{Attached, Seen, attach},
     changes::{ChangeKind, changes, sizes},
@@ -82,7 +81,9 @@ pub use self::{
     supervise::{NotStarted, Running, Streams, supervise},
     update::{Change, rename, update},
     usage::{Process, Usage, processes, usage},
+    volume::remove_volume,
 };
+pub(crate) use self::{remove::remove_unless_held, volume::take_unused};
 use crate::{Error, ErrorKind};
 
 /// A failure of the store as the person sees it.

@@ -7,7 +7,7 @@ use std::{
 
 use galley_store::Store;
 
-use super::{Container, MountFrom, list::in_use, stop, store_failed};
+use super::{Container, MountFrom, list::in_use, stop, store_failed, volume::take_unused};
 use crate::{Error, ErrorKind};
 
 /// How long somebody else may be at a container that does not run (it is being started, removed, copied into), and how often
@@ -53,10 +53,20 @@ pub(crate) fn remove_unless_held(store: &Store, container: &Container, volumes: 
 /// Removes `container`, whose lock this process has.
 pub(super) fn remove_held(store: &Store, container: &Container, volumes: bool) -> Result<(), Error> {
     container.folder.clone().remove().map_err(store_failed)?;
-    for mount in &container.config.mounts {
-        if let (MountFrom::Anonymous(name), true) = (&mount.source, volumes) {
-            store.remove_volume(name).map_err(store_failed)?;
-        }
+    if volumes {
+        remove_anonymous(store, container)?;
+    }
+    Ok(())
+}
+
+/// Removes the volumes that were made for `container`, which is gone, and that nobody has given to another.
+pub(super) fn remove_anonymous(store: &Store, container: &Container) -> Result<(), Error> {
+    let names = container.config.mounts.iter().filter_map(|mount| match &mount.source {
+        MountFrom::Anonymous(name) => Some(name.clone()),
+        MountFrom::Volume(_) | MountFrom::Path(_) => None,
+    });
+    for (_, volume) in take_unused(store, &names.collect::<Vec<_>>())? {
+        volume.delete().map_err(store_failed)?;
     }
     Ok(())
 }

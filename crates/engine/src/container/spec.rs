@@ -5,9 +5,7 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
 use galley_sandbox::{Layers, Mount, Root, Source, Spec, TtySize, User, Writable};
 use galley_store::Store;
 
-use super::{
-    Container, ContainerMount, MountFrom, Tmpfs, chroot, network::Network, snapshot_of, store_failed, volume,
-};
+use super::{Container, ContainerMount, MountFrom, Tmpfs, chroot, network::Network, snapshot_of, volume};
 use crate::{
     Error, ErrorKind, Snapshot,
     ports::ResolvedUser,
@@ -102,11 +100,7 @@ fn source(store: &Store, files: &Files, mount: &ContainerMount) -> Result<PathBu
     match &mount.source {
         MountFrom::Path(path) => Ok(path.clone()),
         MountFrom::Volume(name) | MountFrom::Anonymous(name) => {
-            let path = store.volume(name, true).map_err(store_failed)?;
-            let path =
-                path.ok_or_else(|| Error::new(ErrorKind::Store, format!("volume {name} cannot be made")))?;
-            volume::fill(store, files, &mount.target, &path)?;
-            Ok(path)
+            volume::directory(store, files, name, &mount.target)
         }
     }
 }

@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn what_removes_itself_is_nobodys_before_it_is_gone() {
         with_container_of(&passing(), |store, container| {
-            store.volume("1", true).unwrap();
+            store.lock_volumes().unwrap().make("1").unwrap();
             let folder = container.folder.clone();
             let lock = open(folder.path().join("lock"), OFlags::RDONLY, Mode::empty()).unwrap();
             let running = container.folder.try_lock().unwrap().unwrap();

@@ -60,16 +60,16 @@ pub fn volumes_in_store(store: &Store) -> Result<Vec<Volume>, Error> {
 /// Removes volumes that no container uses: those that nobody has named, with `all` the others too. Gives their names and
 /// how much they held.
 pub fn volumes(store: &Store, all: bool, filter: &Filter) -> Result<(Vec<String>, u64), Error> {
+    let mut unused = volumes_in_store(store)?;
+    unused.retain(|volume| {
+        volume.links == 0 && (all || volume.is_anonymous()) && filter.takes(volume.created, &BTreeMap::new())
+    });
+    let names: Vec<String> = unused.into_iter().map(|volume| volume.name).collect();
     let (mut removed, mut bytes) = (Vec::new(), 0);
-    for volume in volumes_in_store(store)? {
-        let unused = volume.links == 0 && (all || volume.is_anonymous());
-        if !unused || !filter.takes(volume.created, &BTreeMap::new()) {
-            continue;
-        }
-        let size = store.disk_usage(&volume.path);
-        store.remove_volume(&volume.name).map_err(failed)?;
-        removed.push(volume.name);
-        bytes += size;
+    for (name, volume) in container::take_unused(store, &names)? {
+        bytes += volume.bytes();
+        volume.delete().map_err(failed)?;
+        removed.push(name);
     }
     Ok((removed, bytes))
 }

@@ -111,7 +111,7 @@ fn describe_mount(store: &Store, mount: &ContainerMount) -> Result<Value, Error>
     let (kind, name, source) = match &mount.source {
         MountFrom::Path(path) => ("bind", None, Some(path.clone())),
         MountFrom::Volume(name) | MountFrom::Anonymous(name) => {
-            ("volume", Some(name.clone()), store.volume(name, false).map_err(unreadable)?)
+            ("volume", Some(name.clone()), store.volume(name).map_err(unreadable)?)
         }
     };
     Ok(json!({
