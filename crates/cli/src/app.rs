@@ -17,8 +17,11 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-fn execute(environment: Environment, arguments: &[OsString]) -> Outcome {
+fn execute(mut environment: Environment, arguments: &[OsString]) -> Outcome {
     let arguments = args::parse(&environment, arguments)?;
+    if let Some(directory) = &arguments.global.config {
+        environment.use_logins_of(directory);
+    }
     mention_docker_host(&environment);
     mention_rung(&environment);
     let context = Context::new(environment, arguments.global.root, arguments.global.insecure_registry);

@@ -55,6 +55,13 @@ impl Environment {
         Self { variables: variables.collect(), ..Self::default() }
     }
 
+    /// `--config`: as if `DOCKER_CONFIG` were this directory, and nothing said anything else.
+    pub(crate) fn use_logins_of(&mut self, directory: &OsStr) {
+        const OTHERS: [&str; 3] = ["DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"];
+        self.variables.retain(|(name, _)| OTHERS.iter().all(|other| name != other));
+        self.variables.push(("DOCKER_CONFIG".into(), directory.to_owned()));
+    }
+
     /// All of them, to be handed on.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         self.variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
@@ -130,6 +137,15 @@ impl Environment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_of_logins_that_is_named_is_the_only_one() {
+        let mut environment =
+            Environment::of(&[("DOCKER_CONFIG", "/a"), ("DOCKER_AUTH_CONFIG", "{}"), ("HOME", "/h")]);
+        environment.use_logins_of(OsStr::new("/b"));
+        let all: Vec<_> = environment.all().map(|(name, value)| (name.to_str(), value.to_str())).collect();
+        assert_eq!(all, [(Some("HOME"), Some("/h")), (Some("DOCKER_CONFIG"), Some("/b"))]);
+    }
 
     #[test]
     fn packed_is_on_or_off_and_anything_else_is_told() {

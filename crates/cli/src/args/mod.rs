@@ -61,6 +61,9 @@ pub(crate) struct Global {
     /// A registry that may have any certificate, or speak plain HTTP
     #[arg(long, global = true, value_name = "HOST[:PORT]", display_order = 1000)]
     pub(crate) insecure_registry: Vec<String>,
+    /// The directory of docker's config.json, with the logins
+    #[arg(long, value_name = "DIR", value_parser = OsStringValueParser::new(), display_order = 1000)]
+    pub(crate) config: Option<OsString>,
     /// Print the version
     #[arg(id = "print-version", short = 'v', long = "version", action = ArgAction::Version)]
     print_version: Option<bool>,

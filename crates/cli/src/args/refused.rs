@@ -214,8 +214,7 @@ const BUILDX: [Flag; 2] = [
 ];
 
 /// Flags that stand before the command.
-const GLOBAL: [Flag; 9] = [
-    value("config", "there is no configuration directory"),
+const GLOBAL: [Flag; 8] = [
     value("context", NO_DAEMON).short('c').unless(&["default"]),
     switch("debug", "--progress=rawjson shows every event").short('D'),
     value("host", NO_DAEMON).short('H'),

@@ -59,7 +59,9 @@ fn an_image_is_what_the_container_has_become() {
         kitchen.files(&["."])
     };
     let (made, app) = (files("made:1"), files("app"));
-    for path in ["etc/hosts", "etc/hostname", "etc/resolv.conf", "proc", "sys", "dev", "dev/null"] {
+    for path in
+        ["etc/hosts", "etc/hostname", "etc/resolv.conf", ".dockerenv", "proc", "sys", "dev", "dev/null"]
+    {
         assert_eq!(made.get(path), app.get(path), "{path}");
     }
     // The container is as it was, and has nothing to do with the image.

@@ -61,6 +61,18 @@ fn log_in(kitchen: &Kitchen, registry: &Registry) {
 }
 
 #[test]
+fn logins_are_where_it_is_said() {
+    let Some(kitchen) = Kitchen::new() else { return };
+    let registry = Registry::builder().auth(Auth::basic()).start();
+    let name = format!("{}/app:1", registry.host());
+    kitchen.dockerfile("FROM busybox\nCOPY Dockerfile /d\n").build(&["-t", &name, "."]);
+    let logins = kitchen.path("logins").display().to_string();
+    kitchen.galley(&["--config", &logins, "login", "-u", USER, "-p", PASSWORD, &registry.host()]);
+    assert_eq!(fails(&kitchen, &["push", &name]).0, Some(6));
+    kitchen.galley(&["--config", &logins, "push", &name]);
+}
+
+#[test]
 fn what_is_pushed_is_pulled_and_neither_is_done_twice() {
     for auth in [Auth::None, Auth::basic(), Auth::token()] {
         let (Some(here), Some(there)) = (Kitchen::new(), Kitchen::new()) else { return };

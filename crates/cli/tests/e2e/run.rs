@@ -110,9 +110,9 @@ fn flags_mean_what_they_mean_in_docker() {
         "sh",
         "app",
         "-c",
-        "echo $A $FROM_IMAGE $PWD $(id -u) $(cat /v/f)",
+        "echo $A $FROM_IMAGE $PWD $(id -u) $(cat /v/f); [ -e /.dockerenv ] && echo a container",
     ]);
-    assert_eq!(said, "1 yes /tmp 65534 from the host\n");
+    assert_eq!(said, "1 yes /tmp 65534 from the host\na container\n");
     assert_eq!(kitchen.galley(&["ps", "-aq"]), "", "--rm left a container");
 }
 

@@ -13,7 +13,7 @@ use super::{
     Container,
     anchor::{Anchor, Passing},
     ask,
-    changes::NETWORK_FILES,
+    changes::FILES,
     chroot,
     list::{in_use, note_killed},
     snapshot_of, spec, store_failed,
@@ -50,7 +50,7 @@ impl Access {
         };
         let root = Anchor::of_container(root);
         let mounts = child.iter().flat_map(|_| passing_mounts(&root, container)).collect();
-        let root = root.without(Passing { mounts, files: &NETWORK_FILES });
+        let root = root.without(Passing { mounts, files: &FILES });
         Ok(Self { root, _held: Some((child, spawner, lock)) })
     }
 

@@ -17,10 +17,9 @@ use crate::{
 };
 
 /// What galley itself mounts in every container; the places where nothing was are made for it.
-pub(super) const MOUNTED: [&str; 6] =
-    ["dev", "proc", "sys", NETWORK_FILES[0], NETWORK_FILES[1], NETWORK_FILES[2]];
-/// Those of them that are files, written anew at each start.
-pub(super) const NETWORK_FILES: [&str; 3] = ["etc/hosts", "etc/hostname", "etc/resolv.conf"];
+pub(super) const MOUNTED: [&str; 7] = ["dev", "proc", "sys", FILES[0], FILES[1], FILES[2], FILES[3]];
+/// Those of them that are files, written anew at each start. By the last one programs know that they are in a container.
+pub(super) const FILES: [&str; 4] = ["etc/hosts", "etc/hostname", "etc/resolv.conf", ".dockerenv"];
 
 /// What became of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

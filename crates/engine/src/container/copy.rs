@@ -16,7 +16,7 @@ use super::{
     Container, ContainerMount, MountFrom,
     access::Access,
     anchor::{Anchor, Look},
-    changes::NETWORK_FILES,
+    changes::FILES,
     export::View,
 };
 use crate::{Error, ErrorKind};
@@ -144,7 +144,7 @@ fn failed(path: &Path, error: io::Error) -> Error {
 
 /// What is mounted is not among the container's own files.
 fn refuse_mounts(container: &Container, path: &str) -> Result<(), Error> {
-    if NETWORK_FILES.contains(&path.trim_start_matches('/')) {
+    if FILES.contains(&path.trim_start_matches('/')) {
         let message = format!("{path} is made anew for each start of a container, and mounted there");
         let help = format!("`galley exec {} cat {path}` tells what it says", container.name);
         return Err(Error::new(ErrorKind::Usage, message).help(help));

@@ -89,7 +89,7 @@ impl Network {
         Ok(published)
     }
 
-    /// /etc/hosts, /etc/hostname and /etc/resolv.conf.
+    /// /etc/hosts, /etc/hostname, /etc/resolv.conf, and docker's sign of a container.
     pub(super) fn files(&self, hostname: &str, surroundings: &Surroundings, dns: &Dns) -> Vec<Mount> {
         let machine = machine_resolv_conf();
         let hosts = format!(
@@ -100,6 +100,7 @@ impl Network {
             file("/etc/hosts", hosts.into_bytes()),
             file("/etc/hostname", format!("{hostname}\n").into_bytes()),
             file("/etc/resolv.conf", dns.over(net::resolv_conf(&machine, &self.connectivity))),
+            file("/.dockerenv", Vec::new()),
         ]
     }
 }
