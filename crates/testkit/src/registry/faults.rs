@@ -1,6 +1,12 @@
 //! What goes wrong, when it is told to.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use super::{http::Answer, record::glob};
 
@@ -77,6 +83,8 @@ pub enum Fault {
     },
     /// The right answer, later.
     Delay(Duration),
+    /// The right answer, once several requests wait for theirs; see [`Fault::together`].
+    Together(Meeting),
     /// No answer, ever; the connection stays open.
     Hang,
     /// 307 to this address; `{path}` and `{query}` in it are replaced by those of the request.
@@ -120,10 +128,40 @@ impl Fault {
         }
     }
 
+    /// The right answer, held until so many requests wait for theirs at the same time. Those that come later are not held.
+    #[must_use]
+    pub fn together(requests: usize) -> Self {
+        Self::Together(Meeting { wanted: requests, waiting: Arc::default(), complete: Arc::default() })
+    }
+
     /// 307 to the same address, for ever.
     #[must_use]
     pub fn redirect_loop() -> Self {
         Self::Redirect("{path}{query}".to_owned())
+    }
+}
+
+/// Requests that wait for each other.
+#[derive(Clone, Debug)]
+pub struct Meeting {
+    wanted: usize,
+    waiting: Arc<AtomicUsize>,
+    complete: Arc<AtomicBool>,
+}
+
+impl Meeting {
+    pub(super) fn enter(&self) {
+        if self.waiting.fetch_add(1, Ordering::SeqCst) + 1 >= self.wanted {
+            self.complete.store(true, Ordering::SeqCst);
+        }
+    }
+
+    pub(super) fn leave(&self) {
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::SeqCst)
     }
 }
 

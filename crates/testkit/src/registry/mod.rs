@@ -45,14 +45,16 @@ mod tls;
 use std::{
     io::Write,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::fd::IntoRawFd,
     sync::Arc,
 };
 
 use galley_oci::{Descriptor, Digest, media_type};
+use rustix::net::{AddressFamily, SocketType, socket};
 use serde_json::json;
 
 pub use auth::{Auth, Lifetime, TokenAuth};
-pub use faults::{Fault, Rule};
+pub use faults::{Fault, Meeting, Rule};
 pub use proxy::TestProxy;
 pub use record::Request;
 #[cfg(feature = "tls")]
@@ -365,13 +367,18 @@ pub fn silent_listener() -> (TcpListener, String) {
     (listener, address)
 }
 
-/// An address where nobody listens.
+/// An address where nobody listens, and nobody will: the port stays taken as long as this process runs.
 ///
 /// # Panics
 /// When no port is free.
 #[must_use]
 pub fn closed_port() -> String {
-    silent_listener().1
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a port");
+    let address = rustix::net::getsockname(&socket).expect("the port");
+    let address = SocketAddr::try_from(address).expect("an address of the kind that was asked for");
+    let _kept = socket.into_raw_fd();
+    address.to_string()
 }
 
 /// A small gzip file that has about `bytes` zeros inside.

@@ -1,6 +1,7 @@
 //! Listeners and connections: reads requests, lets faults strike, sends answers, writes down both.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     fmt,
     io::{self, BufRead, BufReader, Write},
@@ -14,11 +15,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::{
+    event::{PollFd, PollFlags},
+    time::Timespec,
+};
+
 use super::{
     Auth, Fault, Request, Settings,
     auth::Guard,
     control,
-    faults::Faults,
+    faults::{Faults, Meeting},
     http::{Answer, Connection, Head, Message, Stream},
     routes::{self, Route},
     storage::Storage,
@@ -120,6 +126,38 @@ impl Shared {
             thread::sleep(TICK.min(until.saturating_duration_since(Instant::now())));
         }
         !self.ends()
+    }
+}
+
+/// Writes down the bytes of one answer, each piece before it goes out: whoever has received it finds it in the record.
+struct Outgoing<'a> {
+    shared: &'a Shared,
+    /// Answers that tests do not count have none.
+    number: Option<usize>,
+    bytes: Cell<u64>,
+}
+
+impl<'a> Outgoing<'a> {
+    fn new(shared: &'a Shared, number: Option<usize>) -> Self {
+        Self { shared, number, bytes: Cell::new(0) }
+    }
+
+    /// Sends a piece of the body between what encloses it.
+    fn write(&self, out: &mut dyn Write, before: &[u8], piece: &[u8], after: &[u8]) -> io::Result<()> {
+        let bytes = self.bytes.get();
+        self.set(bytes + piece.len() as u64);
+        let written =
+            out.write_all(before).and_then(|()| out.write_all(piece)).and_then(|()| out.write_all(after));
+        written.inspect_err(|_| self.set(bytes))
+    }
+
+    fn set(&self, bytes: u64) {
+        self.bytes.set(bytes);
+        if let Some(number) = self.number
+            && let Some(request) = self.shared.record().get(number)
+        {
+            request.sent = bytes;
+        }
     }
 }
 
@@ -250,7 +288,7 @@ fn speaks_tls(connection: &mut Connection) -> io::Result<bool> {
 /// One request and its answer; whether the connection goes on.
 fn exchange(shared: &Shared, connection: &mut Connection, head: Head) -> io::Result<bool> {
     if let Some(answer) = control::answer(shared, connection, &head)? {
-        return send(shared, connection, &head, answer, &Fault::None, &mut 0);
+        return send(&Outgoing::new(shared, None), connection, &head, answer, &Fault::None);
     }
     let number = shared.record().add(&head);
     let fault = shared.faults().strike(&head.method, head.path());
@@ -262,7 +300,7 @@ fn exchange(shared: &Shared, connection: &mut Connection, head: Head) -> io::Res
         Fault::Early(status) => {
             let answer = Answer::error(*status, "SCRIPTED", "no more of this");
             let request = Head { method: "POST".to_owned(), ..Head::default() };
-            send(shared, connection, &request, answer, &fault, &mut 0)?;
+            send(&Outgoing::new(shared, None), connection, &request, answer, &fault)?;
             // Whoever is still sending hears it before a reset does away with it.
             thread::sleep(10 * TICK);
             return Ok(false);
@@ -287,13 +325,13 @@ fn exchange(shared: &Shared, connection: &mut Connection, head: Head) -> io::Res
         let now = shared.parallel.fetch_add(1, Ordering::SeqCst) + 1;
         shared.most_parallel.fetch_max(now, Ordering::SeqCst);
     }
-    let mut sent = 0;
-    let goes_on = send(shared, connection, &message.head, answer, &fault, &mut sent);
+    let out = Outgoing::new(shared, Some(number));
+    let goes_on = match &fault {
+        Fault::Together(meeting) if !meet(shared, connection, meeting)? => Ok(false),
+        _ => send(&out, connection, &message.head, answer, &fault),
+    };
     if fetch {
         shared.parallel.fetch_sub(1, Ordering::SeqCst);
-    }
-    if let Some(request) = shared.record().get(number) {
-        request.sent = sent;
     }
     goes_on
 }
@@ -380,6 +418,22 @@ fn hang(shared: &Shared, connection: &Connection) -> io::Result<bool> {
     Ok(false)
 }
 
+/// Waits until as many as are wanted wait here; false when that does not come.
+fn meet(shared: &Shared, connection: &Connection, meeting: &Meeting) -> io::Result<bool> {
+    meeting.enter();
+    while !meeting.is_complete() && !shared.ends() && !is_left(connection)? {
+        thread::sleep(TICK);
+    }
+    meeting.leave();
+    Ok(meeting.is_complete())
+}
+
+/// Whether the client has ended the connection, whatever it has sent before.
+fn is_left(connection: &Connection) -> io::Result<bool> {
+    let mut ends = [PollFd::new(&connection.socket, PollFlags::RDHUP)];
+    Ok(rustix::event::poll(&mut ends, Some(&Timespec::default()))? > 0)
+}
+
 /// Closes so that the client sees "connection reset".
 fn reset(connection: &Connection) -> io::Result<bool> {
     rustix::net::sockopt::set_socket_linger(&connection.socket, Some(Duration::ZERO))?;
@@ -388,12 +442,11 @@ fn reset(connection: &Connection) -> io::Result<bool> {
 
 /// Sends an answer; whether the connection goes on.
 fn send(
-    shared: &Shared,
+    outgoing: &Outgoing<'_>,
     connection: &mut Connection,
     head: &Head,
     answer: Answer,
     fault: &Fault,
-    sent: &mut u64,
 ) -> io::Result<bool> {
     let answer = match fault {
         Fault::Chunked { .. } => answer.with("Transfer-Encoding", "chunked"),
@@ -417,19 +470,19 @@ fn send(
         return Ok(!wants_close);
     }
     let whole = match fault {
-        Fault::Endless => fill(shared, out, u64::MAX, 0, sent)?,
-        Fault::Huge(bytes) => fill(shared, out, *bytes, b' ', sent)?,
-        Fault::Drip { bytes, pause } => drip(shared, out, body, *bytes, *pause, sent)?,
-        Fault::Chunked { after } => chunks(out, body, *after, sent)?,
+        Fault::Endless => fill(outgoing, out, u64::MAX, 0)?,
+        Fault::Huge(bytes) => fill(outgoing, out, *bytes, b' ')?,
+        Fault::Drip { bytes, pause } => drip(outgoing, out, body, *bytes, *pause)?,
+        Fault::Chunked { after } => chunks(outgoing, out, body, *after)?,
         Fault::Cut { after, .. } | Fault::Stall { after } => {
             let after = usize::try_from(*after).unwrap_or(usize::MAX).min(body.len());
-            drip(shared, out, &body[..after], PIECE_BYTES, Duration::ZERO, sent)?;
+            drip(outgoing, out, &body[..after], PIECE_BYTES, Duration::ZERO)?;
             false
         }
-        _ => drip(shared, out, body, PIECE_BYTES, Duration::ZERO, sent)?,
+        _ => drip(outgoing, out, body, PIECE_BYTES, Duration::ZERO)?,
     };
     if matches!(fault, Fault::Stall { .. }) {
-        return hang(shared, connection);
+        return hang(outgoing.shared, connection);
     }
     if matches!(fault, Fault::Cut { reset: true, .. }) {
         // What was sent must arrive before the reset overtakes it.
@@ -441,33 +494,28 @@ fn send(
 }
 
 fn drip(
-    shared: &Shared,
+    outgoing: &Outgoing<'_>,
     out: &mut Box<dyn Stream>,
     body: &[u8],
     bytes: usize,
     pause: Duration,
-    sent: &mut u64,
 ) -> io::Result<bool> {
     out.flush()?;
     for piece in body.chunks(bytes.max(1)) {
-        if !pause.is_zero() && !shared.sleep(pause) {
+        if !pause.is_zero() && !outgoing.shared.sleep(pause) {
             return Ok(false);
         }
-        out.write_all(piece)?;
+        outgoing.write(out, b"", piece, b"")?;
         out.flush()?;
-        *sent += piece.len() as u64;
     }
     Ok(true)
 }
 
-fn chunks(out: &mut Box<dyn Stream>, body: &[u8], after: u64, sent: &mut u64) -> io::Result<bool> {
+fn chunks(outgoing: &Outgoing<'_>, out: &mut Box<dyn Stream>, body: &[u8], after: u64) -> io::Result<bool> {
     const CHUNK_BYTES: usize = 1000;
     let after = usize::try_from(after).unwrap_or(usize::MAX).min(body.len());
     for chunk in body[..after].chunks(CHUNK_BYTES) {
-        write!(out, "{:x}\r\n", chunk.len())?;
-        out.write_all(chunk)?;
-        out.write_all(b"\r\n")?;
-        *sent += chunk.len() as u64;
+        outgoing.write(out, format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n")?;
     }
     let whole = after == body.len();
     if whole {
@@ -477,19 +525,13 @@ fn chunks(out: &mut Box<dyn Stream>, body: &[u8], after: u64, sent: &mut u64) ->
     Ok(whole)
 }
 
-fn fill(
-    shared: &Shared,
-    out: &mut Box<dyn Stream>,
-    bytes: u64,
-    byte: u8,
-    sent: &mut u64,
-) -> io::Result<bool> {
+fn fill(outgoing: &Outgoing<'_>, out: &mut Box<dyn Stream>, bytes: u64, byte: u8) -> io::Result<bool> {
     let piece = vec![byte; PIECE_BYTES];
-    while *sent < bytes && !shared.ends() {
-        let next = piece.len().min(usize::try_from(bytes - *sent).unwrap_or(usize::MAX));
-        out.write_all(&piece[..next])?;
-        *sent += next as u64;
+    while outgoing.bytes.get() < bytes && !outgoing.shared.ends() {
+        let rest = bytes - outgoing.bytes.get();
+        let next = piece.len().min(usize::try_from(rest).unwrap_or(usize::MAX));
+        outgoing.write(out, b"", &piece[..next], b"")?;
     }
     out.flush()?;
-    Ok(*sent == bytes)
+    Ok(outgoing.bytes.get() == bytes)
 }

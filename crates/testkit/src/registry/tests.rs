@@ -263,6 +263,29 @@ fn bodies_that_lie() {
 }
 
 #[test]
+fn answers_wait_for_each_other() {
+    let registry = Registry::start();
+    registry.inject(Rule::on("GET", "/v2/", Fault::together(2)).always());
+    let mut first = TcpStream::connect(registry.host()).expect("a connection");
+    first.write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").expect("a request sent");
+    first.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
+    first.read(&mut [0]).expect_err("an answer to one that is alone");
+    assert_eq!(get(&registry, "/v2/").status, 200);
+    first.set_read_timeout(None).expect("no timeout");
+    first.read_exact(&mut [0; 12]).expect("an answer to the first as well");
+    assert_eq!(get(&registry, "/v2/").status, 200, "they have met");
+}
+
+#[test]
+fn where_nobody_listens_nobody_else_will() {
+    let address = closed_port();
+    let refused = TcpStream::connect(&address).expect_err("a connection");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    let taken = TcpListener::bind(&address).expect_err("the port");
+    assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
+}
+
+#[test]
 fn what_is_never_answered_is_recorded_and_ends_with_the_registry() {
     let registry = Registry::start();
     registry.inject(Rule::on("GET", "/v2/", Fault::Hang));
