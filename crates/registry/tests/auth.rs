@@ -5,7 +5,7 @@ use galley_registry::{Credential, Kind, Secret};
 use galley_testkit::registry::{Auth, Fault, Lifetime, Registry, Rule, TokenAuth};
 
 use crate::support::{
-    Machine, SECRET, assert_no_secret, client, failure, fetch, limits, noise, reference, timed, upload,
+    Machine, SECRET, assert_no_secret, client, failure, fetch, hurry, limits, noise, reference, upload,
     upload_from,
 };
 
@@ -143,18 +143,18 @@ fn tokens_that_end_are_renewed() {
 
 #[test]
 fn a_token_ends_in_a_long_download() {
-    let lifetime = Lifetime::Time(Duration::from_millis(150));
-    let registry = with_image(tokens(|auth| auth.lifetime = lifetime));
+    let registry = with_image(tokens(|auth| auth.lifetime = Lifetime::Requests(1)));
     let bytes = noise(200_000);
     let blob = registry.put_blob("library/app", &bytes);
-    // Each part takes longer than the token lives.
-    registry.inject(Rule::on("GET", BLOBS, Fault::None).times(1));
-    let slow = Fault::Drip { bytes: 10_000, pause: Duration::from_millis(20) };
+    // Each part is cut, and the token has ended when the next is asked for.
     for _ in 0..3 {
-        registry.inject(Rule::on("GET", BLOBS, slow.clone()));
+        registry.inject(Rule::on("GET", BLOBS, Fault::None));
         registry.inject(Rule::on("GET", BLOBS, Fault::Cut { after: 30_000, reset: false }));
     }
     assert!(fetch(&client(), &reference(&registry, "library/app"), &blob).unwrap() == bytes);
+    let statuses: Vec<u16> = registry.matching("GET", BLOBS).iter().map(|request| request.status).collect();
+    assert_eq!(statuses, [401, 200, 401, 206, 401, 206, 401, 206]);
+    assert_eq!(registry.count("GET", "/token"), 4);
 }
 
 #[test]
@@ -246,10 +246,10 @@ fn token_servers_that_break() {
     ] {
         let registry = with_image(Auth::token());
         registry.inject(Rule::on("*", "/token", fault.clone()).always());
-        let client = Machine::new().logged_in(&[&registry]).client();
-        let (result, time) = timed(|| client.manifest(&reference(&registry, "library/app:1")));
-        failure(result, kind);
-        assert!(time < Duration::from_secs(6), "{fault:?} took {time:?}");
+        let client = Machine::new().logged_in(&[&registry]).against(&fault).client();
+        failure(client.manifest(&reference(&registry, "library/app:1")), kind);
+        let most = limits().attempts.max(1 + limits().redirects) as usize;
+        assert!(registry.count("*", "/token") <= most, "{fault:?}");
     }
 }
 
@@ -257,17 +257,17 @@ fn token_servers_that_break() {
 fn threads_share_a_failure() {
     let registry = with_image(Auth::token());
     registry.inject(Rule::on("*", "/token", Fault::Hang).always());
-    let client = client();
-    let (_, time) = timed(|| {
-        thread::scope(|scope| {
-            for _ in 0..6 {
-                let manifest =
-                    || failure(client.manifest(&reference(&registry, "library/app:1")), Kind::Unreachable);
-                scope.spawn(manifest);
-            }
-        });
+    let client = Machine::new().limits(hurry).client();
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            let manifest =
+                || failure(client.manifest(&reference(&registry, "library/app:1")), Kind::Unreachable);
+            scope.spawn(manifest);
+        }
     });
-    assert!(time < Duration::from_secs(8), "{time:?}: one by one it would be {:?}", 24 * limits().response);
+    let asked = registry.count("GET", "/token");
+    let one_by_one = 6 * limits().attempts as usize;
+    assert!(asked < one_by_one, "{asked} of {one_by_one}");
 }
 
 #[test]

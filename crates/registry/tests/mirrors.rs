@@ -57,10 +57,11 @@ fn what_the_mirror_cannot_give_comes_from_the_registry() {
     ] {
         let all = mirrored(Auth::None);
         all.mirror.inject(Rule::on("*", "/v2/hub/*", fault.clone()).always());
-        let client = all.machine.client();
-        let document = client.manifest(&all.app());
+        let app = all.app();
+        let client = all.machine.against(&fault).client();
+        let document = client.manifest(&app);
         assert!(document.is_ok(), "{fault:?}: {document:?}");
-        let layer = fetch(&client, &all.app(), &all.image.layers[0]);
+        let layer = fetch(&client, &app, &all.image.layers[0]);
         assert!(layer.as_deref().is_ok_and(|layer| layer == b"layer"), "{fault:?}: {layer:?}");
     }
 }

@@ -78,9 +78,10 @@ fn manifests_in_trouble() {
     for fault in [Fault::status(500), Fault::too_many("0"), Fault::Reset, Fault::NoAnswer, Fault::Hang] {
         let registry = Registry::start();
         let image = image(&registry);
+        let client = Machine::new().against(&fault).client();
         registry.inject(Rule::on("PUT", manifests, fault));
         let target = reference(&registry, "library/app:2");
-        client().put_manifest(&target, media_type::OCI_MANIFEST, &image.bytes).unwrap();
+        client.put_manifest(&target, media_type::OCI_MANIFEST, &image.bytes).unwrap();
         assert_eq!(registry.tags("library/app"), ["1", "2"]);
     }
     let registry = Registry::start();

@@ -3,7 +3,7 @@ use std::time::Duration;
 use galley_registry::Kind;
 use galley_testkit::registry::{Fault, Registry, Rule, closed_port, silent_listener};
 
-use crate::support::{Machine, client, failure, limits, reference, timed};
+use crate::support::{Machine, client, failure, hurry, limits, reference, timed};
 
 const MANIFESTS: &str = "/v2/library/app/manifests/*";
 
@@ -31,9 +31,13 @@ fn failures_that_pass_are_tried_again() {
     ] {
         let registry = with_image();
         registry.script("GET", MANIFESTS, [fault.clone(), fault.clone()]);
-        let document = client().manifest(&reference(&registry, "library/app:1"));
+        let document =
+            Machine::new().against(&fault).client().manifest(&reference(&registry, "library/app:1"));
         assert!(document.is_ok(), "{fault:?}: {document:?}");
-        assert_eq!(registry.count("GET", MANIFESTS), 3, "{fault:?}");
+        let count = registry.count("GET", MANIFESTS);
+        // Who is in a hurry may find an answer late that was to come.
+        let late = usize::from(matches!(fault, Fault::Hang | Fault::Stall { .. }));
+        assert!((3..=3 + late).contains(&count), "{fault:?}: {count}");
     }
 }
 
@@ -49,7 +53,8 @@ fn patience_has_an_end() {
     ] {
         let registry = with_image();
         registry.inject(Rule::on("GET", MANIFESTS, fault.clone()).always());
-        failure(client().manifest(&reference(&registry, "library/app:1")), kind);
+        let client = Machine::new().against(&fault).client();
+        failure(client.manifest(&reference(&registry, "library/app:1")), kind);
         assert_eq!(registry.count("GET", MANIFESTS), limits().attempts as usize, "{fault:?}");
     }
 }
@@ -74,9 +79,9 @@ fn retry_after_is_obeyed_within_reason() {
     assert!(result.is_ok() && time >= Duration::from_secs(1), "{result:?} after {time:?}");
     // An hour is no pause but a refusal.
     registry.inject(Rule::on("GET", MANIFESTS, Fault::too_many("3600")));
-    let (result, time) = timed(|| client().manifest(&reference(&registry, "library/app:1")));
-    let error = failure(result, Kind::Unreachable);
-    assert!(time < Duration::from_secs(1), "{time:?}");
+    registry.forget_requests();
+    let error = failure(client().manifest(&reference(&registry, "library/app:1")), Kind::Unreachable);
+    assert_eq!(registry.count("GET", MANIFESTS), 1);
     assert!(error.to_string().contains("limits how often"), "{error}");
     // What is no number of seconds counts for nothing.
     registry.inject(Rule::on("GET", MANIFESTS, Fault::too_many("-1 soon")));
@@ -118,7 +123,7 @@ fn nobody_listens() {
     let reference = format!("{}/library/app:1", closed_port()).parse().unwrap();
     let (result, time) = timed(|| client().manifest(&reference));
     failure(result, Kind::Unreachable);
-    assert!(time < Duration::from_secs(2), "{time:?}");
+    assert!(time < limits().connect / 2, "{time:?}");
 }
 
 #[test]
@@ -126,9 +131,11 @@ fn nobody_speaks() {
     let (_listener, address) = silent_listener();
     let reference = format!("{address}/library/app:1").parse().unwrap();
     let machine = Machine::new().limits(|limits| limits.connect = Duration::from_millis(500));
+    let machine = machine.limits(hurry);
     let (result, time) = timed(|| machine.client().manifest(&reference));
     failure(result, Kind::Unreachable);
-    assert!(time < Duration::from_secs(8), "{time:?}");
+    // The patience that it would have otherwise.
+    assert!(time < limits().connect.min(limits().response), "{time:?}");
 }
 
 #[test]

@@ -13,12 +13,12 @@ use galley_testkit::registry::{Auth, Fault, Registry, Rule, silent_listener};
 
 use crate::support::{Machine, failure, fetch, noise, reference, upload, wait_until};
 
-/// A machine with the patience of production: what ends here ends by the stop alone.
+/// A machine with the patience of production, which is 20 seconds at least: what ends here ends by the stop alone.
 fn patient() -> Machine {
     Machine::new().limits(|limits| *limits = galley_registry::Limits::default())
 }
 
-/// Runs `act`, stops it once `begun` holds, and checks that it ends within a second and a bit.
+/// Runs `act`, stops it once `begun` holds, and checks that it ends long before it would by itself.
 fn stopped<T: Send + std::fmt::Debug>(
     machine: &Machine,
     begun: impl Fn() -> bool,
@@ -33,7 +33,7 @@ fn stopped<T: Send + std::fmt::Debug>(
         let told = Instant::now();
         machine.stop().store(true, Ordering::SeqCst);
         let result = under_way.join().unwrap();
-        assert!(told.elapsed() < Duration::from_millis(1_300), "{:?}", told.elapsed());
+        assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
         failure(result, Kind::Stopped);
     });
 }
@@ -52,7 +52,7 @@ fn in_a_body() {
     for fault in [
         Fault::Stall { after: 50_000 },
         Fault::Drip { bytes: 1, pause: Duration::from_millis(20) },
-        Fault::Drip { bytes: 10, pause: Duration::from_secs(3) },
+        Fault::Drip { bytes: 10, pause: Duration::from_secs(25) },
     ] {
         let registry = Registry::start();
         let blob = registry.put_blob("library/app", &bytes);

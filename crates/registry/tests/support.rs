@@ -18,7 +18,7 @@ use galley_registry::{
     Certificates, Client, Credentials, Environment, Hosts, Kind, Limits, Options, Proxies, RegistryError,
     Uploaded,
 };
-use galley_testkit::registry::Registry;
+use galley_testkit::registry::{Fault, Registry};
 use tempfile::TempDir;
 
 /// What every secret of these tests contains, and no error may.
@@ -68,6 +68,12 @@ impl Machine {
         self.file("home/.docker/config.json", format!("{{\"auths\":{{{}}}}}", auths.join(",")))
     }
 
+    /// With little patience where this is a fault by which nothing comes for a while.
+    pub(crate) fn against(self, fault: &Fault) -> Self {
+        let slow = matches!(fault, Fault::Hang | Fault::Stall { .. } | Fault::Drip { .. });
+        if slow { self.limits(hurry) } else { self }
+    }
+
     pub(crate) fn path(&self, path: &str) -> String {
         self.folder.path().join(path).display().to_string()
     }
@@ -104,15 +110,15 @@ impl Machine {
     }
 }
 
-/// Patience for tests: all pauses are short, all failures come soon.
+/// Limits for tests: all pauses are short, and nobody loses patience because the machine is busy.
 pub(crate) fn limits() -> Limits {
     Limits {
-        connect: Duration::from_secs(2),
-        response: Duration::from_millis(600),
-        commit: Duration::from_millis(600),
-        stall: Duration::from_millis(400),
+        connect: Duration::from_secs(60),
+        response: Duration::from_secs(60),
+        commit: Duration::from_secs(60),
+        stall: Duration::from_secs(60),
         slow_bytes: 1 << 10,
-        slow_window: Duration::from_millis(800),
+        slow_window: Duration::from_secs(60),
         attempts: 4,
         backoff_first: Duration::from_millis(2),
         backoff_max: Duration::from_millis(10),
@@ -120,6 +126,15 @@ pub(crate) fn limits() -> Limits {
         redirects: 5,
         ..Limits::default()
     }
+}
+
+/// Little patience, for tests of what happens when it ends. A busy machine may use it up as well, so these tests may not
+/// count on answers that come in time.
+pub(crate) fn hurry(limits: &mut Limits) {
+    limits.response = Duration::from_millis(600);
+    limits.commit = Duration::from_millis(600);
+    limits.stall = Duration::from_millis(400);
+    limits.slow_window = Duration::from_millis(800);
 }
 
 /// A client that nobody told anything.
@@ -216,7 +231,7 @@ pub(crate) fn timed<T>(act: impl FnOnce() -> T) -> (T, Duration) {
 pub(crate) fn wait_until(condition: impl Fn() -> bool) {
     let begun = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "it does not come");
+        assert!(begun.elapsed() < Duration::from_secs(60), "it does not come");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -238,7 +238,7 @@ fn failures_that_pass() {
         for method in ["HEAD", "POST", "PATCH", "PUT"] {
             let registry = Registry::start();
             registry.inject(Rule::on(method, "/v2/library/app/*", fault.clone()));
-            let machine = in_chunks(50_000);
+            let machine = in_chunks(50_000).against(&fault);
             let done = upload(&machine.client(), &reference(&registry, "library/app"), &bytes);
             assert!(done.is_ok(), "{method} {fault:?}: {done:?}");
             assert_arrived(&registry, &bytes);
@@ -256,7 +256,8 @@ fn failures_that_stay() {
     ] {
         let registry = Registry::start();
         registry.inject(Rule::on("POST", UPLOADS, fault.clone()).always());
-        let result = upload(&client(), &reference(&registry, "library/app"), b"bytes");
+        let client = Machine::new().against(&fault).client();
+        let result = upload(&client, &reference(&registry, "library/app"), b"bytes");
         let error = result.expect_err("a failure");
         // A page instead of an upload is as little an answer as none.
         assert!(error.kind() == kind || error.kind() == Kind::Unreachable, "{fault:?}: {error:?}");
