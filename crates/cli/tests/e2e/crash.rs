@@ -42,7 +42,7 @@ fn killed_at_any_named_point_the_next_build_equals_the_clean_one() {
             super::text(&output)
         );
         assert!(!kitchen.env.work().join("out.tar").exists(), "half an output after {point}");
-        assert_eq!(leftovers(&kitchen), Vec::<String>::new(), "after {point}");
+        wait_for("the end of galley's helpers", || leftovers(&kitchen).is_empty());
         super::keep::assert_sound(&kitchen, point);
         assert!(build_and_digest(&kitchen) == expected, "another image after a kill at {point}");
     }
@@ -82,9 +82,10 @@ fn ctrl_c_ends_the_whole_process_tree() {
     let start = Instant::now();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", super::text(&output));
-    assert!(start.elapsed() < Duration::from_secs(3), "it took {:?}", start.elapsed());
-    assert_eq!(processes(&seen), Vec::<String>::new());
-    assert_eq!(leftovers(&kitchen), Vec::<String>::new());
+    // The step would sleep for years.
+    assert!(start.elapsed() < Duration::from_secs(20), "it took {:?}", start.elapsed());
+    wait_for("the end of the step", || processes(&seen).is_empty());
+    wait_for("the end of galley's helpers", || leftovers(&kitchen).is_empty());
 }
 
 /// A long sleep that no other test and no other run of the tests has, and how its command line looks in /proc.
@@ -94,14 +95,14 @@ pub(super) fn own_sleep(test: u32) -> (String, String) {
 }
 
 pub(super) fn wait_for(what: &str, done: impl Fn() -> bool) {
-    assert!(comes(done), "waited 20 s for {what}");
+    assert!(comes(done), "waited 120 s for {what}");
 }
 
 /// Whether it comes within the time that a slow machine needs.
 pub(super) fn comes(done: impl Fn() -> bool) -> bool {
     let start = Instant::now();
     while !done() {
-        if start.elapsed() > Duration::from_secs(20) {
+        if start.elapsed() > Duration::from_secs(120) {
             return false;
         }
         thread::sleep(Duration::from_millis(10));

@@ -188,9 +188,7 @@ fn a_health_check_is_filtered_as_well() {
     let command = ["app", "sleep", "1000"];
     kitchen.galley(&[&["run", "-d", "--name", "web", nnp, &option], &check[..], &command].concat());
     let status = || kitchen.galley(&["inspect", "-f", "{{.State.Health.Status}}", "web"]);
-    while status() == "starting\n" {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    super::crash::wait_for("the first check", || status() != "starting\n");
     assert_eq!(status(), "unhealthy\n");
     let log = kitchen.galley(&["inspect", "-f", "{{json .State.Health.Log}}", "web"]);
     assert!(log.contains("Read-only file system"), "{log}");

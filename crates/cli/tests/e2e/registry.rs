@@ -296,7 +296,7 @@ fn a_pull_that_was_killed_is_done_again() {
     let start = Instant::now();
     while registry.count("GET", BLOBS) < 3 {
         assert!(
-            start.elapsed() < Duration::from_secs(20),
+            start.elapsed() < Duration::from_secs(120),
             "the pull does not begin: {:?}",
             registry.requests()
         );
@@ -482,8 +482,8 @@ fn several_bases_are_asked_for_at_once() {
         kitchen.galley(&["push", &format!("{host}/team/{other}:1")]);
     }
     registry.forget_requests();
-    let pause = Duration::from_millis(500);
-    registry.inject(Rule::on("GET", MANIFESTS, Fault::Delay(pause)).always());
+    // None is answered before all have been asked for.
+    registry.inject(Rule::on("GET", MANIFESTS, Fault::together(3)).always());
     fresh.dockerfile(&format!(
         "FROM {host}/team/two:1 AS two\nFROM {host}/team/unused:1\nFROM {host}/team/three:1 AS three\n\
          FROM {host}/team/base:1\nCOPY --link --from=two /version /two\nCOPY --link --from=three /version /three\n"
@@ -491,7 +491,6 @@ fn several_bases_are_asked_for_at_once() {
     fresh.build(&["-o", "type=cacheonly", "."]);
     let asked = registry.matching("GET", MANIFESTS);
     assert_eq!(asked.len(), 3, "{asked:?}");
-    assert!(asked[2].at - asked[0].at < pause, "{asked:?}");
 }
 
 #[test]

@@ -212,7 +212,7 @@ fn a_published_port_answers() {
     let serve = "while true; do printf 'HTTP/1.0 200 OK\\r\\n\\r\\nPONG' | nc -l -p 8080; done";
     kitchen.dockerfile("FROM busybox\nRUN ln -s busybox /bin/nc; ln -s busybox /bin/printf\n");
     kitchen.build(&["-t", "pong", "."]);
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let publish = format!("127.0.0.1:{port}:8080");
     kitchen.galley(&["run", "-d", "--name", "pong", "-p", &publish, "pong", "sh", "-c", serve]);
     let mut answer = String::new();
@@ -263,10 +263,16 @@ fn images_are_listed_tagged_and_removed() {
     assert_eq!(kitchen.galley(&["images", "--format", "{{.Repository}}"]), "app\n");
 }
 
+/// A port that nobody gets who takes any: it is below those.
+fn free_port() -> u16 {
+    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    (first..32_000).find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+}
+
 fn wait_for(mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < Duration::from_secs(20), "waited 20 s");
+        assert!(start.elapsed() < Duration::from_secs(120), "waited 120 s");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -521,7 +521,7 @@ fn starts(count: usize) {
     (0..count).for_each(start);
     wait_for("the end of all", || kitchen.galley(&["ps", "-aq"]).is_empty());
     let start = Instant::now();
-    while Left::of(&kitchen, &parent) != before && start.elapsed() < Duration::from_secs(10) {
+    while Left::of(&kitchen, &parent) != before && start.elapsed() < Duration::from_secs(60) {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(Left::of(&kitchen, &parent), before);
