@@ -1,8 +1,9 @@
-use std::time::Instant;
+use std::time::Duration;
 
 use fs_err as fs;
 use galley_oci::Digest;
 use galley_store::{OpenOptions, Store, StoreError};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::support::{Fixture, options, snapshot};
 
@@ -21,13 +22,19 @@ fn an_open_store_is_not_written_to() {
     assert_eq!(snapshot(fixture.store.root()), before);
 }
 
+/// The time that this thread had a processor; others may be busy on it.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
+}
+
 #[test]
 fn opening_is_quick() {
     let fixture = Fixture::new();
     let quickest = (0..20).map(|_| {
-        let start = Instant::now();
+        let start = processor_time();
         let _ = fixture.reopened();
-        start.elapsed()
+        processor_time() - start
     });
     assert!(quickest.min().unwrap().as_micros() < 1000);
 }
