@@ -2,7 +2,7 @@ use std::{
     fmt,
     io::Write,
     sync::atomic::{AtomicUsize, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use fs_err as fs;
@@ -223,7 +223,6 @@ fn a_source_that_fails_says_why() {
 fn a_slow_source_is_stopped() {
     let (fixture, layer) = (Fixture::new(), layer());
     let (half, stop) = (layer.1[..layer.1.len() / 2].to_vec(), fixture.stop.clone());
-    let start = Instant::now();
     let (result, _) = fixture.fetch(&layer, move || {
         let stop = stop.clone();
         let mut turns = 0;
@@ -233,11 +232,11 @@ fn a_slow_source_is_stopped() {
                 stop.cancel();
             }
             thread::sleep(Duration::from_millis(5));
+            assert!(turns < 2000, "it is asked again and again");
             Err(io::ErrorKind::Interrupted.into())
         };
         Ok(Box::new(Then(io::Cursor::new(half.clone()), drip)))
     });
     assert_eq!(result.unwrap_err().kind, ErrorKind::Cancelled);
-    assert!(start.elapsed() < Duration::from_secs(5));
     fixture.assert_nothing(&layer);
 }

@@ -13,7 +13,7 @@ const BUDGET: Duration =
     if cfg!(debug_assertions) { Duration::from_millis(500) } else { Duration::from_millis(25) };
 
 /// The time that this thread had a processor; others may be busy on it.
-fn now() -> Duration {
+pub(super) fn now() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
