@@ -270,7 +270,7 @@ fn privileged_nothing_is_left_when_a_guard_is_gone() {
     assert_eq!(child.wait().unwrap().exit, Exit::Signal(9));
     let start = Instant::now();
     while processes_with("5234567") > 0 {
-        assert!(start.elapsed() < Duration::from_secs(20), "{} still run", processes_with("5234567"));
+        assert!(start.elapsed() < Duration::from_secs(60), "{} still run", processes_with("5234567"));
         sleep(Duration::from_millis(20));
     }
     assert_ne!(processes_with("6234567"), 0);
@@ -315,7 +315,7 @@ fn privileged_a_lock_is_held_until_nothing_is_left() {
 fn await_that(mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(20), "never");
+        assert!(start.elapsed() < Duration::from_secs(60), "never");
         sleep(Duration::from_millis(5));
     }
 }

@@ -21,7 +21,7 @@ crate::tests![
 ];
 
 const PORT: u16 = 8080;
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn start_in(netns: &NetNs, mut spec: Spec) -> (Child, std::io::PipeReader) {
     spec.network = Network::Shared;
@@ -161,7 +161,7 @@ fn privileged_pasta_connects() {
                 let own = crate::fixture::descendants(std::process::id());
                 !own.iter().any(|(_, command)| command.contains("pasta"))
             };
-            let soon = (0..500).any(|_| {
+            let soon = (0..6000).any(|_| {
                 is_gone() || {
                     std::thread::sleep(Duration::from_millis(10));
                     false

