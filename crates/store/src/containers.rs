@@ -159,6 +159,16 @@ impl Store {
 pub struct EndNote(FileLock);
 
 impl EndNote {
+    /// Waits until no process runs the container, and gives what the last one [noted](FileLock::note); nothing when it
+    /// noted nothing.
+    pub fn wait(&self) -> std::io::Result<Option<String>> {
+        self.0.lock_again(LockMode::Shared)?;
+        let noted = self.read();
+        // Kept, it would keep the container from running.
+        self.0.unlock()?;
+        noted
+    }
+
     /// What is noted now; nothing while the container runs, or when whoever ran it was killed.
     pub fn read(&self) -> std::io::Result<Option<String>> {
         let mut text = [0; NOTE_BYTES_MAX];
@@ -289,14 +299,6 @@ impl ContainerDir {
     /// Leaves a new container to nobody: it may be removed.
     pub fn hand_over(&self) {
         drop(self.born_lock());
-    }
-
-    /// Waits until no process runs the container, and gives what the last one [noted](FileLock::note); nothing when it
-    /// noted nothing.
-    pub fn wait_end(&self) -> Result<Option<String>, StoreError> {
-        let path = self.path.join("lock");
-        let Some(lock) = FileLock::existing(&path, LockMode::Shared, true)? else { return Ok(None) };
-        EndNote(lock).read().at("read", &path)
     }
 
     /// What whoever runs the container will have noted at its end; none when it was removed.

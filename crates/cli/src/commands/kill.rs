@@ -39,7 +39,7 @@ pub(crate) fn wait(arguments: &WaitArgs, context: &Context) -> Outcome {
     let store = context.store()?;
     let mut outcome = Ok(());
     for name in &arguments.containers {
-        match container::find(&store, name).and_then(|found| container::wait(&found)) {
+        match container::wait(&store, name) {
             Ok(code) => writeln!(io::stdout().lock(), "{code}").map_err(output)?,
             Err(error) => keep_first(&mut outcome, error.into()),
         }

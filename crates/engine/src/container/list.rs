@@ -94,15 +94,18 @@ pub(crate) fn configs(store: &Store) -> Result<Vec<(ContainerDir, ContainerConfi
 
 /// The container that `name` means: its name, its id, or the start of its id.
 pub fn find(store: &Store, name: &str) -> Result<Container, Error> {
+    Container::read_present(folder_of(store, name)?)?.ok_or_else(|| no_such(name))
+}
+
+/// The same, of which nothing is read yet.
+pub(super) fn folder_of(store: &Store, name: &str) -> Result<ContainerDir, Error> {
     let folder = store.container(name).map_err(|error| {
         Error::new(ErrorKind::Usage, format!("{name:?} names no single container")).because(error)
     })?;
-    let missing = || no_such(name);
-    let folder = folder.ok_or_else(missing)?;
-    Container::read_present(folder)?.ok_or_else(missing)
+    folder.ok_or_else(|| no_such(name))
 }
 
-fn no_such(name: &str) -> Error {
+pub(super) fn no_such(name: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("no such container: {name}"))
         .help("`galley ps -a` lists all of them")
 }

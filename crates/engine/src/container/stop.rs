@@ -5,9 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use galley_store::{ContainerDir, EndNote, Store};
+
 use super::{
-    Container, Request, control,
-    list::{KILL_TIME_MAX, KILLED},
+    Container, Request, Status, control,
+    list::{KILL_TIME_MAX, KILLED, folder_of, no_such},
     store_failed,
 };
 use crate::{Error, ErrorKind};
@@ -38,14 +40,31 @@ pub fn signal(container: &Container, signal: i32) -> Result<(), Error> {
     Err(Error::new(ErrorKind::Internal, format!("container {} does not end", container.name)))
 }
 
-/// Waits until `container` has ended and is not to start again; its exit code.
-pub fn wait(container: &Container) -> Result<i32, Error> {
-    if !container.is_running() {
-        return Ok(container.state.exit_code.unwrap_or_default());
+/// Waits until the container that `name` means has ended and is not to start again; its exit code.
+pub fn wait(store: &Store, name: &str) -> Result<i32, Error> {
+    let folder = folder_of(store, name)?;
+    // Before anything is known of it: it may end and be removed from then on.
+    let note = folder.end_note().map_err(store_failed)?;
+    end_of(folder, note.as_ref(), name)
+}
+
+/// The exit code of a container whose note was open before it was looked at.
+fn end_of(folder: ContainerDir, note: Option<&EndNote>, name: &str) -> Result<i32, Error> {
+    let found = Container::read_present(folder)?.map(|container| container.status);
+    match found {
+        Some(Status::Created) => return Ok(0),
+        Some(Status::Exited { code, .. }) => return Ok(code),
+        _ => {}
     }
-    let noted = container.folder.wait_end().map_err(store_failed)?;
-    // A supervisor that was killed has noted nothing.
-    Ok(noted.and_then(|code| code.trim().parse().ok()).unwrap_or(KILLED))
+    let noted = note.map(EndNote::wait).transpose().map_err(|error| {
+        Error::new(ErrorKind::Store, "cannot wait for the end of the container").because(error)
+    })?;
+    match noted.flatten().and_then(|code| code.trim().parse().ok()) {
+        Some(code) => Ok(code),
+        None if found.is_none() => Err(no_such(name)),
+        // A supervisor that was killed has noted nothing.
+        None => Ok(KILLED),
+    }
 }
 
 /// Asks the program of `container` to end; when it has not after `patience`, ends it. One that does not run is no error.
@@ -78,5 +97,64 @@ fn ended_within(container: &Container, patience: Option<Duration>) -> Result<boo
             return Ok(false);
         }
         thread::sleep(POLL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use galley_store::FileLock;
+
+    use super::*;
+    use crate::container::{ContainerState, Phase, testing::with_container, write_state};
+
+    /// Has it run, as far as the store knows.
+    fn run(container: &Container) -> FileLock {
+        let lock = container.folder.try_lock().unwrap().unwrap();
+        let state = ContainerState { phase: Phase::Running, ..ContainerState::default() };
+        write_state(&container.folder, &state).unwrap();
+        lock
+    }
+
+    /// It may do so between the two, as with --rm.
+    #[test]
+    fn what_is_found_and_gone_has_ended_as_it_noted() {
+        with_container(|_, container| {
+            let lock = run(&container);
+            let note = container.folder.end_note().unwrap();
+            lock.note("7");
+            container.folder.clone().remove().unwrap();
+            drop(lock);
+            assert_eq!(end_of(container.folder, note.as_ref(), "app").unwrap(), 7);
+        });
+    }
+
+    #[test]
+    fn what_is_waited_for_may_go() {
+        with_container(|store, container| {
+            let lock = run(&container);
+            thread::scope(|scope| {
+                let waiting = scope.spawn(|| wait(store, "app").unwrap());
+                thread::sleep(Duration::from_millis(100));
+                assert!(!waiting.is_finished());
+                lock.note("7");
+                container.folder.clone().remove().unwrap();
+                drop(lock);
+                assert_eq!(waiting.join().unwrap(), 7);
+            });
+            assert_eq!(wait(store, "app").unwrap_err().message, "no such container: app");
+        });
+    }
+
+    #[test]
+    fn what_never_ran_is_waited_for_no_more_than_what_was_killed() {
+        with_container(|store, container| {
+            assert_eq!(wait(store, "app").unwrap(), 0);
+            drop(run(&container));
+            assert_eq!(wait(store, "app").unwrap(), KILLED);
+            let note = container.folder.end_note().unwrap();
+            container.folder.clone().remove().unwrap();
+            let error = end_of(container.folder, note.as_ref(), "app").unwrap_err();
+            assert_eq!(error.message, "no such container: app");
+        });
     }
 }
