@@ -29,7 +29,7 @@ pub(crate) fn execute(arguments: &RmArgs, context: &Context) -> Outcome {
     let mut outcome = Ok(());
     for name in &arguments.containers {
         let removed = container::find(&store, name)
-            .and_then(|found| container::remove(&store, found, arguments.force, arguments.volumes));
+            .and_then(|found| container::remove(&store, &found, arguments.force, arguments.volumes));
         match removed {
             Ok(()) => writeln!(io::stdout().lock(), "{name}").map_err(output)?,
             Err(error) if error.kind == ErrorKind::NotFound && arguments.force => {

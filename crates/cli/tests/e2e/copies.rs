@@ -196,8 +196,14 @@ fn what_is_copied_into_does_not_start_meanwhile() {
     let mut large = archive(&[("large", &begun, 0)]);
     large.truncate(large.len() - 1024);
     stdin.write_all(&large).unwrap();
-    for arguments in [&["start", "web"][..], &["start", "-a", "web"], &["cp", "/dev/null", "web:/data"]] {
-        let output = kitchen.command(arguments).stdin(Stdio::null()).output().unwrap();
+    // Each waits for a while, and all of them at once.
+    let attempts = [&["start", "web"][..], &["start", "-a", "web"], &["cp", "/dev/null", "web:/data"]];
+    let waiting = attempts.map(|arguments| {
+        let mut command = kitchen.command(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    });
+    for (arguments, child) in attempts.into_iter().zip(waiting) {
+        let output = child.wait_with_output().unwrap();
         let said = text(&output);
         assert!(
             !output.status.success() && said.contains("is in use, and does not run"),

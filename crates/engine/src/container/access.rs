@@ -15,8 +15,9 @@ use super::{
     ask,
     changes::FILES,
     chroot,
-    list::{in_use, note_killed},
+    list::{no_such, note_killed},
     snapshot_of, spec, store_failed,
+    turn::in_turn,
 };
 use crate::{Error, ErrorKind, runner};
 
@@ -34,10 +35,16 @@ pub(super) struct Access {
 impl Access {
     /// Opens it. What does not run is kept from running for as long as this is there.
     pub(super) fn open(store: &Store, container: &Container) -> Result<Self, Error> {
-        if container.is_running() {
-            return Self::of_running(container);
-        }
-        let lock = container.folder.try_lock().map_err(store_failed)?.ok_or_else(|| in_use(container))?;
+        let opened = in_turn(container, |now| match now.is_running() {
+            true => Self::of_running(now).map(Some),
+            false => Self::of_ended(store, now),
+        })?;
+        opened.ok_or_else(|| no_such(&container.name))
+    }
+
+    /// None while somebody else is at it.
+    fn of_ended(store: &Store, container: &Container) -> Result<Option<Self>, Error> {
+        let Some(lock) = container.folder.try_lock().map_err(store_failed)? else { return Ok(None) };
         note_killed(container)?;
         let spawner = runner::start_spawner(store.root())?;
         let (root, child) = match spawner.makes_chroots() {
@@ -51,7 +58,7 @@ impl Access {
         let root = Anchor::of_container(root);
         let mounts = child.iter().flat_map(|_| passing_mounts(&root, container)).collect();
         let root = root.without(Passing { mounts, files: &FILES });
-        Ok(Self { root, _held: Some((child, spawner, lock)) })
+        Ok(Some(Self { root, _held: Some((child, spawner, lock)) }))
     }
 
     fn of_running(container: &Container) -> Result<Self, Error> {

@@ -111,8 +111,7 @@ pub(super) fn no_such(name: &str) -> Error {
 }
 
 /// Why `container`, which did not run when it was looked at, cannot be locked.
-#[must_use]
-pub fn in_use(container: &Container) -> Error {
+pub(super) fn in_use(container: &Container) -> Error {
     let name = &container.name;
     if container.folder.is_gone() {
         return no_such(name);

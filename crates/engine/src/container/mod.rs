@@ -45,6 +45,7 @@ mod supervise;
 mod sysctl;
 #[cfg(test)]
 pub(crate) mod testing;
+mod turn;
 mod update;
 mod usage;
 mod volume;
@@ -71,7 +72,7 @@ pub use self::{
     filter::seccomp_profile,
     health::{HealthResult, HealthState, HealthStatus},
     health_options::HealthOptions,
-    list::{Container, Status, find, in_use, list, note_killed},
+    list::{Container, Status, find, list, note_killed},
     log::{LogLine, read_line},
     options::{CreateOptions, VolumeOption, VolumeSource},
     pause::{pause, unpause},
@@ -79,6 +80,7 @@ pub use self::{
     service::{Dns, Health, Restart, Service, Tmpfs, check_limits},
     stop::{patience, signal, stop, wait},
     supervise::{NotStarted, Running, Streams, supervise},
+    turn::lend_lock,
     update::{Change, rename, update},
     usage::{Process, Usage, processes, usage},
     volume::remove_volume,

@@ -1,45 +1,27 @@
 //! `galley rm`.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use galley_store::Store;
 
-use super::{Container, MountFrom, list::in_use, stop, store_failed, volume::take_unused};
+use super::{Container, MountFrom, stop, store_failed, turn::in_turn, volume::take_unused};
 use crate::{Error, ErrorKind};
 
-/// How long somebody else may be at a container that does not run (it is being started, removed, copied into), and how often
-/// it is looked at.
-const BUSY_TIME_MAX: Duration = Duration::from_secs(10);
-const POLL: Duration = Duration::from_millis(10);
-
 /// Removes `container` with all it changed; its anonymous volumes too with `volumes`. One that runs only with `force`.
-pub fn remove(store: &Store, mut container: Container, force: bool, volumes: bool) -> Result<(), Error> {
-    let until = Instant::now() + BUSY_TIME_MAX;
-    loop {
-        if container.is_running() {
+pub fn remove(store: &Store, container: &Container, force: bool, volumes: bool) -> Result<(), Error> {
+    let removed = in_turn(container, |now| {
+        if now.is_running() {
             if !force {
-                let name = &container.name;
+                let name = &now.name;
                 return Err(Error::new(ErrorKind::Usage, format!("container {name} is running"))
                     .help(format!("stop it first (`galley stop {name}`), or use --force")));
             }
-            stop(&container, Some(Duration::ZERO))?;
+            stop(now, Some(Duration::ZERO))?;
         }
-        if remove_unless_held(store, &container, volumes)? {
-            return Ok(());
-        }
-        if Instant::now() >= until {
-            return Err(in_use(&container));
-        }
-        thread::sleep(POLL);
-        match Container::read_present(container.folder)? {
-            Some(now) => container = now,
-            // Another was faster.
-            None => return Ok(()),
-        }
-    }
+        Ok(remove_unless_held(store, now, volumes)?.then_some(()))
+    });
+    // Else another was faster.
+    removed.map(drop)
 }
 
 /// Removes `container` unless a process runs it, or is about to, or another is at it already; whether it did.
@@ -73,8 +55,10 @@ pub(super) fn remove_anonymous(store: &Store, container: &Container) -> Result<(
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
-    use crate::container::{find, list, testing::with_container};
+    use crate::container::{find, list, list::in_use, testing::with_container};
 
     /// As when `container prune` has it in hand.
     #[test]
@@ -88,7 +72,7 @@ mod tests {
                     other.clone().remove().unwrap();
                     drop(lock);
                 });
-                remove(store, container, false, false).unwrap();
+                remove(store, &container, false, false).unwrap();
             });
             assert_eq!(list(store).unwrap().len(), 0);
         });
@@ -98,7 +82,7 @@ mod tests {
     fn what_is_gone_is_neither_found_nor_locked() {
         with_container(|store, container| {
             let again = find(store, "app").unwrap();
-            remove(store, container, false, false).unwrap();
+            remove(store, &container, false, false).unwrap();
             assert!(again.folder.try_lock().unwrap().is_none());
             assert!(Container::read_present(again.folder.clone()).unwrap().is_none());
             assert_eq!(in_use(&again).message, "no such container: app");
@@ -106,7 +90,7 @@ mod tests {
                 !remove_unless_held(store, &again, false).unwrap(),
                 "it was not this one that removed it"
             );
-            remove(store, again, true, false).unwrap();
+            remove(store, &again, true, false).unwrap();
         });
     }
 

@@ -11,6 +11,7 @@ use super::{
     Container, Request, Status, control,
     list::{KILL_TIME_MAX, KILLED, folder_of, no_such},
     store_failed,
+    turn::in_turn,
 };
 use crate::{Error, ErrorKind};
 
@@ -69,7 +70,12 @@ fn end_of(folder: ContainerDir, note: Option<&EndNote>, name: &str) -> Result<i3
 
 /// Asks the program of `container` to end; when it has not after `patience`, ends it. One that does not run is no error.
 pub fn stop(container: &Container, patience: Option<Duration>) -> Result<(), Error> {
-    if !send(container, Request::Stop)? || ended_within(container, patience)? {
+    // Who is about to run it has its lock before it listens.
+    let asked = in_turn(container, |now| match now.folder.is_held().map_err(store_failed)? {
+        true => Ok(send(now, Request::Stop)?.then_some(true)),
+        false => Ok(Some(false)),
+    })?;
+    if asked != Some(true) || ended_within(container, patience)? {
         return Ok(());
     }
     send(container, Request::Kill)?;
@@ -102,10 +108,12 @@ fn ended_within(container: &Container, patience: Option<Duration>) -> Result<boo
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, mpsc};
+
     use galley_store::FileLock;
 
     use super::*;
-    use crate::container::{ContainerState, Phase, testing::with_container, write_state};
+    use crate::container::{ContainerState, Phase, find, testing::with_container, write_state};
 
     /// Has it run, as far as the store knows.
     fn run(container: &Container) -> FileLock {
@@ -142,6 +150,29 @@ mod tests {
                 assert_eq!(waiting.join().unwrap(), 7);
             });
             assert_eq!(wait(store, "app").unwrap_err().message, "no such container: app");
+        });
+    }
+
+    /// As when `start` has begun, and the program does not run yet.
+    #[test]
+    fn who_is_about_to_run_it_is_asked_as_soon_as_they_listen() {
+        with_container(|store, container| {
+            let lock = Mutex::new(container.folder.try_lock().unwrap());
+            let found = find(store, "app").unwrap();
+            let (sender, receiver) = mpsc::channel();
+            thread::scope(|scope| {
+                scope.spawn(move || {
+                    thread::sleep(Duration::from_millis(100));
+                    control::listen(&container.folder.path().join("control"), move |request| {
+                        sender.send(request).unwrap();
+                        drop(lock.lock().unwrap().take());
+                    })
+                });
+                stop(&found, None).unwrap();
+            });
+            assert_eq!(receiver.try_recv(), Ok(Request::Stop));
+            stop(&found, None).unwrap();
+            assert!(receiver.try_recv().is_err(), "it does not run");
         });
     }
 

@@ -16,14 +16,13 @@ use galley_store::{FileLock, Store};
 use super::{
     Container, ContainerState, HealthState, HealthStatus, Phase, PublishedPort, Request, Service, ask,
     chroot, control, exec, health,
-    list::in_use,
     log::LogWriter,
     network::Network,
     pipe::Pipe,
     read_config, read_state,
     remove::remove_held,
     restart::Restarts,
-    spec, store_failed,
+    spec, turn,
     watch::{Inside, Watch},
 };
 use crate::{Error, ErrorKind, clock, events::Stream, runner};
@@ -96,7 +95,7 @@ impl From<Error> for NotStarted {
 
 /// Runs `container` until its program ends and is not to start again; the program's exit code.
 pub fn supervise(store: &Store, mut container: Container, streams: &Streams<'_>) -> Result<i32, NotStarted> {
-    let lock = container.folder.try_lock().map_err(store_failed)?.ok_or_else(|| in_use(&container))?;
+    let lock = turn::lock(&container)?;
     // What an earlier run noted is over.
     lock.note("");
     let before = read_state(&container.folder)?;

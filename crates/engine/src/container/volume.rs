@@ -228,10 +228,10 @@ mod tests {
         let first = pantry.create("first", &[VolumeSource::Anonymous, VolumeSource::Anonymous]).unwrap();
         let name = anonymous_of(&first);
         let second = pantry.create("second", &[named(&name)]).unwrap();
-        remove(&pantry.store, first, false, true).unwrap();
+        remove(&pantry.store, &first, false, true).unwrap();
         assert_eq!(pantry.store.volumes().unwrap(), [name]);
         // To the second it is a volume like any other.
-        remove(&pantry.store, second, false, true).unwrap();
+        remove(&pantry.store, &second, false, true).unwrap();
         assert_eq!(pantry.store.volumes().unwrap().len(), 1);
         assert_eq!(prune::volumes(&pantry.store, false, &Filter::default()).unwrap().0.len(), 1);
     }

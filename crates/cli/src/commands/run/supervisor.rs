@@ -36,15 +36,13 @@ pub(crate) struct SuperviseArgs {
     id: String,
 }
 
-/// Starts the supervisor and waits until the program runs; the container's id.
+/// Starts the supervisor, unless one runs the container by now, and waits until the program runs; the container's id.
 pub(in crate::commands) fn start(store: &Store, container: Container) -> Outcome<String> {
     let failed = |error| {
         Error::new(ErrorKind::Machine, "cannot start the process that watches the container").because(error)
     };
     // The lock is never free between the two: a container that nobody holds may be pruned.
-    let unusable = |error| Error::new(ErrorKind::Store, "cannot use the container's lock").because(error);
-    let lock = container.folder.lend_lock().map_err(unusable)?;
-    let lock = lock.ok_or_else(|| container::in_use(&container))?;
+    let Some(lock) = container::lend_lock(&container)? else { return Ok(container.folder.id().to_owned()) };
     // Else it seems to run already.
     container::note_killed(&container)?;
     let mut child = Command::new("/proc/self/exe")
