@@ -15,7 +15,7 @@ use super::{
     ask,
     changes::FILES,
     chroot,
-    list::{no_such, note_killed},
+    list::{no_such, note_killed, unless_gone},
     snapshot_of, spec, store_failed,
     turn::in_turn,
 };
@@ -36,7 +36,7 @@ impl Access {
     /// Opens it. What does not run is kept from running for as long as this is there.
     pub(super) fn open(store: &Store, container: &Container) -> Result<Self, Error> {
         let opened = in_turn(container, |now| match now.is_running() {
-            true => Self::of_running(now).map(Some),
+            true => unless_gone(now, Self::of_running(now)).map(Some),
             false => Self::of_ended(store, now),
         })?;
         opened.ok_or_else(|| no_such(&container.name))

@@ -10,7 +10,10 @@ use std::{
 use galley_oci::{Entry, Kind, Stack, Tree, tree};
 use galley_store::{ScanOptions, Store};
 
-use super::{Container, ContainerConfig, chroot, export::own_of_root, no_image, snapshot_of, store_failed};
+use super::{
+    Container, ContainerConfig, chroot, export::own_of_root, list::unless_gone, no_image, snapshot_of,
+    store_failed,
+};
 use crate::{
     Error,
     images::{self, Size},
@@ -34,6 +37,10 @@ pub enum ChangeKind {
 
 /// What `container` has changed, by path: absolute, as bytes.
 pub fn changes(store: &Store, container: &Container) -> Result<Vec<(Vec<u8>, ChangeKind)>, Error> {
+    unless_gone(container, changed(store, container))
+}
+
+fn changed(store: &Store, container: &Container) -> Result<Vec<(Vec<u8>, ChangeKind)>, Error> {
     let stack = snapshot_of(store, &container.config)?.stack()?;
     let upper = own(store, container, &stack)?;
     Ok(compare(&stack, upper.entries(), &mounted(&container.config)))

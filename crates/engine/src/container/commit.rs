@@ -20,6 +20,7 @@ use super::{
     Container, ContainerConfig, ContainerMount, Health, HealthOptions, MountFrom, Phase, Status,
     changes::{MOUNTED, is_mount_point, own},
     export::open_folder,
+    list::unless_gone,
     no_image,
     pause::{Still, hold},
     snapshot_of, store_failed,
@@ -81,7 +82,7 @@ pub fn commit(
     let config = config_of(&container.config, &base.config)?;
     let config = config_changes::changed(config, &options.changes, &platform)?;
     let still = stand_still(container, options.pausing, warn)?;
-    let layer = layer_of(store, container)?;
+    let layer = unless_gone(container, layer_of(store, container))?;
     drop(still);
     if fetcher.stop.is_cancelled() {
         return Err(Error::new(ErrorKind::Cancelled, "cancelled"));

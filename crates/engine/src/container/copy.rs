@@ -18,6 +18,7 @@ use super::{
     anchor::{Anchor, Look},
     changes::FILES,
     export::View,
+    list::unless_gone,
 };
 use crate::{Error, ErrorKind};
 
@@ -78,6 +79,16 @@ impl Wanted {
 /// Copies `source`, an absolute path of `container`, to `target`, a path of this machine. As docker: into a directory that is
 /// there, else under that name; the contents of a directory alone when `source` ends with `/.`.
 pub fn copy_out(
+    store: &Store,
+    container: &Container,
+    source: &str,
+    target: &Path,
+    options: CopyOptions,
+) -> Result<(), Error> {
+    unless_gone(container, copied_out(store, container, source, target, options))
+}
+
+fn copied_out(
     store: &Store,
     container: &Container,
     source: &str,

@@ -11,7 +11,7 @@ use std::{
 use galley_oci::{Entry, Stack, TimePolicy, Tree, write_layer};
 use galley_store::{Layer, ScanOptions, Store};
 
-use super::{Container, anchor::Anchor, chroot, snapshot_of, store_failed};
+use super::{Container, anchor::Anchor, chroot, list::unless_gone, snapshot_of, store_failed};
 use crate::{Error, ErrorKind};
 
 /// Writes the files of `container` to `out`.
@@ -36,6 +36,10 @@ pub(super) struct View {
 
 impl View {
     pub(super) fn of(store: &Store, container: &Container) -> Result<Self, Error> {
+        unless_gone(container, Self::read(store, container))
+    }
+
+    fn read(store: &Store, container: &Container) -> Result<Self, Error> {
         store.settle();
         let root = container.folder.root();
         if root.exists() {

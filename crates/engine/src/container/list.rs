@@ -110,6 +110,11 @@ pub(super) fn no_such(name: &str) -> Error {
         .help("`galley ps -a` lists all of them")
 }
 
+/// What was done with `container`; where another has removed it meanwhile, that is why it failed.
+pub(super) fn unless_gone<T>(container: &Container, done: Result<T, Error>) -> Result<T, Error> {
+    done.map_err(|error| if container.folder.is_gone() { no_such(&container.name) } else { error })
+}
+
 /// Why `container`, which did not run when it was looked at, cannot be locked.
 pub(super) fn in_use(container: &Container) -> Error {
     let name = &container.name;

@@ -3,7 +3,8 @@
 use galley_store::Store;
 
 use super::{
-    Container, Limits, Restart, ask::Ask, damaged_config, names, pause::asked, read_config, store_failed,
+    Container, Limits, Restart, ask::Ask, damaged_config, list::unless_gone, names, pause::asked,
+    read_config, store_failed,
 };
 use crate::{Error, ErrorKind};
 
@@ -18,6 +19,10 @@ pub struct Change {
 
 /// Changes `container`, at once when it runs.
 pub fn update(container: &Container, change: &Change) -> Result<(), Error> {
+    unless_gone(container, updated(container, change))
+}
+
+fn updated(container: &Container, change: &Change) -> Result<(), Error> {
     // From here to the end: another change would be lost.
     let _lock = container.folder.lock_config().map_err(store_failed)?;
     let mut config = read_config(&container.folder)?;
@@ -45,8 +50,42 @@ pub fn rename(store: &Store, container: &Container, name: &str) -> Result<(), Er
     if !names::is_valid(name) {
         return Err(names::invalid(name));
     }
-    store.rename_container(&container.folder, name).map_err(|error| {
+    let renamed = store.rename_container(&container.folder, name).map_err(|error| {
         Error::new(ErrorKind::Usage, format!("cannot give the container {} another name", container.name))
             .because(error)
-    })
+    });
+    unless_gone(container, renamed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{thread, time::Duration};
+
+    use super::*;
+    use crate::container::testing::with_container;
+
+    /// It goes while the change waits for another.
+    #[test]
+    fn what_is_removed_meanwhile_is_no_damage() {
+        with_container(|store, container| {
+            let lock = container.folder.lock_config().unwrap();
+            thread::scope(|scope| {
+                let updating = scope.spawn(|| update(&container, &Change::default()).unwrap_err());
+                thread::sleep(Duration::from_millis(100));
+                container.folder.clone().remove().unwrap();
+                drop(lock);
+                let error = updating.join().unwrap();
+                assert_eq!((error.kind, &*error.message), (ErrorKind::NotFound, "no such container: app"));
+            });
+            let errors = [
+                update(&container, &Change::default()).unwrap_err(),
+                rename(store, &container, "other").unwrap_err(),
+                super::super::changes(store, &container).unwrap_err(),
+                super::super::export(store, &container, &mut Vec::new()).unwrap_err(),
+            ];
+            for error in errors {
+                assert_eq!(error.message, "no such container: app");
+            }
+        });
+    }
 }
