@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use galley_dockerfile::Span;
 use galley_oci::RunConfig;
-use galley_store::Store;
+use galley_store::{ContainerDir, Store, StoreError};
 
 use super::{
     Container, ContainerConfig, ContainerMount, CreateOptions, MountFrom, NetworkMode, Protocol,
@@ -15,6 +15,9 @@ use crate::{Error, ErrorKind, clock, images, plan::DEFAULT_PATH};
 
 /// SIGTERM, unless the image says otherwise.
 pub(super) const DEFAULT_STOP_SIGNAL: i32 = 15;
+
+/// How many names are chosen for one container that others take first.
+const NAMES_MAX: u32 = 100;
 
 /// Creates a container; nothing runs yet.
 pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Error> {
@@ -58,11 +61,34 @@ pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Error
     let mut volumes = NewVolumes::new(store);
     config.mounts = mounts(&mut volumes, options, &defaults)?;
     let bytes = serde_json::to_vec(&config).map_err(damaged_config)?;
-    let folder = store.create_container(&name, &bytes).map_err(|error| {
-        Error::new(ErrorKind::Usage, format!("cannot create the container {name:?}")).because(error)
-    })?;
+    let again = || options.name.is_none().then(|| self::name(store, options)).transpose();
+    let folder = make(store, name, &bytes, again)?;
     volumes.keep();
     Container::read(folder)
+}
+
+/// Makes the container. A name that was chosen may be another's by now: then `again` gives one more, and none for what was typed.
+fn make(
+    store: &Store,
+    mut name: String,
+    config: &[u8],
+    mut again: impl FnMut() -> Result<Option<String>, Error>,
+) -> Result<ContainerDir, Error> {
+    for _ in 1..NAMES_MAX {
+        match store.create_container(&name, config) {
+            Err(StoreError::NameTaken { .. }) => {}
+            made => return made.map_err(|error| not_made(&name, error)),
+        }
+        match again()? {
+            Some(other) => name = other,
+            None => break,
+        }
+    }
+    store.create_container(&name, config).map_err(|error| not_made(&name, error))
+}
+
+fn not_made(name: &str, error: StoreError) -> Error {
+    Error::new(ErrorKind::Usage, format!("cannot create the container {name:?}")).because(error)
 }
 
 fn name(store: &Store, options: &CreateOptions) -> Result<String, Error> {
@@ -192,4 +218,21 @@ fn mount(volumes: &mut NewVolumes<'_>, volume: VolumeOption) -> Result<Container
         }
     };
     Ok(ContainerMount { target: volume.target, source, read_only: volume.read_only })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::testing::with_container;
+
+    #[test]
+    fn a_name_that_is_taken_meanwhile_is_chosen_anew() {
+        with_container(|store, _| {
+            let mut others = ["app", "app", "other"].into_iter();
+            let made = make(store, "app".to_owned(), b"{}", || Ok(others.next().map(str::to_owned))).unwrap();
+            assert_eq!(made.name().unwrap(), "other");
+            let error = make(store, "app".to_owned(), b"{}", || Ok(None)).unwrap_err();
+            assert_eq!(error.message, "cannot create the container \"app\"");
+        });
+    }
 }
