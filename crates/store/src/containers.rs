@@ -278,6 +278,12 @@ impl ContainerDir {
         Ok(None)
     }
 
+    /// Keeps the container from running and from being removed, as others may who read it at the same time; `None` when a
+    /// process runs it, and when it was removed.
+    pub fn try_lock_shared(&self) -> Result<Option<FileLock>, StoreError> {
+        FileLock::existing(&self.path.join("lock"), LockMode::Shared, false)
+    }
+
     /// Takes the lock for another process, which is to inherit this file and to [take it over](Self::take_over); `None` when
     /// one holds it already, or the container was removed. Between the two nobody else can have it.
     pub fn lend_lock(&self) -> Result<Option<OwnedFd>, StoreError> {

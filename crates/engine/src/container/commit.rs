@@ -14,16 +14,17 @@ use galley_oci::{
     Digest, Healthcheck, History, ImageConfig, Platform, Reference, RootFs, RunConfig, Stack, TimePolicy,
     Tree, minimal, tree, write_layer,
 };
-use galley_store::{Image, Layer, Store};
+use galley_store::{FileLock, Image, Layer, Store};
 
 use super::{
     Container, ContainerConfig, ContainerMount, Health, HealthOptions, MountFrom, Phase, Status,
     changes::{MOUNTED, is_mount_point, own},
     export::open_folder,
-    list::unless_gone,
+    list::{no_such, unless_gone},
     no_image,
     pause::{Still, hold},
     snapshot_of, store_failed,
+    turn::in_turn,
 };
 use crate::{
     Error, ErrorKind, Fetcher,
@@ -81,7 +82,7 @@ pub fn commit(
     // What is wrong there is said before anything is read.
     let config = config_of(&container.config, &base.config)?;
     let config = config_changes::changed(config, &options.changes, &platform)?;
-    let still = stand_still(container, options.pausing, warn)?;
+    let still = keep_as_it_is(container, options.pausing, warn)?;
     let layer = unless_gone(container, layer_of(store, container))?;
     drop(still);
     if fetcher.stop.is_cancelled() {
@@ -91,6 +92,26 @@ pub fn commit(
         assemble(fetcher, &image, ImageConfig { config, ..base }, layer, &history(container, options))?;
     image::keep(fetcher, &[(&made, &platform)], options.name.as_slice())?;
     Ok(made.id)
+}
+
+/// What keeps the files of a container as they are for as long as it is there.
+#[derive(Debug)]
+enum Kept {
+    /// One that runs stands still, where it is to.
+    Running { _still: Option<Still> },
+    /// One that does not run is neither started nor removed.
+    Ended { _lock: FileLock },
+}
+
+fn keep_as_it_is(container: &Container, pausing: Pausing, warn: &dyn Fn(&str)) -> Result<Kept, Error> {
+    let kept = in_turn(container, |now| {
+        if now.is_running() {
+            return stand_still(now, pausing, warn).map(|still| Some(Kept::Running { _still: still }));
+        }
+        let lock = now.folder.try_lock_shared().map_err(store_failed)?;
+        Ok(lock.map(|lock| Kept::Ended { _lock: lock }))
+    })?;
+    kept.ok_or_else(|| no_such(&container.name))
 }
 
 fn stand_still(container: &Container, pausing: Pausing, warn: &dyn Fn(&str)) -> Result<Option<Still>, Error> {
@@ -305,4 +326,23 @@ fn assemble(
     };
     let config = document.to_bytes();
     Ok(Assembled { id: Digest::sha256(&config), config, layers, manifest: None, created })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::testing::with_container;
+
+    #[test]
+    fn what_is_read_is_neither_started_nor_removed() {
+        with_container(|store, container| {
+            let keep = || keep_as_it_is(&container, Pausing::Usual, &|_| ());
+            let kept = [keep().unwrap(), keep().unwrap()];
+            assert!(!container.folder.is_held().unwrap(), "nothing runs it");
+            assert!(!crate::container::remove_unless_held(store, &container, false).unwrap());
+            drop(kept);
+            assert!(crate::container::remove_unless_held(store, &container, false).unwrap());
+            assert_eq!(keep().unwrap_err().message, "no such container: app");
+        });
+    }
 }

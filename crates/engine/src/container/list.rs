@@ -126,8 +126,9 @@ pub(super) fn in_use(container: &Container) -> Error {
         return Error::new(ErrorKind::Usage, format!("container {name} is running already"));
     }
     let message = format!("container {name} is in use, and does not run");
-    Error::new(ErrorKind::Usage, message)
-        .help("it is being started or removed, or `galley cp` copies into it; try again when that is done")
+    Error::new(ErrorKind::Usage, message).help(
+        "it is being started or removed, or `galley cp` or `commit` is at it; try again when that is done",
+    )
 }
 
 /// Writes down that `container`, whose lock this process has, has ended, when whoever ran it was killed before they could.
@@ -145,9 +146,11 @@ pub fn note_killed(container: &Container) -> Result<(), Error> {
 impl Container {
     pub(super) fn read(folder: ContainerDir) -> Result<Self, Error> {
         let (held, state) = settled(&folder)?;
+        let name = folder.name().map_err(store_failed)?;
+        // The last, as it cannot be missing: where it is there, all was.
         let config = read_config(&folder)?;
         let status = status(held, &state);
-        Ok(Self { name: folder.name().map_err(store_failed)?, folder, config, state, status })
+        Ok(Self { name, folder, config, state, status })
     }
 
     /// None when another process has removed it by now.
@@ -207,6 +210,9 @@ fn status(held: bool, state: &ContainerState) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container::testing::config;
+
+    const REMOVALS: u32 = 300;
 
     #[test]
     fn a_state_is_believed_only_with_its_lock() {
@@ -217,5 +223,25 @@ mod tests {
         let restarting = Status::Restarting { code: 137, finished: None };
         assert_eq!(status(true, &state(Phase::Restarting)), restarting);
         assert_eq!(status(false, &state(Phase::Restarting)), Status::Exited { code: 137, finished: None });
+    }
+
+    /// A container goes as a whole: what is read of it is of one that was there.
+    #[test]
+    fn what_is_being_removed_has_its_name_or_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store"), galley_store::OpenOptions::default()).unwrap();
+        let config = serde_json::to_vec(&config()).unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..REMOVALS {
+                    store.create_container("app", &config).unwrap().remove().unwrap();
+                }
+                done.store(true, std::sync::atomic::Ordering::Relaxed);
+            });
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                assert!(list(&store).unwrap().iter().all(|container| container.name == "app"));
+            }
+        });
     }
 }
