@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Store, StoreError,
-    blobs::remove_present,
     error::At,
     store::{json, read_small},
 };
@@ -171,17 +170,12 @@ impl Store {
         }
     }
 
-    /// Removes an image, not the tags that name it; says whether it was there.
-    pub fn remove_image(&self, id: &Digest) -> Result<bool, StoreError> {
-        remove_present(&self.image_path(id))
-    }
-
     pub(crate) fn image_ids(&self) -> Result<Vec<Digest>, StoreError> {
         let names = names_in(&self.root().join("images"))?;
         Ok(names.iter().filter_map(|name| format!("sha256:{name}").parse().ok()).collect())
     }
 
-    fn image_path(&self, id: &Digest) -> std::path::PathBuf {
+    pub(crate) fn image_path(&self, id: &Digest) -> std::path::PathBuf {
         self.root().join("images").join(id.hex())
     }
 }

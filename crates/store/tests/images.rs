@@ -58,7 +58,8 @@ fn tags_move_and_go() {
     assert_eq!(fixture.store.resolve(&name("app:1")).unwrap(), Some(second.id));
     assert!(fixture.store.untag(&name("app:1")).unwrap());
     assert!(!fixture.store.untag(&name("app:1")).unwrap());
-    assert!(fixture.store.remove_image(&first.id).unwrap());
+    assert_eq!(fixture.store.remove_images(&[first.id], false).unwrap(), [first.id]);
+    assert_eq!(fixture.store.remove_images(&[first.id], false).unwrap(), []);
     assert_eq!(fixture.store.image(&first.id).unwrap(), None);
 }
 

@@ -4,8 +4,6 @@ use galley_engine::{
     ErrorKind, container,
     images::{self, Removed},
 };
-use galley_oci::Digest;
-use galley_store::Store;
 
 use crate::{
     context::Context,
@@ -29,7 +27,7 @@ pub(crate) fn execute(arguments: &RmiArgs, context: &Context) -> Outcome {
     let store = context.store()?;
     let mut outcome = Ok(());
     for name in &arguments.images {
-        match images::remove(&store, name, arguments.force, &|id| user_of(&store, id)) {
+        match images::remove(&store, name, arguments.force, &|id| container::made_of(&store, id)) {
             Ok(removed) => print(&removed)?,
             Err(error) if error.kind == ErrorKind::NotFound && arguments.force => {
                 message::warn(&error.message, None)
@@ -50,13 +48,4 @@ fn print(removed: &[Removed]) -> Outcome {
         .map_err(output)?;
     }
     Ok(())
-}
-
-/// A container made of the image, which would lose its files.
-fn user_of(store: &Store, image: &Digest) -> Option<String> {
-    let containers = container::list(store).unwrap_or_default();
-    containers
-        .into_iter()
-        .find(|container| container.config.image_id == *image)
-        .map(|container| container.name)
 }

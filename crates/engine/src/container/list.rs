@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use galley_oci::Time;
+use galley_oci::{Digest, Time};
 use galley_store::{ContainerDir, Store};
 
 use super::{
@@ -90,6 +90,12 @@ pub(crate) fn configs(store: &Store) -> Result<Vec<(ContainerDir, ContainerConfi
         }
     }
     Ok(configs)
+}
+
+/// The name of a container made of `image`, which would lose its files without it.
+pub fn made_of(store: &Store, image: &Digest) -> Result<Option<String>, Error> {
+    let user = configs(store)?.into_iter().find(|(_, config)| config.image_id == *image);
+    user.map(|(folder, _)| folder.name().map_err(store_failed)).transpose()
 }
 
 /// The container that `name` means: its name, its id, or the start of its id.

@@ -72,7 +72,7 @@ pub use self::{
     filter::seccomp_profile,
     health::{HealthResult, HealthState, HealthStatus},
     health_options::HealthOptions,
-    list::{Container, Status, find, list, note_killed},
+    list::{Container, Status, find, list, made_of, note_killed},
     log::{LogLine, read_line},
     options::{CreateOptions, VolumeOption, VolumeSource},
     pause::{pause, unpause},

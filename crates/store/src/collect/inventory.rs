@@ -111,6 +111,20 @@ impl Inventory {
             + sum(&self.mounts)
     }
 
+    /// What keeps things, and no thing. What this process uses keeps nothing.
+    pub(super) fn needed(store: &Store) -> Result<Self, StoreError> {
+        // Leases before what they are about, as in a round.
+        let mut needed = Self { leased: store.leased_by_others()?, ..Self::default() };
+        needed.refresh_roots(store)?;
+        Ok(needed)
+    }
+
+    /// Whether a name, a living process or, unless these do not count, a container needs an image.
+    pub(super) fn is_image_needed(&self, id: &Digest, even_of_containers: bool) -> bool {
+        let contained = !even_of_containers && self.contained.contains(id);
+        contained || self.tagged.contains(id) || self.leased.contains(id.bytes())
+    }
+
     /// Reads what has changed since this was last read: all of it, the first time. What cannot be understood is left out:
     /// it is nothing to anybody.
     pub(crate) fn refresh(&mut self, store: &Store, sizes: &mut Sizes) -> Result<(), StoreError> {

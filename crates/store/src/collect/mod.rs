@@ -19,6 +19,8 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
+use galley_oci::Digest;
+
 pub use self::{
     inventory::{ImageRow, Inventory, RecordRow, Row, Rows},
     plan::{Keep, Kind, Object, Plan, Policy, objects, plan},
@@ -125,6 +127,26 @@ impl Store {
         }
         collector.collected.gave_up = true;
         collector.finish()
+    }
+
+    /// Removes those of the images `ids` that nothing needs: no name, no other process and, unless `even_of_containers`, no container.
+    /// Gives the ones that went. Decided while nobody else looks anything up, so whoever is about to need one is heard.
+    pub fn remove_images(&self, ids: &[Digest], even_of_containers: bool) -> Result<Vec<Digest>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let _turn = self.collector_turn()?;
+        self.admit(PACKED_FORMAT)?;
+        for _ in 0..ATTEMPTS_MAX {
+            if let Some(_alone) = self.alone(PATIENCE)? {
+                let mut unneeded = ids.to_vec();
+                let needed = Inventory::needed(self)?;
+                unneeded.retain(|id| !needed.is_image_needed(id, even_of_containers));
+                return remove::images(self, unneeded);
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(Vec::new())
     }
 }
 

@@ -21,6 +21,17 @@ use crate::{
     remove_tree,
 };
 
+/// Removes images; gives those that were there.
+pub(super) fn images(store: &Store, ids: Vec<Digest>) -> Result<Vec<Digest>, StoreError> {
+    let mut removed = Vec::new();
+    for id in ids {
+        if store.commit_point("collect-image", || remove_present(&store.image_path(&id)))? {
+            removed.push(id);
+        }
+    }
+    Ok(removed)
+}
+
 /// What is on its way out.
 pub(super) struct Removal<'a> {
     store: &'a Store,
