@@ -28,9 +28,7 @@ pub(crate) fn execute(arguments: &RmArgs, context: &Context) -> Outcome {
     let store = context.store()?;
     let mut outcome = Ok(());
     for name in &arguments.containers {
-        let removed = container::find(&store, name)
-            .and_then(|found| container::remove(&store, &found, arguments.force, arguments.volumes));
-        match removed {
+        match container::remove_named(&store, name, arguments.force, arguments.volumes) {
             Ok(()) => writeln!(io::stdout().lock(), "{name}").map_err(output)?,
             Err(error) if error.kind == ErrorKind::NotFound && arguments.force => {
                 message::warn(&error.message, None)

@@ -76,7 +76,7 @@ pub use self::{
     log::{LogLine, read_line},
     options::{CreateOptions, VolumeOption, VolumeSource},
     pause::{pause, unpause},
-    remove::remove,
+    remove::{remove, remove_named},
     service::{Dns, Health, Restart, Service, Tmpfs, check_limits},
     stop::{patience, signal, stop, wait},
     supervise::{NotStarted, Running, Streams, supervise},
@@ -85,7 +85,7 @@ pub use self::{
     usage::{Process, Usage, processes, usage},
     volume::remove_volume,
 };
-pub(crate) use self::{remove::remove_unless_held, volume::take_unused};
+pub(crate) use self::{list::configs, remove::remove_unless_held, volume::take_unused};
 use crate::{Error, ErrorKind};
 
 /// A failure of the store as the person sees it.
@@ -94,15 +94,18 @@ pub(crate) fn store_failed(error: StoreError) -> Error {
 }
 
 fn read_config(folder: &ContainerDir) -> Result<ContainerConfig, Error> {
-    let bytes = folder.config().map_err(store_failed)?;
-    serde_json::from_slice(&bytes).map_err(|error| damaged(folder, error))
+    let config = folder
+        .config()
+        .map_err(store_failed)
+        .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| damaged(folder, error)));
+    config.map_err(|error| error.help(format!("`galley rm -f {}` removes it", &folder.id()[..12])))
 }
 
+/// One that cannot be read, as after a power cut, says nothing, and whether the container runs tells its lock.
 fn read_state(folder: &ContainerDir) -> Result<ContainerState, Error> {
-    match folder.state().map_err(store_failed)? {
-        Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| damaged(folder, error)),
-        None => Ok(ContainerState::default()),
-    }
+    let Some(bytes) = folder.state().map_err(store_failed)? else { return Ok(ContainerState::default()) };
+    let unknown = |_| ContainerState { phase: Phase::Running, ..ContainerState::default() };
+    Ok(serde_json::from_slice(&bytes).unwrap_or_else(unknown))
 }
 
 fn write_state(folder: &ContainerDir, state: &ContainerState) -> Result<(), Error> {

@@ -4,8 +4,20 @@ use std::time::Duration;
 
 use galley_store::Store;
 
-use super::{Container, MountFrom, stop, store_failed, turn::in_turn, volume::take_unused};
+use super::{Container, MountFrom, find, stop, store_failed, turn::in_turn, volume::take_unused};
 use crate::{Error, ErrorKind};
+
+/// [Removes](remove) the container that `name` means; with `force` also one of which nobody can tell what it was made with. The
+/// volumes of that one stay: nobody knows them.
+pub fn remove_named(store: &Store, name: &str, force: bool, volumes: bool) -> Result<(), Error> {
+    let unreadable = match find(store, name) {
+        Err(error) if force && error.kind == ErrorKind::Store => error,
+        found => return remove(store, &found?, force, volumes),
+    };
+    let Some(folder) = store.container(name).map_err(store_failed)? else { return Err(unreadable) };
+    let Some(_lock) = folder.try_lock().map_err(store_failed)? else { return Err(unreadable) };
+    folder.clone().remove().map_err(store_failed)
+}
 
 /// Removes `container` with all it changed; its anonymous volumes too with `volumes`. One that runs only with `force`.
 pub fn remove(store: &Store, container: &Container, force: bool, volumes: bool) -> Result<(), Error> {
@@ -58,7 +70,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::container::{find, list, list::in_use, testing::with_container};
+    use crate::container::{Status, list, list::in_use, testing::with_container};
 
     /// As when `container prune` has it in hand.
     #[test]
@@ -101,6 +113,34 @@ mod tests {
             assert!(!remove_unless_held(store, &container, false).unwrap());
             drop(lock);
             assert!(remove_unless_held(store, &container, false).unwrap());
+        });
+    }
+
+    /// As after a power cut: neither file is written back before it gets its name.
+    #[test]
+    fn what_cannot_be_read_is_removed_as_well() {
+        with_container(|store, container| {
+            let id = container.folder.id()[..12].to_owned();
+            fs_err::write(container.folder.path().join("state.json"), "").unwrap();
+            assert_eq!(list(store).unwrap()[0].status, Status::Exited { code: 137, finished: None });
+            let lock = container.folder.try_lock().unwrap().unwrap();
+            assert_eq!(list(store).unwrap()[0].status, Status::Running { started: None });
+            drop(lock);
+            fs_err::write(container.folder.path().join("config.json"), "").unwrap();
+            let error = remove_named(store, "app", false, true).unwrap_err();
+            assert_eq!(
+                (&error.message, &error.help),
+                (&format!("container {id} is damaged"), &vec![format!("`galley rm -f {id}` removes it")])
+            );
+            let lock = container.folder.try_lock().unwrap().unwrap();
+            assert_eq!(remove_named(store, "app", true, true).unwrap_err().message, error.message, "it runs");
+            drop(lock);
+            remove_named(store, "app", true, true).unwrap();
+            assert_eq!(store.containers().unwrap().len(), 0);
+        });
+        with_container(|store, container| {
+            fs_err::write(container.folder.path().join("state.json"), "{").unwrap();
+            remove_named(store, "app", false, false).unwrap();
         });
     }
 }

@@ -24,7 +24,7 @@ pub struct PrunedImages {
 /// go too, where nothing else needs them; those that steps have made stay as the cache of these steps.
 pub fn images(store: &Store, all: bool, filter: &Filter) -> Result<PrunedImages, Error> {
     let used: BTreeSet<Digest> =
-        container::list(store)?.into_iter().map(|container| container.config.image_id).collect();
+        container::configs(store)?.into_iter().map(|(_, config)| config.image_id).collect();
     let tags = store.whole_tags().map_err(failed)?;
     let named = |id: &Digest| tags.iter().any(|tag| tag.images().contains(id));
     let doomed: Vec<Image> = store
@@ -70,4 +70,25 @@ fn given_up(images: &[Image]) -> BTreeSet<Digest> {
 fn takes(filter: &Filter, image: &Image) -> bool {
     let labels = images::config(image).ok().map(|config| config.config.labels).unwrap_or_default();
     filter.takes(Some(images::created(image)), &labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::testing::Pantry;
+
+    /// What it is made of nobody can tell.
+    #[test]
+    fn beside_a_container_that_cannot_be_read_no_image_goes() {
+        let pantry = Pantry::new();
+        let container = pantry.create("web", &[]).unwrap();
+        // What it was last doing does not matter.
+        fs_err::write(container.folder.path().join("state.json"), "").unwrap();
+        let pruned = images(&pantry.reopened(), true, &Filter::default()).unwrap();
+        assert_eq!(pruned.removed, []);
+        fs_err::write(container.folder.path().join("config.json"), "").unwrap();
+        let error = images(&pantry.reopened(), true, &Filter::default()).unwrap_err();
+        assert_eq!(error.message, format!("container {} is damaged", container.short_id()));
+        assert_eq!(pantry.store.tags().unwrap().len(), 1);
+    }
 }
