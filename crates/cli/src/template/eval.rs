@@ -11,8 +11,78 @@ use super::{
 };
 
 /// Maps that people fill: below these, an absent key is no mistake.
-const OPEN_MAPS: [&str; 7] =
-    ["Annotations", "ExposedPorts", "Labels", "Networks", "Options", "Ports", "Volumes"];
+const OPEN_MAPS: [&str; 9] = [
+    "Annotations",
+    "ExposedPorts",
+    "Labels",
+    "Networks",
+    "Options",
+    "PortBindings",
+    "Ports",
+    "Sysctls",
+    "Volumes",
+];
+
+/// Fields that are maps or lists in docker: when there is nothing in them they are `null` as JSON, but print as empty ones.
+const MAPS: [&str; 12] = [
+    "Annotations",
+    "Data",
+    "DriverOpts",
+    "ExposedPorts",
+    "Labels",
+    "Networks",
+    "Options",
+    "PortBindings",
+    "Ports",
+    "Sysctls",
+    "Tmpfs",
+    "Volumes",
+];
+const LISTS: [&str; 29] = [
+    "Aliases",
+    "Binds",
+    "CapAdd",
+    "CapDrop",
+    "Cmd",
+    "DNSNames",
+    "DeviceCgroupRules",
+    "DeviceRequests",
+    "Devices",
+    "Dns",
+    "DnsOptions",
+    "DnsSearch",
+    "Entrypoint",
+    "Env",
+    "ExecIDs",
+    "ExtraHosts",
+    "GroupAdd",
+    "Layers",
+    "Links",
+    "Mounts",
+    "OnBuild",
+    "RepoDigests",
+    "RepoTags",
+    "SecondaryIPAddresses",
+    "SecondaryIPv6Addresses",
+    "SecurityOpt",
+    "Shell",
+    "Ulimits",
+    "VolumesFrom",
+];
+
+/// Names of Go's structs, which docker's templates go by, that are spelled otherwise as JSON.
+const GO_NAMES: [(&str, &str); 10] = [
+    ("APIVersion", "ApiVersion"),
+    ("CPUPeriod", "CpuPeriod"),
+    ("CPUQuota", "CpuQuota"),
+    ("CPUShares", "CpuShares"),
+    ("DNS", "Dns"),
+    ("DNSOptions", "DnsOptions"),
+    ("DNSSearch", "DnsSearch"),
+    ("HostIP", "HostIp"),
+    ("ID", "Id"),
+    ("NanoCPUs", "NanoCpus"),
+];
 
 /// A format cannot grow beyond this, whatever it loops over.
 const OUTPUT_BYTES_MAX: usize = 64 << 20;
@@ -41,6 +111,7 @@ impl Scope<'_> {
                 let value = self.pipeline(pipeline, dot)?;
                 match variable {
                     Some(name) => self.set(name, value),
+                    None if is_nil(pipeline, &value) => self.out.push_str("<nil>"),
                     None => self.print(pipeline, &value)?,
                 }
             }
@@ -121,8 +192,12 @@ impl Scope<'_> {
 
     fn pipeline(&self, pipeline: &Pipeline, dot: &Value) -> Result<Value, TemplateError> {
         let mut result = None;
-        for command in &pipeline.0 {
-            result = Some(self.command(command, dot, result)?);
+        for (at, command) in pipeline.0.iter().enumerate() {
+            // As JSON what is empty stays `null`.
+            let next = pipeline.0.get(at + 1).unwrap_or(command);
+            let value = self.command(command, dot, result)?;
+            let printed = if is_json(next) { value } else { typed(command.operands.as_slice(), value) };
+            result = Some(printed);
         }
         Ok(result.unwrap_or_default())
     }
@@ -140,8 +215,11 @@ impl Scope<'_> {
             }
             return self.operand(first, dot);
         };
-        let mut arguments =
-            rest.iter().map(|operand| self.operand(operand, dot)).collect::<Result<Vec<_>, _>>()?;
+        let argument = |operand| match (name.as_str(), self.operand(operand, dot)?) {
+            ("json", value) => Ok(value),
+            (_, value) => Ok(typed(std::slice::from_ref(operand), value)),
+        };
+        let mut arguments = rest.iter().map(argument).collect::<Result<Vec<_>, _>>()?;
         arguments.extend(piped);
         let value = call(name, &arguments, &command.span)?;
         fields(value, &first.fields)
@@ -176,16 +254,52 @@ fn call(name: &str, arguments: &[Value], span: &Range<usize>) -> Result<Value, T
     functions::call(name, arguments).map_err(|message| TemplateError::new(span.clone(), message))
 }
 
+fn is_json(command: &Command) -> bool {
+    matches!(command.operands.first(), Some(Operand { base: Base::Function(name), .. }) if name == "json")
+}
+
+/// The last field of `.A.B` when it stands alone; of a map that people fill it is any name.
+fn last_field(operands: &[Operand]) -> Option<&str> {
+    let [only] = operands else { return None };
+    match only.fields.as_slice() {
+        [.., (map, _), _] if OPEN_MAPS.contains(&map.as_str()) => None,
+        [.., (name, _)] => Some(name),
+        [] => None,
+    }
+}
+
+/// `null` as what the field is in docker.
+fn typed(operands: &[Operand], value: Value) -> Value {
+    match (&value, last_field(operands)) {
+        (Value::Null, Some(name)) if MAPS.contains(&name) => Value::Object(Map::new()),
+        (Value::Null, Some(name)) if LISTS.contains(&go_name(name)) => Value::Array(Vec::new()),
+        _ => value,
+    }
+}
+
+/// Whether a field that is there is printed which leads to nothing: Go has a word for it.
+fn is_nil(pipeline: &Pipeline, value: &Value) -> bool {
+    let [command] = pipeline.0.as_slice() else { return false };
+    value.is_null() && last_field(&command.operands).is_some()
+}
+
+/// The field's name as JSON.
+fn go_name(name: &str) -> &str {
+    GO_NAMES.iter().find(|(known, _)| *known == name).map_or(name, |(_, json)| json)
+}
+
 /// Follows `.A.B.C`.
 fn fields(mut value: Value, fields: &[(String, Range<usize>)]) -> Result<Value, TemplateError> {
     let mut open = false;
     for (name, span) in fields {
         value = match value {
-            Value::Object(mut map) => match map.swap_remove(name) {
-                Some(inner) => inner,
-                None if open => Value::Null,
-                None => return Err(TemplateError::new(span.clone(), no_field(name, &map))),
-            },
+            Value::Object(mut map) => {
+                match map.swap_remove(name).or_else(|| map.swap_remove(go_name(name))) {
+                    Some(inner) => inner,
+                    None if open => Value::Null,
+                    None => return Err(TemplateError::new(span.clone(), no_field(name, &map))),
+                }
+            }
             Value::Null if open => Value::Null,
             other => {
                 let message = format!("{} has no field {name}", functions::kind(&other));

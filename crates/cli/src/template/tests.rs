@@ -59,6 +59,38 @@ fn what_people_write() {
 }
 
 #[test]
+fn what_is_empty_prints_as_in_docker() {
+    let data = json!({
+        "Id": "abc", "Count": null,
+        "Config": { "User": "", "Cmd": null, "Labels": null, "ExposedPorts": null, "Healthcheck": null, "Env": ["a"] },
+        "HostConfig": { "Dns": null, "PidsLimit": null },
+        "Client": { "ApiVersion": "none" },
+        "NetworkSettings": { "Networks": { "bridge": { "IPAddress": "", "Aliases": null } } },
+    });
+    let cases = [
+        ("[{{.Config.User}}]", "[]"),
+        ("{{.Config.Cmd}} {{.Config.Labels}} {{.Config.ExposedPorts}}", "[] map[] map[]"),
+        ("{{json .Config.Cmd}} {{.Config.Labels | json}} {{json .Config.Healthcheck}}", "null null null"),
+        ("{{.Config.Healthcheck}} {{.HostConfig.PidsLimit}}", "<nil> <nil>"),
+        ("{{if .Config.Healthcheck}}yes{{else}}no{{end}}", "no"),
+        ("{{if .Config.Labels}}yes{{else}}no{{end}}", "no"),
+        ("[{{index .Config.Labels \"x\"}}]", "[]"),
+        ("{{.Config.Labels.x}} {{.Config.Labels.Cmd}}", "<no value> <no value>"),
+        ("{{len .Config.Cmd}}{{len .Config.ExposedPorts}}{{range .Config.Cmd}}x{{end}}", "00"),
+        ("{{printf \"%v\" .Config.Cmd}} {{$x := .Config.Cmd}}{{$x}}", "[] []"),
+        ("{{with .Config}}{{.Cmd}}{{json .Cmd}}{{end}}", "[]null"),
+        ("{{range .NetworkSettings.Networks}}<{{.IPAddress}}>{{.Aliases}}{{end}}", "<>[]"),
+        ("{{range $k, $v := .NetworkSettings.Networks}}{{$k}}{{$v.IPAddress}}{{end}}", "bridge"),
+        ("{{.ID}} {{.Client.APIVersion}} {{.Client.ApiVersion}} {{.HostConfig.DNS}}", "abc none none []"),
+    ];
+    for (template, expected) in cases {
+        assert_eq!(render(template, &data), expected, "{template}");
+    }
+    let unknown = "error at 9..13: there is no field Usr; there are: User";
+    assert!(render("{{.Config.Usr}}", &data).starts_with(unknown), "{}", render("{{.Config.Usr}}", &data));
+}
+
+#[test]
 fn mistakes_are_named_at_their_place() {
     let cases = [
         (

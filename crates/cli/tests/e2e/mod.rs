@@ -15,6 +15,7 @@ mod faults;
 mod filter;
 mod keep;
 mod lock;
+mod looks;
 mod network;
 mod oracle;
 mod outputs;

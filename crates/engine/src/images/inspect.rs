@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use super::{config, digests::repo_digest, list::size, unreadable};
 use crate::Error;
 
+/// Docker's word for a time that never was.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
 /// The description of `image` as `docker image inspect` prints it, and what is wrong with its layers.
 pub fn inspect(store: &Store, image: &Image) -> Result<(Value, Option<Error>), Error> {
     let parsed = config(image)?;
@@ -26,15 +29,63 @@ pub fn inspect(store: &Store, image: &Image) -> Result<(Value, Option<Error>), E
         "Id": image.id.to_string(),
         "RepoTags": tags,
         "RepoDigests": digests,
+        "Parent": "",
         "Comment": comment,
         "Created": parsed.created.clone().unwrap_or_default(),
+        "DockerVersion": "",
         "Author": parsed.author.clone().unwrap_or_default(),
         "Architecture": parsed.architecture,
         "Variant": parsed.variant.clone().unwrap_or_default(),
         "Os": parsed.os,
+        "OsVersion": parsed.os_version.clone().unwrap_or_default(),
         "Size": size.bytes,
-        "Config": parsed.config,
+        "Config": whole(serde_json::to_value(&parsed.config).unwrap_or_default()), // ok: text and numbers
+        "GraphDriver": {"Data": null, "Name": "overlay"},
         "RootFS": {"Type": "layers", "Layers": diff_ids},
+        "Metadata": {"LastTagTime": NEVER},
     });
     Ok((value, size.damage))
+}
+
+/// A config with all of its fields: what an image says nothing about is empty, as in docker, and no unknown field.
+fn whole(config: Value) -> Value {
+    let mut all = json!({
+        "User": "",
+        "ExposedPorts": null,
+        "Env": null,
+        "Entrypoint": null,
+        "Cmd": null,
+        "Volumes": null,
+        "WorkingDir": "",
+        "Labels": null,
+        "StopSignal": "",
+        "ArgsEscaped": false,
+        "Healthcheck": null,
+        "OnBuild": null,
+        "Shell": null,
+    });
+    if let (Some(all), Value::Object(config)) = (all.as_object_mut(), config) {
+        all.extend(config);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_has_all_fields_and_keeps_what_is_not_known() {
+        let config = whole(json!({"User": "7", "Env": ["A=b"], "Own": 1}));
+        assert_eq!(
+            (&config["User"], &config["Env"], &config["Own"]),
+            (&json!("7"), &json!(["A=b"]), &json!(1))
+        );
+        for name in
+            ["ExposedPorts", "Entrypoint", "Cmd", "Volumes", "Labels", "Healthcheck", "OnBuild", "Shell"]
+        {
+            assert_eq!(config.get(name), Some(&Value::Null), "{name}");
+        }
+        assert_eq!((&config["WorkingDir"], &config["StopSignal"]), (&json!(""), &json!("")));
+    }
 }

@@ -29,29 +29,107 @@ pub(super) fn describe(store: &Store, container: &Container) -> Result<Value, Er
         "Args": arguments,
         "State": state(container),
         "Image": config.image_id.to_string(),
+        // These files are made anew at each start and have no path on this machine.
+        "ResolvConfPath": "",
+        "HostnamePath": "",
+        "HostsPath": "",
         "LogPath": container.folder.log().display().to_string(),
         "Name": format!("/{}", container.name),
         "RestartCount": container.state.restart_count,
+        "Driver": "overlay",
         "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": null,
         "HostConfig": service::host_config(config, network(config.network), &bindings(&config.ports)),
+        "GraphDriver": { "Data": null, "Name": "overlay" },
         "Mounts": mounts?,
-        "Config": {
-            "Hostname": config.hostname,
-            "User": config.user,
-            "ExposedPorts": config.service.exposed.iter().map(|port| (port.clone(), json!({}))).collect::<Map<_, _>>(),
-            "Tty": config.tty,
-            "OpenStdin": config.open_stdin,
-            "Env": config.environment,
-            "Cmd": config.arguments.get(config.entrypoint..).filter(|words| !words.is_empty()),
-            "Entrypoint": config.arguments.get(..config.entrypoint).filter(|words| !words.is_empty()),
-            "Image": config.image,
-            "WorkingDir": config.working_directory,
-            "Labels": config.labels,
-            "Healthcheck": config.service.health.as_ref().map(service::healthcheck),
-            "StopSignal": signal_name(config.stop_signal).map_or_else(|| config.stop_signal.to_string(), str::to_owned),
-            "StopTimeout": config.service.stop_timeout,
-        },
-        "NetworkSettings": { "Ports": bindings(ports) },
+        "Config": settings(container),
+        "NetworkSettings": network_settings(config.network, &bindings(ports)),
+    }))
+}
+
+/// What it was made with, in docker's `Config`.
+fn settings(container: &Container) -> Value {
+    let config = &container.config;
+    let volumes = config.mounts.iter().filter(|mount| matches!(mount.source, MountFrom::Anonymous(_)));
+    let volumes: Map<String, Value> = volumes.map(|mount| (mount.target.clone(), json!({}))).collect();
+    let exposed = config.service.exposed.iter().map(|port| (port.clone(), json!({})));
+    json!({
+        "Hostname": hostname(container),
+        "Domainname": "",
+        "User": config.user,
+        "AttachStdin": false,
+        "AttachStdout": false,
+        "AttachStderr": false,
+        "ExposedPorts": exposed.collect::<Map<_, _>>(),
+        "Tty": config.tty,
+        "OpenStdin": config.open_stdin,
+        "StdinOnce": false,
+        "Env": config.environment,
+        "Cmd": config.arguments.get(config.entrypoint..).filter(|words| !words.is_empty()),
+        "Healthcheck": config.service.health.as_ref().map(service::healthcheck),
+        "Image": config.image,
+        "Volumes": Some(volumes).filter(|all| !all.is_empty()),
+        "WorkingDir": config.working_directory,
+        "Entrypoint": config.arguments.get(..config.entrypoint).filter(|words| !words.is_empty()),
+        "OnBuild": null,
+        "Labels": config.labels,
+        "StopSignal": signal_name(config.stop_signal).map_or_else(|| config.stop_signal.to_string(), str::to_owned),
+        "StopTimeout": config.service.stop_timeout,
+        "Shell": null,
+    })
+}
+
+/// The name it has inside; by chroot that is the machine's, which is nothing of the container's own.
+fn hostname(container: &Container) -> &str {
+    match container.config.hostname.as_str() {
+        "" if container.folder.root().exists() => "",
+        "" => container.short_id(),
+        given => given,
+    }
+}
+
+/// No container has an address by which this machine reaches it: what connects its namespace gives it the machine's own, so
+/// all addresses are empty.
+fn network_settings(mode: NetworkMode, ports: &Value) -> Value {
+    let addresses = json!({
+        "MacAddress": "",
+        "EndpointID": "",
+        "Gateway": "",
+        "IPAddress": "",
+        "IPPrefixLen": 0,
+        "IPv6Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+    });
+    let with = |own: Value| match (own, &addresses) {
+        (Value::Object(own), Value::Object(addresses)) => {
+            Value::Object(own.into_iter().chain(addresses.clone()).collect())
+        }
+        (own, _) => own,
+    };
+    let network_of_mode = with(json!({
+        "IPAMConfig": null,
+        "Links": null,
+        "Aliases": null,
+        "DriverOpts": null,
+        "GwPriority": 0,
+        "NetworkID": "",
+        "DNSNames": null,
+    }));
+    with(json!({
+        "Bridge": "",
+        "SandboxID": "",
+        "SandboxKey": "",
+        "Ports": ports,
+        "HairpinMode": false,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "SecondaryIPAddresses": null,
+        "SecondaryIPv6Addresses": null,
+        "Networks": { network(mode): network_of_mode },
     }))
 }
 
@@ -65,7 +143,7 @@ fn state(container: &Container) -> Value {
     };
     let state = &container.state;
     let time = |time: &Option<String>| time.clone().unwrap_or_else(|| NEVER.to_owned());
-    let mut described = json!({
+    json!({
         "Status": status,
         "Running": container.is_running(),
         "Paused": status == "paused",
@@ -77,11 +155,8 @@ fn state(container: &Container) -> Value {
         "Error": state.error.clone().unwrap_or_default(),
         "StartedAt": time(&state.started),
         "FinishedAt": time(&state.finished),
-    });
-    if let (Some(health), Some(described)) = (&state.health, described.as_object_mut()) {
-        described.insert("Health".to_owned(), service::health(health));
-    }
-    described
+        "Health": state.health.as_ref().map(service::health),
+    })
 }
 
 const fn network(mode: NetworkMode) -> &'static str {

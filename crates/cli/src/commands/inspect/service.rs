@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use galley_engine::container::{ContainerConfig, Health, HealthState, Service};
+use galley_engine::container::{ContainerConfig, Health, HealthState, MountFrom, Service};
+use galley_sandbox::DEFAULT_SHM_SIZE;
 use serde_json::{Map, Value, json};
 
 /// How a container was asked to be.
@@ -10,38 +11,104 @@ pub(super) fn host_config(config: &ContainerConfig, network: &str, ports: &Value
     let service = &config.service;
     let limits = &service.limits;
     let size = |bytes: Option<u64>| bytes.unwrap_or_default();
-    json!({
+    let swap = || Some(2 * i64::try_from(limits.memory?).ok()?);
+    let mut described = without_meaning();
+    let own = json!({
+        "Binds": list(&binds(config)),
         "NetworkMode": network,
-        "AutoRemove": config.remove,
         "PortBindings": ports,
         "RestartPolicy": {
             "Name": service.restart.name(),
             "MaximumRetryCount": service.restart.count_max(),
         },
-        "Dns": service.dns.servers.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "DnsSearch": service.dns.search,
-        "DnsOptions": service.dns.options,
-        "GroupAdd": list(&service.group_add),
+        "AutoRemove": config.remove,
         "CapAdd": list(&service.cap_add),
         "CapDrop": list(&service.cap_drop),
+        "Dns": service.dns.servers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "DnsOptions": service.dns.options,
+        "DnsSearch": service.dns.search,
+        "ExtraHosts": list(&hosts(config)),
+        "GroupAdd": list(&service.group_add),
+        "OomScoreAdj": service.oom_score_adj.unwrap_or_default(),
         "Privileged": service.privileged,
         "ReadonlyRootfs": service.read_only,
         "SecurityOpt": security(service),
         "Tmpfs": tmpfs(service),
+        "ShmSize": config.surroundings.shm_size.unwrap_or(DEFAULT_SHM_SIZE),
         "Sysctls": Some(&service.sysctls).filter(|all| !all.is_empty()),
         "Init": service.init,
-        "OomScoreAdj": service.oom_score_adj.unwrap_or_default(),
         "CgroupParent": service.cgroup_parent.clone().unwrap_or_default(),
         "Memory": size(limits.memory),
         "MemoryReservation": size(limits.memory_reservation),
-        "MemorySwap": limits.memory_swap.or_else(|| Some(2 * i64::try_from(limits.memory?).ok()?)).unwrap_or_default(),
+        "MemorySwap": limits.memory_swap.or_else(swap).unwrap_or_default(),
         "CpuShares": size(limits.cpu_shares),
         "CpuPeriod": size(limits.cpu_period),
         "CpuQuota": limits.cpu_quota.unwrap_or_default(),
         "CpusetCpus": limits.cpuset_cpus.clone().unwrap_or_default(),
         "CpusetMems": limits.cpuset_mems.clone().unwrap_or_default(),
         "PidsLimit": limits.pids,
+        "Ulimits": ulimits(config),
+    });
+    if let (Some(described), Value::Object(own)) = (described.as_object_mut(), own) {
+        described.extend(own);
+    }
+    described
+}
+
+/// Fields for what no container of galley has, with docker's empty values.
+fn without_meaning() -> Value {
+    json!({
+        "ContainerIDFile": "",
+        "LogConfig": { "Type": "json-file", "Config": {} },
+        "VolumeDriver": "",
+        "VolumesFrom": null,
+        "CgroupnsMode": "private",
+        "IpcMode": "private",
+        "Cgroup": "",
+        "Links": null,
+        "PidMode": "",
+        "PublishAllPorts": false,
+        "UTSMode": "",
+        "UsernsMode": "",
+        "Runtime": "",
+        "Isolation": "",
+        // `--cpus` is written as a quota.
+        "NanoCpus": 0,
+        "BlkioWeight": 0,
+        "Devices": null,
+        "DeviceCgroupRules": null,
+        "DeviceRequests": null,
+        "MemorySwappiness": null,
+        "OomKillDisable": null,
+        "Mounts": null,
     })
+}
+
+/// `/from:/to:ro` and `name:/to`, whether `-v` or `--mount` asked for it.
+fn binds(config: &ContainerConfig) -> Vec<String> {
+    let binds = config.mounts.iter().filter_map(|mount| {
+        let source = match &mount.source {
+            MountFrom::Path(path) => path.display().to_string(),
+            MountFrom::Volume(name) => name.clone(),
+            MountFrom::Anonymous(_) => return None,
+        };
+        Some(format!("{source}:{}{}", mount.target, if mount.read_only { ":ro" } else { "" }))
+    });
+    binds.collect()
+}
+
+fn hosts(config: &ContainerConfig) -> Vec<String> {
+    config.surroundings.hosts.iter().map(|(name, address)| format!("{name}:{address}")).collect()
+}
+
+fn ulimits(config: &ContainerConfig) -> Value {
+    // Docker has -1 for none.
+    let limit = |value: u64| i64::try_from(value).unwrap_or(-1);
+    let all = config.surroundings.ulimits.iter();
+    let all: Vec<Value> = all
+        .map(|it| json!({ "Name": it.resource, "Hard": limit(it.hard), "Soft": limit(it.soft) }))
+        .collect();
+    if all.is_empty() { Value::Null } else { Value::Array(all) }
 }
 
 /// Docker shows an empty list as null.
