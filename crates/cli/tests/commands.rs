@@ -60,7 +60,54 @@ fn versions_are_what_scripts_expect() {
     let docker_version = version(docker(&env, &["--version"]));
     assert!(docker_version.starts_with("Docker version 28.0.0, build galley-"), "{docker_version}");
     assert_eq!(version(docker(&env, &["version", "--format", "{{.Server.Version}}"])), "28.0.0\n");
+    let both =
+        ["version", "--format", "{{.Client.APIVersion}} {{.Server.APIVersion}} {{.Server.ApiVersion}}"];
+    assert_eq!(version(docker(&env, &both)), "none none none\n");
     assert_eq!(version(docker(&env, &["info", "-f", "{{.OSType}}"])), "linux\n");
+}
+
+#[test]
+fn info_is_what_scripts_look_for() {
+    let env = TestEnv::new();
+    let said = |arguments: &[&str]| stdout(&succeeded(run(galley(&env, arguments))));
+    let fields = said(&["info", "-f", "{{.Architecture}} {{.Swarm.LocalNodeState}} {{.Driver}}"]);
+    assert_eq!(fields, format!("{} inactive overlay\n", std::env::consts::ARCH));
+    let plain = said(&["info"]);
+    for heading in
+        [" Server Version: ", " Storage Driver: overlay\n", " Docker Root Dir: /", "  Running: 0\n"]
+    {
+        assert!(plain.contains(heading), "{heading} is not in:\n{plain}");
+    }
+}
+
+#[test]
+fn who_names_no_command_gets_help() {
+    let env = TestEnv::new();
+    let root = env.path().join("root");
+    let root = root.to_str().unwrap();
+    for (arguments, expected) in [
+        (&[][..], "\n  build  "),
+        (&["--root", root], "\n  build  "),
+        (&["volume"], "\n  prune  "),
+        (&["volume", "--root", root], "\n  prune  "),
+    ] {
+        let output = run(galley(&env, arguments));
+        assert_eq!((code(&output), stderr(&output).as_str()), (Some(0), ""), "{arguments:?}");
+        let help = stdout(&output);
+        assert!(help.contains(expected) && !help.contains("__supervise"), "{arguments:?}: {help}");
+    }
+}
+
+#[test]
+fn an_inspect_that_finds_nothing_prints_an_empty_list() {
+    let env = TestEnv::new();
+    let output = run(galley(&env, &["volume", "inspect", "nosuch"]));
+    assert_eq!((code(&output), stdout(&output).as_str()), (Some(5), "[]\n"), "{}", text(&output));
+    succeeded(run(galley(&env, &["volume", "create", "data"])));
+    let output = run(galley(&env, &["volume", "inspect", "nosuch", "data"]));
+    assert_eq!(code(&output), Some(5), "{}", text(&output));
+    assert!(stdout(&output).contains("\n        \"Name\": \"data\",\n"), "{}", text(&output));
+    assert!(stderr(&output).contains("no such volume: nosuch"), "{}", text(&output));
 }
 
 #[test]

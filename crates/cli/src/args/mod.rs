@@ -22,7 +22,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{
     ArgAction, Args, CommandFactory, FromArgMatches,
     builder::{NonEmptyStringValueParser, OsStringValueParser, TypedValueParser},
-    error::{ContextKind, ContextValue},
+    error::{ContextKind, ContextValue, ErrorKind},
 };
 
 use crate::{
@@ -127,10 +127,31 @@ pub(crate) fn parse(environment: &Environment, arguments: &[OsString]) -> Result
     let matches = match matches {
         Some(matches) => matches,
         // Errors and help are the whole parser's.
-        None => fitted(parser(environment)).try_get_matches_from(arguments).map_err(suggest_what_works)?,
+        None => fitted(parser(environment))
+            .try_get_matches_from(arguments)
+            .map_err(|error| suggest_what_works(help_for_nothing(error, environment, arguments)))?,
     };
     refused::check(&matches)?;
     Ok(Arguments::from_arg_matches(&matches)?)
+}
+
+/// Who names no command, or of `volume` and the like none of its own, gets help, as in docker: that is no error.
+fn help_for_nothing(error: clap::Error, environment: &Environment, arguments: &[OsString]) -> clap::Error {
+    if !matches!(
+        error.kind(),
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
+        return error;
+    }
+    let parser = parser(environment);
+    let (mut at, mut asked) = (&parser, vec![OsString::from(environment.program())]);
+    for word in arguments.iter().skip(1) {
+        if let Some(found) = at.find_subcommand(word) {
+            (at, asked) = (found, [asked, vec![word.clone()]].concat());
+        }
+    }
+    asked.push("-h".into());
+    parser.clone().try_get_matches_from(asked).err().unwrap_or(error)
 }
 
 /// Leaves out of what could have been meant what would be refused.

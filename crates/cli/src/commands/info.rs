@@ -1,5 +1,9 @@
-use galley_engine::{container, images};
-use galley_oci::Platform;
+use std::path::Path;
+
+use galley_engine::{
+    container::{self, Status},
+    images,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -23,29 +27,79 @@ pub(crate) struct InfoArgs {
 pub(crate) fn execute(arguments: &InfoArgs, context: &Context) -> Outcome {
     let store = context.store()?;
     let containers = container::list(&store)?;
-    let running = containers.iter().filter(|container| container.is_running()).count();
+    let count = |of: fn(&Status) -> bool| containers.iter().filter(|container| of(&container.status)).count();
+    let paused = count(|status| matches!(status, Status::Paused { .. }));
+    let running = count(|status| matches!(status, Status::Running { .. } | Status::Restarting { .. }));
     let limit = collect::limit(context, &store)?;
+    let (machine, memory) = (rustix::system::uname(), rustix::system::sysinfo());
     let data = json!({
+        "ID": "",
+        "Containers": containers.len(),
+        "ContainersRunning": running,
+        "ContainersPaused": paused,
+        "ContainersStopped": containers.len() - running - paused,
+        "Images": images::list(&store)?.len(),
+        "Driver": "overlay",
+        "LoggingDriver": "json-file",
+        "CgroupDriver": "cgroupfs",
+        "CgroupVersion": if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "2" } else { "1" },
+        "KernelVersion": machine.release().to_string_lossy(),
+        "OperatingSystem": operating_system(),
+        "OSType": "linux",
+        // Docker's info has the kernel's word, its images have Go's.
+        "Architecture": machine.machine().to_string_lossy(),
+        "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
+        "MemTotal": u64::from(memory.totalram).saturating_mul(u64::from(memory.mem_unit)),
+        "Name": machine.nodename().to_string_lossy(),
+        "DockerRootDir": store.root().display().to_string(),
         "ServerVersion": if context.environment.as_docker { DOCKER_VERSION } else { VERSION },
         "GalleyVersion": VERSION,
         "StoreLimit": limit.map_or_else(|| "none".to_owned(), human::size),
-        "DockerRootDir": store.root().display().to_string(),
-        "Driver": "overlay",
-        "OSType": "linux",
-        "Architecture": Platform::of_this_machine().architecture,
-        "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
-        "Containers": containers.len(),
-        "ContainersRunning": running,
-        "Images": images::list(&store)?.len(),
+        "Swarm": { "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false, "Error": "" },
+        "SecurityOptions": null,
+        "Labels": null,
+        "Warnings": null,
     });
     listing::print_one(&data, arguments.format.as_deref(), plain)
 }
 
+/// The machine's own name for what it runs.
+fn operating_system() -> String {
+    let text = fs_err::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    name.map(|name| name.trim_matches('"').to_owned()).unwrap_or_default()
+}
+
+/// Docker's headings, for those who look for them.
 fn plain(data: &Value) -> String {
-    let rows = data.as_object().into_iter().flatten();
-    let row = |(name, value): (&String, &Value)| match value {
-        Value::String(text) => format!("{name}: {text}"),
-        other => format!("{name}: {other}"),
+    let rows = [
+        (" Containers", "Containers"),
+        ("  Running", "ContainersRunning"),
+        ("  Paused", "ContainersPaused"),
+        ("  Stopped", "ContainersStopped"),
+        (" Images", "Images"),
+        (" Server Version", "ServerVersion"),
+        (" Galley Version", "GalleyVersion"),
+        (" Storage Driver", "Driver"),
+        (" Logging Driver", "LoggingDriver"),
+        (" Cgroup Driver", "CgroupDriver"),
+        (" Cgroup Version", "CgroupVersion"),
+        (" Kernel Version", "KernelVersion"),
+        (" Operating System", "OperatingSystem"),
+        (" OSType", "OSType"),
+        (" Architecture", "Architecture"),
+        (" CPUs", "NCPU"),
+        (" Total Memory", "MemTotal"),
+        (" Name", "Name"),
+        (" Docker Root Dir", "DockerRootDir"),
+        (" Store Limit", "StoreLimit"),
+    ];
+    let row = |(heading, field): (&str, &str)| match data.get(field) {
+        Some(Value::Number(bytes)) if field == "MemTotal" => {
+            format!("{heading}: {}", human::binary_size(bytes.as_u64().unwrap_or_default()))
+        }
+        Some(Value::String(text)) => format!("{heading}: {text}"),
+        other => format!("{heading}: {}", other.unwrap_or(&Value::Null)),
     };
-    rows.map(row).collect::<Vec<_>>().join("\n")
+    format!("Server:\n{}", rows.map(row).join("\n"))
 }

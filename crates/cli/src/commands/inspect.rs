@@ -76,13 +76,18 @@ pub(crate) fn execute(arguments: &InspectArgs, context: &Context) -> Outcome {
             Err(failure) => keep_first(&mut outcome, failure),
         }
     }
-    let text = match arguments.format.as_deref() {
-        None => pretty(&found),
-        Some("json") => found.iter().map(|value| format!("{value}\n")).collect(),
-        Some(format) => rendered(&unescape(format), &found)?,
-    };
-    io::stdout().lock().write_all(text.as_bytes()).map_err(output)?;
+    print_described(&found, arguments.format.as_deref())?;
     outcome
+}
+
+/// Prints each as a line of the format, or all as one array.
+pub(super) fn print_described(found: &[Value], format: Option<&str>) -> Outcome {
+    let text = match format {
+        None => pretty(found),
+        Some("json") => found.iter().map(|value| format!("{value}\n")).collect(),
+        Some(format) => rendered(&unescape(format), found)?,
+    };
+    io::stdout().lock().write_all(text.as_bytes()).map_err(output)
 }
 
 /// Containers come first, as in docker.

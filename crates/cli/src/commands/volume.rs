@@ -10,7 +10,8 @@ use galley_store::{Store, StoreError};
 use serde_json::{Value, json};
 
 use super::{
-    listing::{self, ListArgs, Listing},
+    inspect::print_described,
+    listing::{ListArgs, Listing},
     prune,
 };
 use crate::{
@@ -119,26 +120,26 @@ fn find(store: &Store, name: &str) -> Result<Found, Error> {
     volumes_in_store(store)?.into_iter().find(|volume| volume.name == name).ok_or_else(missing)
 }
 
+/// Prints what was found, then says what was not.
 fn inspect(arguments: &InspectArgs, context: &Context) -> Outcome {
     let store = context.store()?;
-    let mut all = Vec::new();
+    let (mut all, mut outcome) = (Vec::new(), Ok(()));
     for name in &arguments.names {
-        let volume = find(&store, name)?;
-        all.push(json!({
-            "CreatedAt": volume.created.map(galley_oci::Time::rfc3339).unwrap_or_default(),
-            "Driver": "local",
-            "Labels": Value::Null,
-            "Mountpoint": volume.path.display().to_string(),
-            "Name": volume.name,
-            "Options": Value::Null,
-            "Scope": "local",
-        }));
+        match find(&store, name) {
+            Ok(volume) => all.push(json!({
+                "CreatedAt": volume.created.map(galley_oci::Time::rfc3339).unwrap_or_default(),
+                "Driver": "local",
+                "Labels": Value::Null,
+                "Mountpoint": volume.path.display().to_string(),
+                "Name": volume.name,
+                "Options": Value::Null,
+                "Scope": "local",
+            })),
+            Err(error) => keep_first(&mut outcome, error.into()),
+        }
     }
-    if let Some(format) = &arguments.format {
-        return all.iter().try_for_each(|one| listing::print_one(one, Some(format), Value::to_string));
-    }
-    let text = serde_json::to_string_pretty(&all).unwrap_or_default(); // ok: names and paths as text
-    writeln!(io::stdout().lock(), "{text}").map_err(output)
+    print_described(&all, arguments.format.as_deref())?;
+    outcome
 }
 
 const HEADINGS: [(&str, &str); 11] = [

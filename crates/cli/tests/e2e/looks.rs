@@ -20,7 +20,10 @@ fn an_image_has_all_fields_of_docker() {
         ("[{{.Config.User}}{{.Config.StopSignal}}{{.Parent}}]", "[]"),
         ("{{.Config.Entrypoint}} {{.Config.Cmd}} {{.Config.OnBuild}} {{.Config.Shell}}", "[] [true] [] []"),
         ("{{.Config.Labels}} {{.Config.ExposedPorts}} {{.Config.Volumes}}", "map[] map[] map[]"),
-        ("{{json .Config.Entrypoint}} {{json .Config.Labels}} {{json .Config.Healthcheck}}", "null null null"),
+        (
+            "{{json .Config.Entrypoint}} {{json .Config.Labels}} {{json .Config.Healthcheck}}",
+            "null null null",
+        ),
         ("[{{index .Config.Labels \"org.example\"}}]", "[]"),
         ("{{.GraphDriver.Name}} {{.Metadata.LastTagTime}}", "overlay 0001-01-01T00:00:00Z"),
     ] {
@@ -41,9 +44,18 @@ fn a_container_has_all_fields_of_docker() {
         ("<{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}>", "<>"),
         ("{{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}", "bridge"),
         ("<{{.NetworkSettings.IPAddress}}{{.NetworkSettings.Gateway}}>", "<>"),
-        ("{{.HostConfig.Binds}} {{.HostConfig.LogConfig.Type}} {{.HostConfig.ShmSize}}", "[] json-file 67108864"),
-        ("{{.HostConfig.ExtraHosts}} {{json .HostConfig.Ulimits}}", "[db:10.0.0.1] [{\"Name\":\"nofile\",\"Hard\":200,\"Soft\":100}]"),
-        ("{{.HostConfig.NanoCpus}}{{.HostConfig.PidMode}} {{.HostConfig.IpcMode}} {{.HostConfig.PidsLimit}}", "0 private <nil>"),
+        (
+            "{{.HostConfig.Binds}} {{.HostConfig.LogConfig.Type}} {{.HostConfig.ShmSize}}",
+            "[] json-file 67108864",
+        ),
+        (
+            "{{.HostConfig.ExtraHosts}} {{json .HostConfig.Ulimits}}",
+            "[db:10.0.0.1] [{\"Name\":\"nofile\",\"Hard\":200,\"Soft\":100}]",
+        ),
+        (
+            "{{.HostConfig.NanoCpus}}{{.HostConfig.PidMode}} {{.HostConfig.IpcMode}} {{.HostConfig.PidsLimit}}",
+            "0 private <nil>",
+        ),
         ("<{{.HostConfig.Runtime}}{{.HostsPath}}{{.ResolvConfPath}}> {{.ExecIDs}}", "<> []"),
         ("{{.Config.Volumes}} <{{.Config.Domainname}}> {{.Config.AttachStdout}}", "map[] <> false"),
         ("{{.Driver}} {{.GraphDriver.Name}} {{.HostConfig.Mounts}}", "overlay overlay []"),
