@@ -179,7 +179,6 @@ const UPDATE: [Flag; 4] = [
     value("cpu-rt-runtime", NO_LIMITS),
     value("kernel-memory", NO_LIMITS),
 ];
-const INSPECT: [Flag; 1] = [switch("size", "sizes of containers are not counted").short('s')];
 const STOP: [Flag; 1] = [value("signal", "`stop` sends the image's STOPSIGNAL").short('s')];
 const RM: [Flag; 1] = [switch("link", NO_NETWORKS).short('l')];
 const RMI: [Flag; 2] = [value("platform", NO_PART), switch("no-prune", LEGACY)];
@@ -236,7 +235,6 @@ fn flags(command: &str) -> &'static [Flag] {
         "start" => &START,
         "update" => &UPDATE,
         "stop" | "restart" => &STOP,
-        "inspect" => &INSPECT,
         "rm" => &RM,
         "rmi" | "image rm" => &RMI,
         "volume create" => &VOLUME_CREATE,
@@ -353,8 +351,7 @@ fn refused_commands(prefix: &str) -> Vec<Command> {
 /// `image history` has the flags of `history`, `buildx build` those of `build`; lists differ.
 fn key(path: &str) -> &str {
     match path {
-        "image ls" | "container ls" | "image inspect" | "image rm" => path,
-        "container inspect" => "inspect",
+        "image ls" | "container ls" | "image rm" => path,
         "buildx prune" | "buildx du" => path,
         // Those have flags of their own.
         path if path.starts_with("manifest ") || path.starts_with("volume ") => path,

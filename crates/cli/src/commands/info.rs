@@ -49,7 +49,7 @@ pub(crate) fn execute(arguments: &InfoArgs, context: &Context) -> Outcome {
         // Docker's info has the kernel's word, its images have Go's.
         "Architecture": machine.machine().to_string_lossy(),
         "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
-        "MemTotal": u64::from(memory.totalram).saturating_mul(u64::from(memory.mem_unit)),
+        "MemTotal": memory.totalram.saturating_mul(memory.mem_unit.into()),
         "Name": machine.nodename().to_string_lossy(),
         "DockerRootDir": store.root().display().to_string(),
         "ServerVersion": if context.environment.as_docker { DOCKER_VERSION } else { VERSION },

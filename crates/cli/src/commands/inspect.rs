@@ -13,7 +13,7 @@ use crate::{
     commands::listing::{drawn, unescape},
     context::Context,
     failure::{Failure, Outcome, keep_first, output},
-    message,
+    message, namespace,
     template::Template,
 };
 
@@ -29,9 +29,29 @@ pub(crate) struct InspectArgs {
     /// Of an image for several platforms, the one for this
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
+    /// How much each container has written, and how much that is with its image
+    #[arg(short, long)]
+    size: bool,
     /// Names, tags, ids or the start of ids
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
+}
+
+/// Print everything known of containers, as JSON
+#[derive(Debug, clap::Args)]
+pub(crate) struct OfContainersArgs {
+    #[command(flatten)]
+    of_one_kind: OneKindArgs,
+    /// How much each has written, and how much that is with its image
+    #[arg(short, long)]
+    size: bool,
+}
+
+impl OfContainersArgs {
+    /// The same as `inspect --type container`.
+    pub(crate) fn whole(self) -> InspectArgs {
+        InspectArgs { size: self.size, ..self.of_one_kind.of(Kind::Container) }
+    }
 }
 
 /// Print everything known, as JSON
@@ -52,7 +72,7 @@ impl OneKindArgs {
     /// The same as `inspect --type KIND`.
     pub(crate) fn of(self, kind: Kind) -> InspectArgs {
         let Self { format, platform, names } = self;
-        InspectArgs { format, kind: Some(kind), platform, names }
+        InspectArgs { format, kind: Some(kind), platform, size: false, names }
     }
 }
 
@@ -67,6 +87,10 @@ pub(crate) enum Kind {
 
 /// Prints what was found, then says what was not.
 pub(crate) fn execute(arguments: &InspectArgs, context: &Context) -> Outcome {
+    // Files of containers may be closed to their user.
+    if arguments.size {
+        namespace::enter_unless_root(context)?;
+    }
     let store = context.store()?;
     let mut outcome = Ok(());
     let mut found = Vec::new();
@@ -95,7 +119,15 @@ fn inspect(store: &Store, name: &str, arguments: &InspectArgs) -> Outcome<Value>
     let kind = arguments.kind;
     if kind != Some(Kind::Image) {
         match container::find(store, name) {
-            Ok(found) => return Ok(description::describe(store, &found)?),
+            Ok(found) => {
+                let mut described = description::describe(store, &found)?;
+                if arguments.size {
+                    let (own, all) = container::sizes(store, &found)?;
+                    all.damage.iter().for_each(message::warn_of);
+                    (described["SizeRw"], described["SizeRootFs"]) = (own.into(), all.bytes.into());
+                }
+                return Ok(described);
+            }
             Err(error) if error.kind == ErrorKind::NotFound => {}
             // What cannot be a container's name may still be an image's.
             Err(error) if error.kind == ErrorKind::Usage && kind.is_none() => {}

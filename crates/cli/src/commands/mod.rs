@@ -169,7 +169,7 @@ pub(crate) enum Container {
     Ls(ps::PsArgs),
     #[command(flatten)]
     OfContainers(OfContainers),
-    Inspect(inspect::OneKindArgs),
+    Inspect(inspect::OfContainersArgs),
     Export(export::ExportArgs),
     Prune(prune::ContainerPruneArgs),
     #[command(alias = "remove")]
@@ -305,7 +305,7 @@ fn execute_container(command: Container, context: &Context) -> Outcome {
         Container::Create(arguments) => create::execute(*arguments, context),
         Container::Ls(arguments) => ps::execute(&arguments, context),
         Container::OfContainers(command) => execute_of_containers(command, context),
-        Container::Inspect(arguments) => inspect::execute(&arguments.of(inspect::Kind::Container), context),
+        Container::Inspect(arguments) => inspect::execute(&arguments.whole(), context),
         Container::Export(arguments) => export::execute(&arguments, context),
         Container::Prune(arguments) => prune::containers(&arguments, context),
         Container::Rm(arguments) => rm::execute(&arguments, context),

@@ -1,3 +1,4 @@
+mod expression;
 mod filter;
 
 use galley_engine::container::{
@@ -27,7 +28,7 @@ pub(crate) struct PsArgs {
     /// The newest one, whatever its state
     #[arg(short, long)]
     latest: bool,
-    /// Only these: id=, name=, label=, status=, exited=, health=, network=, volume=
+    /// Only these: ancestor=, before=, exited=, expose=, health=, id=, label=, name=, network=, publish=, since=, status=, volume=
     #[arg(short, long, value_name = "NAME=VALUE")]
     filter: Vec<String>,
     #[command(flatten)]
@@ -61,7 +62,7 @@ const COMMAND_CHARACTERS: usize = 20;
 
 /// Lists containers, the newest first.
 pub(crate) fn execute(arguments: &PsArgs, context: &Context) -> Outcome {
-    let filter = filter::Filter::parse(&arguments.filter)?;
+    let mut filter = filter::Filter::parse(&arguments.filter)?;
     let format = arguments.list.format.as_deref().unwrap_or_default();
     // Files of containers may be closed to their user.
     let sizes = !arguments.list.quiet && (arguments.size || format.contains(".Size"));
@@ -69,6 +70,7 @@ pub(crate) fn execute(arguments: &PsArgs, context: &Context) -> Outcome {
         namespace::enter_unless_root(context)?;
     }
     let store = context.store()?;
+    filter.look_up(&store)?;
     let containers = container::list(&store)?;
     let newest = if arguments.latest { Some(1) } else { arguments.last };
     let everything = arguments.all || newest.is_some() || filter.shows_ended();

@@ -76,6 +76,22 @@ fn a_container_has_all_fields_of_docker() {
     }
 }
 
+#[test]
+fn sizes_of_containers_are_told() {
+    let Some(kitchen) = kitchen() else { return };
+    let script = "busybox head -c 4096 /dev/zero > /written";
+    kitchen.galley(&["run", "--name", "web", "app", "sh", "-c", script]);
+    for command in [&["inspect", "-s"][..], &["container", "inspect", "--size"]] {
+        let format = ["-f", "{{.SizeRw}} {{.SizeRootFs}}", "web"];
+        let said = kitchen.galley(&[command, &format[..]].concat());
+        let (own, all) = said.trim().split_once(' ').unwrap();
+        assert_eq!(own, "4096");
+        assert!(all.parse::<u64>().unwrap() > 4096, "{all}");
+    }
+    let without = kitchen.command(&["inspect", "-f", "{{.SizeRw}}", "web"]).output().unwrap();
+    assert_eq!(without.status.code(), Some(125));
+}
+
 /// The host name that is told is the one inside.
 #[test]
 fn the_host_name_is_the_containers() {
@@ -86,4 +102,57 @@ fn the_host_name_is_the_containers() {
     }
     let said = kitchen.galley(&["run", "--name", "web", "app", "busybox", "hostname"]);
     assert_eq!(said.trim(), inspect(&kitchen, "web", "{{.Config.Hostname}}"));
+}
+
+/// `docker rm $(docker ps -aq --filter ancestor=…)`, and the like.
+#[test]
+fn containers_are_found_by_what_they_are_made_of() {
+    let Some(kitchen) = kitchen() else { return };
+    kitchen.dockerfile("FROM app\nRUN echo x > /x\n");
+    kitchen.build(&["-t", "above", "."]);
+    // It has all layers of app, but is not made of it.
+    kitchen.dockerfile("FROM busybox\nRUN echo y > /y\n");
+    kitchen.build(&["-t", "beside", "."]);
+    for (name, image) in [("one", "app"), ("two", "above"), ("three", "beside")] {
+        kitchen.galley(&["create", "--name", name, image]);
+    }
+    let id = inspect(&kitchen, "above", "{{.Id}}");
+    let short = format!("ancestor={}", &id["sha256:".len()..][..12]);
+    let long = format!("ancestor={id}");
+    for (filters, expected) in [
+        (&["ancestor=above"][..], &["two"][..]),
+        (&[&short], &["two"]),
+        (&[&long], &["two"]),
+        (&["ancestor=app:latest"], &["two", "one"]),
+        (&["ancestor=above", "name=one"], &[]),
+        (&["ancestor=nosuch"], &[]),
+        (&["ancestor=nosuch", "ancestor=above"], &["two"]),
+        (&["since=one"], &["three", "two"]),
+        (&["before=three"], &["two", "one"]),
+        (&["since=one", "before=three"], &["two"]),
+        (&["name=one|three"], &["three", "one"]),
+        (&["name=^t.*e$"], &["three"]),
+        (&["name=t*"], &["three", "two", "one"]),
+    ] {
+        let filters = filters.iter().flat_map(|filter| ["--filter", filter]);
+        let arguments: Vec<&str> =
+            ["ps", "-a", "--format", "{{.Names}}"].into_iter().chain(filters).collect();
+        assert_eq!(kitchen.galley(&arguments).lines().collect::<Vec<_>>(), expected, "{arguments:?}");
+    }
+    let lost = kitchen.command(&["ps", "-a", "--filter", "since=nosuch"]).output().unwrap();
+    assert!(!lost.status.success());
+}
+
+#[test]
+fn containers_are_found_by_their_ports() {
+    let Some(kitchen) = kitchen() else { return };
+    let publish = ["run", "-d", "--name", "web", "-p", "127.0.0.1::8080", "app", "busybox", "sleep", "1000"];
+    kitchen.galley(&publish);
+    let port = kitchen.galley(&["port", "web", "8080"]);
+    let port = port.trim().rsplit(':').next().unwrap();
+    let names = |filter: &str| kitchen.galley(&["ps", "--format", "{{.Names}}", "--filter", filter]);
+    assert_eq!(names(&format!("publish={port}")), "web\n");
+    assert_eq!(names("expose=8000-8080/tcp"), "web\n");
+    assert_eq!(names("expose=8080/udp") + &names("expose=8081"), "");
+    kitchen.galley(&["rm", "-f", "web"]);
 }

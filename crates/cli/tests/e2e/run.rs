@@ -72,6 +72,17 @@ fn a_terminal_that_is_none_is_not_started_into() {
     kitchen.galley(&["rm", "shell"]);
 }
 
+/// No Dockerfile is involved.
+#[test]
+fn a_user_that_is_not_there_is_told_with_what_to_type() {
+    let Some(kitchen) = kitchen() else { return };
+    let output = kitchen.command(&["run", "--rm", "-u", "nosuch", "app"]).output().unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(125), "{said}");
+    assert!(said.contains("--user nosuch: ") && said.contains("or give a number: --user 1000"), "{said}");
+    assert!(!said.contains("RUN"), "{said}");
+}
+
 #[test]
 fn hosts_limits_and_shared_memory() {
     let Some(kitchen) = kitchen() else { return };

@@ -25,7 +25,8 @@ pub(super) fn spec(
     let snapshot = snapshot_of(store, config)?;
     let files = Files::of_snapshot(&snapshot)?;
     let accounts = Accounts::read(store, &files)?;
-    let mut user = accounts.process(&config.user)?;
+    let mut user =
+        accounts.process(&config.user).map_err(|error| no_account("--user", &config.user, &error))?;
     for group in &config.service.group_add {
         user.groups.push(accounts.group(group).map_err(|error| no_account("--group-add", group, &error))?);
     }

@@ -1,5 +1,6 @@
 //! Images of the store: found by name or id, listed, described, tagged, removed.
 
+mod descendants;
 mod digests;
 mod history;
 mod inspect;
@@ -10,6 +11,7 @@ mod remove;
 use galley_oci::{ImageConfig, Reference, Time};
 use galley_store::{Image, Store, StoreError};
 
+pub use self::descendants::with_descendants;
 pub use self::digests::repo_digest;
 pub use self::history::{HistoryLine, history};
 pub use self::inspect::inspect;
