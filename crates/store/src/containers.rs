@@ -330,7 +330,7 @@ impl ContainerDir {
 
     /// Removes the container and its files. It must not run.
     pub fn remove(self) -> Result<(), StoreError> {
-        let _lock = self.store.lock_names()?;
+        let names = self.store.lock_names()?;
         if self.is_gone() {
             // Another was faster.
             return Ok(());
@@ -341,6 +341,8 @@ impl ContainerDir {
         let gone = temp.path().join("folder");
         rustix::fs::rename(&self.path, &gone).at("remove", &self.path)?;
         self.store.free_name(&self, &name)?;
+        // Nobody waits for the files.
+        drop(names);
         remove_tree(&gone)
     }
 }

@@ -1,6 +1,6 @@
 //! `galley create`: from an image and options to the folder of a container.
 
-use std::net::Ipv4Addr;
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use galley_dockerfile::Span;
 use galley_oci::RunConfig;
@@ -56,6 +56,7 @@ pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Error
     if options.remove && config.service.restart != Restart::No {
         return Err(Error::new(ErrorKind::Usage, "--rm and --restart contradict each other"));
     }
+    refuse_twice(options)?;
     let name = name(store, options)?;
     // Until the container is there, nobody removes what it is about to need.
     let mut volumes = NewVolumes::new(store);
@@ -170,6 +171,18 @@ fn stop_signal(options: &CreateOptions, defaults: &RunConfig) -> i32 {
     options.stop_signal.or(from_image).unwrap_or(DEFAULT_STOP_SIGNAL)
 }
 
+/// Of two mounts at one place nobody would see the first.
+fn refuse_twice(options: &CreateOptions) -> Result<(), Error> {
+    let tmpfs = options.service.tmpfs.iter().map(|tmpfs| &tmpfs.target);
+    let mut seen = BTreeSet::new();
+    let mut targets = options.volumes.iter().map(|volume| &volume.target).chain(tmpfs);
+    match targets.find(|target| !seen.insert(target.trim_end_matches('/'))) {
+        Some(twice) => Err(Error::new(ErrorKind::Usage, format!("duplicate mount point: {twice}"))
+            .help("give it one volume, folder or tmpfs")),
+        None => Ok(()),
+    }
+}
+
 /// What was asked for with `-v`, then a volume for every VOLUME of the image that has none yet.
 fn mounts(
     volumes: &mut NewVolumes<'_>,
@@ -224,6 +237,17 @@ fn mount(volumes: &mut NewVolumes<'_>, volume: VolumeOption) -> Result<Container
 mod tests {
     use super::*;
     use crate::container::testing::with_container;
+
+    #[test]
+    fn a_place_has_one_mount() {
+        let volume = |text: &str| VolumeOption::parse(text).unwrap();
+        let check = |volumes: &[&str]| {
+            let volumes = volumes.iter().map(|text| volume(text)).collect();
+            refuse_twice(&CreateOptions { volumes, ..CreateOptions::default() })
+        };
+        check(&["/x", "a:/y", "/z:/y/z"]).unwrap();
+        assert_eq!(check(&["a:/x", "b:/y", "/z:/x/"]).unwrap_err().message, "duplicate mount point: /x/");
+    }
 
     #[test]
     fn a_name_that_is_taken_meanwhile_is_chosen_anew() {
