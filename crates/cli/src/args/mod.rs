@@ -5,6 +5,7 @@ pub(crate) mod cache;
 pub(crate) mod call;
 pub(crate) mod cgroup;
 pub(crate) mod csv;
+pub(crate) mod expression;
 pub(crate) mod mount;
 pub(crate) mod output;
 pub(crate) mod platform;

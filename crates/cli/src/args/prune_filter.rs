@@ -9,6 +9,8 @@ use galley_engine::{
 use galley_oci::Time;
 use galley_store::{ObjectKind, Policy};
 
+use super::expression::Expression;
+
 /// What the build cache is filtered by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CacheFilter {
@@ -39,16 +41,34 @@ pub(crate) fn volumes(given: &[String]) -> Result<(bool, Filter), Error> {
     Ok((all, things(&others)?))
 }
 
-/// Of volumes that are listed: whether they are those that nothing uses, or the others.
-pub(crate) fn dangling(given: &[String]) -> Result<Option<bool>, Error> {
-    let mut wanted = None;
+/// Of volumes that are listed.
+#[derive(Debug, Default)]
+pub(crate) struct ListedVolumes {
+    /// Only those that nothing uses, or only the others.
+    pub(crate) dangling: Option<bool>,
+    /// One of these is found in the name.
+    pub(crate) names: Vec<Expression>,
+}
+
+/// Reads what volumes are listed.
+pub(crate) fn listed_volumes(given: &[String]) -> Result<ListedVolumes, Error> {
+    let mut listed = ListedVolumes::default();
     for one in given.iter().filter(|one| !one.is_empty()) {
         match split(one)? {
-            ("dangling", value) => wanted = Some(truth("dangling", value)?),
-            (name, _) => return Err(unknown(name, "dangling")),
+            ("dangling", value) => listed.dangling = Some(truth("dangling", value)?),
+            ("name", value) => {
+                listed.names.push(Expression::parse(value).map_err(|why| no_expression(one, &why))?)
+            }
+            (name, _) => return Err(unknown(name, "dangling, name")),
         }
     }
-    Ok(wanted)
+    Ok(listed)
+}
+
+/// What `text` has instead of a regular expression.
+pub(crate) fn no_expression(text: &str, why: &str) -> Error {
+    Error::new(ErrorKind::Usage, format!("the filter {text:?} is no regular expression: {why}"))
+        .help("write a part of the name, or name=^NAME$")
 }
 
 pub(crate) fn truth(name: &str, value: &str) -> Result<bool, Error> {
@@ -169,12 +189,12 @@ mod tests {
         assert_eq!([all("all=1"), all("all=false"), all("label=a")], [Some(true), Some(false), Some(false)]);
         assert_eq!([all("all=yes"), all("all"), all("size=1")], [None; 3]);
         assert!(things(&given(&["all=1"])).is_err());
-        let dangling = |one: &str| dangling(&given(&[one])).ok();
+        let dangling = |one: &str| listed_volumes(&given(&[one])).map(|listed| listed.dangling).ok();
         assert_eq!(
             [dangling("dangling=true"), dangling("dangling=0")],
             [Some(Some(true)), Some(Some(false))]
         );
-        assert_eq!([dangling(""), dangling("dangling=2"), dangling("name=a")], [Some(None), None, None]);
+        assert_eq!([dangling(""), dangling("dangling=2"), dangling("label=a")], [Some(None), None, None]);
     }
 
     #[test]

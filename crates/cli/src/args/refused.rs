@@ -179,7 +179,6 @@ const UPDATE: [Flag; 4] = [
     value("cpu-rt-runtime", NO_LIMITS),
     value("kernel-memory", NO_LIMITS),
 ];
-const STOP: [Flag; 1] = [value("signal", "`stop` sends the image's STOPSIGNAL").short('s')];
 const RM: [Flag; 1] = [switch("link", NO_NETWORKS).short('l')];
 const RMI: [Flag; 2] = [value("platform", NO_PART), switch("no-prune", LEGACY)];
 
@@ -234,7 +233,6 @@ fn flags(command: &str) -> &'static [Flag] {
         "exec" => &EXEC,
         "start" => &START,
         "update" => &UPDATE,
-        "stop" | "restart" => &STOP,
         "rm" => &RM,
         "rmi" | "image rm" => &RMI,
         "volume create" => &VOLUME_CREATE,

@@ -1,4 +1,3 @@
-mod expression;
 mod filter;
 
 use galley_engine::container::{

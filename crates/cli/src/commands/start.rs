@@ -8,7 +8,7 @@ use galley_engine::container;
 use crate::{
     commands::{
         run::{foreground, supervisor, terminal},
-        stop::seconds,
+        stop::{other_signal, seconds},
     },
     context::Context,
     failure::{Failure, Outcome, keep_first, output},
@@ -35,6 +35,9 @@ pub(crate) struct RestartArgs {
     /// Seconds to wait before killing; -1 waits for ever
     #[arg(short, long, visible_alias = "time", value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
     timeout: Option<i64>,
+    /// The signal that asks it to end, instead of its own
+    #[arg(short, long, value_name = "SIGNAL")]
+    signal: Option<String>,
     /// Names, ids or the start of ids
     #[arg(value_name = "CONTAINER", required = true)]
     containers: Vec<String>,
@@ -67,6 +70,7 @@ pub(crate) fn execute(arguments: &StartArgs, context: &Context) -> Outcome {
 
 /// Stops and starts each.
 pub(crate) fn restart(arguments: &RestartArgs, context: &Context) -> Outcome {
+    let signal = other_signal(arguments.signal.as_deref())?;
     namespace::enter_unless_root(context)?;
     let store = context.store()?;
     each(&arguments.containers, |name| {
@@ -75,7 +79,7 @@ pub(crate) fn restart(arguments: &RestartArgs, context: &Context) -> Outcome {
             Some(seconds) => u64::try_from(seconds).ok().map(Duration::from_secs),
             None => container::patience(&found),
         };
-        container::stop(&found, patience)?;
+        container::stop(&found, signal, patience)?;
         supervisor::start(&store, container::find(&store, name)?).map(drop)
     })
 }

@@ -61,7 +61,7 @@ pub(crate) struct LsArgs {
     /// Names alone
     #[arg(short, long)]
     quiet: bool,
-    /// Only some: dangling=true are those that no container uses
+    /// Only some: dangling=true are those that no container uses, name= is found in the name
     #[arg(short, long, value_name = "FILTER")]
     filter: Vec<String>,
 }
@@ -157,10 +157,13 @@ const HEADINGS: [(&str, &str); 11] = [
 ];
 
 fn ls(arguments: &LsArgs, context: &Context) -> Outcome {
-    let dangling = prune_filter::dangling(&arguments.filter)?;
+    let listed = prune_filter::listed_volumes(&arguments.filter)?;
     let store = context.store()?;
     let mut volumes = volumes_in_store(&store)?;
-    volumes.retain(|volume| dangling.is_none_or(|dangling| dangling == (volume.links == 0)));
+    volumes.retain(|volume| {
+        let named = listed.names.is_empty() || listed.names.iter().any(|name| name.is_in(&volume.name));
+        named && listed.dangling.is_none_or(|dangling| dangling == (volume.links == 0))
+    });
     let rows = volumes.iter().map(|volume| row(volume, None)).collect();
     let list = ListArgs { format: arguments.format.clone(), quiet: arguments.quiet, no_trunc: true };
     Listing { headings: &HEADINGS, table: "{{.Driver}}\t{{.Name}}", rows }.print(&list)

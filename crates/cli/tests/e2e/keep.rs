@@ -212,6 +212,8 @@ fn volumes_come_and_go() {
     assert_eq!(inspected, "data local\n");
     assert_eq!(said(&kitchen, &["volume", "ls", "-qf", "dangling=true"]), "data\n");
     assert_eq!(said(&kitchen, &["volume", "ls", "-qf", "dangling=false"]), "");
+    assert_eq!(said(&kitchen, &["volume", "ls", "-qf", "name=at"]), "data\n");
+    assert_eq!(said(&kitchen, &["volume", "ls", "-qf", "name=^at", "-f", "name=^b|c$"]), "");
     assert_eq!(said(&kitchen, &["volume", "create", ""]).len(), 65);
     let output = kitchen.command(&["volume", "create", "../x"]).output().unwrap();
     assert_eq!(output.status.code(), Some(125), "{}", text(&output));

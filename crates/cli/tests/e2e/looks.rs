@@ -92,6 +92,34 @@ fn sizes_of_containers_are_told() {
     assert_eq!(without.status.code(), Some(125));
 }
 
+/// The other signal ends it for good, as its own would.
+#[test]
+fn a_container_is_stopped_by_another_signal() {
+    let Some(kitchen) = kitchen() else { return };
+    let script =
+        "trap 'echo int; exit 3' INT; trap 'echo term; exit 4' TERM; echo ready; while :; do sleep 0.1; done";
+    kitchen.galley(&["run", "-d", "--name", "web", "--restart", "always", "app", "sh", "-c", script]);
+    let wrote = |expected: &str| {
+        let start = std::time::Instant::now();
+        while kitchen.galley(&["logs", "web"]) != expected {
+            assert!(start.elapsed().as_secs() < 600, "waited 600 s for {expected:?}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    wrote("ready\n");
+    assert_eq!(kitchen.galley(&["stop", "-t", "600", "-s", "INT", "web"]), "web\n");
+    let ended = "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}";
+    assert_eq!(inspect(&kitchen, "web", ended), "exited 3 0");
+    wrote("ready\nint\n");
+    kitchen.galley(&["start", "web"]);
+    wrote("ready\nint\nready\n");
+    assert_eq!(kitchen.galley(&["restart", "-t", "600", "--signal", "2", "web"]), "web\n");
+    wrote("ready\nint\nready\nint\nready\n");
+    let wrong = kitchen.command(&["stop", "-s", "NOSUCH", "web"]).output().unwrap();
+    assert_eq!(wrong.status.code(), Some(125));
+    kitchen.galley(&["rm", "-f", "web"]);
+}
+
 /// The host name that is told is the one inside.
 #[test]
 fn the_host_name_is_the_containers() {

@@ -30,6 +30,8 @@ pub enum Request {
     Signal(i32),
     /// Ask the program to end in its own way.
     Stop,
+    /// Ask it to end by another signal than its own.
+    StopBy(i32),
     /// End every process of the container.
     Kill,
 }
@@ -39,6 +41,7 @@ impl Request {
         match self {
             Self::Signal(signal) => format!("signal {signal}\n"),
             Self::Stop => "stop\n".to_owned(),
+            Self::StopBy(signal) => format!("stop {signal}\n"),
             Self::Kill => "kill\n".to_owned(),
         }
     }
@@ -46,6 +49,7 @@ impl Request {
     fn parse(line: &str) -> Option<Self> {
         match line.split_once(' ') {
             Some(("signal", number)) => number.parse().ok().map(Self::Signal),
+            Some(("stop", number)) => number.parse().ok().map(Self::StopBy),
             None if line == "stop" => Some(Self::Stop),
             None if line == "kill" => Some(Self::Kill),
             _ => None,
@@ -119,7 +123,7 @@ mod tests {
         listen(&path, move |request| sender.send(request).unwrap()).unwrap();
         assert!(is_heard(&path));
         fs::OpenOptions::new().write(true).open(&path).unwrap().write_all(b"\xff\xfe nonsense\n\n").unwrap();
-        for request in [Request::Stop, Request::Signal(15), Request::Kill] {
+        for request in [Request::Stop, Request::StopBy(2), Request::Signal(15), Request::Kill] {
             assert!(send(&path, request).unwrap());
             assert_eq!(receiver.recv_timeout(Duration::from_secs(60)), Ok(request));
         }

@@ -28,7 +28,7 @@ pub fn remove(store: &Store, container: &Container, force: bool, volumes: bool) 
                 return Err(Error::new(ErrorKind::Usage, format!("container {name} is running"))
                     .help(format!("stop it first (`galley stop {name}`), or use --force")));
             }
-            stop(now, Some(Duration::ZERO))?;
+            stop(now, None, Some(Duration::ZERO))?;
         }
         Ok(remove_unless_held(store, now, volumes)?.then_some(()))
     });

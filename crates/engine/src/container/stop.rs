@@ -68,11 +68,13 @@ fn end_of(folder: ContainerDir, note: Option<&EndNote>, name: &str) -> Result<i3
     }
 }
 
-/// Asks the program of `container` to end; when it has not after `patience`, ends it. One that does not run is no error.
-pub fn stop(container: &Container, patience: Option<Duration>) -> Result<(), Error> {
+/// Asks the program of `container` to end, by `signal` or its own; when it has not after `patience`, ends it. One that does
+/// not run is no error.
+pub fn stop(container: &Container, signal: Option<i32>, patience: Option<Duration>) -> Result<(), Error> {
+    let request = signal.map_or(Request::Stop, Request::StopBy);
     // Who is about to run it has its lock before it listens.
     let asked = in_turn(container, |now| match now.folder.is_held().map_err(store_failed)? {
-        true => Ok(send(now, Request::Stop)?.then_some(true)),
+        true => Ok(send(now, request)?.then_some(true)),
         false => Ok(Some(false)),
     })?;
     if asked != Some(true) || ended_within(container, patience)? {
@@ -168,10 +170,10 @@ mod tests {
                         drop(lock.lock().unwrap().take());
                     })
                 });
-                stop(&found, None).unwrap();
+                stop(&found, None, None).unwrap();
             });
             assert_eq!(receiver.try_recv(), Ok(Request::Stop));
-            stop(&found, None).unwrap();
+            stop(&found, None, None).unwrap();
             assert!(receiver.try_recv().is_err(), "it does not run");
         });
     }

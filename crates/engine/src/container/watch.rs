@@ -110,12 +110,13 @@ impl Watch {
 
     /// Does what another process asked for.
     pub(super) fn act(&self, request: Request) {
-        let signal = match request {
-            Request::Signal(signal) => signal,
-            Request::Stop => self.stop_signal,
-            Request::Kill => SIGKILL,
+        let (signal, for_good) = match request {
+            Request::Signal(signal) => (signal, signal == SIGKILL || signal == self.stop_signal),
+            Request::Stop => (self.stop_signal, true),
+            Request::StopBy(signal) => (signal, true),
+            Request::Kill => (SIGKILL, true),
         };
-        self.pass_on(signal, signal == SIGKILL || signal == self.stop_signal);
+        self.pass_on(signal, for_good);
     }
 
     /// Sends a signal; with `for_good` the container is to stay ended afterwards.

@@ -10,7 +10,8 @@ use galley_engine::{
 use galley_oci::{Digest, Time};
 use galley_store::Store;
 
-use super::{expression::Expression, network, state};
+use super::{network, state};
+use crate::args::{expression::Expression, prune_filter::no_expression};
 
 const KNOWN: &str =
     "ancestor, before, exited, expose, health, id, label, name, network, publish, since, status, volume";
@@ -116,12 +117,7 @@ fn condition(text: &str) -> Result<Condition, Error> {
         "expose" => ports(value).map(Condition::Expose).ok_or_else(no_ports),
         "publish" => ports(value).map(Condition::Publish).ok_or_else(no_ports),
         "id" => Ok(Condition::Id(value.to_owned())),
-        "name" => Expression::parse(value).map(Condition::Name).or_else(|why| {
-            wrong(
-                format!("the filter {text:?} is no regular expression: {why}"),
-                "write a part of the name, or name=^NAME$".to_owned(),
-            )
-        }),
+        "name" => Expression::parse(value).map(Condition::Name).map_err(|why| no_expression(text, &why)),
         "label" => Ok(Condition::Label(value.to_owned())),
         "status" => one_of(Condition::Status, &STATES),
         "exited" => value.parse().map(Condition::Exited).or_else(|_| {

@@ -10,7 +10,7 @@ const COUNT_MAX: usize = 1000;
 
 /// An expression that can be looked for.
 #[derive(Clone, Debug)]
-pub(super) struct Expression(Vec<Step>);
+pub(crate) struct Expression(Vec<Step>);
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -41,7 +41,7 @@ enum Node {
 
 impl Expression {
     /// Reads one; the error says what is wrong with it.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut reader = Reader { rest: text.chars().collect::<Vec<_>>().into_iter().peekable(), depth: 0 };
         let node = reader.any()?;
         if reader.rest.next().is_some() {
@@ -54,7 +54,7 @@ impl Expression {
     }
 
     /// Whether it is found anywhere in `text`.
-    pub(super) fn is_in(&self, text: &str) -> bool {
+    pub(crate) fn is_in(&self, text: &str) -> bool {
         let text: Vec<char> = text.chars().collect();
         let mut now = Vec::new();
         for at in 0..=text.len() {
