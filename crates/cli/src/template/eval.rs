@@ -70,6 +70,14 @@ const LISTS: [&str; 29] = [
     "VolumesFrom",
 ];
 
+/// Fields that docker leaves out of JSON when there is nothing in them, but that its structs have all the same; they are known
+/// by a field that is always beside them.
+const LEFT_OUT: [(&str, &[&str]); 3] = [
+    ("OOMKilled", &["Health"]),
+    ("OnBuild", &["ArgsEscaped", "ExposedPorts", "Healthcheck", "Shell", "StopSignal"]),
+    ("ShmSize", &["Mounts"]),
+];
+
 /// Names of Go's structs, which docker's templates go by, that are spelled otherwise as JSON.
 const GO_NAMES: [(&str, &str); 10] = [
     ("APIVersion", "ApiVersion"),
@@ -297,6 +305,11 @@ fn fields(mut value: Value, fields: &[(String, Range<usize>)]) -> Result<Value, 
                 match map.swap_remove(name).or_else(|| map.swap_remove(go_name(name))) {
                     Some(inner) => inner,
                     None if open => Value::Null,
+                    None if is_left_out(name, &map) => match name.as_str() {
+                        "ArgsEscaped" => Value::Bool(false),
+                        "StopSignal" => Value::from(""),
+                        _ => Value::Null,
+                    },
                     None => return Err(TemplateError::new(span.clone(), no_field(name, &map))),
                 }
             }
@@ -309,6 +322,10 @@ fn fields(mut value: Value, fields: &[(String, Range<usize>)]) -> Result<Value, 
         open = OPEN_MAPS.contains(&name.as_str());
     }
     Ok(value)
+}
+
+fn is_left_out(name: &str, map: &Map<String, Value>) -> bool {
+    LEFT_OUT.iter().any(|(beside, names)| map.contains_key(*beside) && names.contains(&name))
 }
 
 fn no_field(name: &str, map: &Map<String, Value>) -> String {

@@ -86,6 +86,16 @@ fn what_is_empty_prints_as_in_docker() {
     for (template, expected) in cases {
         assert_eq!(render(template, &data), expected, "{template}");
     }
+    let left_out = json!({ "State": { "OOMKilled": false }, "Config": { "OnBuild": null } });
+    for (template, expected) in [
+        ("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}} {{.State.Health}}", "none <nil>"),
+        ("[{{.Config.StopSignal}}] {{.Config.ArgsEscaped}} {{.Config.Shell}}", "[] false []"),
+        ("{{.Config.ExposedPorts}} {{json .Config.ExposedPorts}}", "map[] null"),
+        ("{{json .}}", "{\"State\":{\"OOMKilled\":false},\"Config\":{\"OnBuild\":null}}"),
+    ] {
+        assert_eq!(render(template, &left_out), expected, "{template}");
+    }
+    assert!(render("{{.Config.Health}}", &left_out).contains("there is no field Health"));
     let unknown = "error at 9..13: there is no field Usr; there are: User";
     assert!(render("{{.Config.Usr}}", &data).starts_with(unknown), "{}", render("{{.Config.Usr}}", &data));
 }

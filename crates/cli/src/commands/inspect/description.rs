@@ -78,7 +78,6 @@ fn settings(container: &Container) -> Value {
         "Labels": config.labels,
         "StopSignal": signal_name(config.stop_signal).map_or_else(|| config.stop_signal.to_string(), str::to_owned),
         "StopTimeout": config.service.stop_timeout,
-        "Shell": null,
     })
 }
 
@@ -143,7 +142,7 @@ fn state(container: &Container) -> Value {
     };
     let state = &container.state;
     let time = |time: &Option<String>| time.clone().unwrap_or_else(|| NEVER.to_owned());
-    json!({
+    let mut described = json!({
         "Status": status,
         "Running": container.is_running(),
         "Paused": status == "paused",
@@ -155,8 +154,11 @@ fn state(container: &Container) -> Value {
         "Error": state.error.clone().unwrap_or_default(),
         "StartedAt": time(&state.started),
         "FinishedAt": time(&state.finished),
-        "Health": state.health.as_ref().map(service::health),
-    })
+    });
+    if let (Some(health), Some(described)) = (&state.health, described.as_object_mut()) {
+        described.insert("Health".to_owned(), service::health(health));
+    }
+    described
 }
 
 const fn network(mode: NetworkMode) -> &'static str {

@@ -80,7 +80,6 @@ fn without_meaning() -> Value {
         "DeviceRequests": null,
         "MemorySwappiness": null,
         "OomKillDisable": null,
-        "Mounts": null,
     })
 }
 
