@@ -77,7 +77,10 @@ fn a_volume_goes_as_a_whole() {
 #[test]
 fn volumes_on_a_disk_of_their_own_go_too() {
     let fixture = Fixture::new();
-    let Ok(other) = tempfile::tempdir_in("/dev/shm") else { return };
+    let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
+        eprintln!("SKIPPED: /dev/shm cannot be written to");
+        return;
+    };
     if fs::metadata(other.path()).unwrap().dev() == fs::metadata(fixture.store.root()).unwrap().dev() {
         eprintln!("SKIPPED: /dev/shm is on the disk of the store");
         return;

@@ -29,7 +29,12 @@ pub(crate) fn execute(arguments: &RmArgs, context: &Context) -> Outcome {
     let mut outcome = Ok(());
     for name in &arguments.containers {
         match container::remove_named(&store, name, arguments.force, arguments.volumes) {
-            Ok(()) => writeln!(io::stdout().lock(), "{name}").map_err(output)?,
+            Ok(gone) => {
+                writeln!(io::stdout().lock(), "{name}").map_err(output)?;
+                if let Some(error) = gone.volumes_stay {
+                    message::warn(&format!("its volumes stay: {}", error.message), None);
+                }
+            }
             Err(error) if error.kind == ErrorKind::NotFound && arguments.force => {
                 message::warn(&error.message, None)
             }

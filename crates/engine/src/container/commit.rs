@@ -339,9 +339,9 @@ mod tests {
             let keep = || keep_as_it_is(&container, Pausing::Usual, &|_| ());
             let kept = [keep().unwrap(), keep().unwrap()];
             assert!(!container.folder.is_held().unwrap(), "nothing runs it");
-            assert!(!crate::container::remove_unless_held(store, &container, false).unwrap());
+            assert!(crate::container::remove_unless_held(store, &container, false).unwrap().is_none());
             drop(kept);
-            assert!(crate::container::remove_unless_held(store, &container, false).unwrap());
+            assert!(crate::container::remove_unless_held(store, &container, false).unwrap().is_some());
             assert_eq!(keep().unwrap_err().message, "no such container: app");
         });
     }

@@ -189,6 +189,8 @@ fn mounts(
     options: &CreateOptions,
     defaults: &RunConfig,
 ) -> Result<Vec<ContainerMount>, Error> {
+    // Whatever answers there, no lock is held for it.
+    options.volumes.iter().try_for_each(make_folder)?;
     let asked = options.volumes.iter().cloned();
     let from_image = defaults.volumes.iter().filter(|target| {
         !options
@@ -204,21 +206,21 @@ fn mounts(
     asked.chain(from_image.map(anonymous)).map(|volume| mount(volumes, volume)).collect()
 }
 
+/// As docker: a folder of this machine that is not there is made.
+fn make_folder(volume: &VolumeOption) -> Result<(), Error> {
+    let VolumeSource::Path(path) = &volume.source else { return Ok(()) };
+    if path.exists() {
+        return Ok(());
+    }
+    fs_err::create_dir_all(path).map_err(|error| {
+        let message = format!("cannot make the folder {} to mount", path.display());
+        Error::new(ErrorKind::Usage, message).because(error)
+    })
+}
+
 fn mount(volumes: &mut NewVolumes<'_>, volume: VolumeOption) -> Result<ContainerMount, Error> {
     let source = match volume.source {
-        VolumeSource::Path(path) => {
-            // As docker: a folder that is not there is made.
-            if !path.exists() {
-                fs_err::create_dir_all(&path).map_err(|error| {
-                    Error::new(
-                        ErrorKind::Usage,
-                        format!("cannot make the folder {} to mount", path.display()),
-                    )
-                    .because(error)
-                })?;
-            }
-            MountFrom::Path(path)
-        }
+        VolumeSource::Path(path) => MountFrom::Path(path),
         VolumeSource::Volume(name) => {
             volumes.need(&name)?;
             MountFrom::Volume(name)

@@ -76,7 +76,7 @@ pub use self::{
     log::{LogLine, read_line},
     options::{CreateOptions, VolumeOption, VolumeSource},
     pause::{pause, unpause},
-    remove::{remove, remove_named},
+    remove::{Gone, remove, remove_named},
     service::{Dns, Health, Restart, Service, Tmpfs, check_limits},
     stop::{patience, signal, stop, wait},
     supervise::{NotStarted, Running, Streams, supervise},

@@ -142,8 +142,10 @@ mod tests {
     fn what_is_waited_for_may_go() {
         with_container(|store, container| {
             let lock = run(&container);
+            let folder = container.folder.clone();
+            let note = folder.end_note().unwrap();
             thread::scope(|scope| {
-                let waiting = scope.spawn(|| wait(store, "app").unwrap());
+                let waiting = scope.spawn(|| end_of(folder, note.as_ref(), "app").unwrap());
                 thread::sleep(Duration::from_millis(100));
                 assert!(!waiting.is_finished());
                 lock.note("7");

@@ -20,7 +20,7 @@ use super::{
     network::Network,
     pipe::Pipe,
     read_config, read_state,
-    remove::remove_held,
+    remove::{Gone, remove_held},
     restart::Restarts,
     spec, turn,
     watch::{Inside, Watch},
@@ -104,18 +104,37 @@ pub fn supervise(store: &Store, mut container: Container, streams: &Streams<'_>)
     let watch = Arc::new(Watch::new(container.folder.clone(), container.config.stop_signal, state));
     let ended = listen(&container, &watch).map_err(NotStarted::from);
     let ended = ended.and_then(|()| keep_running(store, &mut container, &lock, streams, &watch));
-    watch.update(|state| note_end(state, &ended))?;
-    lock.note(&code_of(&ended).to_string());
-    if container.config.remove
-        && let Err(error) = remove_held(store, &container, true)
-    {
-        // The program has ended as it has.
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        (streams.warn)(&format!("the container stays: {}{cause}", error.message));
-    }
+    conclude(store, &container, &ended, &lock, &watch, streams.warn);
     // Who waits for it finds nothing, or what stays.
     lock.release();
     ended
+}
+
+/// Leaves of a container what its end leaves. The program has ended as it has, whatever fails here.
+fn conclude(
+    store: &Store,
+    container: &Container,
+    ended: &Result<i32, NotStarted>,
+    lock: &FileLock,
+    watch: &Watch,
+    warn: &(dyn Fn(&str) + Sync),
+) {
+    let tell = |what: &str, error: &Error| {
+        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        warn(&format!("{what}: {}{cause}", error.message));
+    };
+    lock.note(&code_of(ended).to_string());
+    if let Err(error) = watch.update(|state| note_end(state, ended)) {
+        tell("the end of the container is not written down", &error);
+    }
+    if !container.config.remove {
+        return;
+    }
+    match remove_held(store, container, true) {
+        Ok(Gone { volumes_stay: None }) => {}
+        Ok(Gone { volumes_stay: Some(error) }) => tell("the volumes of the container stay", &error),
+        Err(error) => tell("the container stays", &error),
+    }
 }
 
 fn code_of(ended: &Result<i32, NotStarted>) -> i32 {
@@ -398,6 +417,23 @@ mod tests {
                 run_to_end(store, container, &|_| ());
                 assert_eq!(waiting.join().unwrap(), (true, Vec::new()));
             });
+        });
+    }
+
+    /// As on a full disk.
+    #[test]
+    fn an_end_that_cannot_be_written_down_is_one() {
+        with_container_of(&passing(), |store, container| {
+            let lock = container.folder.try_lock().unwrap().unwrap();
+            let watch = Watch::new(container.folder.clone(), 15, ContainerState::default());
+            fs::create_dir(container.folder.path().join("state.json")).unwrap();
+            let said = Mutex::new(Vec::new());
+            let warn = |text: &str| said.lock().unwrap().push(text.to_owned());
+            let note = container.folder.end_note().unwrap().unwrap();
+            conclude(store, &container, &Ok(3), &lock, &watch, &warn);
+            let said = said.into_inner().unwrap();
+            assert!(said.len() == 1 && said[0].starts_with("the end of the container"), "{said:?}");
+            assert_eq!((note.read().unwrap().as_deref(), container.folder.is_gone()), (Some("3"), true));
         });
     }
 

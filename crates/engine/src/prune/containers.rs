@@ -14,7 +14,7 @@ pub fn containers(store: &Store, filter: &Filter) -> Result<(Vec<String>, u64), 
             continue;
         }
         let (id, size) = (container.folder.id().to_owned(), store.disk_usage(container.folder.path()));
-        if container::remove_unless_held(store, &container, false)? {
+        if container::remove_unless_held(store, &container, false)?.is_some() {
             removed.push(id);
             bytes += size;
         }
